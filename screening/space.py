@@ -1,0 +1,167 @@
+"""Spaces of candidates, where a candidate is an integer and no list of candidates is ever made.
+
+A space is a product of factors, the first the most significant: one `Multiset` for the sites of each role, or all sites
+`Listed` row by row.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.errors import UserError
+from screening.factors import Listed, Multiset, Ranks, Species
+
+if TYPE_CHECKING:
+    from cgcnn.prototype import Prototype
+
+MOST_CANDIDATES = 2**63 - 1
+"""Candidates are addressed by int64."""
+
+
+Factor = Multiset | Listed
+
+
+@dataclass(frozen=True)
+class Space:
+    """All candidates of a screen: a product of factors whose sites, side by side, are those of the prototype.
+
+    Attributes:
+        prototype: name of the prototype, such as "cubic-perovskite".
+        factors: most significant first.
+
+    Raises:
+        UserError: the space is empty, or larger than int64 can address.
+    """
+
+    prototype: str
+    factors: tuple[Factor, ...]
+
+    def __post_init__(self) -> None:
+        if self.count == 0:
+            raise UserError("The space is empty: no candidate can be made. Name more elements.")
+        if self.count > MOST_CANDIDATES:
+            raise UserError(f"The space has {self.count:.3g} candidates, more than 2^63 - 1. Name fewer elements.")
+
+    @cached_property
+    def count(self) -> int:
+        """How many candidates there are, exactly."""
+        return math.prod(factor.count for factor in self.factors)
+
+    @property
+    def n_sites(self) -> int:
+        """How many sites a candidate has."""
+        return sum(factor.size for factor in self.factors)
+
+    def decode(self, start: int, stop: int) -> Species:
+        """The candidates [start, stop).
+
+        Returns:
+            (stop - start, n_sites) atomic numbers in the order of the prototype's sites, canonical.
+
+        Raises:
+            IndexError: the range is not within the space.
+        """
+        if not 0 <= start <= stop <= self.count:
+            raise IndexError(f"[{start}, {stop}) is not within the {self.count} candidates of the space")
+        indices = start + np.arange(stop - start, dtype=np.int64)
+        parts: list[Species] = []
+        for factor in reversed(self.factors):
+            indices, ranks = np.divmod(indices, factor.count)
+            parts.insert(0, factor.unrank(ranks))
+        return np.hstack(parts)
+
+    def encode(self, species: ArrayLike) -> Ranks:
+        """The indices of candidates: the inverse of `decode`.
+
+        Args:
+            species: (n, n_sites) atomic numbers; sites of equal role in any order, but for listed rows.
+
+        Returns:
+            (n,) int64.
+
+        Raises:
+            UserError: a row is not in the space.
+        """
+        rows = np.asarray(species, dtype=np.uint8).reshape(-1, self.n_sites)
+        indices = np.zeros(len(rows), dtype=np.int64)
+        edges = np.cumsum([factor.size for factor in self.factors])[:-1]
+        for factor, sites in zip(self.factors, np.hsplit(rows, edges), strict=True):
+            ranks = factor.rank(sites)
+            if (ranks < 0).any():
+                row = rows[np.argmin(ranks)]
+                raise UserError(
+                    f"{'-'.join(SYMBOLS[z] for z in row)} is not a candidate of this space. Check its elements."
+                )
+            indices = indices * factor.count + ranks
+        return indices
+
+
+def perovskites(a: Sequence[int], b: Sequence[int], x: Sequence[int], anions: int = 1) -> Space:
+    """All cubic ABX3: every A with every B, and every multiset of three X of at most `anions` kinds.
+
+    Args:
+        a: atomic numbers for A.
+        b: atomic numbers for B.
+        x: atomic numbers for X1, X2 and X3.
+        anions: how many kinds of X one cell may have, 1 to 3.
+
+    Raises:
+        UserError: a site has no element.
+    """
+    for site, elements in (("A", a), ("B", b), ("X", x)):
+        if not elements:
+            raise UserError(f"No element for site {site}. Name some with --{site.lower()}.")
+    return Space(
+        "cubic-perovskite",
+        (_multiset(a), _multiset(b), _multiset(x, size=3, most_kinds=anions)),
+    )
+
+
+def unordered_pair(elements: Sequence[int]) -> Multiset:
+    """Two sites with different elements where order does not matter, such as B and B' of a double perovskite."""
+    return _multiset(elements, size=2, least_kinds=2, most_kinds=2)
+
+
+def listed(prototype: "Prototype", species: ArrayLike) -> Space:
+    """A space of explicit candidates, in the order given; sites of equal role are put into canonical order.
+
+    Args:
+        prototype: names the sites and their roles.
+        species: (n, n_sites) atomic numbers.
+    """
+    rows = prototype.canonical(np.asarray(species, dtype=np.uint8).reshape(-1, len(prototype.sites)))
+    return Space(prototype.name, (Listed(rows.tobytes(), len(prototype.sites)),))
+
+
+def _multiset(elements: Iterable[int], size: int = 1, least_kinds: int = 1, most_kinds: int = 1) -> Multiset:
+    return Multiset(tuple(sorted(set(elements))), size, least_kinds, most_kinds)
+
+
+def parse_elements(symbols: str | Iterable[str]) -> tuple[int, ...]:
+    """Atomic numbers of element symbols, each once, in the order given.
+
+    Args:
+        symbols: such as "Ca,Sr,Ba", or the symbols one by one.
+
+    Raises:
+        UserError: a symbol is no element up to Z = 100, or there is none at all.
+    """
+    named = [symbol.strip() for symbol in (symbols.split(",") if isinstance(symbols, str) else symbols)]
+    if not any(named):
+        raise UserError("No element is named. Name some by their symbols, such as Ca,Sr,Ba.")
+    return tuple(dict.fromkeys(_atomic_number(symbol) for symbol in named))
+
+
+def _atomic_number(symbol: str) -> int:
+    if symbol in SYMBOLS[1:]:
+        return SYMBOLS.index(symbol)
+    close = get_close_matches(symbol.capitalize(), SYMBOLS[1:], n=1, cutoff=0.5)
+    meant = f"Did you mean {close[0]}?" if close else "Use symbols such as Ca or Ti."
+    raise UserError(f"{symbol!r} is not the symbol of an element from H to {SYMBOLS[MAX_Z]} (Z = {MAX_Z}). {meant}")
