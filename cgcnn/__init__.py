@@ -1,0 +1,1 @@
+"""Crystal graph convolutional neural networks for screening: graphs, models, training, shipped weights."""

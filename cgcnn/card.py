@@ -1,0 +1,134 @@
+"""What a model says about itself. Reading a card needs neither torch nor pymatgen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cgcnn.errors import UserError
+
+MODELS = Path(__file__).parent / "models"
+FORMAT = 1  # of the weights file and the card together
+
+InputKind = Literal["prototype", "structure"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that fixes a network's shape and its graphs.
+
+    Attributes:
+        targets: Names of the outputs, the main one first.
+        width: Length of the node vectors.
+        layers: Convolutions.
+        hidden: Length of the hidden layers after pooling.
+        hidden_layers: How many of these.
+        gaussians: Terms of the distance expansion.
+        radius: Å; the expansion covers 0 to radius, and structures are searched for neighbours up to it.
+        neighbours: Shells are complete up to the one that holds this neighbour.
+        dropout: Share of the pooled vector dropped in training.
+    """
+
+    targets: tuple[str, ...]
+    width: int = 64
+    layers: int = 3
+    hidden: int = 128
+    hidden_layers: int = 1
+    gaussians: int = 40
+    radius: float = 8.0
+    neighbours: int = 12
+    dropout: float = 0.0
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target(_Record):
+    """One output of a model."""
+
+    name: str
+    unit: str
+    description: str = ""
+
+
+class Metric(_Record):
+    """One figure with the conditions under which it holds."""
+
+    metric: str
+    target: str
+    value: float
+    unit: str
+    split: str
+    input: str
+
+
+class Card(_Record):
+    """A model's card, kept as JSON beside the weights."""
+
+    name: str
+    summary: str
+    input: InputKind
+    prototype: str | None = None
+    targets: tuple[Target, ...]
+    label: str
+    hull: str
+    data: str
+    split: str
+    training_size: int
+    members: int
+    metrics: tuple[Metric, ...] = ()
+    weaknesses: tuple[str, ...] = ()
+    recipe: str
+    licence: str
+    settings: Settings
+    format: int = FORMAT
+    version: str
+    digest: str = ""
+
+
+def shipped() -> dict[str, Path]:
+    """Models that come with the package: name → weights file."""
+    return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
+
+
+def weights_path(name_or_path: str | Path) -> Path:
+    """The weights file of a shipped model's name or of a path (with or without its suffix).
+
+    Raises:
+        UserError: There is no such model.
+    """
+    known = shipped()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.suffix in {".json", ""}:
+        path = path.with_suffix(".safetensors")
+    if not path.is_file():
+        raise UserError(
+            f"{name_or_path}: no such model; pass a file written by 'cgcnn train' or one of: {', '.join(known) or '-'}"
+        )
+    return path
+
+
+def read_card(name_or_path: str | Path) -> Card:
+    """Read a card without its weights.
+
+    Raises:
+        UserError: The card is missing or is not one.
+    """
+    path = weights_path(name_or_path).with_suffix(".json")
+    try:
+        card = Card.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{name_or_path}: the card {path.name} is missing; copy it beside the weights") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise UserError(f"{path}: not a model card ({where}: {first['msg']})") from None
+    if card.format != FORMAT:
+        raise UserError(f"{path}: format {card.format}, this version reads {FORMAT}; retrain or update the package")
+    return card

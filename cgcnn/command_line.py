@@ -1,0 +1,46 @@
+"""How the commands `cgcnn` and `screen` meet their user: exit codes, and one clear line for an error."""
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from cgcnn.errors import UserError
+
+debug = click.option("--debug", is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error.")
+"""Decorator: the option that every command takes; `run` looks for it on the command line."""
+
+
+def run(command: click.Command) -> NoReturn:
+    """Run a command and exit: 0 done, 1 failed with one clear line, 2 wrong usage, 130 interrupted.
+
+    With `--debug` among the arguments, errors show their traceback.
+    """
+    name = command.name or "command"
+    try:
+        result = command.main(prog_name=name, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(name, "interrupted.", 130)
+    except UserError as error:
+        _fail(name, str(error), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 -- no traceback reaches a user unless asked for
+        _fail(name, f"unexpected {type(error).__name__}: {error}. --debug shows where.", 1)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _fail(name: str, message: str, code: int) -> NoReturn:
+    if "--debug" in sys.argv and sys.exc_info()[1] is not None:
+        raise  # noqa: PLE0704 -- called from an except clause
+    one_line = " ".join(message.split())
+    click.echo(f"{name}: {one_line}", err=True)
+    sys.exit(code)

@@ -1,0 +1,168 @@
+"""Labelled crystals from JSON Lines: records, compositions, graphs, targets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from cgcnn.batch import GraphBatch, from_graphs
+from cgcnn.elements import atomic_number
+from cgcnn.errors import UserError
+from cgcnn.graph import CrystalGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from pymatgen.core.structure import Structure
+    from torch import Tensor
+
+    from cgcnn.card import Settings
+    from cgcnn.prototype import Prototype
+
+Record = dict[str, Any]
+_OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Graphs with their labels.
+
+    Attributes:
+        graphs: n graphs.
+        targets: (n, T) float32; NaN where a label is missing.
+    """
+
+    graphs: GraphBatch
+    targets: Tensor
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """Records of a JSON Lines file, plain or compressed (.xz, .gz), in file order.
+
+    Raises:
+        UserError: No such file, not JSON Lines, or empty.
+    """
+    file = Path(path)
+    try:
+        with _OPENERS.get(file.suffix, open)(file, "rt", encoding="utf-8") as lines:
+            records = [_parse(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    if not records:
+        raise UserError(f"{file}: no records; expected one JSON object a line")
+    return records
+
+
+def _parse(file: Path, number: int, line: str) -> Record:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}, line {number}: not JSON ({error.msg}); expected one object a line") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{file}, line {number}: a {type(record).__name__}, expected a JSON object")
+    return record
+
+
+def record_id(record: Record, position: int) -> str:
+    """The record's id, or its position in the file (from 0) where it has none."""
+    return str(record.get("id", position))
+
+
+def species(records: Sequence[Record], prototype: Prototype) -> NDArray[np.uint8]:
+    """Canonical compositions (n, n_sites) from the records' site columns.
+
+    A record names the elements by role (``A, B, X``, where X is one symbol or a list with one for each site) or by site
+    (``A, B, X1, X2, X3``).
+
+    Raises:
+        UserError: A column is missing, has the wrong length or holds an unknown element.
+    """
+    rows = [_site_numbers(record, prototype, record_id(record, i)) for i, record in enumerate(records)]
+    return prototype.canonical(np.array(rows, dtype=np.uint8).reshape(len(rows), len(prototype.sites)))
+
+
+def _site_numbers(record: Record, prototype: Prototype, name: str) -> list[int]:
+    symbols = {site: record[site] for site in prototype.sites if site in record}
+    for role in prototype.role_names:
+        sites = [site for site, of in zip(prototype.sites, prototype.roles, strict=True) if of == role]
+        value = record.get(role)
+        if isinstance(value, str):
+            symbols |= dict.fromkeys(sites, value)
+        elif value is not None and len(value) == len(sites):
+            symbols |= dict(zip(sites, value, strict=True))
+    missing = [site for site in prototype.sites if site not in symbols]
+    if missing:
+        raise UserError(f"record {name}: no element for site {missing[0]}; columns needed: {','.join(prototype.sites)}")
+    try:
+        return [atomic_number(symbols[site]) for site in prototype.sites]
+    except UserError as error:
+        raise UserError(f"record {name}: {error}") from None
+
+
+def structure(record: Record) -> Structure:
+    """The record's crystal, from ``cell`` (a, b, c in Å, angles in degrees), ``species`` and ``frac``.
+
+    Raises:
+        UserError: The record does not describe a crystal.
+    """
+    from pymatgen.core.lattice import Lattice  # noqa: PLC0415  # heavy; prototype input never needs it
+    from pymatgen.core.structure import Structure  # noqa: PLC0415
+
+    try:
+        return Structure(Lattice.from_parameters(*record["cell"]), record["species"], record["frac"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"not a crystal ({error}); expected cell, species and frac") from None
+
+
+def structure_graphs(records: Sequence[Record], settings: Settings) -> GraphBatch:
+    """Quotient graphs of the records' crystals.
+
+    Raises:
+        UserError: A crystal cannot become a graph; the message names the record.
+    """
+    return from_graphs([_graph(record, settings, record_id(record, i)) for i, record in enumerate(records)])
+
+
+def _graph(record: Record, settings: Settings, name: str) -> CrystalGraph:
+    try:
+        crystal = structure(record)
+        full = CrystalGraph.from_structure(crystal, neighbours=settings.neighbours, radius=settings.radius)
+    except UserError as error:
+        raise UserError(f"record {name}: {error}") from None
+    return full.quotient()
+
+
+def targets(records: Sequence[Record], names: Sequence[str], prototype: Prototype | None = None) -> Tensor:
+    """Labels (n, T) float32; NaN where missing. ``a`` is the lattice constant (Å) of the prototype at equal volume.
+
+    Raises:
+        UserError: No record has the label.
+    """
+    table = np.full((len(records), len(names)), np.nan, dtype=np.float32)
+    for j, name in enumerate(names):
+        lattice = name == "a" and prototype is not None and name not in records[0]
+        for i, record in enumerate(records):
+            value = lattice_constant(record, prototype) if lattice and prototype else record.get(name)
+            table[i, j] = np.nan if value is None else value
+        if np.isnan(table[:, j]).all():
+            raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
+    return torch.from_numpy(table)
+
+
+def lattice_constant(record: Record, prototype: Prototype) -> float | None:
+    """Å; the a at which the prototype has the record's volume per atom. None without a cell."""
+    if "cell" not in record:
+        return None
+    a, b, c, *angles = record["cell"]
+    cos = np.cos(np.radians(angles))
+    volume = a * b * c * np.sqrt(1 - (cos**2).sum() + 2 * cos.prod())
+    per_atom = volume / len(record["species"])
+    return float((per_atom * len(prototype.sites) / abs(np.linalg.det(prototype.lattice))) ** (1 / 3))

@@ -1,0 +1,186 @@
+"""Crystal graphs with complete neighbour shells, and their exact quotient.
+
+Numpy only; pymatgen is touched through the structure that a caller passes in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pymatgen.core.structure import Structure
+
+SHELL_TOLERANCE = 1e-2  # Å; neighbours this much farther than the k-th still belong to its shell
+MERGE_TOLERANCE = 1e-3  # Å; distances closer than this count as one in the quotient
+NEIGHBOURS = 12
+RADIUS = 8.0  # Å
+
+
+@dataclass(frozen=True)
+class CrystalGraph:
+    """A crystal as nodes and directed edges (messages flow source → target).
+
+    A node stands for ``multiplicity`` atoms; an edge stands for ``edge_multiplicity`` neighbours, all in the class of
+    ``source`` and at the same distance, of *each* atom of ``target``. In a full graph every multiplicity is 1.
+
+    Attributes:
+        numbers: (N,) uint8, atomic numbers.
+        multiplicity: (N,) int32, atoms in the class.
+        source: (E,) int32, node that sends.
+        target: (E,) int32, node that receives.
+        distance: (E,) float32, Å.
+        edge_multiplicity: (E,) int32, neighbours that the edge stands for.
+    """
+
+    numbers: NDArray[np.uint8]
+    multiplicity: NDArray[np.int32]
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    distance: NDArray[np.float32]
+    edge_multiplicity: NDArray[np.int32]
+
+    @classmethod
+    def from_structure(
+        cls,
+        structure: Structure,
+        *,
+        neighbours: int = NEIGHBOURS,
+        radius: float = RADIUS,
+        tolerance: float = SHELL_TOLERANCE,
+    ) -> CrystalGraph:
+        """Full graph: each atom with every neighbour as near as its ``neighbours``-th, within ``tolerance`` Å.
+
+        Raises:
+            UserError: Partial occupancy, an element without features, or an atom with fewer than ``neighbours``
+                neighbours inside ``radius`` Å.
+        """
+        numbers = _atomic_numbers(structure)
+        target, source, _, distance = structure.get_neighbor_list(radius, exclude_self=True)
+        pairs = Pairs(source, target, distance, radius)
+        return full_graph(numbers, pairs, neighbours=neighbours, tolerance=tolerance)
+
+    def quotient(self, tolerance: float = MERGE_TOLERANCE) -> CrystalGraph:
+        """The graph with one node for each class of the coarsest equitable partition, parallel edges merged.
+
+        Classes start from the elements and are refined by the multiset of (neighbour class, distance) until stable.
+        Message passing cannot tell apart the atoms of one class, so a network that weights by the multiplicities gives
+        the same answer on the quotient. Distances within ``tolerance`` Å are taken for equal.
+        """
+        bins = _distance_bins(self.distance, tolerance)
+        classes = _equitable_partition(self, bins)
+        return _contract(self, classes, bins)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of atoms within a radius.
+
+    Attributes:
+        source: (P,) int64, neighbour.
+        target: (P,) int64, atom whose neighbour it is.
+        distance: (P,) float64, Å.
+        radius: Å.
+    """
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    radius: float
+
+
+def full_graph(
+    numbers: NDArray[np.uint8], pairs: Pairs, *, neighbours: int = NEIGHBOURS, tolerance: float = SHELL_TOLERANCE
+) -> CrystalGraph:
+    """Keep the complete shells of all pairs; see `CrystalGraph.from_structure`."""
+    source, target, distance = pairs.source, pairs.target, pairs.distance
+    counts = np.bincount(target, minlength=len(numbers))
+    if counts.min(initial=neighbours) < neighbours:
+        lonely = int(counts.argmin())
+        raise UserError(
+            f"atom {lonely} ({SYMBOLS[numbers[lonely]]}) has {counts[lonely]} neighbours within {pairs.radius:g} Å, "
+            f"{neighbours} are needed: the atom is isolated or the cell is wrong"
+        )
+    order = np.lexsort((source, distance, target))
+    source, target, distance = source[order], target[order], distance[order]
+    first = np.cumsum(counts) - counts  # (N,) position of each atom's nearest neighbour
+    limit = distance[first + neighbours - 1] + tolerance  # (N,)
+    keep = distance <= limit[target]
+    return CrystalGraph(
+        numbers=np.asarray(numbers, dtype=np.uint8),
+        multiplicity=np.ones(len(numbers), dtype=np.int32),
+        source=source[keep].astype(np.int32),
+        target=target[keep].astype(np.int32),
+        distance=distance[keep].astype(np.float32),
+        edge_multiplicity=np.ones(int(keep.sum()), dtype=np.int32),
+    )
+
+
+def _atomic_numbers(structure: Structure) -> NDArray[np.uint8]:
+    if not structure.is_ordered:
+        raise UserError(f"{structure.formula}: a site is partially occupied; order the structure first")
+    numbers = [int(getattr(site.specie, "Z", 0)) for site in structure]
+    for site, number in zip(structure, numbers, strict=True):
+        if not 1 <= number <= MAX_Z or SYMBOLS[number] != getattr(site.specie, "symbol", SYMBOLS[number]):
+            raise UserError(f"{site.species_string!r} is not an element that models know (H to {SYMBOLS[MAX_Z]})")
+    return np.array(numbers, dtype=np.uint8)
+
+
+def _distance_bins(distance: NDArray[np.float32], tolerance: float) -> NDArray[np.int64]:
+    """(E,) number of the group of equal distances that each edge belongs to; a group spans at most ``tolerance``."""
+    values, inverse = np.unique(distance, return_inverse=True)
+    bins = np.zeros(len(values), dtype=np.int64)
+    start = 0
+    while start < len(values):  # from the shortest up, not on a fixed grid: a grid would split equal distances
+        stop = int(np.searchsorted(values, values[start] + tolerance, side="right"))
+        bins[start:stop] = start
+        start = stop
+    return bins[inverse]
+
+
+def _equitable_partition(graph: CrystalGraph, bins: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) class of each node, numbered in order of first appearance by sorting; stable under refinement."""
+    _, classes = np.unique(graph.numbers, return_inverse=True)
+    count = 0
+    while (found := int(classes.max(initial=-1)) + 1) > count:
+        count = found
+        # The multiset of (neighbour class, bin) as a sum of scrambled 64-bit words, which does not depend on order.
+        words = _scramble(classes[graph.source] * (bins.max(initial=0) + 1) + bins) * graph.edge_multiplicity.astype(
+            np.uint64
+        )
+        signature = np.zeros(len(classes), dtype=np.uint64)
+        np.add.at(signature, graph.target, words)
+        _, classes = np.unique(np.stack([classes.astype(np.uint64), signature]), axis=1, return_inverse=True)
+    return classes
+
+
+def _scramble(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A fixed one-to-one map to well-mixed 64-bit words (splitmix64), so that sums of them do not collide."""
+    z = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _contract(graph: CrystalGraph, classes: NDArray[np.int64], bins: NDArray[np.int64]) -> CrystalGraph:
+    """One node a class; its edges are those of the class's first atom, merged by (source class, bin)."""
+    _, first = np.unique(classes, return_index=True)
+    mine = np.flatnonzero(first[classes[graph.target]] == graph.target)
+    keys = np.stack([classes[graph.target[mine]], bins[mine], classes[graph.source[mine]]])
+    merged, group = np.unique(keys, axis=1, return_inverse=True)
+    multiplicity = np.bincount(group, weights=graph.edge_multiplicity[mine])
+    distance = np.bincount(group, weights=graph.edge_multiplicity[mine] * graph.distance[mine].astype(np.float64))
+    return CrystalGraph(
+        numbers=graph.numbers[first],
+        multiplicity=np.bincount(classes, weights=graph.multiplicity).astype(np.int32),
+        source=merged[2].astype(np.int32),
+        target=merged[0].astype(np.int32),
+        distance=(distance / multiplicity).astype(np.float32),
+        edge_multiplicity=multiplicity.astype(np.int32),
+    )

@@ -1,0 +1,134 @@
+"""The crystal graph convolutional network (Xie and Grossman, Phys. Rev. Lett. 2018, 120, 145301).
+
+Every sum over atoms or neighbours is weighted by multiplicities, BatchNorm statistics included, so that a quotient
+graph and the full graph give the same output, in training and in evaluation.
+
+Shapes: N nodes, E edges, G graphs, W width, F element features, K Gaussians, H hidden, T targets.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cgcnn.card import Settings
+
+if TYPE_CHECKING:
+    from cgcnn.batch import GraphBatch
+
+__all__ = ["CGCNN", "Settings"]
+
+
+class WeightedNorm(nn.Module):
+    """BatchNorm whose statistics count each row as often as its weight says."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.epsilon = momentum, epsilon
+        self.scale = nn.Parameter(torch.ones(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Normalise x (M, C) with row weights (M,)."""
+        mean, variance = self._batch_statistics(x, weight) if self.training else (self.mean, self.variance)
+        factor = self.scale * torch.rsqrt(variance + self.epsilon)  # (C,)
+        return torch.addcmul(self.shift - mean * factor, x, factor)  # (M, C)
+
+    def _batch_statistics(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        share = weight / weight.sum()  # (M,)
+        mean = share @ x  # (C,)
+        variance = share @ (x - mean).square()  # (C,)
+        self.mean.lerp_(mean.detach(), self.momentum)
+        self.variance.lerp_(variance.detach(), self.momentum)
+        return mean, variance
+
+
+class Convolution(nn.Module):
+    """Gated convolution, eq. 5: v_i + Σ_j sigmoid(z W_f + b_f) ⊙ g(z W_s + b_s) with z = v_i ⊕ v_j ⊕ u(d).
+
+    z W is computed as v_i W_i + v_j W_j + u W_u: the products with v are then made once a node, not once an edge.
+    """
+
+    def __init__(self, width: int, gaussians: int) -> None:
+        super().__init__()
+        self.receiver = nn.Linear(width, 2 * width)
+        self.sender = nn.Linear(width, 2 * width, bias=False)
+        self.distance = nn.Linear(gaussians, 2 * width, bias=False)
+        self.edge_norm = WeightedNorm(2 * width)
+        self.node_norm = WeightedNorm(width)
+
+    def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
+        """New node vectors (N, W) from node vectors v (N, W) and expanded distances u (E, K)."""
+        per_atom = batch.edge_multiplicity * batch.multiplicity[batch.target]  # (E,) edges of the full graph
+        z = self.receiver(v)[batch.target] + self.sender(v)[batch.source] + self.distance(u)  # (E, 2W)
+        gate, core = self.edge_norm(z, per_atom).chunk(2, dim=1)  # (E, W) each
+        message = torch.sigmoid(gate) * functional.softplus(core) * batch.edge_multiplicity[:, None]  # (E, W)
+        total = torch.zeros_like(v).index_add(0, batch.target, message)  # (N, W)
+        return functional.softplus(v + self.node_norm(total, batch.multiplicity))  # (N, W)
+
+
+class CGCNN(nn.Module):
+    """Element features and learned element vectors → convolutions → mean over atoms → hidden layers → targets."""
+
+    element_features: Tensor
+    centres: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(self, settings: Settings, element_features: Tensor) -> None:
+        super().__init__()
+        s = settings
+        self.settings = s
+        self.register_buffer("element_features", element_features)  # (101, F)
+        self.register_buffer("centres", torch.linspace(0, s.radius, s.gaussians))  # (K,)
+        self.register_buffer("target_mean", torch.zeros(len(s.targets)))  # (T,)
+        self.register_buffer("target_std", torch.ones(len(s.targets)))  # (T,)
+        self.embed = nn.Linear(element_features.shape[1], s.width)
+        # Zero at first, so that an element without training rows is described by its features alone.
+        self.learned = nn.Parameter(torch.zeros(element_features.shape[0], s.width))  # (101, W)
+        self.convolutions = nn.ModuleList(Convolution(s.width, s.gaussians) for _ in range(s.layers))
+        self.dropout = nn.Dropout(s.dropout)
+        sizes = [s.width, *[s.hidden] * s.hidden_layers]
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.output = nn.Linear(sizes[-1], len(s.targets))
+
+    def forward(self, batch: GraphBatch) -> Tensor:
+        """Targets (G, T) in their units."""
+        return self.scaled(batch) * self.target_std + self.target_mean
+
+    def scaled(self, batch: GraphBatch) -> Tensor:
+        """Targets (G, T) with the training set's mean 0 and deviation 1."""
+        crystal = self.dropout(functional.softplus(self.pool(self.nodes(batch), batch)))  # (G, W)
+        for layer in self.hidden:
+            crystal = functional.softplus(layer(crystal))  # (G, H)
+        return cast("Tensor", self.output(crystal))  # (G, T)
+
+    def nodes(self, batch: GraphBatch) -> Tensor:
+        """Node vectors (N, W) after the last convolution."""
+        table = self.embed(self.element_features) + self.learned  # (101, W)
+        v: Tensor = table[batch.numbers]  # (N, W)
+        u = self.expand(batch.distance)  # (E, K)
+        for convolution in self.convolutions:
+            v = convolution(v, u, batch)
+        return v
+
+    def expand(self, distance: Tensor) -> Tensor:
+        """Gaussians (E, K) of distances (E,) Å, as wide as their spacing."""
+        spacing = self.centres[1] - self.centres[0]
+        return torch.exp(-((distance[:, None] - self.centres) / spacing).square())
+
+    @staticmethod
+    def pool(v: Tensor, batch: GraphBatch) -> Tensor:
+        """Mean over the atoms of each crystal (normalised sum), (G, W) from node vectors (N, W)."""
+        total = v.new_zeros(batch.n_graphs, v.shape[1]).index_add(0, batch.graph, v * batch.multiplicity[:, None])
+        atoms = v.new_zeros(batch.n_graphs).index_add(0, batch.graph, batch.multiplicity)  # (G,)
+        return total / atoms[:, None]

@@ -1,0 +1,162 @@
+"""Prototypes: fixed site positions to be filled with elements. Geometry only; no chemistry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from cgcnn.batch import GraphBatch
+from cgcnn.elements import SYMBOLS
+from cgcnn.graph import NEIGHBOURS, CrystalGraph, Pairs, full_graph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pymatgen.core.structure import Structure
+
+Triple = tuple[float, float, float]
+_REACH = 3.0  # in units of a: far enough for complete shells of every prototype here
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """Ideal positions that candidates share.
+
+    Sites of equal role must be interchangeable by the symmetry of the empty prototype (the three X of a cubic
+    perovskite are), so that swapping their elements gives the same crystal.
+
+    Attributes:
+        name: Name in commands and cards.
+        sites: Column names of species arrays.
+        roles: Role of each site.
+        frac: Fractional coordinates of each site.
+        lattice: Lattice vectors as rows, in units of the lattice constant a.
+    """
+
+    name: str
+    sites: tuple[str, ...]
+    roles: tuple[str, ...]
+    frac: tuple[Triple, ...]
+    lattice: tuple[Triple, Triple, Triple]
+
+    @property
+    def role_names(self) -> tuple[str, ...]:
+        """Distinct roles, in the order of the sites."""
+        return tuple(dict.fromkeys(self.roles))
+
+    @property
+    def role_index(self) -> NDArray[np.int64]:
+        """(n_sites,) position in `role_names` of each site's role."""
+        return np.array([self.role_names.index(role) for role in self.roles], dtype=np.int64)
+
+    def canonical(self, species: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Species (n, n_sites) with equal-role sites sorted: most frequent element first, then by atomic number."""
+        result = np.array(species, dtype=np.uint8)
+        for role in range(len(self.role_names)):
+            columns = np.flatnonzero(self.role_index == role)
+            values = result[:, columns]  # (n, k)
+            count = (values[:, :, None] == values[:, None, :]).sum(axis=2)  # (n, k)
+            order = np.argsort((len(columns) - count) * 256 + values, axis=1, kind="stable")
+            result[:, columns] = np.take_along_axis(values, order, axis=1)
+        return result
+
+    def batch(self, species: NDArray[np.uint8], a: NDArray[np.floating], neighbours: int = NEIGHBOURS) -> GraphBatch:
+        """Quotient graphs of many candidates at once.
+
+        Rows are grouped by which equal-role sites hold equal elements; each group shares one quotient template.
+
+        Args:
+            species: (n, n_sites) atomic numbers.
+            a: (n,) lattice constants, Å.
+            neighbours: As in `CrystalGraph.from_structure`.
+
+        Returns:
+            A batch of n graphs; ``graph`` holds the row, so results come in row order.
+        """
+        patterns = _patterns(species, self.role_index)
+        kinds, kind = np.unique(patterns, axis=0, return_inverse=True)
+        parts = [
+            _fill(_template(self, tuple(kinds[i].tolist()), neighbours), species, a, np.flatnonzero(kind == i))
+            for i in range(len(kinds))
+        ]
+        return _join(parts, len(species))
+
+    def structure(self, species: NDArray[np.uint8], a: float) -> Structure:
+        """The crystal of one candidate, species (n_sites,), as a pymatgen structure with lattice constant a in Å."""
+        from pymatgen.core.structure import Structure  # noqa: PLC0415  # heavy, and only this method needs it
+
+        return Structure(np.array(self.lattice) * float(a), [SYMBOLS[z] for z in species], self.frac)
+
+    def graph(self, species: NDArray[np.uint8], a: float = 1.0, neighbours: int = NEIGHBOURS) -> CrystalGraph:
+        """Full graph of one candidate, species (n_sites,), with lattice constant a in Å."""
+        lattice, frac = np.array(self.lattice), np.array(self.frac)
+        cells = np.array(list(product(range(-4, 5), repeat=3)))  # (C, 3)
+        delta = (frac[None, :, None, :] + cells[None, None, :, :] - frac[:, None, None, :]) @ lattice  # (s, s, C, 3)
+        length = np.linalg.norm(delta, axis=-1)
+        target, source, cell = np.nonzero((length < _REACH) & (length > 0))
+        pairs = Pairs(source, target, length[target, source, cell] * a, _REACH * a)
+        return full_graph(species, pairs, neighbours=neighbours)
+
+
+def _patterns(species: NDArray[np.uint8], roles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, n_sites): for each site the first site of the same role with the same element."""
+    same = (species[:, :, None] == species[:, None, :]) & (roles[:, None] == roles[None, :])  # (n, s, s)
+    first: NDArray[np.int64] = same.argmax(axis=2)
+    return first
+
+
+@lru_cache(maxsize=64)
+def _template(prototype: Prototype, pattern: tuple[int, ...], neighbours: int) -> CrystalGraph:
+    """Quotient for a = 1; ``numbers`` hold the site that names the element instead of an element."""
+    full = prototype.graph(np.array(pattern, dtype=np.uint8), neighbours=neighbours)
+    return full.quotient()
+
+
+def _fill(
+    template: CrystalGraph, species: NDArray[np.uint8], a: NDArray[np.floating], rows: NDArray[np.int64]
+) -> GraphBatch:
+    """The template with the elements and lattice constants of some rows; ``graph`` holds the row number."""
+    n, nodes, edges = len(rows), len(template.numbers), len(template.source)
+    shift = np.repeat(np.arange(n) * nodes, edges)  # (n * edges,)
+    distance = np.asarray(a, dtype=np.float32)[rows, None] * template.distance  # (n, edges)
+    return GraphBatch(
+        numbers=torch.from_numpy(species[rows][:, template.numbers].astype(np.int64).ravel()),
+        multiplicity=torch.from_numpy(np.tile(template.multiplicity.astype(np.float32), n)),
+        source=torch.from_numpy(np.tile(template.source.astype(np.int64), n) + shift),
+        target=torch.from_numpy(np.tile(template.target.astype(np.int64), n) + shift),
+        distance=torch.from_numpy(distance.ravel()),
+        edge_multiplicity=torch.from_numpy(np.tile(template.edge_multiplicity.astype(np.float32), n)),
+        graph=torch.from_numpy(np.repeat(rows, nodes)),
+        n_graphs=n,
+    )
+
+
+def _join(parts: list[GraphBatch], n_graphs: int) -> GraphBatch:
+    """One batch of parts whose ``graph`` already counts over the whole."""
+    sizes = [len(part.numbers) for part in parts]
+    offsets = np.cumsum([0, *sizes])[: len(parts)]
+    empty = torch.empty(0)
+    return GraphBatch(
+        numbers=torch.cat([part.numbers for part in parts]) if parts else empty.long(),
+        multiplicity=torch.cat([part.multiplicity for part in parts]) if parts else empty,
+        source=torch.cat([p.source + int(o) for p, o in zip(parts, offsets, strict=True)]) if parts else empty.long(),
+        target=torch.cat([p.target + int(o) for p, o in zip(parts, offsets, strict=True)]) if parts else empty.long(),
+        distance=torch.cat([part.distance for part in parts]) if parts else empty,
+        edge_multiplicity=torch.cat([part.edge_multiplicity for part in parts]) if parts else empty,
+        graph=torch.cat([part.graph for part in parts]) if parts else empty.long(),
+        n_graphs=n_graphs,
+    )
+
+
+CUBIC_PEROVSKITE = Prototype(
+    name="cubic-perovskite",
+    sites=("A", "B", "X1", "X2", "X3"),
+    roles=("A", "B", "X", "X", "X"),
+    frac=((0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, 0.5, 0.0), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5)),
+    lattice=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+)
+PROTOTYPES = {prototype.name: prototype for prototype in (CUBIC_PEROVSKITE,)}

@@ -1,0 +1,222 @@
+"""Trained models: an ensemble, what it was trained on, and its card; safetensors beside JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from cgcnn.card import Card, read_card, shipped, weights_path
+from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.errors import UserError
+from cgcnn.model import CGCNN
+from cgcnn.prototype import PROTOTYPES, Prototype
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from cgcnn.batch import GraphBatch
+    from cgcnn.card import Settings
+
+__all__ = ["Card", "Domain", "Model", "load", "save", "shipped"]
+
+ROWS_AT_ONCE = 4096  # bounds the memory of a prediction, whatever the number of rows
+Estimate = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a prototype model saw in training, and the lattice that its graphs are built with.
+
+    Attributes:
+        trained: (R, 101) bool, whether an element was trained on a role's sites.
+        known: (K,) int64, sorted keys of the training compositions, see `composition_keys`.
+        lattice: (R, 101) float32, Å; the reference lattice constant is the sum over roles of the site means of this.
+        lattice_range: (2,) float32, Å; the reference is kept inside what training saw.
+    """
+
+    trained: NDArray[np.bool_]
+    known: NDArray[np.int64]
+    lattice: NDArray[np.float32]
+    lattice_range: NDArray[np.float32]
+
+    def reference_lattice(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n,) Å, the lattice constants that the input graphs of species (n, n_sites) are built with."""
+        roles = prototype.role_index
+        share = (1.0 / np.bincount(roles))[roles].astype(np.float32)  # (n_sites,)
+        a: NDArray[np.float32] = (self.lattice[roles, species] * share).sum(axis=1)
+        return a.clip(*self.lattice_range)
+
+
+class Model:
+    """A trained model as users meet it.
+
+    Attributes:
+        card: What it predicts, from what, how well.
+        members: Networks that differ by their seed; the prediction is their mean.
+        domain: What it was trained on; None for models that take structures.
+    """
+
+    def __init__(self, card: Card, members: list[CGCNN], domain: Domain | None = None) -> None:
+        self.members = [member.eval() for member in members]
+        self.domain = domain
+        self.digest = digest(card.settings, tensors(self.members, domain))
+        self.card = card.model_copy(update={"digest": self.digest, "members": len(members)})
+
+    @property
+    def settings(self) -> Settings:
+        """Shape of the networks and of the graphs."""
+        return self.card.settings
+
+    @property
+    def prototype(self) -> Prototype:
+        """The prototype whose candidates this model takes.
+
+        Raises:
+            UserError: The model takes structures.
+        """
+        if self.card.prototype is None:
+            raise UserError(f"model {self.card.name}: takes structures; pass crystals, or a model of a prototype")
+        return PROTOTYPES[self.card.prototype]
+
+    @torch.inference_mode()
+    def predict(self, batch: GraphBatch) -> dict[str, Estimate]:
+        """Mean and standard deviation over the members, (n,) float32 each, for every target in its unit."""
+        outputs = torch.stack([member(batch) for member in self.members])  # (members, n, T)
+        mean, std = outputs.mean(dim=0).numpy(), outputs.std(dim=0, correction=0).numpy()  # (n, T)
+        return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self.settings.targets)}
+
+    def predict_prototype(self, species: NDArray[np.uint8]) -> dict[str, Estimate]:
+        """Predict candidates of the model's prototype from their elements alone.
+
+        Args:
+            species: (n, n_sites) atomic numbers in the order of the prototype's sites; equal-role sites in any order.
+
+        Returns:
+            For every target the mean and the standard deviation over the members, (n,) float32 each.
+
+        Raises:
+            UserError: The model takes structures, the sites do not fit, or an element has no features.
+        """
+        prototype, domain = self.prototype, self._domain()
+        rows = prototype.canonical(self._checked(species))
+        a = domain.reference_lattice(prototype, rows)
+        neighbours = self.settings.neighbours
+        parts = [
+            self.predict(prototype.batch(rows[i : i + ROWS_AT_ONCE], a[i : i + ROWS_AT_ONCE], neighbours))
+            for i in range(0, max(len(rows), 1), ROWS_AT_ONCE)
+        ]
+        return {
+            name: (np.concatenate([p[name][0] for p in parts]), np.concatenate([p[name][1] for p in parts]))
+            for name in self.settings.targets
+        }
+
+    def in_domain(self, species: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(n,) whether each element of species (n, n_sites) was trained on a site of that role."""
+        trained = self._domain().trained[self.prototype.role_index, self._checked(species)]  # (n, n_sites)
+        return np.asarray(trained.all(axis=1))
+
+    def known(self, species: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(n,) whether this very composition, site by site up to equal roles, was a training row."""
+        keys = composition_keys(self.prototype.canonical(self._checked(species)))
+        return np.isin(keys, self._domain().known)
+
+    def _domain(self) -> Domain:
+        if self.domain is None:
+            raise UserError(f"model {self.card.name}: takes structures; pass crystals, or a model of a prototype")
+        return self.domain
+
+    def _checked(self, species: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        sites = self.prototype.sites
+        if species.ndim != 2 or species.shape[1] != len(sites):
+            raise UserError(
+                f"model {self.card.name}: trained for sites {','.join(sites)}; got an array {species.shape}"
+            )
+        wrong = species[(species < 1) | (species > MAX_Z)]
+        if len(wrong):
+            raise UserError(f"atomic number {wrong[0]}: models know H to {SYMBOLS[MAX_Z]}")
+        return species
+
+
+def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site."""
+    keys = np.zeros(len(species), dtype=np.int64)
+    for column in species.T:
+        keys = keys << 7 | column
+    return keys
+
+
+def tensors(members: list[CGCNN], domain: Domain | None) -> dict[str, Tensor]:
+    """Every tensor of a model under the name it has in the file."""
+    named = {f"members.{i}.{k}": v for i, member in enumerate(members) for k, v in member.state_dict().items()}
+    parts = {} if domain is None else {f"domain.{name}": torch.from_numpy(a) for name, a in vars(domain).items()}
+    return {name: tensor.detach().contiguous() for name, tensor in {**named, **parts}.items()}
+
+
+def digest(settings: Settings, named: dict[str, Tensor]) -> str:
+    """Sha256 over the settings and over every tensor with its name, type and shape."""
+    sha = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    for name in sorted(named):
+        array = named[name].numpy()
+        sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def save(model: Model, path: str | Path) -> Path:
+    """Write ``path``.safetensors and its card ``path``.json; both appear whole or not at all.
+
+    Raises:
+        UserError: The directory cannot be written.
+    """
+    target = Path(path).with_suffix(".safetensors")
+    card = target.with_suffix(".json")
+    try:
+        partial = target.with_suffix(".partial")
+        save_file(tensors(model.members, model.domain), partial)
+        partial.replace(target)
+        partial.write_text(model.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        partial.replace(card)
+    except OSError as error:
+        raise UserError(f"{target}: cannot write the model ({error.strerror}); choose another place") from None
+    return target
+
+
+def load(name_or_path: str | Path) -> Model:
+    """Read a shipped model by name, or any model by path.
+
+    Raises:
+        UserError: No such model, not a model, damaged, or a card that belongs to other weights.
+    """
+    path = weights_path(name_or_path)
+    card = read_card(path)
+    try:
+        named = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
+    if digest(card.settings, named) != card.digest:
+        raise UserError(f"{path}: the weights are not those of the card {path.stem}.json; copy both files again")
+    members = [_member(card, named, i) for i in range(card.members)]
+    return Model(card, members, _read_domain(named) if card.input == "prototype" else None)
+
+
+def _member(card: Card, named: dict[str, Tensor], index: int) -> CGCNN:
+    prefix = f"members.{index}."
+    state = {name.removeprefix(prefix): tensor for name, tensor in named.items() if name.startswith(prefix)}
+    member = CGCNN(card.settings, state["element_features"])
+    member.load_state_dict(state)
+    return member
+
+
+def _read_domain(named: dict[str, Tensor]) -> Domain:
+    return Domain(
+        **{name.removeprefix("domain."): t.numpy() for name, t in named.items() if name.startswith("domain.")}
+    )
