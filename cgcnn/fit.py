@@ -107,7 +107,7 @@ def _start(settings: Settings, features: Tensor, examples: Examples, how: Fit, s
     network.target_mean.copy_(mean)
     network.target_std.copy_(torch.where(square > 0, square.sqrt(), 1.0))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(how.average), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
     return _State(network, average, optimizer, torch.Generator().manual_seed(seed))
 
 

@@ -69,7 +69,8 @@ class Convolution(nn.Module):
     def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
         """New node vectors (N, W) from node vectors v (N, W) and expanded distances u (E, K)."""
         per_atom = batch.edge_multiplicity * batch.multiplicity[batch.target]  # (E,) edges of the full graph
-        z = self.receiver(v)[batch.target] + self.sender(v)[batch.source] + self.distance(u)  # (E, 2W)
+        z = self.receiver(v).index_select(0, batch.target) + self.sender(v).index_select(0, batch.source)
+        z = z + self.distance(u)  # (E, 2W)
         gate, core = self.edge_norm(z, per_atom).chunk(2, dim=1)  # (E, W) each
         message = torch.sigmoid(gate) * functional.softplus(core) * batch.edge_multiplicity[:, None]  # (E, W)
         total = torch.zeros_like(v).index_add(0, batch.target, message)  # (N, W)
@@ -115,7 +116,7 @@ class CGCNN(nn.Module):
     def nodes(self, batch: GraphBatch) -> Tensor:
         """Node vectors (N, W) after the last convolution."""
         table = self.embed(self.element_features) + self.learned  # (101, W)
-        v: Tensor = table[batch.numbers]  # (N, W)
+        v = table.index_select(0, batch.numbers)  # (N, W)
         u = self.expand(batch.distance)  # (E, K)
         for convolution in self.convolutions:
             v = convolution(v, u, batch)

@@ -91,7 +91,9 @@ class Model:
     def predict(self, batch: GraphBatch) -> dict[str, Estimate]:
         """Mean and standard deviation over the members, (n,) float32 each, for every target in its unit."""
         outputs = torch.stack([member(batch) for member in self.members])  # (members, n, T)
-        mean, std = outputs.mean(dim=0).numpy(), outputs.std(dim=0, correction=0).numpy()  # (n, T)
+        centre = outputs.mean(dim=0)  # (n, T)
+        spread = (outputs - centre).square().mean(dim=0).sqrt()  # (n, T)
+        mean, std = centre.numpy(), spread.numpy()
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self.settings.targets)}
 
     def predict_prototype(self, species: NDArray[np.uint8]) -> dict[str, Estimate]:
