@@ -1,0 +1,1 @@
+"""High-throughput screening of perovskites: spaces, blocks, runs, rankings."""

@@ -1,0 +1,137 @@
+"""The command `screen`. Heavy imports wait until a command needs them, so that `--help` answers at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cgcnn import command_line
+
+PATH = click.Path(path_type=Path)
+
+
+class Symbols(click.ParamType[tuple[str, ...]]):
+    """A list of element symbols, separated by commas."""
+
+    name = "ELEMENTS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ANN401, ARG002 -- click's signature
+        """Split the text; whether the symbols exist is the recipe's business."""
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:  # noqa: ANN401 -- a click decorator
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+ranking_options = _together(
+    click.option("--top", type=click.IntRange(min=1), help="Keep only the best N. [default: all; 20 are shown]"),
+    click.option("--sort", metavar="COLUMN", help="Rank by this column. [default: e_above_hull]"),
+    click.option("--csv", type=PATH, help="Write the ranking to this CSV file."),
+    click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
+)
+run_options = _together(
+    click.option("--out", type=PATH, metavar="RUN.zarr", help="The run to write. [default: KIND.zarr]"),
+    click.option("--model", metavar="NAME|PATH", help="A shipped model or a model file. [default: castelli]"),
+    ranking_options,
+    click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
+    click.option("--resume", is_flag=True, help="Go on with the run at --out where it stopped."),
+    click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]"),
+)
+filter_options = _together(
+    click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Screen only what passes."),
+    click.option("--no-filter", is_flag=True, help="Filter nothing."),
+    click.option("--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"),
+)
+
+
+@click.group(name="screen")
+def app() -> None:
+    """Screen perovskites: name elements, get candidates ranked by predicted energy above hull."""
+
+
+@app.command()
+@click.option("--elements", type=Symbols(), help="Elements to use; chemistry works out who may sit where.")
+@click.option("--a", type=Symbols(), help="Elements of site A.")
+@click.option("--b", type=Symbols(), help="Elements of site B.")
+@click.option("--x", type=Symbols(), help="Elements of site X.")
+@click.option("--anions", type=click.IntRange(1, 3), help="Up to so many kinds of X in one cell. [default: 1]")
+@run_options
+@filter_options
+@command_line.debug
+def perovskites(**options: Any) -> None:  # noqa: ANN401 -- the recipe checks them
+    """Screen every cubic ABX3 that the elements allow."""
+    _screen("perovskites", **options)
+
+
+@app.command("list")
+@click.argument("file", type=PATH)
+@click.option("--prototype", default="cubic-perovskite", help="The structure of the candidates.", show_default=True)
+@run_options
+@filter_options
+@command_line.debug
+def list_(**options: Any) -> None:  # noqa: ANN401 -- the recipe checks them
+    """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3; other columns pass through."""
+    _screen("list", **options)
+
+
+@app.command("run")
+@click.argument("recipe")
+@run_options
+@command_line.debug
+def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 -- click passes flags so
+    """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""
+    from screening.campaign import run_campaign
+    from screening.recipe import read_recipe
+
+    run_campaign(read_recipe(recipe, **options), resume=resume, dry_run=dry_run)
+
+
+@app.command("rank")
+@click.argument("run", type=PATH)
+@ranking_options
+@command_line.debug
+def rank_(run: Path, **options: Any) -> None:  # noqa: ANN401 -- the ranking checks them
+    """Rank the candidates of RUN again, without predicting again."""
+    from screening.campaign import rank_run
+
+    rank_run(run, **options)
+
+
+@app.command()
+@command_line.debug
+def models() -> None:
+    """List the shipped models and how good they are."""
+    from screening.listing import list_models
+
+    list_models()
+
+
+@app.command()
+@command_line.debug
+def recipes() -> None:
+    """List the shipped recipes."""
+    from screening.listing import list_recipes
+
+    list_recipes()
+
+
+def _screen(kind: str, *, filters: tuple[str, ...], no_filter: bool, resume: bool, dry_run: bool, **options: Any) -> None:  # noqa: ANN401
+    if filters and no_filter:
+        raise click.UsageError("--filter and --no-filter exclude each other.")
+    from screening.campaign import run_campaign
+    from screening.recipe import make_recipe
+
+    chosen = () if no_filter else (filters or None)
+    run_campaign(make_recipe(kind=kind, filters=chosen, **options), resume=resume, dry_run=dry_run)
+
+
+def main() -> None:
+    """Run the command line; see `cgcnn.command_line.run` for the exit codes."""
+    command_line.run(app)

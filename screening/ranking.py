@@ -1,0 +1,72 @@
+"""The ranking: the best candidates of a run, in order."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cgcnn.errors import UserError
+from screening.status import Status
+
+DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "known"})
+"""Columns whose largest value ranks first; all others rank from the smallest."""
+
+Rows = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates in order of rank.
+
+    Attributes:
+        rows: column name -> array of n rows; `index` holds the candidates' integers.
+        ranked: how many candidates of the run could be ranked (n, unless only the top was asked for).
+        out_of_domain: how many of these have an element on a site where the model never saw it.
+    """
+
+    rows: Rows
+    ranked: int
+    out_of_domain: int
+
+
+def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: int | None = None) -> Ranking:
+    """Rank the scored candidates of a run.
+
+    Candidates in the model's domain come first; then the sorted column decides, then the index. With `top`, memory
+    holds that many rows and one block.
+
+    Args:
+        blocks: (index of the first row, columns) of each block.
+        sort: the column that decides.
+        top: how many to keep; None keeps all.
+
+    Raises:
+        UserError: the run has no such column, or no candidate can be ranked.
+    """
+    best: Rows | None = None
+    ranked = out_of_domain = 0
+    for rows in _scored(blocks):
+        ranked += len(rows["index"])
+        out_of_domain += int(np.count_nonzero(~rows["in_domain"]))
+        both = rows if best is None else {name: np.concatenate([best[name], rows[name]]) for name in rows}
+        best = _ordered(both, sort, top) if top else both
+    if best is None:
+        raise UserError("No candidate of this run can be ranked: all were filtered or failed. --no-filter keeps them.")
+    return Ranking(_ordered(best, sort, top), ranked, out_of_domain)
+
+
+def _scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:
+    for start, columns in blocks:
+        kept = np.flatnonzero(columns["status"] == Status.OK)
+        if len(kept):
+            yield {"index": kept + start} | {name: values[kept] for name, values in columns.items()}
+
+
+def _ordered(rows: Rows, sort: str, top: int | None) -> Rows:
+    if sort not in rows or rows[sort].ndim != 1:
+        choices = ", ".join(name for name, values in rows.items() if values.ndim == 1 and name != "status")
+        raise UserError(f"--sort {sort}: no such column. Choose one of {choices}.")
+    key = rows[sort].astype(np.float64)
+    key = -key if sort in DESCENDING else key
+    order = np.lexsort((rows["index"], key, ~rows["in_domain"]))[:top]
+    return {name: values[order] for name, values in rows.items()}

@@ -1,0 +1,100 @@
+"""A recipe: everything that a screen is asked for, from the command line or from a TOML file."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cgcnn.errors import UserError
+from cgcnn.resources import find_recipe
+
+Symbols = tuple[str, ...]
+
+
+class Recipe(BaseModel):
+    """What to screen and where the results go; the keys are the names of the command line's options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    summary: str = ""
+    kind: Literal["perovskites", "list"]
+    prototype: str = "cubic-perovskite"
+    elements: Symbols = ()
+    a: Symbols = ()
+    b: Symbols = ()
+    x: Symbols = ()
+    anions: int = Field(default=1, ge=1, le=3)
+    file: Path | None = None
+    model: str = "castelli"
+    filters: Symbols | None = None
+    sort: str = "e_above_hull"
+    top: int | None = Field(default=None, ge=1)
+    out: Path | None = None
+    csv: Path | None = None
+    cif: Path | None = None
+    workers: int | None = Field(default=None, ge=1)
+    block_size: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _candidates_are_named_once(self) -> Self:
+        sites = (self.a, self.b, self.x)
+        if self.kind == "list":
+            if self.file is None or self.elements or any(sites):
+                raise ValueError("a list of candidates takes a file, and no elements or sites")
+        elif self.file is not None:
+            raise ValueError('a file of candidates goes with kind = "list"')
+        elif bool(self.elements) == any(sites):
+            raise ValueError("name either --elements, or the sites --a, --b and --x")
+        elif any(sites) and not all(sites):
+            missing = ", ".join(f"--{name}" for name in "abx" if not getattr(self, name))
+            raise ValueError(f"{missing} missing: name all three of --a, --b and --x, or --elements alone")
+        return self
+
+    @property
+    def chosen_filters(self) -> Symbols:
+        """The filters to apply: those asked for; by default `charge` where the sites are worked out from elements."""
+        if self.filters is not None:
+            return self.filters
+        return ("charge",) if self.elements else ()
+
+
+def make_recipe(**settings: object) -> Recipe:
+    """A recipe from settings, where None means: not given.
+
+    Raises:
+        UserError: a setting is unknown, contradicts another, or has a value out of range.
+    """
+    return _validated({name: value for name, value in settings.items() if value is not None}, source="")
+
+
+def read_recipe(name_or_path: str, **overrides: object) -> Recipe:
+    """Read a shipped recipe by name, or any by path; paths in it are relative to the working directory.
+
+    Args:
+        name_or_path: such as "castelli-grid", or a TOML file.
+        overrides: settings that replace those of the file, where not None.
+
+    Raises:
+        UserError: there is no such recipe, it is not TOML, or a setting is unknown or out of range.
+    """
+    path = find_recipe(name_or_path)
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}.") from None
+    if "kind" not in settings:
+        raise UserError(f"{path}: says nothing to screen (no `kind`). Recipes of trainings go to `cgcnn train`.")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return _validated(settings | given, source=f"{path}: ")
+
+
+def _validated(settings: dict[str, object], source: str) -> Recipe:
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        text = first["msg"].removeprefix("Value error, ")
+        given = f" (given: {first['input']!r})" if where else ""
+        raise UserError(f"{source}{where + ': ' if where else ''}{text}{given}") from None

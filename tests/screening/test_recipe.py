@@ -1,0 +1,53 @@
+import pytest
+
+from cgcnn.errors import UserError
+from screening.recipe import make_recipe, read_recipe
+
+
+def test_settings_not_given_keep_their_defaults():
+    recipe = make_recipe(kind="perovskites", elements=("Ca", "Ti", "O"), top=None, csv=None)
+    assert (recipe.model, recipe.anions, recipe.top) == ("castelli", 1, None)
+
+
+def test_charge_filter_is_the_default_where_chemistry_chooses_the_sites():
+    assert make_recipe(kind="perovskites", elements=("Ca", "Ti", "O")).chosen_filters == ("charge",)
+    assert make_recipe(kind="perovskites", a=("Ca",), b=("Ti",), x=("O",)).chosen_filters == ()
+    assert make_recipe(kind="perovskites", elements=("Ca", "Ti", "O"), filters=()).chosen_filters == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "perovskites"}, "either --elements, or the sites"),
+        ({"kind": "perovskites", "elements": ("Ca",), "a": ("Ca",)}, "either --elements, or the sites"),
+        ({"kind": "perovskites", "a": ("Ca",), "x": ("O",)}, "--b missing"),
+        ({"kind": "perovskites", "elements": ("Ca",), "anions": 4}, r"anions: .* \(given: 4\)"),
+        ({"kind": "perovskites", "elements": ("Ca",), "colour": "red"}, "colour: .* not permitted"),
+        ({"kind": "perovskites", "elements": ("Ca",), "file": "x.csv"}, 'goes with kind = "list"'),
+        ({"kind": "list"}, "takes a file"),
+    ],
+)
+def test_contradicting_settings_are_refused_with_one_line(settings, message):
+    with pytest.raises(UserError, match=message) as error:
+        make_recipe(**settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_recipe_file_is_read_and_overridden(tmp_path):
+    path = tmp_path / "oxides.toml"
+    path.write_text('kind = "perovskites"\nelements = ["Ca", "Ti", "O"]\ntop = 3\n')
+    assert read_recipe(str(path)).top == 3
+    assert read_recipe(str(path), top=5, csv=None).top == 5
+
+
+@pytest.mark.parametrize("text", ["kind = ", "top = 3", 'kind = "perovskites"\nelement = ["Ca"]'])
+def test_a_broken_recipe_file_is_named(tmp_path, text):
+    path = tmp_path / "broken.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"broken\.toml: "):
+        read_recipe(str(path))
+
+
+def test_a_missing_recipe_is_named():
+    with pytest.raises(UserError, match="nowhere: no such recipe"):
+        read_recipe("nowhere")
