@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.errors import UserError
 from cgcnn.model import CGCNN
@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     from cgcnn.card import Settings
     from cgcnn.data import Examples
     from cgcnn.recipe import Fit
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is fitted, and how.
+
+    Attributes:
+        settings: Shape of the network.
+        how: Epochs, rates and so on.
+        weights: (T,) share of each target in the loss.
+        features: (101, F) element features.
+    """
+
+    settings: Settings
+    how: Fit
+    weights: Tensor
+    features: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,26 +67,24 @@ class _State:
     generator: torch.Generator
     epoch: int = 0
 
+    @property
+    def averaged(self) -> CGCNN:
+        """The network with averaged weights, in evaluation mode."""
+        return cast("CGCNN", self.average.module).eval()
 
-def fit(  # noqa: PLR0913  # each is a separate part of a training
-    settings: Settings,
-    features: Tensor,
+
+def fit(
+    task: Task,
     examples: Examples,
-    how: Fit,
-    weights: Tensor,
     seed: int,
-    *,
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> CGCNN:
     """Train one network; the same arguments give the same weights, interrupted or not.
 
     Args:
-        settings: Shape of the network.
-        features: (101, F) element features.
+        task: What to fit and how.
         examples: Training graphs and targets, NaN where a label is missing.
-        how: Epochs, rates and so on.
-        weights: (T,) share of each target in the loss.
         seed: Of the initial weights, the order of the examples and the dropout.
         checkpoint: File written after every epoch, and continued from where it exists.
         report: Called after every epoch.
@@ -82,38 +97,44 @@ def fit(  # noqa: PLR0913  # each is a separate part of a training
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state = _start(settings, features, examples, how, seed)
+        state = _start(task, examples, seed)
         if checkpoint is not None and checkpoint.exists():
             _restore(state, checkpoint)
-        while state.epoch < how.epochs:
-            loss = _epoch(state, examples, how, weights)
+        while state.epoch < task.how.epochs:
+            loss = _epoch(state, examples, task)
             if not math.isfinite(loss):
-                raise UserError(
-                    f"training diverged in epoch {state.epoch}; lower learning_rate ({how.learning_rate:g})"
-                )
+                raise UserError(f"training diverged in epoch {state.epoch}; lower learning_rate")
             if checkpoint is not None:
                 _write(state, checkpoint)
-            report(Progress(state.epoch, how.epochs, loss, state.average.module.eval()))
-    network: CGCNN = state.average.module.eval()
-    return network
+            report(Progress(state.epoch, task.how.epochs, loss, state.averaged))
+    return state.averaged
 
 
-def _start(settings: Settings, features: Tensor, examples: Examples, how: Fit, seed: int) -> _State:
-    network = CGCNN(settings, features)
+def _start(task: Task, examples: Examples, seed: int) -> _State:
+    how = task.how
+    network = CGCNN(task.settings, task.features)
     known = ~examples.targets.isnan()  # (n, T)
     count = known.sum(dim=0)  # (T,)
     mean = examples.targets.nan_to_num().sum(dim=0) / count
     square = torch.where(known, examples.targets - mean, 0.0).square().sum(dim=0) / count
     network.target_mean.copy_(mean)
     network.target_std.copy_(torch.where(square > 0, square.sqrt(), 1.0))
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(how.average), use_buffers=True)
+    average = AveragedModel(network, multi_avg_fn=_moving_average(how.average), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
     return _State(network, average, optimizer, torch.Generator().manual_seed(seed))
 
 
-def _epoch(state: _State, examples: Examples, how: Fit, weights: Tensor) -> float:
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    def update(averages: list[Tensor], current: list[Tensor], _: Tensor) -> None:
+        for average, tensor in zip(averages, current, strict=True):
+            average.lerp_(tensor, 1 - decay)
+
+    return torch.no_grad()(update)
+
+
+def _epoch(state: _State, examples: Examples, task: Task) -> float:
     """One pass over the examples in random order; returns the mean loss."""
-    n = len(examples.targets)
+    n, how = len(examples.targets), task.how
     batches = torch.randperm(n, generator=state.generator).tensor_split(math.ceil(n / how.batch_size))
     total = 0.0
     state.network.train()
@@ -121,9 +142,9 @@ def _epoch(state: _State, examples: Examples, how: Fit, weights: Tensor) -> floa
         rate = how.learning_rate * schedule((state.epoch + step / len(batches)) / how.epochs, how.warm_up)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        loss = masked_loss(state.network, examples, rows, weights)
+        loss = masked_loss(state.network, examples, rows, task.weights)
         state.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         state.optimizer.step()
         state.average.update_parameters(state.network)
         total += float(loss.detach()) * len(rows)

@@ -125,7 +125,8 @@ class CGCNN(nn.Module):
     def expand(self, distance: Tensor) -> Tensor:
         """Gaussians (E, K) of distances (E,) Å, as wide as their spacing."""
         spacing = self.centres[1] - self.centres[0]
-        return torch.exp(-((distance[:, None] - self.centres) / spacing).square())
+        offset = (distance[:, None] - self.centres) / spacing  # (E, K)
+        return offset.square().neg().exp()
 
     @staticmethod
     def pool(v: Tensor, batch: GraphBatch) -> Tensor:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cgcnn.card import InputKind, Settings, Target
 from cgcnn.errors import UserError
+from cgcnn.resources import find_recipe
 
-_HERE = Path(__file__).parent
-# Beside the package in a checkout, inside it once installed.
-RECIPES = next((path for path in (_HERE / "recipes", _HERE.parent / "recipes") if path.is_dir()), _HERE / "recipes")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class _Section(BaseModel):
@@ -22,14 +22,14 @@ class _Section(BaseModel):
 class Network(_Section):
     """Shape of the networks; see `cgcnn.card.Settings`."""
 
-    width: int = Field(64, ge=1)
-    layers: int = Field(3, ge=1)
-    hidden: int = Field(128, ge=1)
-    hidden_layers: int = Field(1, ge=0)
-    gaussians: int = Field(40, ge=2)
-    radius: float = Field(8.0, gt=0)
-    neighbours: int = Field(12, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    width: int = Field(default=64, ge=1)
+    layers: int = Field(default=3, ge=1)
+    hidden: int = Field(default=128, ge=1)
+    hidden_layers: int = Field(default=1, ge=0)
+    gaussians: int = Field(default=40, ge=2)
+    radius: float = Field(default=8.0, gt=0)
+    neighbours: int = Field(default=12, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class Fit(_Section):
@@ -39,20 +39,20 @@ class Fit(_Section):
     weights kept are a moving average with decay ``average`` a step.
     """
 
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    warm_up: float = Field(0.1, ge=0, lt=1)
-    average: float = Field(0.999, ge=0, lt=1)
-    members: int = Field(3, ge=1)
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warm_up: float = Field(default=0.1, ge=0, lt=1)
+    average: float = Field(default=0.999, ge=0, lt=1)
+    members: int = Field(default=3, ge=1)
     seed: int = 0
 
 
 class RecipeTarget(Target):
     """A target and its share in the loss."""
 
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
 
 
 class TrainRecipe(_Section):
@@ -84,18 +84,32 @@ class TrainRecipe(_Section):
         """Shape of the networks."""
         return Settings(targets=tuple(target.name for target in self.targets), **self.network.model_dump())
 
+    def with_changes(self, targets: tuple[str, ...], **how: int | None) -> TrainRecipe:
+        """The same recipe with other targets (none: its own) and with the epochs, members or seed that are given."""
+        own = {target.name: target for target in self.targets}
+        changed = tuple(own.get(name, RecipeTarget(name=name, unit="")) for name in targets) or self.targets
+        fit = self.fit.model_copy(update={key: value for key, value in how.items() if value is not None})
+        return self.model_copy(update={"targets": changed, "fit": fit})
 
-def recipe_path(name_or_path: str | Path) -> Path:
-    """The file of a recipe given by name or path.
+
+def plain_recipe(name: str, data: str, targets: tuple[str, ...]) -> TrainRecipe:
+    """Structures in, plain settings, no held-out rows: what `cgcnn train` does without a recipe.
 
     Raises:
-        UserError: There is no such recipe.
+        UserError: No targets.
     """
-    named = RECIPES / f"{name_or_path}.toml"
-    path = named if named.is_file() else Path(name_or_path)
-    if not path.is_file():
-        raise UserError(f"{name_or_path}: no such recipe; pass a TOML file or the name of one in recipes/")
-    return path
+    if not targets:
+        raise UserError("no target: pass --target NAME (a label of the records), or --recipe")
+    return TrainRecipe(
+        name=name,
+        summary=f"Trained on {data} without a recipe.",
+        input="structure",
+        label="as in the data",
+        data=data,
+        retrain=f"cgcnn train {data} {' '.join(f'--target {target}' for target in targets)} -o {name}",
+        licence="not stated",
+        targets=tuple(RecipeTarget(name=target, unit="") for target in targets),
+    )
 
 
 def read_recipe(name_or_path: str | Path) -> TrainRecipe:
@@ -104,7 +118,7 @@ def read_recipe(name_or_path: str | Path) -> TrainRecipe:
     Raises:
         UserError: No such recipe, not TOML, or a key or value that no recipe has.
     """
-    path = recipe_path(name_or_path)
+    path = find_recipe(str(name_or_path))
     try:
         return TrainRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except tomllib.TOMLDecodeError as error:

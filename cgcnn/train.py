@@ -1,0 +1,237 @@
+"""From labelled records and a recipe to a model: prepare, check on a held-out fold, fit on everything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from cgcnn import __version__, data
+from cgcnn.card import Card, Metric, Target
+from cgcnn.elements import MAX_Z, element_features
+from cgcnn.errors import UserError
+from cgcnn.fit import Progress, Task, fit
+from cgcnn.prototype import PROTOTYPES, Prototype
+from cgcnn.weights import Domain, Model, composition_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from cgcnn.batch import GraphBatch
+    from cgcnn.card import Settings
+    from cgcnn.model import CGCNN
+    from cgcnn.recipe import TrainRecipe
+
+RIDGE = 1.0  # penalty of the reference lattice's coefficients; features are of order 1
+Report = Callable[[str, int, Progress], None]
+"""Called with the stage, the member and its progress after every epoch."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Labelled rows in the form that a recipe's input kind needs.
+
+    Attributes:
+        targets: (n, T) float32; NaN where missing.
+        fold: (n,) int64; -1 where a row has none.
+        species: (n, n_sites) canonical compositions, for prototype input.
+        lattice: (n,) Å, lattice constants of the labelled crystals, for prototype input; NaN where unknown.
+        graphs: n graphs, for structure input.
+    """
+
+    targets: Tensor
+    fold: NDArray[np.int64]
+    species: NDArray[np.uint8] | None = None
+    lattice: NDArray[np.float32] | None = None
+    graphs: GraphBatch | None = None
+
+    def rows(self, chosen: NDArray[np.bool_]) -> Table:
+        """The rows where ``chosen`` (n,) is true."""
+        return Table(
+            self.targets[torch.from_numpy(chosen)],
+            self.fold[chosen],
+            None if self.species is None else self.species[chosen],
+            None if self.lattice is None else self.lattice[chosen],
+            None if self.graphs is None else self.graphs.select(torch.from_numpy(np.flatnonzero(chosen))),
+        )
+
+
+def prepare(records: Sequence[data.Record], recipe: TrainRecipe) -> Table:
+    """Turn records into a table.
+
+    Raises:
+        UserError: A record lacks what the recipe's input kind needs, or no record has a target.
+    """
+    prototype = PROTOTYPES[recipe.prototype] if recipe.prototype else None
+    targets = data.targets(records, recipe.settings.targets, prototype)
+    fold = np.array([int(record.get("fold", -1)) for record in records])
+    if prototype is None:
+        return Table(targets, fold, graphs=data.structure_graphs(records, recipe.settings))
+    lattice = data.targets(records, ["a"], prototype)[:, 0].numpy()
+    return Table(targets, fold, species=data.species(records, prototype), lattice=lattice)
+
+
+def train(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Model:
+    """Fit the recipe's ensemble on every row, after an honest check on its validation fold.
+
+    Args:
+        table: From `prepare`.
+        recipe: What to train.
+        checkpoints: Folder that `claim` has prepared; what is there already is continued.
+        report: Called after every epoch.
+
+    Raises:
+        UserError: The validation fold is empty or is everything, or training diverged.
+    """
+    metrics: tuple[Metric, ...] = ()
+    if recipe.validation_fold is not None:
+        metrics = validate(table, recipe, checkpoints, report)
+    model = ensemble(table, recipe, checkpoints / "all", partial(report, "all rows"))
+    return Model(model.card.model_copy(update={"metrics": metrics}), model.members, model.domain)
+
+
+def validate(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> tuple[Metric, ...]:
+    """Errors on the validation fold of an ensemble fitted without it."""
+    held = table.fold == recipe.validation_fold
+    if held.all() or not held.any():
+        raise UserError(f"fold {recipe.validation_fold} holds {held.sum()} of {len(held)} rows; cannot validate on it")
+    model = ensemble(table.rows(~held), recipe, checkpoints / "check", partial(report, "check"))
+    return errors(model, table.rows(held), f"fold {recipe.validation_fold}, by an ensemble fitted without it")
+
+
+def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Callable[[int, Progress], None]) -> Model:
+    """Fit every member on all rows of the table."""
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    weights = torch.tensor([target.weight for target in recipe.targets])
+    task = Task(recipe.settings, recipe.fit, weights, torch.from_numpy(element_features()))
+    domain = None if recipe.prototype is None else fit_domain(table, PROTOTYPES[recipe.prototype])
+    examples = data.Examples(inputs(table, recipe.settings, recipe.prototype, domain), table.targets)
+    members: list[CGCNN] = []
+    for i in range(recipe.fit.members):
+        file = checkpoints / f"{i}.pt"
+        members.append(fit(task, examples, recipe.fit.seed + i, file, partial(report, i)))
+    return Model(card(recipe, len(table.targets)), members, domain)
+
+
+def inputs(table: Table, settings: Settings, prototype: str | None, domain: Domain | None) -> GraphBatch:
+    """The graphs that a network sees: built from compositions for prototypes, from crystals otherwise."""
+    if table.graphs is not None:
+        return table.graphs
+    if prototype is None or domain is None or table.species is None:
+        raise ValueError("prototype input needs a prototype, a domain and compositions")
+    shape = PROTOTYPES[prototype]
+    return shape.batch(table.species, domain.reference_lattice(shape, table.species), settings.neighbours)
+
+
+def fit_domain(table: Table, prototype: Prototype) -> Domain:
+    """What the rows hold, and a reference lattice by ridge regression on the element features of each role.
+
+    Raises:
+        UserError: No row has a lattice constant.
+    """
+    species, a = table.species, table.lattice
+    if species is None or a is None:
+        raise ValueError("a domain is that of compositions")
+    known = ~np.isnan(a)
+    features = element_features().astype(np.float64)  # (101, F)
+    roles = prototype.role_index
+    means = [features[species[known][:, roles == r]].mean(axis=1) for r in range(len(prototype.role_names))]
+    design = np.hstack(means)  # (n, R * F)
+    centre = design.mean(axis=0)
+    gram = (design - centre).T @ (design - centre) + RIDGE * np.eye(len(centre))
+    coefficients = np.linalg.solve(gram, (design - centre).T @ (a[known] - a[known].mean()))
+    offset = (a[known].mean() - centre @ coefficients) / len(means)
+    lattice = features @ coefficients.reshape(len(means), -1).T + offset  # (101, R)
+    trained = np.zeros((len(means), MAX_Z + 1), dtype=np.bool_)
+    trained[roles, species] = True
+    return Domain(
+        trained=trained,
+        known=np.unique(composition_keys(species)),
+        lattice=lattice.T.astype(np.float32).copy(),
+        lattice_range=np.array([a[known].min(), a[known].max()], dtype=np.float32),
+    )
+
+
+def errors(model: Model, table: Table, split: str) -> tuple[Metric, ...]:
+    """Mean absolute errors on labelled rows: of the ensemble for every target, of single members for the first."""
+    batch = inputs(table, model.settings, model.card.prototype, model.domain)
+    with torch.inference_mode():
+        predictions = torch.stack([member(batch) for member in model.members])  # (members, n, T)
+    both = [("MAE", predictions.mean(dim=0)), *(("MAE, one member", p) for p in predictions)]
+    return tuple(
+        Metric(
+            metric=name,
+            target=target.name,
+            value=float(np.mean([_mae(p[:, j], table.targets[:, j]) for n, p in both if n == name])),
+            unit=target.unit,
+            split=split,
+            input=model.card.input,
+        )
+        for j, target in enumerate(model.card.targets)
+        for name in (["MAE", "MAE, one member"] if j == 0 else ["MAE"])
+    )
+
+
+def _mae(prediction: Tensor, label: Tensor) -> float:
+    known = ~label.isnan()
+    return float((prediction[known] - label[known]).abs().mean())
+
+
+def card(recipe: TrainRecipe, training_size: int) -> Card:
+    """The card of a model that this recipe makes."""
+    return Card(
+        name=recipe.name,
+        summary=recipe.summary,
+        input=recipe.input,
+        prototype=recipe.prototype,
+        targets=tuple(Target(name=t.name, unit=t.unit, description=t.description) for t in recipe.targets),
+        label=recipe.label,
+        hull=recipe.hull,
+        data=recipe.data,
+        split=recipe.split,
+        training_size=training_size,
+        members=recipe.fit.members,
+        weaknesses=recipe.weaknesses,
+        recipe=recipe.retrain,
+        licence=recipe.licence,
+        settings=recipe.settings,
+        version=__version__,
+    )
+
+
+def claim(checkpoints: Path, table: Table, recipe: TrainRecipe, *, resume: bool) -> None:
+    """Prepare the checkpoint folder for this very training.
+
+    Raises:
+        UserError: Another training's checkpoints are there, or this one's and ``resume`` is false.
+    """
+    mark, own = checkpoints / "identity", identity(table, recipe)
+    if mark.exists() and not resume:
+        raise UserError(f"{checkpoints}: holds an unfinished training; pass --resume, or delete the folder")
+    if mark.exists() and mark.read_text(encoding="utf-8") != own:
+        raise UserError(f"{checkpoints}: made from other data or another recipe; use those, or delete the folder")
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        mark.write_text(own, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{checkpoints}: cannot be written ({error.strerror}); choose another output") from None
+
+
+def identity(table: Table, recipe: TrainRecipe) -> str:
+    """Sha256 over the recipe and the table."""
+    sha = hashlib.sha256(recipe.model_dump_json().encode())
+    arrays = [table.targets.numpy(), table.fold, table.species, table.lattice]
+    graphs = [] if table.graphs is None else [v.numpy() for v in vars(table.graphs).values() if torch.is_tensor(v)]
+    for array in [*arrays, *graphs]:
+        if array is not None:
+            sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
