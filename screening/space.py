@@ -97,7 +97,7 @@ class Space:
             if (ranks < 0).any():
                 row = rows[np.argmin(ranks)]
                 raise UserError(
-                    f"{'-'.join(SYMBOLS[z] for z in row)} is not a candidate of this space. Check its elements."
+                    f"{'-'.join(symbols(row.tolist()))} is not a candidate of this space. Check its elements."
                 )
             indices = indices * factor.count + ranks
         return indices
@@ -144,19 +144,24 @@ def _multiset(elements: Iterable[int], size: int = 1, least_kinds: int = 1, most
     return Multiset(tuple(sorted(set(elements))), size, least_kinds, most_kinds)
 
 
-def parse_elements(symbols: str | Iterable[str]) -> tuple[int, ...]:
+def parse_elements(text: str | Iterable[str]) -> tuple[int, ...]:
     """Atomic numbers of element symbols, each once, in the order given.
 
     Args:
-        symbols: such as "Ca,Sr,Ba", or the symbols one by one.
+        text: symbols such as "Ca,Sr,Ba", or one by one.
 
     Raises:
         UserError: a symbol is no element up to Z = 100, or there is none at all.
     """
-    named = [symbol.strip() for symbol in (symbols.split(",") if isinstance(symbols, str) else symbols)]
+    named = [symbol.strip() for symbol in (text.split(",") if isinstance(text, str) else text)]
     if not any(named):
         raise UserError("No element is named. Name some by their symbols, such as Ca,Sr,Ba.")
     return tuple(dict.fromkeys(_atomic_number(symbol) for symbol in named))
+
+
+def symbols(elements: Iterable[int]) -> tuple[str, ...]:
+    """Symbols of atomic numbers, in the order given."""
+    return tuple(SYMBOLS[z] for z in elements)
 
 
 def _atomic_number(symbol: str) -> int:

@@ -1,5 +1,6 @@
 """How every candidate of a run ends: one status code a row."""
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -16,14 +17,14 @@ MOST_FILTERS = 256 - Status.FILTERED
 """How many filters a run can have: their codes must fit into a uint8."""
 
 
-def labels(filter_names: tuple[str, ...]) -> dict[int, str]:
+def labels(filters: Iterable[object]) -> dict[int, str]:
     """The text of each status code of a run with these filters, for ledgers and headers.
 
     Args:
-        filter_names: the run's filters as the user writes them, in order.
+        filters: the run's filters in order; `str()` gives the text that the user knows.
 
     Returns:
         code -> text, for every code a finished row can have.
     """
-    filtered = {Status.FILTERED + k: f"filtered by {name}" for k, name in enumerate(filter_names)}
+    filtered = {Status.FILTERED + k: f"filtered by {name}" for k, name in enumerate(filters)}
     return {int(Status.OK): "ok", int(Status.FAILED): "failed"} | filtered
