@@ -116,7 +116,7 @@ class CGCNN(nn.Module):
     def nodes(self, batch: GraphBatch) -> Tensor:
         """Node vectors (N, W) after the last convolution."""
         table = self.embed(self.element_features) + self.learned  # (101, W)
-        v = table.index_select(0, batch.numbers)  # (N, W)
+        v: Tensor = table.index_select(0, batch.numbers)  # (N, W)
         u = self.expand(batch.distance)  # (E, K)
         for convolution in self.convolutions:
             v = convolution(v, u, batch)
