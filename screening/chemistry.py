@@ -34,7 +34,7 @@ LEAST_A_RADIUS = 1.0
 Al3+, Ga3+ and Fe3+ may not."""
 
 MOST_A_CHARGE = 3
-"""Quadrivalent cations sit on B; ThTaN3 is the one known exception."""
+"""Quadrivalent cations sit on B. (ThTaN3 is an exception: it has to be asked for by sites.)"""
 
 MOST_ANION_KINDS = 3
 """How many anions are mixed on X in search of a place for an element."""

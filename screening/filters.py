@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgcnn.errors import UserError
+from screening.chemistry import LEAST_OCTAHEDRAL, TOLERANCE
 from screening.status import MOST_FILTERS, Status
 
 Columns = Mapping[str, NDArray[Any]]
@@ -41,7 +42,8 @@ class Filter:
             return values.astype(bool)
         # Limits are rounded as the column is, so that a value equal to a limit passes.
         low, high = (values.dtype.type(limit) for limit in (-math.inf if self.low is None else self.low, self.high))
-        return np.logical_and(values >= low, values <= high)
+        inside: NDArray[np.bool_] = (values >= low) & (values <= high)
+        return inside
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,8 @@ def _choices() -> str:
 
 KINDS = {
     "charge": Kind("charge_balanced", "", Filter("charge"), _no_value),
-    "tolerance": Kind("tolerance_factor", "LO:HI", Filter("tolerance", 0.75, 1.10), _range),
-    "octahedral": Kind("octahedral_factor", "LO:HI", Filter("octahedral", 0.35, 0.90), _range),
+    "tolerance": Kind("tolerance_factor", "LO:HI", Filter("tolerance", *TOLERANCE), _range),
+    "octahedral": Kind("octahedral_factor", "LO:HI", Filter("octahedral", LEAST_OCTAHEDRAL, 0.90), _range),
     "tau": Kind("tau", "MAX", Filter("tau", None, 4.18), _most),
     "domain": Kind("in_domain", "", Filter("domain"), _no_value),
 }

@@ -43,7 +43,7 @@ def ionic_radius(z: int, charge: int, neighbours: int) -> Radius:
     """The radius of an ion.
 
     A coordination that is missing is extrapolated from the nearest one of the ion; a charge that is missing, from the
-    nearest charge of the element. Radii that are not positive (bare protons, N5+) count as unknown.
+    nearest charge of the element. Radii that are not positive (those of bare protons) count as unknown.
 
     Args:
         z: atomic number.
@@ -64,7 +64,7 @@ def ionic_radius(z: int, charge: int, neighbours: int) -> Radius:
 
 @cache
 def shannon(z: int) -> dict[int, dict[int, float]]:
-    """Shannon's radii of an element: charge -> number of neighbours -> Å."""
+    """Shannon's radii of an element where they are positive: charge -> number of neighbours -> Å."""
     from pymatgen.core.periodic_table import Element  # noqa: PLC0415 -- heavy; help and re-ranking need none of it
 
     table: dict[int, dict[int, float]] = {}
@@ -72,7 +72,8 @@ def shannon(z: int) -> dict[int, dict[int, float]]:
         for coordination, spins in coordinations.items():
             if charge and coordination in _NEIGHBOURS:  # one entry of the table (Eu) lacks its charge
                 spin = spins.get("High Spin") or spins.get("") or spins["Low Spin"]
-                table.setdefault(int(charge), {})[_NEIGHBOURS[coordination]] = float(spin["ionic_radius"])
+                if spin["ionic_radius"] > 0:
+                    table.setdefault(int(charge), {})[_NEIGHBOURS[coordination]] = float(spin["ionic_radius"])
     return table
 
 
