@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 
 from cgcnn.card import Card, read_card, shipped, weights_path
 from cgcnn.elements import MAX_Z, SYMBOLS
@@ -183,7 +184,7 @@ def save(model: Model, path: str | Path) -> Path:
     card = target.with_suffix(".json")
     try:
         partial = target.with_suffix(".partial")
-        save_file(tensors(model.members, model.domain), partial)
+        partial.write_bytes(serialize(tensors(model.members, model.domain)))
         partial.replace(target)
         partial.write_text(model.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         partial.replace(card)
