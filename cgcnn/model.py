@@ -89,7 +89,9 @@ class CGCNN(nn.Module):
         super().__init__()
         s = settings
         self.settings = s
-        self.register_buffer("element_features", element_features)  # (101, F)
+        # In torch's own aligned memory, row by row: products of other layouts differ in the last bit.
+        features = element_features.clone(memory_format=torch.contiguous_format)
+        self.register_buffer("element_features", features)  # (101, F)
         self.register_buffer("centres", torch.linspace(0, s.radius, s.gaussians))  # (K,)
         self.register_buffer("target_mean", torch.zeros(len(s.targets)))  # (T,)
         self.register_buffer("target_std", torch.ones(len(s.targets)))  # (T,)

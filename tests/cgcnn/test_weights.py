@@ -118,8 +118,8 @@ def test_shipped_model_loads_and_is_small(name: str) -> None:
     assert shipped()[name].stat().st_size < 5e6
     assert len(model.members) >= 3
     assert model.card.metrics
-    for estimates in (model.predict_prototype(np.array([[56, 22, 8, 8, 8]], dtype=np.uint8)),):
-        assert all(np.isfinite(value).all() for estimate in estimates.values() for value in estimate)
+    estimates = model.predict_prototype(np.array([[56, 22, 8, 8, 8]], dtype=np.uint8))
+    assert all(np.isfinite(value).all() for estimate in estimates.values() for value in estimate)
 
 
 def test_shipped_castelli_knows_its_training_set_and_lattices() -> None:
