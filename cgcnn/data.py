@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,13 +95,13 @@ def _site_numbers(record: Record, prototype: Prototype, name: str) -> list[int]:
     for role in prototype.role_names:
         sites = [site for site, of in zip(prototype.sites, prototype.roles, strict=True) if of == role]
         value = record.get(role)
-        if isinstance(value, str):
-            symbols |= dict.fromkeys(sites, value)
-        elif value is not None and len(value) == len(sites):
-            symbols |= dict(zip(sites, value, strict=True))
-    missing = [site for site in prototype.sites if site not in symbols]
-    if missing:
-        raise UserError(f"record {name}: no element for site {missing[0]}; columns needed: {','.join(prototype.sites)}")
+        values = [value] * len(sites) if isinstance(value, str) else value
+        if isinstance(values, list) and len(values) == len(sites):
+            symbols |= dict(zip(sites, values, strict=True))
+    for site in prototype.sites:
+        if not isinstance(symbols.get(site), str):
+            wanted = ",".join(prototype.sites)
+            raise UserError(f"record {name}: no element symbol for site {site}; columns needed: {wanted}")
     try:
         return [atomic_number(symbols[site]) for site in prototype.sites]
     except UserError as error:
@@ -141,20 +142,29 @@ def _graph(record: Record, settings: Settings, name: str) -> CrystalGraph:
 
 
 def targets(records: Sequence[Record], names: Sequence[str], prototype: Prototype | None = None) -> Tensor:
-    """Labels (n, T) float32; NaN where missing. ``a`` is the lattice constant (Å) of the prototype at equal volume.
+    """Labels (n, T) float32; NaN where missing.
+
+    ``a``, where records do not have it as a label, is the lattice constant (Å) of the prototype at equal volume.
 
     Raises:
-        UserError: No record has the label.
+        UserError: No record has the label, or one is not a number.
     """
-    table = np.full((len(records), len(names)), np.nan, dtype=np.float32)
-    for j, name in enumerate(names):
-        lattice = name == "a" and prototype is not None and name not in records[0]
-        for i, record in enumerate(records):
-            value = lattice_constant(record, prototype) if lattice and prototype else record.get(name)
-            table[i, j] = np.nan if value is None else value
-        if np.isnan(table[:, j]).all():
+    columns = [[_label(record, name, prototype, i) for i, record in enumerate(records)] for name in names]
+    table = torch.tensor(columns, dtype=torch.float32).T  # (n, T)
+    for name, column in zip(names, table.T, strict=True):
+        if column.isnan().all():
             raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
-    return torch.from_numpy(table)
+    return table.contiguous()
+
+
+def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
+    value = record.get(name)
+    if value is None and name == "a" and prototype is not None:
+        value = lattice_constant(record, prototype)
+    try:
+        return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"record {record_id(record, position)}: {name} is {value!r}, not a number") from None
 
 
 def lattice_constant(record: Record, prototype: Prototype) -> float | None:

@@ -192,5 +192,5 @@ def _restore(state: _State, path: Path) -> None:
         torch.set_rng_state(content["dropout"])
         state.epoch = content["epoch"]
     except Exception as error:  # noqa: BLE001  # torch.load documents no set of errors for damaged files
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a checkpoint of this training ({reason}); delete it to start again") from None

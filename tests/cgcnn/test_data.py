@@ -1,0 +1,109 @@
+import gzip
+import json
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cgcnn import data
+from cgcnn.card import Settings
+from cgcnn.errors import UserError
+from cgcnn.prototype import CUBIC_PEROVSKITE
+
+RECORD = {
+    "id": "one",
+    "A": "Ba",
+    "B": "Ti",
+    "X": ["N", "O", "O"],
+    "cell": [4.0, 4.0, 4.2, 90.0, 90.0, 90.0],
+    "species": ["Ba", "Ti", "N", "O", "O"],
+    "frac": [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    "energy": 1.5,
+}
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [(".jsonl", open), (".jsonl.xz", lzma.open), (".jsonl.gz", gzip.open)])
+def test_records_are_read_in_order(tmp_path: Path, suffix: str, opener: object) -> None:
+    path = tmp_path / f"data{suffix}"
+    with opener(path, "wt") as file:  # type: ignore[operator]
+        file.write('{"id": "b"}\n\n{"id": "a"}\n')
+    assert [record["id"] for record in data.read_records(path)] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b"{}\n{oops", "line 2: not JSON"),
+        ("a.jsonl", b"[1]\n", "a list, expected a JSON object"),
+        ("a.jsonl", b"\n", "no records"),
+        ("a.jsonl", b"\xff\xfe", "cannot be read"),
+        ("a.jsonl.xz", b"plain", "cannot be read"),
+        ("a.jsonl.xz", lzma.compress(b'{"a": 1}\n' * 1000)[:40], "cannot be read"),
+        ("a.jsonl.gz", b"plain", "cannot be read"),
+    ],
+)
+def test_broken_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        data.read_records(path)
+    assert str(path) in str(error.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing\.jsonl"):
+        data.read_records(tmp_path / "nothing.jsonl")
+
+
+@pytest.mark.parametrize("record", [{"X": ["O", "N", "O"]}, {"X1": "N", "X2": "O", "X3": "O"}])
+def test_sites_by_role_or_by_name(record: data.Record) -> None:
+    species = data.species([{"A": "Ba", "B": "Ti", **record}], CUBIC_PEROVSKITE)
+    assert species.tolist() == [[56, 22, 8, 8, 7]]
+
+
+def test_one_symbol_fills_the_role() -> None:
+    assert data.species([{"A": "Ba", "B": "Ti", "X": "O"}], CUBIC_PEROVSKITE).tolist() == [[56, 22, 8, 8, 8]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"A": None}, "site A"), ({"X": ["O", "O"]}, "site X1"), ({"B": "Xx"}, "'Xx'"), ({"B": 22}, "site B")],
+)
+def test_bad_site_names_the_record(change: data.Record, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        data.species([RECORD, {**RECORD, "id": "bad", **change}], CUBIC_PEROVSKITE)
+    assert "record bad" in str(error.value)
+
+
+def test_missing_labels_are_nan() -> None:
+    table = data.targets([RECORD, {**RECORD, "energy": None}, {}], ["energy", "a"], CUBIC_PEROVSKITE).numpy()
+    np.testing.assert_allclose(table[0], [1.5, (4 * 4 * 4.2) ** (1 / 3)], rtol=1e-6)
+    assert np.isnan(table).tolist() == [[False, False], [True, False], [True, True]]
+
+
+def test_label_that_no_record_has_is_refused() -> None:
+    with pytest.raises(UserError, match="'gap'"):
+        data.targets([RECORD], ["gap"])
+
+
+def test_label_that_is_no_number_is_refused() -> None:
+    with pytest.raises(UserError, match="energy is 'much', not a number"):
+        data.targets([{**RECORD, "energy": "much"}], ["energy"])
+
+
+def test_lattice_constant_keeps_the_volume_of_a_supercell() -> None:
+    doubled = {"cell": [4.0, 4.0, 8.0, 90.0, 90.0, 90.0], "species": RECORD["species"] * 2}
+    assert data.lattice_constant(doubled, CUBIC_PEROVSKITE) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("missing", ["cell", "species", "frac"])
+def test_record_without_crystal_is_named(missing: str) -> None:
+    record = {key: value for key, value in RECORD.items() if key != missing}
+    with pytest.raises(UserError, match="record one: not a crystal"):
+        data.structure_graphs([record], Settings(targets=("energy",)))
+
+
+def test_records_survive_json() -> None:
+    record = json.loads(json.dumps(RECORD))
+    assert data.structure(record).composition.reduced_formula == data.structure(RECORD).composition.reduced_formula
