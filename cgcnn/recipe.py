@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cgcnn.card import InputKind, Settings, Target
 from cgcnn.errors import UserError
+from cgcnn.prototype import PROTOTYPES
 from cgcnn.resources import find_recipe
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ class TrainRecipe(_Section):
     network: Network = Network()
     fit: Fit = Fit()
 
+    @model_validator(mode="after")
+    def _input_fits_prototype(self) -> Self:
+        if self.input == "prototype" and self.prototype not in PROTOTYPES:
+            raise ValueError(f"prototype {self.prototype!r} is none of: {', '.join(PROTOTYPES)}")
+        if self.input == "structure" and self.prototype is not None:
+            raise ValueError("structure input has no prototype")
+        return self
+
     @property
     def settings(self) -> Settings:
         """Shape of the networks."""
@@ -125,5 +134,5 @@ def read_recipe(name_or_path: str | Path) -> TrainRecipe:
         raise UserError(f"{path}: not TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"])) or "recipe"
         raise UserError(f"{path}: {where}: {first['msg']}") from None
