@@ -1,0 +1,228 @@
+"""Where a run lies: a local directory or an object store, behind one small interface.
+
+What the run store asks of a place, and nothing more: small whole files that are written at once or not at all, a
+log that grows by whole lines, listing and deleting. Keys are relative paths with `/`.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from cgcnn.errors import UserError
+
+PARTIAL = ".partial"  # what a killed writer leaves behind ends so; no reader ever looks at it
+ROOT = "zarr.json"  # the file that makes a directory a run
+
+
+class Place(Protocol):
+    """The few operations that the run store needs."""
+
+    @property
+    def url(self) -> str:
+        """The place as the user named it."""
+
+    def read(self, key: str) -> bytes | None:
+        """The whole content, or None where there is none."""
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Each file whole or not at all; all of them durable on return. Never brings back a run that was removed."""
+
+    def create(self, files: Mapping[str, bytes]) -> None:
+        """Make the run's directory with these files; `ROOT` appears last, so that no reader sees half a run."""
+
+    def occupied(self, files: Iterable[str]) -> bool:
+        """Whether there is anything other than what a `create` of these files, cut short, may have left."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the key has content."""
+
+    def delete(self, key: str) -> None:
+        """Remove a key; one that is not there is no error."""
+
+    def names(self, directory: str) -> Iterator[str]:
+        """Names of what lies directly in a directory."""
+
+    def walk(self) -> Iterator[str]:
+        """All keys."""
+
+    def append(self, log: str, data: bytes) -> None:
+        """Add whole lines to a log, durably. On failure the log is as before, or has a torn end."""
+
+    def lines(self, log: str) -> Iterator[bytes]:
+        """The lines of a log; a torn last line lacks its newline."""
+
+    def replace_log(self, log: str, lines: Iterable[bytes]) -> None:
+        """Put these lines in place of the whole log; a crash leaves the old log or the new one."""
+
+
+def open_place(url: str | Path) -> Place:
+    """The place that a path or URL names.
+
+    Raises:
+        UserError: for a URL whose file system is unknown or not installed.
+    """
+    text = str(url)
+    if "://" not in text:
+        return LocalPlace(Path(text))
+    if text.startswith("file://"):
+        return LocalPlace(Path(urlsplit(text).path))
+    from screening.store.objects import ObjectPlace  # noqa: PLC0415 - fsspec's file systems are slow to import
+
+    return ObjectPlace.from_url(text)
+
+
+def explain(url: str, error: OSError) -> UserError:
+    """One line for what the operating system refused."""
+    reason = error.strerror or str(error)
+    return UserError(f"{url}: {reason}. Mend that, then go on with --resume, or pass another --out.")
+
+
+class LocalPlace:
+    """A directory. Files are written beside their place, synced, renamed, and the directory synced."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def url(self) -> str:
+        """The path as the user named it."""
+        return str(self.root)
+
+    def read(self, key: str) -> bytes | None:
+        """See `Place`."""
+        try:
+            return (self.root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise explain(self.url, error) from error
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """See `Place`. The data is synced before the rename so that a power cut cannot put an empty file in place."""
+        try:
+            _write_all({self.root / key: data for key, data in files.items()})
+        except OSError as error:
+            raise explain(self.url, error) from error
+
+    def create(self, files: Mapping[str, bytes]) -> None:
+        """See `Place`. The run is made beside its place and renamed, so it appears whole or not at all."""
+        parent = self.root.absolute().parent
+        if not parent.is_dir():
+            raise UserError(f"{self.url}: there is no directory {parent}. Make it, or pass another --out.")
+        beside = _beside(self.root)
+        try:
+            beside.mkdir()
+            for key in files:
+                (beside / key).parent.mkdir(parents=True, exist_ok=True)
+            _write_all({beside / key: data for key, data in files.items()})
+            beside.rename(self.root)  # refused by the system where a directory with anything in it exists
+            _sync(parent)
+        except OSError as error:
+            raise explain(self.url, error) from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def occupied(self, files: Iterable[str]) -> bool:  # noqa: ARG002 - here `create` leaves all or nothing
+        """See `Place`."""
+        try:
+            return os.path.lexists(self.root) and not (self.root.is_dir() and not any(self.root.iterdir()))
+        except OSError as error:
+            raise explain(self.url, error) from error
+
+    def exists(self, key: str) -> bool:
+        """See `Place`."""
+        return (self.root / key).is_file()
+
+    def delete(self, key: str) -> None:
+        """See `Place`."""
+        (self.root / key).unlink(missing_ok=True)
+
+    def names(self, directory: str) -> Iterator[str]:
+        """See `Place`."""
+        if (self.root / directory).is_dir():
+            with os.scandir(self.root / directory) as entries:
+                yield from (entry.name for entry in entries)
+
+    def walk(self) -> Iterator[str]:
+        """See `Place`."""
+        for folder, _, files in os.walk(self.root):
+            prefix = Path(folder).relative_to(self.root)
+            yield from ((prefix / name).as_posix() for name in files)
+
+    def append(self, log: str, data: bytes) -> None:
+        """See `Place`. A line that did not fit on the disk is cut off again."""
+        try:
+            handle = os.open(self.root / log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise explain(self.url, error) from error
+        size = os.fstat(handle).st_size
+        try:
+            _write_fully(handle, data)
+            os.fsync(handle)
+        except OSError as error:
+            os.ftruncate(handle, size)
+            raise explain(self.url, error) from error
+        finally:
+            os.close(handle)
+
+    def lines(self, log: str) -> Iterator[bytes]:
+        """See `Place`."""
+        if (self.root / log).is_file():
+            with (self.root / log).open("rb") as handle:
+                yield from handle
+
+    def replace_log(self, log: str, lines: Iterable[bytes]) -> None:
+        """See `Place`."""
+        path = self.root / log
+        beside = _beside(path)
+        try:
+            with beside.open("xb") as handle:
+                handle.writelines(lines)
+                handle.flush()
+                os.fsync(handle.fileno())
+            beside.replace(path)
+            _sync(path.parent)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise explain(self.url, error) from error
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_fully(handle: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+
+
+def _write_all(files: Mapping[Path, bytes]) -> None:
+    """Write beside, sync all together (the file system groups what is synced at once), rename, sync directories."""
+    pairs = {_beside(path): path for path in files}
+    for parent in {path.parent for path in files}:
+        parent.mkdir(exist_ok=True)  # without parents: a late worker must not bring back a run that was removed
+    try:
+        for beside, path in pairs.items():
+            beside.write_bytes(files[path])
+        with ThreadPoolExecutor(len(pairs)) as pool:
+            list(pool.map(_sync, pairs))
+            for beside, path in pairs.items():
+                beside.replace(path)
+            list(pool.map(_sync, {path.parent for path in files}))
+    finally:
+        for beside in pairs:
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,308 @@
+"""A run: one Zarr group of a row for each candidate, filled block by block and committed line by line.
+
+run = Run.create("R.zarr", header)                   the client; holds the lock
+receipt = write_block(run.target, start, columns)    any worker; needs no lock
+run.commit(receipt)                                  the client alone: from here on the block is part of the run
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from cgcnn.errors import UserError
+from screening.store import header as headers
+from screening.store import lock, manifest
+from screening.store.header import COPY, Header
+from screening.store.manifest import FAILED, BlockReceipt, Tally
+from screening.store.place import ROOT, Place, open_place
+from screening.store.shard import Array, checksum, decode, encode, shard_name
+
+
+@dataclass(frozen=True)
+class Target:
+    """All that a worker needs to write blocks: small and picklable.
+
+    Attributes:
+        url: Of the run.
+        digest: Of the run's header: a late worker must not write into another run that took its place.
+    """
+
+    url: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows [start, stop) of some columns."""
+
+    start: int
+    stop: int
+    columns: Mapping[str, Array]
+
+
+class Run:
+    """A run as a client sees it. Made by `create`, `resume` or, to read only, `open`; a context manager."""
+
+    def __init__(self, place: Place, held: lock.Lock | None = None, part: int = 0) -> None:
+        self.place = place
+        self._lock, self._part = held, part
+        self.header, self._root = headers.load(place)
+        self._documents = headers.array_documents(self._root)
+        self._tally = Tally(self.header)
+        for receipt in manifest.read(place, self.header):
+            if not self._has(receipt):
+                self._tally.add(receipt)
+
+    @classmethod
+    def create(cls, url: str, header: Header, *, part: int = 0) -> Self:
+        """Make a new run and take its lock.
+
+        Raises:
+            UserError: if there is anything at the URL already, or it cannot be written. Nothing is left behind then.
+        """
+        place = open_place(url)
+        files = headers.files(header)
+        _refuse_existing(place, files)
+        place.create(files)
+        run = cls.resume(url, header, part=part)
+        if run.target.digest != headers.digest(files[ROOT]):
+            run.close()
+            raise UserError(f"{url}: another process made a run here just now. Pass --resume or another --out.")
+        return run
+
+    @classmethod
+    def resume(cls, url: str, header: Header, *, part: int = 0) -> Self:
+        """Take the lock of an existing run and go on with it. Its own block size counts, not the header's.
+
+        Raises:
+            UserError: if it is another run, naming each difference; if it is in use, naming the holder; if it is
+                damaged, naming where.
+        """
+        place = open_place(url)
+        existing, _ = headers.load(place)
+        if differences := headers.differences(existing, header):
+            raise UserError(f"{url}: cannot resume, {'; '.join(differences)}. Pass another --out.")
+        held = lock.acquire(place, part)
+        try:
+            manifest.mend_tail(place, part)
+            return cls(place, held, part)
+        except BaseException:
+            held.release()
+            raise
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open a run to read; also while another process writes it.
+
+        Raises:
+            UserError: where there is no run, or its header or manifest is damaged.
+        """
+        return cls(open_place(url))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back, if this is the committing client."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @property
+    def target(self) -> Target:
+        """What workers are sent."""
+        return Target(self.place.url, headers.digest(self._root))
+
+    @property
+    def n_committed(self) -> int:
+        """Number of committed blocks."""
+        return self._tally.blocks
+
+    def commit(self, *receipts: BlockReceipt) -> None:
+        """Make written blocks part of the run, durably: one line for each and one sync for all.
+
+        A block that is there already with the same content is passed over.
+
+        Raises:
+            UserError: if the lock was lost, the manifest cannot be written, or a block is there with other content.
+        """
+        if self._lock is None:
+            raise ValueError("only Run.create and Run.resume give a run that commits")
+        if not self._lock.held():
+            raise UserError(f"{self.place.url}: another process took this run over. Let it finish, or stop it first.")
+        for receipt in receipts:
+            manifest.check(receipt, self.header)
+        new = [receipt for receipt in receipts if not self._has(receipt)]
+        if new:
+            self.place.append(manifest.log_key(self._part), b"".join(map(manifest.to_line, new)))
+        for receipt in new:
+            self._tally.add(receipt)
+
+    def missing_blocks(self) -> Iterator[int]:
+        """Numbers of the blocks that are yet to be done, in order; `header.bounds` gives their rows."""
+        return self._tally.missing()
+
+    def ledger(self) -> dict[int, int]:
+        """Rows by status; 0 is never written. They add up to the size of the space."""
+        return self._tally.ledger()
+
+    def blocks(self, names: Sequence[str]) -> Iterator[Rows]:
+        """The committed blocks in order, one at a time, with the columns named.
+
+        Raises:
+            UserError: at a damaged or missing shard, or an unknown column.
+        """
+        for block in range(self.header.n_blocks):
+            if block in self._tally:
+                start, stop = self.header.bounds(block)
+                yield Rows(start, stop, {name: self._load(name, block) for name in names})
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
+        """Rows [start, stop) of the columns named.
+
+        Raises:
+            UserError: if a row is not committed, a shard is damaged, or a column is unknown.
+        """
+        if not 0 <= start < stop <= self.header.rows:
+            raise UserError(f"rows {start} to {stop}: this run has rows 0 to {self.header.rows}.")
+        size = self.header.block_rows
+        wanted = range(start // size, (stop - 1) // size + 1)
+        if lacking := [block for block in wanted if block not in self._tally]:
+            raise UserError(f"{self.place.url}: block {lacking[0]} is not done yet. Go on with --resume.")
+        first = wanted[0] * size
+        whole = {name: np.concatenate([self._load(name, block) for block in wanted]) for name in names}
+        return {name: values[start - first : stop - first] for name, values in whole.items()}
+
+    def _load(self, name: str, block: int) -> Array:
+        try:
+            return load_shard(self.place, self.header, self._documents, name, block)
+        except ValueError as error:
+            raise UserError(
+                f"{self.place.url}: block {block} of {name} is damaged ({error}). "
+                "Mend it with screen verify --repair, then go on with --resume."
+            ) from error
+
+    def _has(self, receipt: BlockReceipt) -> bool:
+        try:
+            return self._tally.has(receipt)
+        except ValueError as error:
+            raise UserError(f"{self.place.url}: {error}. Mend it with screen verify --repair.") from error
+
+
+def write_block(  # noqa: PLR0913 - the last three only describe the block
+    target: Target,
+    start: int,
+    columns: Mapping[str, Array],
+    *,
+    failures: Mapping[int, str] | None = None,
+    seconds: float = 0.0,
+    worker: str = "",
+) -> BlockReceipt:
+    """Write one whole block durably, as one shard of each column. Idempotent; two at once do no harm.
+
+    Args:
+        target: The run.
+        start: First row of the block.
+        columns: Every column of the run, each with the block's rows; types must match exactly.
+        failures: Reason by row, for exactly the rows whose status is failed.
+        seconds: Time that the block took, for the manifest.
+        worker: Who wrote it, for the manifest; this host and process if empty.
+
+    Raises:
+        UserError: if the run is gone or another one took its place, or the disk refuses.
+        ValueError: if the columns are not those of the block.
+    """
+    place, header, documents = _opened(target)
+    root = place.read(ROOT) or place.read(COPY)
+    if root is None or target.digest.encode() not in root:
+        raise UserError(f"{target.url}: the run that this block belongs to is gone, or its header is damaged.")
+    block, stop = start // header.block_rows, header.bounds(start // header.block_rows)[1]
+    _check_columns(header, start, columns)
+    place.write(
+        {
+            f"{column.name}/{shard_name(column, block)}": encode(documents[column.name], start, columns[column.name])
+            for column in header.columns
+        }
+    )
+    codes, numbers = np.unique(columns["status"], return_counts=True)
+    return BlockReceipt(
+        block=block,
+        start=start,
+        stop=stop,
+        checksum=checksum(header.columns, columns),
+        rows=stop - start,
+        seconds=round(seconds, 3),
+        worker=worker or f"{socket.gethostname()}:{os.getpid()}",
+        counts={int(code): int(number) for code, number in zip(codes, numbers, strict=True)},
+        failures=_reasons(start, columns["status"], failures or {}),
+    )
+
+
+def load_shard(place: Place, header: Header, documents: Mapping[str, Any], name: str, block: int) -> Array:
+    """One column of one block.
+
+    Raises:
+        ValueError: if its shard is missing or damaged. (Zarr itself would read a missing shard as fill values.)
+        UserError: if there is no such column.
+    """
+    shard = shard_name(header.column(name), block)
+    data = place.read(f"{name}/{shard}")
+    if data is None:
+        raise ValueError(f"{name}/{shard} is missing")
+    return decode(documents[name], shard, data, *header.bounds(block))
+
+
+@lru_cache(maxsize=8)
+def _opened(target: Target) -> tuple[Place, Header, Mapping[str, Any]]:
+    place = open_place(target.url)
+    header, root = headers.load(place)
+    return place, header, headers.array_documents(root)
+
+
+def _refuse_existing(place: Place, files: Iterable[str]) -> None:
+    if headers.is_run(place):
+        run = Run.open(place.url)
+        raise UserError(
+            f"{place.url} exists and holds a run ({run.n_committed} of {run.header.n_blocks} blocks). "
+            "Pass --resume to go on or another --out."
+        )
+    if place.occupied(files):
+        raise UserError(f"{place.url} exists and is not a run. Pass another --out.")
+
+
+def _check_columns(header: Header, start: int, columns: Mapping[str, Array]) -> None:
+    block, rest = divmod(start, header.block_rows)
+    if rest or not 0 <= block < header.n_blocks:
+        raise ValueError(f"row {start} is not the first of a block of {header.block_rows} rows")
+    rows = header.bounds(block)[1] - start
+    expected = {c.name: ((rows, *c.shape), np.dtype(c.dtype)) for c in header.columns}
+    found = {name: (array.shape, array.dtype) for name, array in columns.items()}
+    if expected != found:
+        wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        raise ValueError(f"columns {', '.join(wrong)}: expected {expected}, got {found}")
+    if (columns["status"] == 0).any():
+        raise ValueError("status 0 means never written; every row of a block needs another")
+
+
+def _reasons(start: int, status: Array, failures: Mapping[int, str]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Ranges of rows by reason."""
+    failed = [start + int(i) for i in np.flatnonzero(status == FAILED)]
+    if failed != sorted(failures):
+        raise ValueError("each row whose status is failed needs a reason, and no other row")
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for row in failed:
+        found = ranges.setdefault(failures[row], [])
+        if found and found[-1][1] == row:
+            found[-1] = (found[-1][0], row + 1)
+        else:
+            found.append((row, row + 1))
+    return {reason: tuple(pairs) for reason, pairs in ranges.items()}
