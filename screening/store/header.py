@@ -4,9 +4,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
-
-import zarr
 
 from cgcnn.errors import UserError
 from screening.store.place import ROOT, Place
@@ -152,7 +151,7 @@ def differences(run: Header, asked: Header) -> list[str]:
 
 
 def _root_document(header: Header, arrays: Mapping[str, Any]) -> bytes:
-    attributes = {"format": FORMAT, "zarr_python": zarr.__version__, **json.loads(json.dumps(_record(header)))}
+    attributes = {"format": FORMAT, "zarr_python": version("zarr"), **json.loads(json.dumps(_record(header)))}
     document = {
         "zarr_format": 3,
         "node_type": "group",

@@ -8,14 +8,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.core.buffer import cpu
-from zarr.storage import MemoryStore
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer
 
 CHUNK_ROWS = 65_536  # rows of an inner chunk at most: what a reader must decode to see one row
 CHUNK_ROWS_LEAST = 4_096
@@ -56,16 +55,18 @@ def chunk_rows(block_rows: int) -> int:
 
 def array_document(column: Column, rows: int, block_rows: int) -> dict[str, Any]:
     """The `zarr.json` of a column: one shard a block, zstd and crc32c on each inner chunk, crc32c on the index."""
-    files: dict[str, Any] = {}
+    import zarr  # noqa: PLC0415 - slow to import, and much of the program does without
+
+    files: dict[str, Buffer] = {}
     attributes: dict[str, Any] = {"long_name": column.description} | ({"units": column.unit} if column.unit else {})
     zarr.create_array(
-        MemoryStore(files),
+        zarr.storage.MemoryStore(files),
         shape=(rows, *column.shape),
         shards=(block_rows, *column.shape),
         chunks=(chunk_rows(block_rows), *column.shape),
         dtype=column.dtype,
         fill_value=np.dtype(column.dtype).type(column.fill),
-        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
+        compressors=[zarr.codecs.ZstdCodec(level=ZSTD_LEVEL), zarr.codecs.Crc32cCodec()],
         dimension_names=[DIMENSION, *column.axes],
         chunk_key_encoding={"name": "default", "separator": "."},  # one flat directory a column
         attributes=attributes,
@@ -81,8 +82,10 @@ def shard_name(column: Column, block: int) -> str:
 
 def encode(document: Mapping[str, Any], start: int, values: Array) -> bytes:
     """The shard that holds `values` from row `start` on; they must fill the block."""
-    files: dict[str, Any] = {"zarr.json": _buffer(json.dumps(document).encode())}
-    array = zarr.open_array(MemoryStore(files), mode="r+", config={"write_empty_chunks": True})
+    import zarr  # noqa: PLC0415 - slow to import, and much of the program does without
+
+    files = {"zarr.json": _buffer(json.dumps(document).encode())}
+    array = zarr.open_array(zarr.storage.MemoryStore(files), mode="r+", config={"write_empty_chunks": True})
     array[start : start + len(values)] = values
     (shard,) = (content for name, content in files.items() if name != "zarr.json")
     content: bytes = shard.to_bytes()
@@ -95,9 +98,11 @@ def decode(document: Mapping[str, Any], name: str, shard: bytes, start: int, sto
     Raises:
         ValueError: if a checksum does not match, or the shard is cut short.
     """
-    files: dict[str, Any] = {"zarr.json": _buffer(json.dumps(document).encode()), name: _buffer(shard)}
+    import zarr  # noqa: PLC0415 - slow to import, and much of the program does without
+
+    files = {"zarr.json": _buffer(json.dumps(document).encode()), name: _buffer(shard)}
     try:
-        return np.asarray(zarr.open_array(MemoryStore(files), mode="r")[start:stop])
+        return np.asarray(zarr.open_array(zarr.storage.MemoryStore(files), mode="r")[start:stop])
     except Exception as error:  # each codec fails in its own way on broken bytes
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
@@ -112,5 +117,7 @@ def checksum(columns: Sequence[Column], values: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def _buffer(data: bytes) -> cpu.Buffer:
+def _buffer(data: bytes) -> "Buffer":
+    from zarr.core.buffer import cpu  # noqa: PLC0415 - as above
+
     return cpu.Buffer.from_bytes(data)
