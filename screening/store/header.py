@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 from cgcnn.errors import UserError
@@ -151,7 +150,7 @@ def differences(run: Header, asked: Header) -> list[str]:
 
 
 def _root_document(header: Header, arrays: Mapping[str, Any]) -> bytes:
-    attributes = {"format": FORMAT, "zarr_python": version("zarr"), **json.loads(json.dumps(_record(header)))}
+    attributes = {"format": FORMAT, **json.loads(json.dumps(_record(header)))}
     document = {
         "zarr_format": 3,
         "node_type": "group",

@@ -55,7 +55,7 @@ def chunk_rows(block_rows: int) -> int:
 
 def array_document(column: Column, rows: int, block_rows: int) -> dict[str, Any]:
     """The `zarr.json` of a column: one shard a block, zstd and crc32c on each inner chunk, crc32c on the index."""
-    import zarr  # noqa: PLC0415 - slow to import, and much of the program does without
+    import zarr.codecs  # noqa: PLC0415 - slow to import, and much of the program does without
 
     files: dict[str, Buffer] = {}
     attributes: dict[str, Any] = {"long_name": column.description} | ({"units": column.unit} if column.unit else {})
