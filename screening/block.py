@@ -31,39 +31,51 @@ class Block:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """The rows of a block: column name -> array whose first axis has `stop - start` entries."""
+    """The rows of a block.
+
+    Attributes:
+        block: which.
+        columns: column name -> array whose first axis has `stop - start` entries.
+        failures: index of each candidate that failed -> the reason.
+    """
 
     block: Block
     columns: dict[str, np.ndarray]
+    failures: dict[int, str]
 
 
 def score_block(plan: "Plan", model: "Model", block: Block) -> BlockResult:
-    """Decode, filter and predict the candidates of one block."""
-    starts = range(block.start, block.stop, BATCH)
-    batches = [_score_batch(plan, model, start, min(start + BATCH, block.stop)) for start in starts]
-    return BlockResult(block, {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]})
+    """Decode, filter and predict the candidates of one block; it starts at a multiple of `BATCH`."""
+    rows = sift(plan, model, block.start, block.stop)
+    for first in range(0, block.stop - block.start, BATCH):
+        _predict_batch(model, {name: values[first : first + BATCH] for name, values in rows.items()})
+    failed = np.flatnonzero(rows["status"] == Status.FAILED) + block.start
+    return BlockResult(block, rows, dict.fromkeys(failed.tolist(), "the prediction is not a finite number"))
 
 
-def failed_block(plan: "Plan", block: Block) -> BlockResult:
+def failed_block(plan: "Plan", block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
     species = plan.space.decode(block.start, block.stop)
     rows = _without_prediction(species, chemistry.columns(species))
-    return BlockResult(block, rows | {"status": np.full(len(species), Status.FAILED, dtype=np.uint8)})
+    status = np.full(len(species), Status.FAILED, dtype=np.uint8)
+    return BlockResult(block, rows | {"status": status}, dict.fromkeys(range(block.start, block.stop), reason))
 
 
-def _score_batch(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
+def sift(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
+    """The rows of candidates [start, stop) as the filters leave them: `status` is there, no prediction yet."""
     species = plan.space.decode(start, stop)  # (n, n_sites)
     rows = _without_prediction(species, chemistry.columns(species))
-    rows["in_domain"] = model.in_domain(species)
-    rows["known"] = model.known(species)
-    status = filters.apply(plan.filters, rows)
-    kept = np.flatnonzero(status == Status.OK)
+    rows |= {"in_domain": model.in_domain(species), "known": model.known(species)}
+    return rows | {"status": filters.apply(plan.filters, rows)}
+
+
+def _predict_batch(model: "Model", rows: dict[str, np.ndarray]) -> None:
+    """Fill in what the model says of the candidates that passed the filters; the arrays are views of the block's."""
+    kept = np.flatnonzero(rows["status"] == Status.OK)
     if len(kept):
-        for name, values in _predict(model, species[kept]).items():
+        for name, values in _predict(model, rows["species"][kept]).items():
             rows[name][kept] = values
-        broken = kept[~np.isfinite(rows["e_above_hull"][kept])]
-        status[broken] = Status.FAILED
-    return rows | {"status": status}
+        rows["status"][kept[~np.isfinite(rows["e_above_hull"][kept])]] = Status.FAILED
 
 
 def _without_prediction(species: np.ndarray, described: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -99,4 +111,5 @@ def stable_probability(energy: np.ndarray, spread: np.ndarray, threshold: float 
     import torch  # noqa: PLC0415 -- block.py is imported where torch is not needed
 
     distance = (threshold - energy.astype(np.float64)) / np.maximum(spread.astype(np.float64), 1e-6)
-    return torch.special.ndtr(torch.from_numpy(distance)).numpy().astype(np.float32)
+    probability: np.ndarray = torch.special.ndtr(torch.from_numpy(distance)).numpy().astype(np.float32)
+    return probability

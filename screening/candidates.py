@@ -10,6 +10,7 @@ from cgcnn.errors import UserError
 from cgcnn.prototype import Prototype
 from screening.space import parse_elements
 
+
 @dataclass(frozen=True)
 class Candidates:
     """The rows of a candidate file.

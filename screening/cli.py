@@ -37,7 +37,7 @@ ranking_options = _together(
     click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
 )
 run_options = _together(
-    click.option("--out", type=PATH, metavar="RUN.zarr", help="The run to write. [default: KIND.zarr]"),
+    click.option("--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: perovskites.zarr, list.zarr]"),
     click.option("--model", metavar="NAME|PATH", help="A shipped model or a model file. [default: castelli]"),
     ranking_options,
     click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
@@ -94,10 +94,10 @@ def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> None:  # n
 
 
 @app.command("rank")
-@click.argument("run", type=PATH)
+@click.argument("run")
 @ranking_options
 @command_line.debug
-def rank_(run: Path, **options: Any) -> None:  # noqa: ANN401 -- the ranking checks them
+def rank_(run: str, **options: Any) -> None:  # noqa: ANN401 -- the ranking checks them
     """Rank the candidates of RUN again, without predicting again."""
     from screening.campaign import rank_run
 
@@ -122,7 +122,9 @@ def recipes() -> None:
     list_recipes()
 
 
-def _screen(kind: str, *, filters: tuple[str, ...], no_filter: bool, resume: bool, dry_run: bool, **options: Any) -> None:  # noqa: ANN401
+def _screen(
+    kind: str, *, filters: tuple[str, ...], no_filter: bool, resume: bool, dry_run: bool, **options: Any
+) -> None:  # noqa: ANN401
     if filters and no_filter:
         raise click.UsageError("--filter and --no-filter exclude each other.")
     from screening.campaign import run_campaign

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,21 +13,15 @@ from rich.table import Table
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.prototype import Prototype
+from screening.columns import DECIMALS, SORTABLE
+from screening.plan import Plan
 from screening.ranking import Ranking
+
+WIDE = 200
+"""Columns of text where stdout is not a terminal: nothing is cut in a log."""
 
 SHOWN = 20
 """Rows of the table, and CIF files, unless `--top` says otherwise."""
-
-DECIMALS = {
-    "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
-    "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4,
-}  # fmt: skip
-COLUMNS = (
-    "e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "a_angstrom",
-    "tolerance_factor", "octahedral_factor", "tau", "charge_balanced", "radii_imputed", "known",
-)  # fmt: skip
-"""Columns of the ranked CSV after rank, index, formula and the sites; energies in eV/atom, lengths in Å."""
-
 
 def formula(numbers: np.ndarray) -> str:
     """Formula of one candidate, elements in the order of the sites: BaTiO3, LaTaO2N.
@@ -39,24 +34,22 @@ def formula(numbers: np.ndarray) -> str:
     return "".join(symbol + (str(count) if count > 1 else "") for symbol, count in counts.items())
 
 
-def table_rows(
-    ranking: Ranking, prototype: Prototype, sites: tuple[str, ...], extra: dict[str, list[str]]
-) -> Iterator[dict[str, str]]:
-    """The rows of the ranked CSV as text, in order of rank.
+def table_rows(ranking: Ranking, plan: Plan, count: int | None = None) -> Iterator[dict[str, str]]:
+    """The rows of the ranked CSV as text, in order of rank; columns of a candidate file come last.
 
     Args:
         ranking: what to write.
-        prototype: whose sites the species columns follow.
-        sites: the site columns to write: one for each site, or A,B,X where all X are equal.
-        extra: columns passed through from a candidate file: name -> text of each candidate, by index.
+        plan: says which sites have columns, and which columns pass through.
+        count: how many rows; None for all.
     """
+    sites, extra, prototype = plan.site_columns, plan.extra, plan.prototype
     wanted = [prototype.sites.index(site) if site in prototype.sites else prototype.roles.index(site) for site in sites]
     rows = ranking.rows
-    for i, index in enumerate(rows["index"]):
+    for i, index in enumerate(rows["index"][:count]):
         species = rows["species"][i]
         row = {"rank": str(i + 1), "index": str(index), "formula": formula(species)}
         row |= {site: SYMBOLS[species[column]] for site, column in zip(sites, wanted, strict=True)}
-        row |= {name: _text(name, rows[name][i]) for name in COLUMNS}
+        row |= {column.name: _text(column.name, rows[column.name][i]) for column in SORTABLE}
         yield row | {_free(name, row): texts[index] for name, texts in extra.items()}
 
 
@@ -99,7 +92,7 @@ def write_cifs(ranking: Ranking, prototype: Prototype, directory: Path, count: i
 
 def print_table(rows: Iterator[dict[str, str]], sites: tuple[str, ...]) -> None:
     """Print a short table of candidates to stdout; plain and unwrapped where stdout is not a terminal."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     table = Table(box=None, pad_edge=False)
     headers = {
         "rank": "rank", "formula": "formula", **{site: site for site in sites}, "e_above_hull": "E above hull (eV/atom)",
@@ -110,7 +103,7 @@ def print_table(rows: Iterator[dict[str, str]], sites: tuple[str, ...]) -> None:
         table.add_column(header, justify="left" if name in {"formula", *sites} else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(row[name] for name in headers))
-    console.print(table, width=console.width if console.is_terminal else 160)
+    console.print(table)
 
 
 def _text(name: str, value: np.generic) -> str:

@@ -1,33 +1,52 @@
 """How blocks reach workers: a Dask cluster, and a bounded number of blocks in flight."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from screening.block import Block, failed_block, score_block
-from screening.store import BlockReceipt, write_block
+from cgcnn.errors import UserError
+from screening.block import BATCH, Block, failed_block, score_block
+from screening.plan import from_header
+from screening.store import BlockReceipt, Target, read_header, write_block
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
     from cgcnn.weights import Model
     from screening.plan import Plan
 
 IN_FLIGHT = 2
 """Blocks handed out for each worker thread: one that it works on, one that waits."""
+LARGEST_BLOCK = 65_536
+"""Candidates a block at most: some seconds of work, some megabytes of memory."""
+BLOCKS_A_WORKER = 4
+"""Blocks that a worker should get at least, so that none idles long at the end."""
+
+
+def block_rows(candidates: int, workers: int, wanted: int | None = None) -> int:
+    """Candidates a block: what is wanted, or by the size of the space; a multiple of the model's batch.
+
+    Args:
+        candidates: of the space.
+        workers: that share it.
+        wanted: by the user.
+    """
+    rows = wanted or min(LARGEST_BLOCK, candidates // (workers * BLOCKS_A_WORKER))
+    return max(1, -(-rows // BATCH)) * BATCH
 
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator["Client"]:
     """A Dask cluster on this machine: so many single-threaded processes, reachable over loopback alone."""
-    import dask
-    from distributed import Client, LocalCluster
+    import dask  # noqa: PLC0415 -- half a second that planning and ranking do without
+    from distributed import Client, LocalCluster  # noqa: PLC0415
 
-    quiet = {"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}
+    settings = {"distributed.worker.memory.spill": False, "distributed.worker.memory.target": False}
     with (
-        dask.config.set(quiet),
+        dask.config.set(settings),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -41,7 +60,7 @@ def local_cluster(workers: int) -> Iterator["Client"]:
         yield client
 
 
-def screen_blocks(client: "Client", url: str, plan_digest: str, blocks: Iterable[Block]) -> Iterator[BlockReceipt]:
+def screen_blocks(client: "Client", target: Target, blocks: Iterable[Block]) -> Iterator[BlockReceipt]:
     """Screen blocks on the workers of a client; receipts come in order of completion.
 
     A worker is sent the address of the run and a block; it reads the plan from the run, and scores and writes the
@@ -49,17 +68,16 @@ def screen_blocks(client: "Client", url: str, plan_digest: str, blocks: Iterable
 
     Args:
         client: whose workers do it.
-        url: the run.
-        plan_digest: digest of the plan that the run must hold.
+        target: the run.
         blocks: what to screen.
     """
-    from distributed import as_completed
+    from distributed import as_completed  # noqa: PLC0415
 
     waiting = iter(blocks)
     slots = IN_FLIGHT * max(1, sum(client.nthreads().values()))
 
-    def submit(block: Block) -> object:
-        return client.submit(screen_block, url, plan_digest, block, key=f"block-{block.number}", pure=False)
+    def submit(block: Block) -> "Future[BlockReceipt]":
+        return client.submit(screen_block, target, block, key=f"block-{block.number}", pure=False)
 
     running = as_completed([submit(block) for block in islice(waiting, slots)])
     for future in running:
@@ -70,11 +88,30 @@ def screen_blocks(client: "Client", url: str, plan_digest: str, blocks: Iterable
         yield receipt
 
 
-def screen_block(url: str, plan_digest: str, block: Block) -> BlockReceipt:
+def screen_block(target: Target, block: Block) -> BlockReceipt:
     """Score one block and write it into the run; what a worker does."""
-    import torch
+    import torch  # noqa: PLC0415 -- a worker's business; the client does without
 
-    torch.set_num_threads(1)  # more would change nothing but the bits: parallelism is in the blocks
-    plan, model = _plan_and_model(url, plan_digest)
-    result = score_block(plan, model, block)
-    return write_block(url, block, result.columns)
+    torch.set_num_threads(1)  # parallelism is in the blocks, and the bits must not depend on the cores
+    begun = time.monotonic()
+    plan, model = _plan_and_model(target)
+    try:
+        result = score_block(plan, model, block)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever is wrong with a block must not stop the others
+        result = failed_block(plan, block, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    seconds = time.monotonic() - begun
+    return write_block(target, block.start, result.columns, failures=result.failures, seconds=seconds)
+
+
+@lru_cache(maxsize=2)
+def _plan_and_model(target: Target) -> tuple["Plan", "Model"]:
+    """What a worker process loads once a run."""
+    from cgcnn.weights import load  # noqa: PLC0415
+
+    plan = from_header(read_header(target))
+    model = load(plan.model.path)
+    if model.digest != plan.model.digest:
+        raise UserError(f"{plan.model.path}: not the model that the run began with; put that one back to go on.")
+    return plan, model

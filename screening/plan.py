@@ -1,20 +1,22 @@
 """The plan: a recipe with everything resolved, and the form in which a run keeps it."""
 
-import hashlib
-import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cgcnn import __version__
 from cgcnn.card import read_card, weights_path
 from cgcnn.errors import UserError
 from cgcnn.prototype import PROTOTYPES, Prototype
 from screening.candidates import Candidates, parse_candidates
-from screening.chemistry import assign_sites
+from screening.chemistry import Sites, assign_sites
+from screening.columns import columns_for
 from screening.filters import Filter, parse_filter
 from screening.recipe import Recipe
 from screening.space import Space, listed, parse_elements, perovskites, symbols
+from screening.store import Header
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,16 @@ class Plan:
         space: the candidates.
         filters: in the order in which they are applied.
         model: what predicts.
-        definition: how the space was named, as JSON values; `from_record` builds it from this again.
-        candidates: the text of the candidate file, if the space is one.
+        definition: how the space was named, as JSON values: prototype, elements of the sites and kinds of anions, or
+            the text of a candidate file.
+        unplaced: elements that were named but fit no site, for a note to the user.
     """
 
     space: Space
     filters: tuple[Filter, ...]
     model: ModelReference
     definition: dict[str, Any]
-    candidates: str | None = None
+    unplaced: tuple[str, ...] = ()
 
     @property
     def prototype(self) -> Prototype:
@@ -52,9 +55,9 @@ class Plan:
     @cached_property
     def listing(self) -> Candidates | None:
         """The parsed candidate file, if the space is one."""
-        if self.candidates is None:
+        if "candidates" not in self.definition:
             return None
-        return parse_candidates(self.candidates, self.prototype, self.definition["file"])
+        return parse_candidates(self.definition["candidates"], self.prototype, self.definition["file"])
 
     @property
     def site_columns(self) -> tuple[str, ...]:
@@ -68,20 +71,20 @@ class Plan:
         """Columns that pass through from the candidate file: name -> texts by index."""
         return {} if self.listing is None else self.listing.extra
 
-    def record(self) -> dict[str, Any]:
-        """The plan as JSON values, for the header of a run; all of it decides the results, but the model's path."""
-        return {
-            "space": self.definition,
-            "filters": [str(chosen) for chosen in self.filters],
-            "model": {"name": self.model.name, "path": self.model.path, "digest": self.model.digest},
-        }
-
-    @cached_property
-    def digest(self) -> str:
-        """Sha256 of what decides the results."""
-        record = self.record()
-        record["model"] = self.model.digest
-        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    def header(self, block_rows: int) -> Header:
+        """The header of a run of this plan, from which `from_header` makes the plan again."""
+        return Header(
+            rows=self.space.count,
+            block_rows=block_rows,
+            columns=columns_for(self.prototype),
+            recipe={"model": self.model.name},
+            space=self.definition,
+            filters=tuple(str(chosen) for chosen in self.filters),
+            model=self.model.path,
+            model_digest=self.model.digest,
+            code_version=__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -90,8 +93,8 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         UserError: an element, filter, file or model is unknown, the space is empty, or model and space do not fit.
     """
-    definition, candidates = _define(recipe)
-    plan = _build(definition, recipe.chosen_filters, _refer(recipe.model), candidates)
+    definition, unplaced = _define(recipe)
+    plan = _build(definition, recipe.chosen_filters, _refer(recipe.model), unplaced)
     trained_for = read_card(plan.model.path).prototype
     if trained_for != plan.space.prototype:
         raise UserError(
@@ -101,45 +104,39 @@ def make_plan(recipe: Recipe) -> Plan:
     return plan
 
 
-def from_record(record: dict[str, Any], candidates: str | None) -> Plan:
-    """The plan that a run keeps; the inverse of `Plan.record`.
-
-    Args:
-        record: what `Plan.record` returned.
-        candidates: the text of the candidate file that the run keeps, if any.
-    """
-    return _build(record["space"], tuple(record["filters"]), ModelReference(**record["model"]), candidates)
+def from_header(header: Header) -> Plan:
+    """The plan of a run; the inverse of `Plan.header`."""
+    model = ModelReference(header.recipe["model"], header.model, header.model_digest)
+    return _build(dict(header.space), header.filters, model)
 
 
 def _build(
-    definition: dict[str, Any], filters: tuple[str, ...], model: ModelReference, candidates: str | None
+    definition: dict[str, Any], filters: tuple[str, ...], model: ModelReference, unplaced: tuple[str, ...] = ()
 ) -> Plan:
-    if candidates is None:
+    if "candidates" in definition:
+        prototype = PROTOTYPES[definition["prototype"]]
+        space = listed(prototype, parse_candidates(definition["candidates"], prototype, definition["file"]).species)
+    else:
         a, b, x = (parse_elements(definition[site]) for site in "abx")
         space = perovskites(a, b, x, definition["anions"])
-    else:
-        prototype = PROTOTYPES[definition["prototype"]]
-        space = listed(prototype, parse_candidates(candidates, prototype, definition["file"]).species)
-    return Plan(space, tuple(parse_filter(text) for text in filters), model, definition, candidates)
+    return Plan(space, tuple(parse_filter(text) for text in filters), model, definition, unplaced)
 
 
-def _define(recipe: Recipe) -> tuple[dict[str, Any], str | None]:
+def _define(recipe: Recipe) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The definition of the recipe's space, and the elements that have no place in it."""
     if recipe.prototype not in PROTOTYPES:
         raise UserError(f"--prototype {recipe.prototype}: unknown; there is {', '.join(PROTOTYPES)}.")
     if recipe.file is not None:
-        text = _read(recipe.file)
-        sha = hashlib.sha256(text.encode()).hexdigest()
-        return {"prototype": recipe.prototype, "file": recipe.file.name, "sha256": sha}, text
+        return {"prototype": recipe.prototype, "file": recipe.file.name, "candidates": _read(recipe.file)}, ()
     sites = _sites(recipe)
-    named = {site: list(symbols(sorted(sites[site]))) for site in "abx"}
-    return {"prototype": recipe.prototype, **named, "anions": recipe.anions}, None
+    a, b, x = (list(symbols(sorted(numbers))) for numbers in (sites.A, sites.B, sites.X))
+    return {"prototype": recipe.prototype, "a": a, "b": b, "x": x, "anions": recipe.anions}, symbols(sites.unplaced)
 
 
-def _sites(recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    if not recipe.elements:
-        return {"a": parse_elements(recipe.a), "b": parse_elements(recipe.b), "x": parse_elements(recipe.x)}
-    sites = assign_sites(parse_elements(recipe.elements))
-    return {"a": sites.A, "b": sites.B, "x": sites.X}
+def _sites(recipe: Recipe) -> Sites:
+    if recipe.elements:
+        return assign_sites(parse_elements(recipe.elements))
+    return Sites(parse_elements(recipe.a), parse_elements(recipe.b), parse_elements(recipe.x), ())
 
 
 def _read(file: Path) -> str:

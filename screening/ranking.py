@@ -6,7 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cgcnn.errors import UserError
+from screening.columns import SORTABLE
 from screening.status import Status
+
+READ = ("status", "species", *(column.name for column in SORTABLE))
+"""The columns of a run that a ranking reads."""
 
 DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "known"})
 """Columns whose largest value ranks first; all others rank from the smallest."""
@@ -36,13 +40,14 @@ def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: in
     holds that many rows and one block.
 
     Args:
-        blocks: (index of the first row, columns) of each block.
+        blocks: (index of the first row, the columns `READ`) of each block.
         sort: the column that decides.
         top: how many to keep; None keeps all.
 
     Raises:
-        UserError: the run has no such column, or no candidate can be ranked.
+        UserError: there is no such column, or no candidate can be ranked.
     """
+    check_sort(sort)
     best: Rows | None = None
     ranked = out_of_domain = 0
     for rows in _scored(blocks):
@@ -55,6 +60,17 @@ def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: in
     return Ranking(_ordered(best, sort, top), ranked, out_of_domain)
 
 
+def check_sort(sort: str) -> None:
+    """Refuse a column that no ranking has.
+
+    Raises:
+        UserError: naming the columns that there are.
+    """
+    names = [column.name for column in SORTABLE]
+    if sort not in names:
+        raise UserError(f"--sort {sort}: no such column. Choose one of {', '.join(names)}.")
+
+
 def _scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:
     for start, columns in blocks:
         kept = np.flatnonzero(columns["status"] == Status.OK)
@@ -63,9 +79,6 @@ def _scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:
 
 
 def _ordered(rows: Rows, sort: str, top: int | None) -> Rows:
-    if sort not in rows or rows[sort].ndim != 1:
-        choices = ", ".join(name for name, values in rows.items() if values.ndim == 1 and name != "status")
-        raise UserError(f"--sort {sort}: no such column. Choose one of {choices}.")
     key = rows[sort].astype(np.float64)
     key = -key if sort in DESCENDING else key
     order = np.lexsort((rows["index"], key, ~rows["in_domain"]))[:top]

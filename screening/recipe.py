@@ -30,7 +30,7 @@ class Recipe(BaseModel):
     filters: Symbols | None = None
     sort: str = "e_above_hull"
     top: int | None = Field(default=None, ge=1)
-    out: Path | None = None
+    out: str | None = None
     csv: Path | None = None
     cif: Path | None = None
     workers: int | None = Field(default=None, ge=1)

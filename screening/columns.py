@@ -1,0 +1,36 @@
+"""The columns of a run: what is known of each candidate, in which unit."""
+
+import math
+
+from cgcnn.prototype import Prototype
+from screening.status import Status
+from screening.store.shard import Column
+
+SORTABLE = (
+    Column("e_above_hull", "float32", "eV/atom", "predicted energy above hull", math.nan),
+    Column("e_above_hull_std", "float32", "eV/atom", "standard deviation of that prediction", math.nan),
+    Column("p_stable", "float32", "", "probability that the energy above hull is at most 0.05 eV/atom", math.nan),
+    Column("in_domain", "bool", "", "the model was trained on each element on this site", fill=False),
+    Column("a_angstrom", "float32", "Å", "predicted lattice constant of the cubic cell", math.nan),
+    Column("tolerance_factor", "float32", "", "Goldschmidt tolerance factor t", math.nan),
+    Column("octahedral_factor", "float32", "", "octahedral factor rB/rX", math.nan),
+    Column("tau", "float32", "", "tolerance factor tau of Bartel et al. 2019", math.nan),
+    Column("charge_balanced", "bool", "", "some oxidation states of the elements balance", fill=False),
+    Column("radii_imputed", "bool", "", "an ionic radius is not in Shannon's table for this site", fill=False),
+    Column("known", "bool", "", "the model was trained on this very composition", fill=False),
+)
+"""What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
+
+DECIMALS = {
+    "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
+    "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4,
+}  # fmt: skip
+"""Decimals in the CSV."""
+
+
+def columns_for(prototype: Prototype) -> tuple[Column, ...]:
+    """All columns of a run whose candidates take this prototype."""
+    sites = (len(prototype.sites),)
+    species = Column("species", "uint8", "", f"atomic numbers on {','.join(prototype.sites)}", 0, sites, ("site",))
+    status = Column("status", "uint8", "", "how the candidate ended; see the run's status labels", Status.UNWRITTEN)
+    return (species, status, *SORTABLE)

@@ -1,0 +1,68 @@
+"""The ledger: how every candidate of a space ends, in counts that add up to the size of the space."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cgcnn.weights import load
+from screening.block import sift
+from screening.plan import Plan
+from screening.status import labels
+
+EXACT = 2_000_000
+"""Candidates up to which a dry run looks at every one; of larger spaces it samples as many."""
+CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Counts of candidates by status.
+
+    Attributes:
+        counts: label -> candidates; zero counts are kept.
+        size: candidates of the space.
+        sampled: None where every candidate was counted, else how many were looked at for the estimate.
+    """
+
+    counts: dict[str, int]
+    size: int
+    sampled: int | None = None
+
+    def __str__(self) -> str:
+        about = "" if self.sampled is None else f" (estimated from {self.sampled:,})"
+        width = max(map(len, self.counts))
+        lines = [f"  {label:<{width}}  {count:>15,}" for label, count in self.counts.items()]
+        return "\n".join([f"{self.size:,} candidates{about}", *lines])
+
+
+def make_ledger(by_status: dict[int, int], plan: Plan) -> Ledger:
+    """The ledger of a run from its counts by status code."""
+    texts = labels(tuple(str(chosen) for chosen in plan.filters))
+    counts = {text: by_status.get(code, 0) for code, text in texts.items()}
+    unwritten = plan.space.count - sum(counts.values())
+    return Ledger(counts | ({"not screened yet": unwritten} if unwritten else {}), plan.space.count)
+
+
+def dry_ledger(plan: Plan) -> Ledger:
+    """The ledger that a run of this plan will have, short of failures; nothing is predicted.
+
+    Up to `EXACT` candidates each one is counted; of a larger space, evenly spread chunks are, and scaled up.
+    """
+    model = load(plan.model.path)
+    size = plan.space.count
+    counts = np.zeros(256, dtype=np.int64)
+    for start in _starts(size):
+        status = sift(plan, model, start, min(start + CHUNK, size))["status"]
+        counts += np.bincount(status, minlength=len(counts))
+    looked_at = int(counts.sum())
+    scaled = {code: round(int(count) * size / looked_at) for code, count in enumerate(counts)}
+    ledger = make_ledger(scaled, plan)
+    return ledger if looked_at == size else replace(ledger, sampled=looked_at)
+
+
+def _starts(size: int) -> list[int]:
+    """Where the chunks start: all of them, or as many as make `EXACT` candidates, evenly spread."""
+    if size <= EXACT:
+        return list(range(0, size, CHUNK))
+    chunks = EXACT // CHUNK
+    return [size // chunks * i for i in range(chunks)]
