@@ -1,8 +1,24 @@
 """The run store: a Zarr group that survives what happens to week-long runs. See docs/run-format.md."""
 
+from screening.store.blocks import Target, exists, read_header, write_block
 from screening.store.header import Header, differences
 from screening.store.manifest import BlockReceipt
-from screening.store.run import Rows, Run, Target, write_block
+from screening.store.run import Rows, Run
 from screening.store.shard import Column
+from screening.store.verify import Report, repair, verify
 
-__all__ = ["BlockReceipt", "Column", "Header", "Rows", "Run", "Target", "differences", "write_block"]
+__all__ = [
+    "BlockReceipt",
+    "Column",
+    "Header",
+    "Report",
+    "Rows",
+    "Run",
+    "Target",
+    "differences",
+    "exists",
+    "read_header",
+    "repair",
+    "verify",
+    "write_block",
+]

@@ -67,6 +67,11 @@ def log_key(part: int) -> str:
     return f"{MANIFEST}/part-{part:04d}.jsonl"
 
 
+def part_number(key: str) -> int:
+    """Inverse of `log_key`."""
+    return int(key.removeprefix(f"{MANIFEST}/part-").removesuffix(".jsonl"))
+
+
 def part_keys(place: Place) -> list[str]:
     """Keys of all parts, in order."""
     names = [name for name in place.names(MANIFEST) if name.startswith("part-") and name.endswith(".jsonl")]
@@ -108,8 +113,12 @@ def check(receipt: BlockReceipt, header: Header) -> None:
 def read_lines(place: Place, header: Header) -> Iterator[Line]:
     """Every line of every part, sound or not."""
     for key in part_keys(place):
-        for number, data in enumerate(place.lines(key), start=1):
-            yield _line(key, number, data, header)
+        yield from read_part(place, key, header)
+
+
+def read_part(place: Place, key: str, header: Header) -> Iterator[Line]:
+    """Every line of one part, sound or not."""
+    return (_line(key, number, data, header) for number, data in enumerate(place.lines(key), start=1))
 
 
 def read(place: Place, header: Header) -> Iterator[BlockReceipt]:

@@ -1,0 +1,143 @@
+"""One block of a run: written whole by a worker that needs no lock, read back column by column."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cgcnn.errors import UserError
+from screening.store import header as headers
+from screening.store.header import COPY, Header
+from screening.store.manifest import FAILED, BlockReceipt
+from screening.store.place import ROOT, Place, open_place
+from screening.store.shard import Array, checksum, decode, encode, shard_name
+
+
+@dataclass(frozen=True)
+class Target:
+    """All that a worker needs to write blocks: small and picklable.
+
+    Attributes:
+        url: Of the run.
+        digest: Of the run's header: a late worker must not write into another run that took its place.
+    """
+
+    url: str
+    digest: str
+
+
+def write_block(  # noqa: PLR0913 - the last three only describe the block
+    target: Target,
+    start: int,
+    columns: Mapping[str, Array],
+    *,
+    failures: Mapping[int, str] | None = None,
+    seconds: float = 0.0,
+    worker: str = "",
+) -> BlockReceipt:
+    """Write one whole block durably, as one shard of each column. Idempotent; two at once do no harm.
+
+    Args:
+        target: The run.
+        start: First row of the block.
+        columns: Every column of the run, each with the block's rows; types must match exactly.
+        failures: Reason by row, for exactly the rows whose status is failed.
+        seconds: Time that the block took, for the manifest.
+        worker: Who wrote it, for the manifest; this host and process if empty.
+
+    Raises:
+        UserError: if the run is gone or another one took its place, or the disk refuses.
+        ValueError: if the columns are not those of the block.
+    """
+    place, header, documents = _opened(target)
+    root = place.read(ROOT) or place.read(COPY)
+    if root is None or target.digest.encode() not in root:
+        raise UserError(f"{target.url}: the run that this block belongs to is gone, or its header is damaged.")
+    block, stop = start // header.block_rows, header.bounds(start // header.block_rows)[1]
+    _check_columns(header, start, columns)
+    place.write(
+        {
+            f"{column.name}/{shard_name(column, block)}": encode(documents[column.name], start, columns[column.name])
+            for column in header.columns
+        }
+    )
+    codes, numbers = np.unique(columns["status"], return_counts=True)
+    return BlockReceipt(
+        block=block,
+        start=start,
+        stop=stop,
+        checksum=checksum(header.columns, columns),
+        rows=stop - start,
+        seconds=round(seconds, 3),
+        worker=worker or f"{socket.gethostname()}:{os.getpid()}",
+        counts={int(code): int(number) for code, number in zip(codes, numbers, strict=True)},
+        failures=_reasons(start, columns["status"], failures or {}),
+    )
+
+
+def load_shard(place: Place, header: Header, documents: Mapping[str, Any], name: str, block: int) -> Array:
+    """One column of one block.
+
+    Raises:
+        ValueError: if its shard is missing or damaged. (Zarr itself would read a missing shard as fill values.)
+        UserError: if there is no such column.
+    """
+    shard = shard_name(header.column(name), block)
+    data = place.read(f"{name}/{shard}")
+    if data is None:
+        raise ValueError(f"{name}/{shard} is missing")
+    return decode(documents[name], shard, data, *header.bounds(block))
+
+
+@lru_cache(maxsize=8)
+def _opened(target: Target) -> tuple[Place, Header, Mapping[str, Any]]:
+    place = open_place(target.url)
+    header, root = headers.load(place)
+    return place, header, headers.array_documents(root)
+
+
+def _check_columns(header: Header, start: int, columns: Mapping[str, Array]) -> None:
+    block, rest = divmod(start, header.block_rows)
+    if rest or not 0 <= block < header.n_blocks:
+        raise ValueError(f"row {start} is not the first of a block of {header.block_rows} rows")
+    rows = header.bounds(block)[1] - start
+    expected = {c.name: ((rows, *c.shape), np.dtype(c.dtype)) for c in header.columns}
+    found = {name: (array.shape, array.dtype) for name, array in columns.items()}
+    if expected != found:
+        wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        raise ValueError(f"columns {', '.join(wrong)}: expected {expected}, got {found}")
+    if (columns["status"] == 0).any():
+        raise ValueError("status 0 means never written; every row of a block needs another")
+
+
+def _reasons(start: int, status: Array, failures: Mapping[int, str]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Ranges of rows by reason."""
+    failed = [start + int(i) for i in np.flatnonzero(status == FAILED)]
+    if failed != sorted(failures):
+        raise ValueError("each row whose status is failed needs a reason, and no other row")
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for row in failed:
+        found = ranges.setdefault(failures[row], [])
+        if found and found[-1][1] == row:
+            found[-1] = (found[-1][0], row + 1)
+        else:
+            found.append((row, row + 1))
+    return {reason: tuple(pairs) for reason, pairs in ranges.items()}
+
+
+def read_header(target: Target) -> Header:
+    """The header of a run, as its workers need it; read once a process.
+
+    Raises:
+        UserError: where there is no run, or its header is damaged.
+    """
+    return _opened(target)[1]
+
+
+def exists(url: str) -> bool:
+    """Whether there is a run at a URL, however damaged."""
+    return headers.is_run(open_place(url))

@@ -1,0 +1,260 @@
+"""Prove a run sound, or list what is not: header, metadata, manifest, and each committed block's content."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from cgcnn.errors import UserError
+from screening.store import header as headers
+from screening.store import lock, manifest
+from screening.store.blocks import load_shard
+from screening.store.header import COPY, MANIFEST, Header
+from screening.store.manifest import FAILED, BlockReceipt, Tally
+from screening.store.place import PARTIAL, ROOT, Place, open_place
+from screening.store.shard import Array, checksum, shard_name
+
+Decode = Callable[[int, int], Array]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that verification found.
+
+    Attributes:
+        kind: header, metadata, manifest, damaged, missing or foreign; uncommitted, leftover or unknown.
+        where: Block, file or line.
+        what: What is the matter with it.
+        wrong: Whether it makes the run unsound or incomplete, or is only worth knowing.
+    """
+
+    kind: str
+    where: str
+    what: str
+    wrong: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.where}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found.
+
+    Attributes:
+        url: Of the run.
+        rows: Size of the space.
+        blocks: Number of blocks in the space.
+        sound: Number of blocks whose content is proven.
+        ledger: Rows by status over the sound blocks; 0 is never written or not sound.
+        findings: All that is wrong or worth knowing.
+        mended: What `repair` did.
+    """
+
+    url: str
+    rows: int
+    blocks: int
+    sound: int
+    ledger: Mapping[int, int]
+    findings: tuple[Finding, ...]
+    mended: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every candidate is there exactly once, undamaged."""
+        return not any(finding.wrong for finding in self.findings)
+
+    def text(self) -> str:
+        """The report for people: one line for each finding, and the remedy last."""
+        lines = [f"{self.url}: {self.sound} of {self.blocks} blocks are sound ({self.rows} candidates in all)"]
+        lines += [f"  {finding}" for finding in self.findings]
+        lines += [f"  mended: {what}" for what in self.mended]
+        return "\n".join([*lines, self._remedy()])
+
+    def _remedy(self) -> str:
+        wrong = {finding.kind for finding in self.findings if finding.wrong}
+        if not wrong:
+            return "Every candidate is there exactly once, and nothing is damaged."
+        if self.mended or wrong == {"missing"}:
+            return "Go on with --resume: it does the missing blocks."
+        return "Mend it with screen verify --repair, then go on with --resume."
+
+
+def verify(url: str, decode: Decode | None = None) -> Report:
+    """Recompute everything that can be recomputed of a run. Reads each block once; changes nothing.
+
+    Args:
+        url: Of the run.
+        decode: Species of rows [start, stop) by the space itself, to prove that each row is its candidate.
+
+    Raises:
+        UserError: where there is no run, or both copies of its header are damaged.
+    """
+    return _Audit(open_place(url), decode).report()
+
+
+def repair(url: str, decode: Decode | None = None) -> Report:
+    """Verify, and mend what can be.
+
+    Header and metadata are written anew; lines of unsound blocks are dropped, so that resuming does exactly these
+    again; shards outside the run and what stopped writers left are deleted.
+
+    Raises:
+        UserError: as `verify`; or if the run is in use.
+    """
+    place = open_place(url)
+    _Audit.header_of(place)  # before any lock is written into something that is no run
+    with ExitStack() as locks:
+        for part in {0, *map(manifest.part_number, manifest.part_keys(place))}:
+            locks.callback(lock.acquire(place, part).release)
+        audit = _Audit(place, decode)
+        report = audit.report()
+        return Report(**{**vars(report), "mended": tuple(audit.mend())})
+
+
+class _Audit:
+    """One pass over a run."""
+
+    def __init__(self, place: Place, decode: Decode | None) -> None:
+        self.place, self.decode = place, decode
+        self.header, self.root = self.header_of(place)
+        self.documents = headers.array_documents(self.root)
+        self.tally = Tally(self.header)
+        self.unsound: set[int] = set()
+        self.findings = [*self._metadata(), *self._manifest(), *self._missing(), *self._files()]
+
+    @staticmethod
+    def header_of(place: Place) -> tuple[Header, bytes]:
+        """The header from whichever copy is sound."""
+        for key in (ROOT, COPY):
+            root = place.read(key)
+            if root is not None and _sound_header(root):
+                return headers.parse(root), root
+        if not headers.is_run(place):
+            raise UserError(f"{place.url}: no run here. Pass the path that --out had.")
+        raise UserError(f"{place.url}: both copies of the header are damaged. Restore {ROOT} from a backup.")
+
+    def report(self) -> Report:
+        sizes = self.header.rows, self.header.n_blocks, self.tally.blocks
+        return Report(self.place.url, *sizes, self.tally.ledger(), tuple(self.findings))
+
+    def mend(self) -> Iterator[str]:
+        files = self._expected_files()
+        broken = {key: data for key, data in files.items() if self.place.read(key) != data}
+        if broken:
+            self.place.write(broken)
+            yield f"wrote {', '.join(broken)} anew"
+        for key in manifest.part_keys(self.place):
+            lines = [line for line in manifest.read_part(self.place, key, self.header) if not self._trusted(line)]
+            if lines:
+                kept = (line for line in manifest.read_part(self.place, key, self.header) if self._trusted(line))
+                self.place.replace_log(key, (line.data for line in kept))
+                yield f"dropped {len(lines)} lines of {key}"
+        for finding in self.findings:
+            if finding.kind in {"foreign", "leftover"}:
+                self.place.delete(finding.where)
+                yield f"deleted {finding.where}"
+
+    def _trusted(self, line: manifest.Line) -> bool:
+        try:
+            return line.receipt is not None and self.tally.has(line.receipt)
+        except ValueError:
+            return False
+
+    def _expected_files(self) -> dict[str, bytes]:
+        return {ROOT: self.root, COPY: self.root, **headers.metadata_files(self.root)}
+
+    def _metadata(self) -> Iterator[Finding]:
+        for key, expected in self._expected_files().items():
+            found = self.place.read(key)
+            if found != expected:
+                kind = "header" if key in {ROOT, COPY} else "metadata"
+                yield Finding(kind, key, "missing" if found is None else "not as it was written")
+
+    def _manifest(self) -> Iterator[Finding]:
+        for line in manifest.read_lines(self.place, self.header):
+            if line.receipt is None:
+                what = "torn: its commit never finished" if line.torn else line.problem
+                yield Finding("manifest", f"line {line.number} of {line.part}", what, wrong=not line.torn)
+            elif not self._trusted(line):
+                yield from self._block(line.receipt)
+
+    def _block(self, receipt: BlockReceipt) -> Iterator[Finding]:
+        try:
+            self._prove(receipt)
+            self.tally.add(receipt)
+            self.unsound.discard(receipt.block)
+        except ValueError as error:
+            self.unsound.add(receipt.block)
+            yield Finding("damaged", f"block {receipt.block} (rows {receipt.start} to {receipt.stop})", str(error))
+
+    def _prove(self, receipt: BlockReceipt) -> None:
+        names = [column.name for column in self.header.columns]
+        columns = {name: load_shard(self.place, self.header, self.documents, name, receipt.block) for name in names}
+        if checksum(self.header.columns, columns) != receipt.checksum:
+            raise ValueError("its content is not what was committed")
+        codes, counts = np.unique(columns["status"], return_counts=True)
+        if dict(zip(codes.tolist(), counts.tolist(), strict=True)) != receipt.counts:
+            raise ValueError("its statuses are not those that its line counts")
+        if _rows(receipt) != (receipt.start + np.flatnonzero(columns["status"] == FAILED)).tolist():
+            raise ValueError("its failed rows are not those that its line names")
+        if self.decode and not np.array_equal(columns["species"], self.decode(receipt.start, receipt.stop)):
+            raise ValueError("its species are not the candidates of these rows")
+
+    def _missing(self) -> Iterator[Finding]:
+        for first, last in _runs(block for block in self.tally.missing() if block not in self.unsound):
+            where = f"block {first}" if first == last else f"blocks {first} to {last}"
+            rows = f"rows {self.header.bounds(first)[0]} to {self.header.bounds(last)[1]}"
+            yield Finding("missing", f"{where} ({rows})", "not committed")
+
+    def _files(self) -> Iterator[Finding]:
+        expected = self._expected_files()
+        for key in self.place.walk():
+            if key.endswith(PARTIAL) or (key not in expected and not key.startswith(f"{MANIFEST}/")):
+                yield from self._stray(key)
+
+    def _stray(self, key: str) -> Iterator[Finding]:
+        if key.endswith(PARTIAL):
+            yield Finding("leftover", key, "a writer was stopped here", wrong=False)
+            return
+        block = self._block_of(key)
+        if block is None:
+            yield Finding("unknown", key, "not a file of the run", wrong=False)
+        elif block >= self.header.n_blocks:
+            yield Finding("foreign", key, f"the run has blocks 0 to {self.header.n_blocks - 1}")
+        elif block not in self.tally and block not in self.unsound:
+            yield Finding("uncommitted", key, f"block {block} has no line in the manifest", wrong=False)
+
+    def _block_of(self, key: str) -> int | None:
+        name, _, shard = key.partition("/")
+        number = shard.split(".")[1:2]
+        for column in self.header.columns:
+            if column.name == name and number and number[0].isdecimal() and shard == shard_name(column, int(number[0])):
+                return int(number[0])
+        return None
+
+
+def _sound_header(root: bytes) -> bool:
+    try:
+        headers.parse(root)
+    except (ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _rows(receipt: BlockReceipt) -> list[int]:
+    return sorted(row for ranges in receipt.failures.values() for pair in ranges for row in range(*pair))
+
+
+def _runs(numbers: Iterator[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive numbers as (first, last)."""
+    first = last = next(numbers, None)
+    if first is None or last is None:
+        return
+    for number in numbers:
+        if number != last + 1:
+            yield first, last
+            first = number
+        last = number
+    yield first, last
