@@ -90,7 +90,10 @@ def load_shard(place: Place, header: Header, documents: Mapping[str, Any], name:
     data = place.read(f"{name}/{shard}")
     if data is None:
         raise ValueError(f"{name}/{shard} is missing")
-    return decode(documents[name], shard, data, *header.bounds(block))
+    try:
+        return decode(documents[name], shard, data, *header.bounds(block))
+    except ValueError as error:
+        raise ValueError(f"{name}/{shard}: {error}") from error
 
 
 @lru_cache(maxsize=8)

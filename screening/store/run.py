@@ -172,7 +172,7 @@ class Run:
             return load_shard(self.place, self.header, self._documents, name, block)
         except ValueError as error:
             raise UserError(
-                f"{self.place.url}: block {block} of {name} is damaged ({error}). "
+                f"{self.place.url}: block {block} is damaged ({error}). "
                 "Mend it with screen verify --repair, then go on with --resume."
             ) from error
 

@@ -104,7 +104,7 @@ def decode(document: Mapping[str, Any], name: str, shard: bytes, start: int, sto
     try:
         return np.asarray(zarr.open_array(zarr.storage.MemoryStore(files), mode="r")[start:stop])
     except Exception as error:  # each codec fails in its own way on broken bytes
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError((" ".join(str(error).split()) or type(error).__name__).split(". ")[0]) from error
 
 
 def checksum(columns: Sequence[Column], values: Mapping[str, Array]) -> str:

@@ -204,27 +204,24 @@ class _Audit:
 
     def _missing(self) -> Iterator[Finding]:
         for first, last in _runs(block for block in self.tally.missing() if block not in self.unsound):
-            where = f"block {first}" if first == last else f"blocks {first} to {last}"
             rows = f"rows {self.header.bounds(first)[0]} to {self.header.bounds(last)[1]}"
-            yield Finding("missing", f"{where} ({rows})", "not committed")
+            yield Finding("missing", f"{_span(first, last)} ({rows})", "not committed")
 
     def _files(self) -> Iterator[Finding]:
         expected = self._expected_files()
+        uncommitted: set[int] = set()
         for key in self.place.walk():
-            if key.endswith(PARTIAL) or (key not in expected and not key.startswith(f"{MANIFEST}/")):
-                yield from self._stray(key)
-
-    def _stray(self, key: str) -> Iterator[Finding]:
-        if key.endswith(PARTIAL):
-            yield Finding("leftover", key, "a writer was stopped here", wrong=False)
-            return
-        block = self._block_of(key)
-        if block is None:
-            yield Finding("unknown", key, "not a file of the run", wrong=False)
-        elif block >= self.header.n_blocks:
-            yield Finding("foreign", key, f"the run has blocks 0 to {self.header.n_blocks - 1}")
-        elif block not in self.tally and block not in self.unsound:
-            yield Finding("uncommitted", key, f"block {block} has no line in the manifest", wrong=False)
+            block = self._block_of(key)
+            if key.endswith(PARTIAL):
+                yield Finding("leftover", key, "a writer was stopped here", wrong=False)
+            elif block is not None and block >= self.header.n_blocks:
+                yield Finding("foreign", key, f"the run has blocks 0 to {self.header.n_blocks - 1}")
+            elif block is not None:
+                uncommitted |= {block} - self.unsound if block not in self.tally else set()
+            elif key not in expected and not key.startswith(f"{MANIFEST}/"):
+                yield Finding("unknown", key, "not a file of the run", wrong=False)
+        for first, last in _runs(iter(sorted(uncommitted))):
+            yield Finding("uncommitted", _span(first, last), "written but not in the manifest; done again", wrong=False)
 
     def _block_of(self, key: str) -> int | None:
         name, _, shard = key.partition("/")
@@ -245,6 +242,10 @@ def _sound_header(root: bytes) -> bool:
 
 def _rows(receipt: BlockReceipt) -> list[int]:
     return sorted(row for ranges in receipt.failures.values() for pair in ranges for row in range(*pair))
+
+
+def _span(first: int, last: int) -> str:
+    return f"block {first}" if first == last else f"blocks {first} to {last}"
 
 
 def _runs(numbers: Iterator[int]) -> Iterator[tuple[int, int]]:
