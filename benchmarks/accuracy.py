@@ -22,8 +22,9 @@ import click
 import numpy as np
 
 from cgcnn import command_line, train
-from cgcnn.data import Record, read_records, record_id, species, targets
+from cgcnn.data import Record, read_records, record_id, species
 from cgcnn.errors import UserError
+from cgcnn.labels import targets
 from cgcnn.predict import predict_records
 from cgcnn.progress import Reporter
 from cgcnn.recipe import read_recipe

@@ -1,17 +1,15 @@
-"""Labelled crystals from JSON Lines: records, compositions, graphs, targets."""
+"""Crystals from JSON Lines: records, compositions, graphs."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import lzma
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from cgcnn.batch import GraphBatch, from_graphs
 from cgcnn.elements import atomic_number
@@ -139,40 +137,3 @@ def _graph(record: Record, settings: Settings, name: str) -> CrystalGraph:
     except UserError as error:
         raise UserError(f"record {name}: {error}") from None
     return full.quotient()
-
-
-def targets(records: Sequence[Record], names: Sequence[str], prototype: Prototype | None = None) -> Tensor:
-    """Labels (n, T) float32; NaN where missing.
-
-    ``a``, where records do not have it as a label, is the lattice constant (Å) of the prototype at equal volume.
-
-    Raises:
-        UserError: No record has the label, or one is not a number.
-    """
-    columns = [[_label(record, name, prototype, i) for i, record in enumerate(records)] for name in names]
-    table = torch.tensor(columns, dtype=torch.float32).T  # (n, T)
-    for name, column in zip(names, table.T, strict=True):
-        if column.isnan().all():
-            raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
-    return table.contiguous()
-
-
-def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
-    value = record.get(name)
-    if value is None and name == "a" and prototype is not None:
-        value = lattice_constant(record, prototype)
-    try:
-        return math.nan if value is None else float(value)
-    except (TypeError, ValueError):
-        raise UserError(f"record {record_id(record, position)}: {name} is {value!r}, not a number") from None
-
-
-def lattice_constant(record: Record, prototype: Prototype) -> float | None:
-    """Å; the a at which the prototype has the record's volume per atom. None without a cell."""
-    if "cell" not in record:
-        return None
-    a, b, c, *angles = record["cell"]
-    cos = np.cos(np.radians(angles))
-    volume = a * b * c * np.sqrt(1 - (cos**2).sum() + 2 * cos.prod())
-    per_atom = volume / len(record["species"])
-    return float((per_atom * len(prototype.sites) / abs(np.linalg.det(prototype.lattice))) ** (1 / 3))

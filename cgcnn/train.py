@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cgcnn import __version__, data
+from cgcnn import __version__, data, labels
 from cgcnn.card import Card, Metric, Target
 from cgcnn.elements import MAX_Z, element_features
 from cgcnn.errors import UserError
@@ -72,11 +72,11 @@ def prepare(records: Sequence[data.Record], recipe: TrainRecipe) -> Table:
         UserError: A record lacks what the recipe's input kind needs, or no record has a target.
     """
     prototype = PROTOTYPES[recipe.prototype] if recipe.prototype else None
-    targets = data.targets(records, recipe.settings.targets, prototype)
+    targets = labels.targets(records, recipe.settings.targets, prototype)
     fold = np.array([int(record.get("fold", -1)) for record in records])
     if prototype is None:
         return Table(targets, fold, graphs=data.structure_graphs(records, recipe.settings))
-    lattice = data.targets(records, ["a"], prototype)[:, 0].numpy()
+    lattice = labels.targets(records, ["a"], prototype)[:, 0].numpy()
     return Table(targets, fold, species=data.species(records, prototype), lattice=lattice)
 
 

@@ -3,7 +3,6 @@ import json
 import lzma
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cgcnn import data
@@ -74,27 +73,6 @@ def test_bad_site_names_the_record(change: data.Record, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         data.species([RECORD, {**RECORD, "id": "bad", **change}], CUBIC_PEROVSKITE)
     assert "record bad" in str(error.value)
-
-
-def test_missing_labels_are_nan() -> None:
-    table = data.targets([RECORD, {**RECORD, "energy": None}, {}], ["energy", "a"], CUBIC_PEROVSKITE).numpy()
-    np.testing.assert_allclose(table[0], [1.5, (4 * 4 * 4.2) ** (1 / 3)], rtol=1e-6)
-    assert np.isnan(table).tolist() == [[False, False], [True, False], [True, True]]
-
-
-def test_label_that_no_record_has_is_refused() -> None:
-    with pytest.raises(UserError, match="'gap'"):
-        data.targets([RECORD], ["gap"])
-
-
-def test_label_that_is_no_number_is_refused() -> None:
-    with pytest.raises(UserError, match="energy is 'much', not a number"):
-        data.targets([{**RECORD, "energy": "much"}], ["energy"])
-
-
-def test_lattice_constant_keeps_the_volume_of_a_supercell() -> None:
-    doubled = {"cell": [4.0, 4.0, 8.0, 90.0, 90.0, 90.0], "species": RECORD["species"] * 2}
-    assert data.lattice_constant(doubled, CUBIC_PEROVSKITE) == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("missing", ["cell", "species", "frac"])

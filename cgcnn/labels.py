@@ -1,0 +1,95 @@
+"""Labels of records, and those that are worked out from a relaxed crystal: never input, only targets."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from itertools import permutations, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from cgcnn.data import record_id
+from cgcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from cgcnn.data import Record
+    from cgcnn.prototype import Prototype
+
+
+def targets(records: Sequence[Record], names: Sequence[str], prototype: Prototype | None = None) -> Tensor:
+    """Labels (n, T) float32; NaN where missing.
+
+    With a prototype, ``a`` and ``displacement`` are worked out where records do not have them as labels: see
+    `lattice_constant` and `displacement`.
+
+    Raises:
+        UserError: No record has the label, or one is not a number.
+    """
+    columns = [[_label(record, name, prototype, i) for i, record in enumerate(records)] for name in names]
+    table = torch.tensor(columns, dtype=torch.float32).T  # (n, T)
+    for name, column in zip(names, table.T, strict=True):
+        if column.isnan().all():
+            raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
+    return table.contiguous()
+
+
+def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
+    value = record.get(name)
+    if value is None and prototype is not None and name in _DERIVED:
+        value = _DERIVED[name](record, prototype)
+    try:
+        return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"record {record_id(record, position)}: {name} is {value!r}, not a number") from None
+
+
+def lattice_constant(record: Record, prototype: Prototype) -> float | None:
+    """Å; the a at which the prototype has the record's volume per atom. None without a cell."""
+    if "cell" not in record:
+        return None
+    a, b, c, *angles = record["cell"]
+    cos = np.cos(np.radians(angles))
+    volume = a * b * c * np.sqrt(1 - (cos**2).sum() + 2 * cos.prod())
+    per_atom = volume / len(record["species"])
+    return float((per_atom * len(prototype.sites) / abs(np.linalg.det(prototype.lattice))) ** (1 / 3))
+
+
+def displacement(record: Record, prototype: Prototype) -> float | None:
+    """Å; root mean square distance of the atoms from the prototype's sites, at the best shift of the whole crystal.
+
+    None unless the record lists one formula unit's atoms in the order of the prototype's roles.
+    """
+    a = lattice_constant(record, prototype)
+    if a is None or len(record.get("frac", ())) != len(prototype.sites):
+        return None
+    offset = np.array(record["frac"]) - np.array(prototype.frac)[_orders(prototype)]  # (P, n_sites, 3)
+    # The mean of an angle, since coordinates are periodic.
+    shift = np.angle(np.exp(2j * np.pi * offset).mean(axis=1, keepdims=True)) / (2 * np.pi)  # (P, 1, 3)
+    rest = offset - shift
+    rest -= np.round(rest)
+    square = ((rest @ np.array(prototype.lattice)) ** 2).sum(axis=2).mean(axis=1)  # (P,)
+    return float(a * np.sqrt(square.min()))
+
+
+@lru_cache(maxsize=8)
+def _orders(prototype: Prototype) -> NDArray[np.int64]:
+    """(P, n_sites): every order of the sites that keeps their roles."""
+    roles = prototype.role_index
+    groups = [np.flatnonzero(roles == role).tolist() for role in range(len(prototype.role_names))]
+    orders = np.empty((0, len(roles)), dtype=np.int64)
+    for choice in product(*(permutations(group) for group in groups)):
+        order = np.empty(len(roles), dtype=np.int64)
+        for group, chosen in zip(groups, choice, strict=True):
+            order[group] = chosen
+        orders = np.vstack([orders, order])
+    return orders
+
+
+_DERIVED = {"a": lattice_constant, "displacement": displacement}
