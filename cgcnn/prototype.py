@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from cgcnn.batch import GraphBatch
 from cgcnn.elements import SYMBOLS
 from cgcnn.graph import NEIGHBOURS, CrystalGraph, Pairs, full_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
+
+    from cgcnn.batch import GraphBatch
 
 Triple = tuple[float, float, float]
 _REACH = 3.0  # in units of a: far enough for complete shells of every prototype here
@@ -77,13 +76,9 @@ class Prototype:
         Returns:
             A batch of n graphs; ``graph`` holds the row, so results come in row order.
         """
-        patterns = _patterns(species, self.role_index)
-        kinds, kind = np.unique(patterns, axis=0, return_inverse=True)
-        parts = [
-            _fill(_template(self, tuple(kinds[i].tolist()), neighbours), species, a, np.flatnonzero(kind == i))
-            for i in range(len(kinds))
-        ]
-        return _join(parts, len(species))
+        from cgcnn.filling import fill  # noqa: PLC0415  # torch, which nothing else here needs
+
+        return fill(self, species, a, neighbours)
 
     def structure(self, species: NDArray[np.uint8], a: float) -> Structure:
         """The crystal of one candidate, species (n_sites,), as a pymatgen structure with lattice constant a in Å."""
@@ -100,56 +95,6 @@ class Prototype:
         target, source, cell = np.nonzero((length < _REACH) & (length > 0))
         pairs = Pairs(source, target, length[target, source, cell] * a, _REACH * a)
         return full_graph(species, pairs, neighbours=neighbours)
-
-
-def _patterns(species: NDArray[np.uint8], roles: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n, n_sites): for each site the first site of the same role with the same element."""
-    same = (species[:, :, None] == species[:, None, :]) & (roles[:, None] == roles[None, :])  # (n, s, s)
-    first: NDArray[np.int64] = same.argmax(axis=2)
-    return first
-
-
-@lru_cache(maxsize=64)
-def _template(prototype: Prototype, pattern: tuple[int, ...], neighbours: int) -> CrystalGraph:
-    """Quotient for a = 1; ``numbers`` hold the site that names the element instead of an element."""
-    full = prototype.graph(np.array(pattern, dtype=np.uint8), neighbours=neighbours)
-    return full.quotient()
-
-
-def _fill(
-    template: CrystalGraph, species: NDArray[np.uint8], a: NDArray[np.floating], rows: NDArray[np.int64]
-) -> GraphBatch:
-    """The template with the elements and lattice constants of some rows; ``graph`` holds the row number."""
-    n, nodes, edges = len(rows), len(template.numbers), len(template.source)
-    shift = np.repeat(np.arange(n) * nodes, edges)  # (n * edges,)
-    distance = np.asarray(a, dtype=np.float32)[rows, None] * template.distance  # (n, edges)
-    return GraphBatch(
-        numbers=torch.from_numpy(species[rows][:, template.numbers].astype(np.int64).ravel()),
-        multiplicity=torch.from_numpy(np.tile(template.multiplicity.astype(np.float32), n)),
-        source=torch.from_numpy(np.tile(template.source.astype(np.int64), n) + shift),
-        target=torch.from_numpy(np.tile(template.target.astype(np.int64), n) + shift),
-        distance=torch.from_numpy(distance.ravel()),
-        edge_multiplicity=torch.from_numpy(np.tile(template.edge_multiplicity.astype(np.float32), n)),
-        graph=torch.from_numpy(np.repeat(rows, nodes)),
-        n_graphs=n,
-    )
-
-
-def _join(parts: list[GraphBatch], n_graphs: int) -> GraphBatch:
-    """One batch of parts whose ``graph`` already counts over the whole."""
-    sizes = [len(part.numbers) for part in parts]
-    offsets = np.cumsum([0, *sizes])[: len(parts)]
-    empty = torch.empty(0)
-    return GraphBatch(
-        numbers=torch.cat([part.numbers for part in parts]) if parts else empty.long(),
-        multiplicity=torch.cat([part.multiplicity for part in parts]) if parts else empty,
-        source=torch.cat([p.source + int(o) for p, o in zip(parts, offsets, strict=True)]) if parts else empty.long(),
-        target=torch.cat([p.target + int(o) for p, o in zip(parts, offsets, strict=True)]) if parts else empty.long(),
-        distance=torch.cat([part.distance for part in parts]) if parts else empty,
-        edge_multiplicity=torch.cat([part.edge_multiplicity for part in parts]) if parts else empty,
-        graph=torch.cat([part.graph for part in parts]) if parts else empty.long(),
-        n_graphs=n_graphs,
-    )
 
 
 CUBIC_PEROVSKITE = Prototype(
