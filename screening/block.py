@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cgcnn.weights import Model
     from screening.plan import Plan
 
-BATCH = 1024
+BATCH = 512
 """Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a
 block, so that a candidate meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
 

@@ -1,6 +1,7 @@
 """A campaign from recipe to ranking: plan, run, workers, results. What the command line calls."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,33 +18,69 @@ from screening.recipe import Recipe
 from screening.store import Run, exists
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What to make of a run.
+
+    Attributes:
+        sort: column to rank by.
+        top: how many candidates to keep; None keeps all, and shows `SHOWN`.
+        csv: file for the ranking.
+        cif: directory for the CIF files of the candidates shown.
+    """
+
+    sort: str = "e_above_hull"
+    top: int | None = None
+    csv: Path | None = None
+    cif: Path | None = None
+
+    def check(self) -> None:
+        """Find out before the work, not after it, that its results could not be written.
+
+        Raises:
+            UserError: naming the option, the place and what is wrong with it.
+        """
+        check_sort(self.sort)
+        if self.csv is not None:
+            _check_folder("--csv", self.csv, self.csv.absolute().parent)
+            if self.csv.is_dir():
+                raise UserError(f"--csv {self.csv}: is a directory. Name a file.")
+        if self.cif is not None:
+            above = next(folder for folder in (self.cif.absolute(), *self.cif.absolute().parents) if folder.exists())
+            _check_folder("--cif", self.cif, above)
+
+
 def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> None:
     """Screen what a recipe says, and write and print its ranking.
 
     Raises:
         UserError: the recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
     """
+    outputs = Outputs(recipe.sort, recipe.top, recipe.csv, recipe.cif)
+    outputs.check()
     plan = make_plan(recipe)
+    if plan.unplaced:
+        click.echo(
+            f"note: no site suits {', '.join(plan.unplaced)}; --a, --b and --x place them all the same.", err=True
+        )
     if dry_run:
         click.echo(dry_ledger(plan))
         return
-    _check_outputs(recipe.sort, recipe.csv, recipe.cif)
     with _open_run(recipe, plan, resume=resume) as run:
         _screen_missing(run, plan, _workers(recipe))
         click.echo(make_ledger(run.ledger(), plan), err=True)
-        _present(run, plan, recipe.sort, recipe.top, recipe.csv, recipe.cif)
+        _present(run, plan, outputs)
 
 
-def rank_run(url: str, *, sort: str | None, top: int | None, csv: Path | None, cif: Path | None) -> None:
+def rank_run(url: str, outputs: Outputs) -> None:
     """Rank the committed candidates of a run again.
 
     Raises:
         UserError: there is no run, it is damaged, or an output cannot be written.
     """
-    sort = sort or Recipe.model_fields["sort"].default
-    _check_outputs(sort, csv, cif)
-    run = Run.open(url)
-    _present(run, from_header(run.header), sort, top, csv, cif)
+    outputs.check()
+    with Run.open(url) as run:
+        _present(run, from_header(run.header), outputs)
 
 
 def _workers(recipe: Recipe) -> int:
@@ -62,39 +99,30 @@ def _screen_missing(run: Run, plan: Plan, workers: int) -> None:
     if not count:
         return
     blocks = (Block(number, *run.header.bounds(number)) for number in run.missing_blocks())
-    rows = f"{plan.space.count:,} candidates in {run.header.n_blocks} blocks, {count} to do"
-    click.echo(f"{run.target.url}: {rows}, on {workers} workers, with model {plan.model.name}", err=True)
+    todo = f"{plan.space.count:,} candidates, {count} of {run.header.n_blocks} blocks to do"
+    click.echo(f"{run.target.url}: {todo}; {workers} workers, model {plan.model.name}", err=True)
     with local_cluster(min(workers, count)) as client, progress(count) as advance:
         for receipt in screen_blocks(client, run.target, blocks):
             run.commit(receipt)
             advance(receipt.rows)
 
 
-def _check_outputs(sort: str, csv: Path | None, cif: Path | None) -> None:
-    """Find out before the work, not after it, that its results could not be written."""
-    check_sort(sort)
-    for option, path in (("--csv", csv), ("--cif", cif)):
-        if path is None:
-            continue
-        folder = next(parent for parent in path.absolute().parents if option == "--csv" or parent.exists())
-        if not folder.is_dir():
-            raise UserError(f"{option} {path}: there is no directory {folder}. Make it, or name another place.")
-        if not os.access(folder, os.W_OK):
-            raise UserError(f"{option} {path}: {folder} is not writable. Name another place.")
-        if path.is_dir() != (option == "--cif") and path.exists():
-            raise UserError(f"{option} {path}: is {'a directory' if path.is_dir() else 'a file'}. Name another place.")
+def _check_folder(option: str, path: Path, folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{option} {path}: there is no directory {folder}. Make it, or name another place.")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{option} {path}: {folder} is not writable. Name another place.")
 
 
-def _present(run: Run, plan: Plan, sort: str, top: int | None, csv: Path | None, cif: Path | None) -> None:
+def _present(run: Run, plan: Plan, outputs: Outputs) -> None:
     # Without --top and --csv only the rows shown are kept, whatever the size of the run.
-    kept = top if top or csv else SHOWN
-    ranking = rank(((rows.start, dict(rows.columns)) for rows in run.blocks(READ)), sort, kept)
-    shown = min(top or SHOWN, len(ranking.rows["index"]))
-    rows = table_rows(ranking, plan)
-    if csv:
-        write_csv(rows, csv)
-    if cif:
-        write_cifs(ranking, plan.prototype, cif, shown)
+    kept = outputs.top if outputs.top or outputs.csv else SHOWN
+    ranking = rank(((rows.start, dict(rows.columns)) for rows in run.blocks(READ)), outputs.sort, kept)
+    shown = outputs.top or SHOWN
+    if outputs.csv:
+        write_csv(table_rows(ranking, plan), outputs.csv)
+    if outputs.cif:
+        write_cifs(ranking, plan.prototype, outputs.cif, shown)
     print_table(table_rows(ranking, plan, shown), plan.site_columns)
     _warn(ranking, plan)
 

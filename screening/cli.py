@@ -37,7 +37,9 @@ ranking_options = _together(
     click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
 )
 run_options = _together(
-    click.option("--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: perovskites.zarr, list.zarr]"),
+    click.option(
+        "--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: perovskites.zarr, list.zarr]"
+    ),
     click.option("--model", metavar="NAME|PATH", help="A shipped model or a model file. [default: castelli]"),
     ranking_options,
     click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
@@ -85,7 +87,7 @@ def list_(**options: Any) -> None:  # noqa: ANN401 -- the recipe checks them
 @click.argument("recipe")
 @run_options
 @command_line.debug
-def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 -- click passes flags so
+def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> None:  # noqa: ANN401 -- click passes flags so
     """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""
     from screening.campaign import run_campaign
     from screening.recipe import read_recipe
@@ -99,9 +101,9 @@ def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> None:  # n
 @command_line.debug
 def rank_(run: str, **options: Any) -> None:  # noqa: ANN401 -- the ranking checks them
     """Rank the candidates of RUN again, without predicting again."""
-    from screening.campaign import rank_run
+    from screening.campaign import Outputs, rank_run
 
-    rank_run(run, **options)
+    rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}))
 
 
 @app.command()
@@ -123,8 +125,14 @@ def recipes() -> None:
 
 
 def _screen(
-    kind: str, *, filters: tuple[str, ...], no_filter: bool, resume: bool, dry_run: bool, **options: Any
-) -> None:  # noqa: ANN401
+    kind: str,
+    *,
+    filters: tuple[str, ...],
+    no_filter: bool,
+    resume: bool,
+    dry_run: bool,
+    **options: Any,  # noqa: ANN401 -- the recipe checks them
+) -> None:
     if filters and no_filter:
         raise click.UsageError("--filter and --no-filter exclude each other.")
     from screening.campaign import run_campaign

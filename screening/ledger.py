@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cgcnn.weights import load
 from screening.block import sift
 from screening.plan import Plan
 from screening.status import labels
@@ -48,6 +47,8 @@ def dry_ledger(plan: Plan) -> Ledger:
 
     Up to `EXACT` candidates each one is counted; of a larger space, evenly spread chunks are, and scaled up.
     """
+    from cgcnn.weights import load  # noqa: PLC0415 -- imports torch; the ledger of a run needs none
+
     model = load(plan.model.path)
     size = plan.space.count
     counts = np.zeros(256, dtype=np.int64)

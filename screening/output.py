@@ -1,14 +1,10 @@
 """What a user takes home from a ranking: a CSV file, CIF files, a table on the terminal."""
 
 import csv
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
@@ -16,12 +12,11 @@ from cgcnn.prototype import Prototype
 from screening.columns import DECIMALS, SORTABLE
 from screening.plan import Plan
 from screening.ranking import Ranking
-
-WIDE = 200
-"""Columns of text where stdout is not a terminal: nothing is cut in a log."""
+from screening.terminal import show, table
 
 SHOWN = 20
 """Rows of the table, and CIF files, unless `--top` says otherwise."""
+
 
 def formula(numbers: np.ndarray) -> str:
     """Formula of one candidate, elements in the order of the sites: BaTiO3, LaTaO2N.
@@ -67,7 +62,7 @@ def write_csv(rows: Iterator[dict[str, str]], path: Path) -> None:
             writer.writeheader()
             writer.writerow(first)
             writer.writerows(rows)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise UserError(f"--csv {path}: cannot be written: {error.strerror}.") from None
@@ -91,19 +86,16 @@ def write_cifs(ranking: Ranking, prototype: Prototype, directory: Path, count: i
 
 
 def print_table(rows: Iterator[dict[str, str]], sites: tuple[str, ...]) -> None:
-    """Print a short table of candidates to stdout; plain and unwrapped where stdout is not a terminal."""
-    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
-    table = Table(box=None, pad_edge=False)
+    """Print a short table of candidates to stdout."""
     headers = {
-        "rank": "rank", "formula": "formula", **{site: site for site in sites}, "e_above_hull": "E above hull (eV/atom)",
-        "e_above_hull_std": "±", "p_stable": "P(stable)", "a_angstrom": "a (Å)", "tolerance_factor": "t",
-        "in_domain": "in domain", "known": "known",
+        "rank": "rank", "formula": "formula", **{site: site for site in sites},
+        "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": "P(stable)",
+        "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "known": "known",
     }  # fmt: skip
-    for name, header in headers.items():
-        table.add_column(header, justify="left" if name in {"formula", *sites} else "right", no_wrap=True)
+    shown = table({text: "left" if name in {"formula", *sites} else "right" for name, text in headers.items()})
     for row in rows:
-        table.add_row(*(row[name] for name in headers))
-    console.print(table)
+        shown.add_row(*(row[name] for name in headers))
+    show(shown)
 
 
 def _text(name: str, value: np.generic) -> str:

@@ -9,7 +9,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCREENING_LAYERS = (
-    {"status", "factors", "space", "radii", "ions", "chemistry", "filters", "recipe", "candidates", "store"},
+    {
+        "status",
+        "terminal",
+        "factors",
+        "space",
+        "radii",
+        "ions",
+        "chemistry",
+        "filters",
+        "recipe",
+        "candidates",
+        "store",
+    },
     {"columns"},
     {"plan"},
     {"block"},
