@@ -56,7 +56,7 @@ def test_written_but_uncommitted_block_is_not_part_of_the_run(toy, url):
         toy.write(run.target, 2)
     assert list(Run.open(url).missing_blocks()) == [0, 1, 2, 3, 4]
     assert list(Run.open(url).blocks(["status"])) == []
-    with pytest.raises(UserError, match=r"block 2 is not done yet. Go on with --resume"):
+    with pytest.raises(UserError, match=r"block 2 is not done yet\. Go on with --resume"):
         Run.open(url).read(["status"], 45, 50)
 
 
@@ -128,7 +128,7 @@ def test_streaming_gives_the_committed_blocks_in_order(toy, url):
     toy.make(url, range(4, 0, -2))
     found = [(rows.start, rows.stop) for rows in Run.open(url).blocks(["status"])]
     assert found == [(40, 60), (80, 95)]
-    with pytest.raises(UserError, match="column nonsense: not in this run. It has species, status"):
+    with pytest.raises(UserError, match=r"column nonsense: not in this run\. It has species, status"):
         next(Run.open(url).blocks(["nonsense"]))
 
 
@@ -232,7 +232,7 @@ def test_late_worker_does_not_bring_back_a_removed_run(toy, tmp_path):
     with Run.create(url, toy.header) as run:
         toy.write(run.target, 0)
     shutil.rmtree(url)
-    with pytest.raises(UserError, match="the run that this block belongs to is gone"):
+    with pytest.raises(UserError, match=r"the run that this block belongs to is gone"):
         toy.write(run.target, 1)
     assert not Path(url).exists()
 
@@ -243,7 +243,7 @@ def test_late_worker_does_not_write_into_a_run_that_took_the_place(toy, tmp_path
         toy.write(old.target, 0)
     shutil.rmtree(url)
     Run.create(url, toy.other(model_digest="xyz")).close()
-    with pytest.raises(UserError, match="the run that this block belongs to is gone"):
+    with pytest.raises(UserError, match=r"the run that this block belongs to is gone"):
         toy.write(old.target, 1)
 
 
@@ -258,10 +258,10 @@ def test_what_is_not_a_run_is_refused_and_left_alone(toy, tmp_path, what):
     else:
         zarr.open_group(str(path), mode="w", attributes={"mine": True})
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
-    with pytest.raises(UserError, match="exists and is not a run. Pass another --out"):
+    with pytest.raises(UserError, match=r"exists and is not a run\. Pass another --out"):
         Run.create(str(path), toy.header)
     for attempt in (Run.open, verify, lambda url: Run.resume(url, toy.header)):
-        with pytest.raises(UserError, match="no run here|not a run of this program"):
+        with pytest.raises(UserError, match=r"no run here|not a run of this program"):
             attempt(str(path))
     assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
 
@@ -273,7 +273,7 @@ def test_an_empty_directory_may_become_a_run(toy, tmp_path):
 
 
 def test_missing_parent_and_unknown_protocol_give_one_line(toy, tmp_path):
-    with pytest.raises(UserError, match="there is no directory .*nowhere. Make it, or pass another --out"):
+    with pytest.raises(UserError, match=r"there is no directory .*nowhere\. Make it, or pass another --out"):
         Run.create(str(tmp_path / "nowhere/R.zarr"), toy.header)
     with pytest.raises(UserError, match="nonsense"):
         Run.create("nonsense://R.zarr", toy.header)
