@@ -113,12 +113,15 @@ def structure(record: Record) -> Structure:
         UserError: The record does not describe a crystal.
     """
     from pymatgen.core.lattice import Lattice  # noqa: PLC0415  # heavy; prototype input never needs it
-    from pymatgen.core.structure import Structure  # noqa: PLC0415
+    from pymatgen.core.structure import Structure, StructureError  # noqa: PLC0415
 
     try:
-        return Structure(Lattice.from_parameters(*record["cell"]), record["species"], record["frac"])
-    except (KeyError, TypeError, ValueError) as error:
+        crystal = Structure(Lattice.from_parameters(*record["cell"]), record["species"], record["frac"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, StructureError) as error:
         raise UserError(f"not a crystal ({error}); expected cell, species and frac") from None
+    if not (len(crystal) and np.isfinite(crystal.cart_coords).all() and crystal.volume > 0):
+        raise UserError("not a crystal (no atoms, or a number that is not finite); expected cell, species and frac")
+    return crystal
 
 
 def structure_graphs(records: Sequence[Record], settings: Settings) -> GraphBatch:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
+CLOSEST = 0.4  # Å; nearer than any two atoms of a crystal
 SHELL_TOLERANCE = 1e-2  # Å; neighbours this much farther than the k-th still belong to its shell
 MERGE_TOLERANCE = 1e-3  # Å; distances closer than this count as one in the quotient
 NEIGHBOURS = 12
@@ -106,6 +107,11 @@ def full_graph(
         raise UserError(
             f"atom {lonely} ({SYMBOLS[numbers[lonely]]}) has {counts[lonely]} neighbours within {pairs.radius:g} Å, "
             f"{neighbours} are needed: the atom is isolated or the cell is wrong"
+        )
+    if distance.min(initial=pairs.radius) < CLOSEST * min(1.0, pairs.radius):
+        nearest = int(distance.argmin())
+        raise UserError(
+            f"atoms {target[nearest]} and {source[nearest]} are {distance[nearest]:.2f} Å apart: they overlap"
         )
     order = np.lexsort((source, distance, target))
     source, target, distance = source[order], target[order], distance[order]

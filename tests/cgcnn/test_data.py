@@ -1,6 +1,7 @@
 import gzip
 import json
 import lzma
+import math
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,23 @@ def test_record_without_crystal_is_named(missing: str) -> None:
     record = {key: value for key, value in RECORD.items() if key != missing}
     with pytest.raises(UserError, match="record one: not a crystal"):
         data.structure_graphs([record], Settings(targets=("energy",)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"species": [], "frac": []},
+        {"species": ["Ba"]},
+        {"species": ["Ba"] * 5, "frac": [[math.nan, 0, 0]] * 5},
+        {"cell": [0, 4, 4, 90, 90, 90]},
+        {"cell": [math.nan] * 6},
+        {"cell": None},
+        {"species": ["Xx"] * 5},
+    ],
+)
+def test_impossible_crystal_names_the_record(change: data.Record) -> None:
+    with pytest.raises(UserError, match="record one: "):
+        data.structure_graphs([{**RECORD, **change}], Settings(targets=("energy",)))
 
 
 def test_records_survive_json() -> None:

@@ -162,6 +162,12 @@ def test_isolated_atom_is_refused() -> None:
         CrystalGraph.from_structure(Structure(Lattice.cubic(20), ["O"], [[0, 0, 0]]))
 
 
+def test_overlapping_atoms_are_refused() -> None:
+    twice = Structure(Lattice.cubic(4), ["O", "O"], [[0, 0, 0], [0, 0, 0.05]])
+    with pytest.raises(UserError, match="overlap"):
+        CrystalGraph.from_structure(twice)
+
+
 def test_partial_occupancy_is_refused() -> None:
     mixed = Structure(Lattice.cubic(4), [{"Ba": 0.5, "Sr": 0.5}], [[0, 0, 0]])
     with pytest.raises(UserError, match="partially occupied"):
