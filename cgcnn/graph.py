@@ -59,11 +59,14 @@ class CrystalGraph:
         """Full graph: each atom with every neighbour as near as its ``neighbours``-th, within ``tolerance`` Å.
 
         Raises:
-            UserError: Partial occupancy, an element without features, or an atom with fewer than ``neighbours``
-                neighbours inside ``radius`` Å.
+            UserError: Partial occupancy, an element without features, overlapping atoms, or an atom with fewer than
+                ``neighbours`` neighbours inside ``radius`` Å.
         """
         numbers = _atomic_numbers(structure)
         target, source, _, distance = structure.get_neighbor_list(radius, exclude_self=True)
+        if distance.min(initial=radius) < CLOSEST:
+            i = int(distance.argmin())
+            raise UserError(f"atoms {target[i]} and {source[i]} are {distance[i]:.2f} Å apart: they overlap")
         pairs = Pairs(source, target, distance, radius)
         return full_graph(numbers, pairs, neighbours=neighbours, tolerance=tolerance)
 
@@ -107,11 +110,6 @@ def full_graph(
         raise UserError(
             f"atom {lonely} ({SYMBOLS[numbers[lonely]]}) has {counts[lonely]} neighbours within {pairs.radius:g} Å, "
             f"{neighbours} are needed: the atom is isolated or the cell is wrong"
-        )
-    if distance.min(initial=pairs.radius) < CLOSEST * min(1.0, pairs.radius):
-        nearest = int(distance.argmin())
-        raise UserError(
-            f"atoms {target[nearest]} and {source[nearest]} are {distance[nearest]:.2f} Å apart: they overlap"
         )
     order = np.lexsort((source, distance, target))
     source, target, distance = source[order], target[order], distance[order]
