@@ -2,6 +2,7 @@ r"""How accurate a model is, with the conditions of each figure.
 
 \b
 accuracy.py castelli.jsonl.xz                      fit the recipe without its validation fold, measure on that fold
+accuracy.py castelli.jsonl.xz --leave-out Ti       the same for rows with an element, fitted without them
 accuracy.py castelli.jsonl.xz --model castelli     measure a model as it is
 accuracy.py blind.jsonl.xz --model castelli --labels labels.csv   join the labels of a blind set by id
 
@@ -27,7 +28,7 @@ from cgcnn.errors import UserError
 from cgcnn.labels import targets
 from cgcnn.predict import predict_records
 from cgcnn.progress import Reporter
-from cgcnn.recipe import read_recipe
+from cgcnn.recipe import TrainRecipe, read_recipe
 from cgcnn.weights import Model, load
 
 if TYPE_CHECKING:
@@ -52,44 +53,53 @@ class Comparison:
 @click.argument("data", type=PATH)
 @click.option("--model", "name", metavar="NAME|PATH", help="Measure this model instead of fitting one.")
 @click.option("--recipe", default="castelli", show_default=True, help="What to fit.")
-@click.option("--fold", type=int, help="Measure only rows of this fold. [default: all, or the recipe's]")
+@click.option("--members", type=click.IntRange(min=1), help="Fit so many, instead of the recipe's number.")
+@click.option("--fold", type=int, help="Measure rows of this fold. [default: the recipe's; with --model, all rows]")
+@click.option("--leave-out", metavar="ELEMENT", help="Measure rows with this element instead of a fold.")
 @click.option(
-    "--labels", type=PATH, help="Labels by id: JSON Lines(.xz), or CSV with columns id and the target's name."
+    "--labels", type=PATH, help="Labels by id: JSON Lines(.xz), or CSV with columns id and the targets' names."
 )
-@click.option(
-    "--checkpoints", type=PATH, default=Path("accuracy.training"), show_default=True, help="Continued if there."
-)
+@click.option("--checkpoints", type=PATH, help="Keep the fit here, and go on with what is here.")
 @command_line.debug
-def main(data: Path, name: str | None, fold: int | None, labels: Path | None, **fitting: Any) -> None:  # noqa: ANN401  # click passes them
+def main(data: Path, name: str | None, recipe: str, labels: Path | None, **options: Any) -> None:  # noqa: ANN401
     """Print the figures."""
     records = read_records(data)
-    if name is None:
-        model, fold = fitted(records, **fitting)
-    else:
-        model = load(name)
-    chosen = [record for record in records if fold is None or record.get("fold") == fold]
     if labels is not None:
-        chosen = labelled(chosen, labels)
-    figures(model, chosen, f"{data.name}, {'all rows' if fold is None else f'fold {fold}'}")
+        records = joined(records, labels)
+    plan = read_recipe(recipe).with_changes((), members=options["members"])
+    fold = options["fold"] if options["fold"] is not None or name else plan.validation_fold
+    held = measured(records, fold, options["leave_out"])
+    rows = [record for record, chosen in zip(records, held, strict=True) if chosen]
+    if not rows:
+        raise UserError("no row to measure on; check --fold and --leave-out")
+    rest = [record for record, chosen in zip(records, held, strict=True) if not chosen]
+    model = load(name) if name else fitted(rest, plan, options["checkpoints"])
+    figures(model, rows, f"{data.name}, {options['leave_out'] or ('all rows' if fold is None else f'fold {fold}')}")
 
 
-def fitted(records: list[Record], recipe: str, checkpoints: Path | None) -> tuple[Model, int]:
-    """An ensemble of the recipe that has not seen the recipe's validation fold, and that fold."""
-    chosen = read_recipe(recipe)
-    if chosen.validation_fold is None:
-        raise UserError(f"recipe {recipe}: has no validation_fold; pass --model to measure a model")
-    rest = [record for record in records if record.get("fold") != chosen.validation_fold]
-    table = train.prepare(rest, chosen)
-    with Reporter(chosen.fit.members) as report, TemporaryDirectory() as scratch:
+def measured(records: list[Record], fold: int | None, element: str | None) -> list[bool]:
+    """Which rows to measure on: those with the element, or else those of the fold, or else all."""
+    if element is not None:
+        return [element in [record.get("A"), record.get("B"), *record.get("X", ())] for record in records]
+    return [fold is None or record.get("fold") == fold for record in records]
+
+
+def fitted(records: list[Record], recipe: TrainRecipe, checkpoints: Path | None) -> Model:
+    """An ensemble of the recipe on these records."""
+    table = train.prepare(records, recipe)
+    with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
         folder = checkpoints or Path(scratch)
-        train.claim(folder, table, chosen, resume=True)
-        model = train.ensemble(table, chosen, folder, partial(report, "fit"))
-    return model, chosen.validation_fold
+        train.claim(folder, table, recipe, resume=True)
+        return train.ensemble(table, recipe, folder, partial(report, "fit"))
 
 
-def labelled(records: list[Record], labels: Path) -> list[Record]:
+def joined(records: list[Record], labels: Path) -> list[Record]:
     """The records with the labels of another file, joined by id."""
-    rows = list(csv.DictReader(labels.read_text().splitlines())) if labels.suffix == ".csv" else read_records(labels)
+    try:
+        text = labels.read_text(encoding="utf-8") if labels.suffix == ".csv" else None
+    except OSError as error:
+        raise UserError(f"{labels}: cannot be read ({error.strerror})") from None
+    rows = read_records(labels) if text is None else list(csv.DictReader(text.splitlines()))
     known = {record_id(row, i): row for i, row in enumerate(rows)}
     return [record | known.get(record_id(record, i), {}) for i, record in enumerate(records)]
 
