@@ -1,6 +1,6 @@
 """The run store: a Zarr group that survives what happens to week-long runs. See docs/run-format.md."""
 
-from screening.store.blocks import Target, exists, read_header, write_block
+from screening.store.blocks import Target, exists, load_header, read_header, write_block
 from screening.store.header import Header, differences
 from screening.store.manifest import BlockReceipt
 from screening.store.run import Rows, Run
@@ -17,6 +17,7 @@ __all__ = [
     "Target",
     "differences",
     "exists",
+    "load_header",
     "read_header",
     "repair",
     "verify",

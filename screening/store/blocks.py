@@ -141,6 +141,15 @@ def read_header(target: Target) -> Header:
     return _opened(target)[1]
 
 
+def load_header(url: str) -> Header:
+    """The header of the run at a URL.
+
+    Raises:
+        UserError: where there is no run, or its header is damaged.
+    """
+    return headers.load(open_place(url))[0]
+
+
 def exists(url: str) -> bool:
     """Whether there is a run at a URL, however damaged."""
     return headers.is_run(open_place(url))

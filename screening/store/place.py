@@ -79,7 +79,7 @@ def open_place(url: str | Path) -> Place:
 def explain(url: str, error: OSError) -> UserError:
     """One line for what the operating system refused."""
     reason = error.strerror or str(error)
-    return UserError(f"{url}: {reason}. Mend that, then go on with --resume, or pass another --out.")
+    return UserError(f"{url}: {reason}. Mend that and go on with --resume, or pass another --out.")
 
 
 class LocalPlace:

@@ -37,7 +37,7 @@ def test_ledger_always_adds_up_to_the_space(toy, url):
         assert run.ledger() == {1: 65, 2: 14, 10: 16}
 
 
-@settings(deadline=None, derandomize=True, max_examples=12)
+@settings(deadline=None, derandomize=True, max_examples=8)
 @given(first=st.lists(st.integers(0, 4), unique=True))
 def test_resume_does_only_what_is_not_committed(toy, first):
     with tempfile.TemporaryDirectory() as folder:
