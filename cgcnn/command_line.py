@@ -1,6 +1,7 @@
 """How the commands `cgcnn` and `screen` meet their user: exit codes, and one clear line for an error."""
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ def run(command: click.Command) -> NoReturn:
     With `--debug` among the arguments, errors show their traceback.
     """
     name = command.name or "command"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is told to end stops as cleanly as by Ctrl-C
     try:
         result = command.main(prog_name=name, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

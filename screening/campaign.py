@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cgcnn.errors import UserError
+from screening import store
 from screening.block import Block
 from screening.ledger import dry_ledger, make_ledger
 from screening.output import SHOWN, print_table, table_rows, write_cifs, write_csv
@@ -15,7 +16,7 @@ from screening.plan import Plan, from_header, make_plan
 from screening.progress import progress
 from screening.ranking import READ, Ranking, check_sort, rank
 from screening.recipe import Recipe
-from screening.store import Run, exists
+from screening.store import Run, exists, load_header
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,21 @@ def rank_run(url: str, outputs: Outputs) -> None:
         _present(run, from_header(run.header), outputs)
 
 
+def verify_run(url: str, *, repair: bool) -> int:
+    """Print what is wrong with a run, mending it if asked; 1 if there is anything, else 0.
+
+    Raises:
+        UserError: there is no run, or (to mend it) it is in use.
+    """
+    try:
+        decode = from_header(load_header(url)).space.decode
+    except UserError:  # no run, or a damaged header: the verification says which
+        decode = None
+    report = (store.repair if repair else store.verify)(url, decode)
+    click.echo(report.text())
+    return 0 if report.ok else 1
+
+
 def _workers(recipe: Recipe) -> int:
     return recipe.workers or len(os.sched_getaffinity(0))
 
@@ -101,10 +117,15 @@ def _screen_missing(run: Run, plan: Plan, workers: int) -> None:
     blocks = (Block(number, *run.header.bounds(number)) for number in run.missing_blocks())
     todo = f"{plan.space.count:,} candidates, {count} of {run.header.n_blocks} blocks to do"
     click.echo(f"{run.target.url}: {todo}; {workers} workers, model {plan.model.name}", err=True)
-    with local_cluster(min(workers, count)) as client, progress(count) as advance:
-        for receipt in screen_blocks(client, run.target, blocks):
-            run.commit(receipt)
-            advance(receipt.rows)
+    try:
+        with local_cluster(min(workers, count)) as client, progress(count) as advance:
+            for receipt in screen_blocks(client, run.target, blocks):
+                run.commit(receipt)
+                advance(receipt.rows)
+    except KeyboardInterrupt:
+        done = f"{run.n_committed} of {run.header.n_blocks} blocks are kept"
+        click.echo(f"stopped: {done}; the same command with --resume goes on from there.", err=True)
+        raise
 
 
 def _check_folder(option: str, path: Path, folder: Path) -> None:

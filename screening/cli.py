@@ -107,6 +107,17 @@ def rank_(run: str, **options: Any) -> None:  # noqa: ANN401 -- the ranking chec
 
 
 @app.command()
+@click.argument("run")
+@click.option("--repair", is_flag=True, help="Mend what can be mended; --resume then redoes what is lost.")
+@command_line.debug
+def verify(run: str, *, repair: bool) -> int:
+    """Prove that RUN holds every candidate exactly once, undamaged; exit 1 and list what is wrong otherwise."""
+    from screening.campaign import verify_run
+
+    return verify_run(run, repair=repair)
+
+
+@app.command()
 @command_line.debug
 def models() -> None:
     """List the shipped models and how good they are."""

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from cgcnn.weights import Model
     from screening.plan import Plan
 
+DEATHS = 10
+"""Workers that may die on one block before its candidates count as failed; so many are no accident."""
 WORKER_SETTINGS = {
+    "distributed.scheduler.allowed-failures": DEATHS - 1,
+    # Ctrl-C reaches every process of a terminal. The client alone answers it, and stops its workers in order.
+    "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
     # Receipts are all that Dask keeps: there is nothing to spill.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -83,20 +88,27 @@ def screen_blocks(client: "Client", target: Target, blocks: Iterable[Block]) -> 
         target: the run.
         blocks: what to screen.
     """
-    from distributed import as_completed  # noqa: PLC0415
+    from distributed import KilledWorker, as_completed  # noqa: PLC0415
 
     waiting = iter(blocks)
     slots = IN_FLIGHT * max(1, sum(client.nthreads().values()))
+    in_flight: dict[Future[BlockReceipt], Block] = {}
 
     def submit(block: Block) -> "Future[BlockReceipt]":
-        return client.submit(screen_block, target, block, key=f"block-{block.number}", pure=False)
+        future = client.submit(screen_block, target, block, key=f"block-{block.number}", pure=False)
+        in_flight[future] = block
+        return future
 
     running = as_completed([submit(block) for block in islice(waiting, slots)])
     for future in running:
-        receipt: BlockReceipt = future.result()
+        block = in_flight.pop(future)
+        try:
+            receipt = future.result()
+        except KilledWorker:
+            receipt = _give_up(target, block)
         future.release()
-        for block in islice(waiting, 1):
-            running.add(submit(block))
+        for following in islice(waiting, 1):
+            running.add(submit(following))
         yield receipt
 
 
@@ -109,12 +121,18 @@ def screen_block(target: Target, block: Block) -> BlockReceipt:
     plan, model = _plan_and_model(target)
     try:
         result = score_block(plan, model, block)
-    except MemoryError:
+    except MemoryError:  # the machine's fault, not the block's
         raise
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with a block must not stop the others
         result = failed_block(plan, block, f"{type(error).__name__}: {' '.join(str(error).split())}")
     seconds = time.monotonic() - begun
     return write_block(target, block.start, result.columns, failures=result.failures, seconds=seconds)
+
+
+def _give_up(target: Target, block: Block) -> BlockReceipt:
+    """Write the failure rows of a block that no worker survived."""
+    result = failed_block(from_header(read_header(target)), block, f"{DEATHS} workers died on this block")
+    return write_block(target, block.start, result.columns, failures=result.failures)
 
 
 @lru_cache(maxsize=2)
