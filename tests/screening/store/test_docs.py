@@ -1,0 +1,34 @@
+"""The page on the run format says what is so."""
+
+import re
+from pathlib import Path
+
+from screening.store import Run
+from screening.store.header import files
+from screening.store.lock import BEAT, PATIENCE
+
+PAGE = (Path(__file__).parents[3] / "docs/run-format.md").read_text()
+
+
+def test_the_code_on_the_page_runs(toy, tmp_path, monkeypatch, capsys):
+    toy.make(str(tmp_path / "RUN.zarr"))
+    monkeypatch.chdir(tmp_path)
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(code, {})  # noqa: S102 - our own page
+    assert capsys.readouterr().out.startswith("castelli eV/atom -0.99")
+
+
+def test_every_attribute_of_the_header_is_on_the_page(toy, tmp_path):
+    toy.make(str(tmp_path / "R.zarr"), range(1))
+    attributes = re.findall(r"`(\w+)`", PAGE)
+    assert set(Run.open(str(tmp_path / "R.zarr")).header.__dataclass_fields__) <= set(attributes)
+
+
+def test_the_layout_on_the_page_is_that_of_a_run(toy):
+    for name in files(toy.header):
+        assert name.rsplit("/", 1)[-1] in PAGE
+
+
+def test_the_times_on_the_page_are_those_of_the_lock():
+    assert f"every {BEAT:.0f} s" in PAGE
+    assert f"up to {PATIENCE:.0f} s" in PAGE
