@@ -1,0 +1,53 @@
+"""What users install is the wheel: it must hold all that screening needs, and work away from the checkout."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A directory with nothing but the installed wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    wheel = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
+    subprocess.run([*pip, *wheel], check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    site = folder / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", site, built], check=True, capture_output=True)
+    return site
+
+
+def run_installed(site, cwd, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    return subprocess.run(
+        [sys.executable, "-P", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=True
+    )
+
+
+def test_the_installed_wheel_screens_with_the_shipped_model(installed, tmp_path):
+    shown = run_installed(installed, tmp_path, "-c", "import screening; print(screening.__file__)")
+    assert Path(shown.stdout.strip()).is_relative_to(installed)
+    arguments = ("perovskites", "--elements", "Ca,Sr,Ba,Ti,Zr,Hf,O", "--out", "R.zarr", "--csv", "R.csv")
+    run_installed(installed, tmp_path, "-m", "screening", *arguments)
+    assert len((tmp_path / "R.csv").read_text().splitlines()) == 10
+
+
+def test_the_wheel_holds_recipes_cluster_files_weights_and_licence(installed, tmp_path):
+    assert "castelli" in run_installed(installed, tmp_path, "-m", "screening", "recipes").stdout
+    assert "castelli" in run_installed(installed, tmp_path, "-m", "screening", "models").stdout
+    assert {path.name for path in (ROOT / "cluster").iterdir()} == {
+        path.name for path in (installed / "screening" / "cluster").iterdir()
+    }
+    assert list(installed.glob("*.dist-info/licenses/LICENSE"))
+
+
+def test_the_wheel_installs_both_commands(installed):
+    (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
+    assert "screen = screening.cli:main" in entry_points.read_text()
+    assert "cgcnn = cgcnn.cli:main" in entry_points.read_text()
