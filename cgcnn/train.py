@@ -227,8 +227,9 @@ def claim(checkpoints: Path, table: Table, recipe: TrainRecipe, *, resume: bool)
 
 
 def identity(table: Table, recipe: TrainRecipe) -> str:
-    """Sha256 over the recipe and the table."""
-    sha = hashlib.sha256(recipe.model_dump_json().encode())
+    """Sha256 over the table and over what of the recipe decides the weights; the texts of the card do not."""
+    decisive = {"input", "prototype", "validation_fold", "network", "fit", "targets"}
+    sha = hashlib.sha256(recipe.model_dump_json(include=decisive).encode())
     arrays = [table.targets.numpy(), table.fold, table.species, table.lattice]
     graphs = [] if table.graphs is None else [v.numpy() for v in vars(table.graphs).values() if torch.is_tensor(v)]
     for array in [*arrays, *graphs]:

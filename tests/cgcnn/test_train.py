@@ -179,11 +179,11 @@ def test_empty_validation_fold_is_refused(table: Table, tmp_path: Path) -> None:
 
 def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Path) -> None:
     claim(tmp_path, table, RECIPE, resume=False)
-    claim(tmp_path, table, RECIPE, resume=True)
+    claim(tmp_path, table, RECIPE.model_copy(update={"summary": "better words"}), resume=True)
     with pytest.raises(UserError, match="--resume"):
         claim(tmp_path, table, RECIPE, resume=False)
     with pytest.raises(UserError, match="another recipe"):
-        claim(tmp_path, table, RECIPE.model_copy(update={"name": "other"}), resume=True)
+        claim(tmp_path, table, RECIPE.model_copy(update={"validation_fold": 2}), resume=True)
     with pytest.raises(UserError, match="other data"):
         claim(tmp_path, table.rows(table.fold > 0), RECIPE, resume=True)
 
