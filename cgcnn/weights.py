@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 
-from cgcnn.card import Card, read_card, shipped, weights_path
+from cgcnn.card import Card, Settings, read_card, shipped, weights_path
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.model import CGCNN
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cgcnn.batch import GraphBatch
-    from cgcnn.card import Settings
 
 __all__ = ["Card", "Domain", "Model", "load", "save", "shipped"]
 
@@ -165,8 +164,13 @@ def tensors(members: list[CGCNN], domain: Domain | None) -> dict[str, Tensor]:
 
 
 def digest(settings: Settings, named: dict[str, Tensor]) -> str:
-    """Sha256 over the settings and over every tensor with its name, type and shape."""
-    sha = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    """Sha256 over the settings and over every tensor with its name, type and shape.
+
+    Settings at their defaults are left out, so that a setting added later does not change the digest of older models.
+    """
+    defaults = asdict(Settings(targets=()))
+    chosen = {name: value for name, value in asdict(settings).items() if value != defaults[name]}
+    sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     for name in sorted(named):
         array = named[name].numpy()
         sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
