@@ -5,6 +5,7 @@ part of its own; a reader takes all parts together.
 """
 
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -74,7 +75,7 @@ def part_number(key: str) -> int:
 
 def part_keys(place: Place) -> list[str]:
     """Keys of all parts, in order."""
-    names = [name for name in place.names(MANIFEST) if name.startswith("part-") and name.endswith(".jsonl")]
+    names = [name for name in place.names(MANIFEST) if re.fullmatch(r"part-\d{4}\.jsonl", name)]
     return [f"{MANIFEST}/{name}" for name in sorted(names)]
 
 

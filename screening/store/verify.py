@@ -15,6 +15,8 @@ from screening.store.manifest import FAILED, BlockReceipt, Tally
 from screening.store.place import PARTIAL, ROOT, Place, open_place
 from screening.store.shard import Array, checksum, shard_name
 
+OWN = tuple(f"{MANIFEST}/{kind}-" for kind in ("part", "lock", "beat"))  # what comes and goes with clients
+
 Decode = Callable[[int, int], Array]
 
 
@@ -62,8 +64,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every candidate is there exactly once, undamaged."""
-        return not any(finding.wrong for finding in self.findings)
+        """Whether every candidate is there exactly once, undamaged; after a repair, whether nothing is left to do."""
+        return not self._wrong()
 
     def text(self) -> str:
         """The report for people: one line for each finding, and the remedy last."""
@@ -72,12 +74,16 @@ class Report:
         lines += [f"  mended: {what}" for what in self.mended]
         return "\n".join([*lines, self._remedy()])
 
-    def _remedy(self) -> str:
+    def _wrong(self) -> set[str]:
         wrong = {finding.kind for finding in self.findings if finding.wrong}
+        return wrong & {"missing", "damaged"} if self.mended else wrong
+
+    def _remedy(self) -> str:
+        wrong = self._wrong()
         if not wrong:
             return "Every candidate is there exactly once, and nothing is damaged."
         if self.mended or wrong == {"missing"}:
-            return "Go on with --resume: it does the missing blocks."
+            return "Go on with --resume: it does what is missing."
         return "Mend it with screen verify --repair, then go on with --resume."
 
 
@@ -218,7 +224,7 @@ class _Audit:
                 yield Finding("foreign", key, f"the run has blocks 0 to {self.header.n_blocks - 1}")
             elif block is not None:
                 uncommitted |= {block} - self.unsound if block not in self.tally else set()
-            elif key not in expected and not key.startswith(f"{MANIFEST}/"):
+            elif key not in expected and not key.startswith(OWN):
                 yield Finding("unknown", key, "not a file of the run", wrong=False)
         for first, last in _runs(iter(sorted(uncommitted))):
             yield Finding("uncommitted", _span(first, last), "written but not in the manifest; done again", wrong=False)

@@ -87,7 +87,9 @@ def test_only_the_damaged_block_is_done_again(toy, damaged):
     assert [(f.kind, f.where) for f in report.findings] == [("damaged", "block 3 (rows 60 to 80)")]
     assert "e_above_hull/c.3" in report.text()
     assert "screen verify --repair" in report.text()
-    repair(str(damaged))
+    report = repair(str(damaged))
+    assert not report.ok
+    assert report.text().endswith("Go on with --resume: it does what is missing.")
     assert toy.resume(str(damaged)) == 1
 
 
@@ -131,7 +133,7 @@ def test_missing_blocks_are_listed_as_ranges(toy, url):
         "missing: block 0 (rows 0 to 20): not committed",
         "missing: blocks 2 to 4 (rows 40 to 95): not committed",
     ]
-    assert report.text().endswith("Go on with --resume: it does the missing blocks.")
+    assert report.text().endswith("Go on with --resume: it does what is missing.")
     assert (report.sound, report.blocks, sum(report.ledger.values())) == (1, 5, 95)
 
 
@@ -139,11 +141,13 @@ def test_blocks_outside_the_run_and_leftovers_are_named_and_removed(toy, damaged
     shutil.copy(damaged / "status/c.1", damaged / "status/c.77")
     (damaged / "species/.c.1.0.abc.partial").write_bytes(b"half")
     (damaged / "notes.txt").write_text("mine")
+    (damaged / "status/manifest/mine.txt").write_text("mine")
     found = {(f.kind, f.where, f.wrong) for f in verify(str(damaged)).findings}
     assert found == {
         ("foreign", "status/c.77", True),
         ("leftover", "species/.c.1.0.abc.partial", False),
         ("unknown", "notes.txt", False),
+        ("unknown", "status/manifest/mine.txt", False),
     }
     assert "status/c.77" in repair(str(damaged)).text()
     assert kinds(damaged) == {"unknown"}
@@ -210,7 +214,7 @@ def test_metadata_of_an_array_is_written_anew(toy, damaged):
     path.write_bytes(before.replace(b"float32", b"float16"))
     assert toy.same(str(damaged))  # the run's own reader goes by the header
     assert kinds(damaged) == {"metadata"}
-    repair(str(damaged))
+    assert repair(str(damaged)).ok
     assert path.read_bytes() == before
     assert verify(str(damaged)).ok
 
