@@ -1,5 +1,6 @@
 """How blocks reach workers: a Dask cluster, and a bounded number of blocks in flight."""
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def local_cluster(workers: int) -> Iterator["Client"]:
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
-            silence_logs=40,
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -18,7 +18,7 @@ GRID = ("--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "
 
 
 @pytest.fixture
-def screen(monkeypatch, capsys, model_path):
+def screen(monkeypatch, capsys):
     """Run the command in this process; returns its exit code, stdout and stderr."""
 
     def call(*arguments):
@@ -95,7 +95,9 @@ def test_resume_redoes_only_what_is_missing_and_gives_the_same_run(screen, tmp_p
 
 def test_listed_candidates_keep_their_ids(screen, tmp_path, model_path):
     listed = tmp_path / "in.csv"
-    listed.write_text("id,A,B,X1,X2,X3,formula\nq1,Ba,Ti,O,O,O,mine\nq2,La,Ta,N,O,O,\nq3,Cs,Pb,I,I,I,\nq2,La,Ta,O,N,O,\n")
+    listed.write_text(
+        "id,A,B,X1,X2,X3,formula\nq1,Ba,Ti,O,O,O,mine\nq2,La,Ta,N,O,O,\nq3,Cs,Pb,I,I,I,\nq2,La,Ta,O,N,O,\n"
+    )
     out = ("--out", tmp_path / "L.zarr", "--csv", tmp_path / "L.csv")
     code, _, stderr = screen("list", listed, "--model", model_path, *out)
     assert code == 0
@@ -149,7 +151,8 @@ def test_bad_input_gives_one_clear_line_and_leaves_nothing(screen, tmp_path, mon
 
 
 def test_an_existing_run_is_left_alone_without_resume(screen, tmp_path, model_path):
-    arguments = ("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", "--model", model_path, "--out", tmp_path / "R.zarr")
+    candidate = ("--a", "Ca", "--b", "Ti", "--x", "O")
+    arguments = ("perovskites", *candidate, "--model", model_path, "--out", tmp_path / "R.zarr")
     assert screen(*arguments)[0] == 0
     code, _, stderr = screen(*arguments)
     assert code == 1
