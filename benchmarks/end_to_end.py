@@ -1,6 +1,6 @@
 """How long a screen takes from the shell, imports, workers and files included; the median of some repeats.
 
-    python benchmarks/end_to_end.py [--repeats 3]
+python benchmarks/end_to_end.py [--repeats 3]
 """
 
 import argparse
