@@ -127,7 +127,8 @@ def _start(task: Task, examples: Examples, seed: int) -> _State:
 def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     def update(averages: list[Tensor], current: list[Tensor], _: Tensor) -> None:
         for average, tensor in zip(averages, current, strict=True):
-            average.lerp_(tensor, 1 - decay)
+            if average.is_floating_point():
+                average.lerp_(tensor, 1 - decay)
 
     return torch.no_grad()(update)
 
