@@ -70,6 +70,7 @@ class Model:
         self.domain = domain
         self.digest = digest(card.settings, tensors(self.members, domain))
         self.card = card.model_copy(update={"digest": self.digest, "members": len(members)})
+        self.device = "cpu"
 
     @property
     def settings(self) -> Settings:
@@ -87,13 +88,20 @@ class Model:
             raise UserError(f"model {self.card.name}: takes structures; pass crystals, or a model of a prototype")
         return PROTOTYPES[self.card.prototype]
 
+    def to(self, device: str) -> Model:
+        """The model itself, its networks moved to a device such as "cuda"."""
+        self.members = [member.to(device) for member in self.members]
+        self.device = device
+        return self
+
     @torch.inference_mode()
     def predict(self, batch: GraphBatch) -> dict[str, Estimate]:
         """Mean and standard deviation over the members, (n,) float32 each, for every target in its unit."""
-        outputs = torch.stack([member(batch) for member in self.members])  # (members, n, T)
+        moved = batch if self.device == "cpu" else batch.to(self.device)
+        outputs = torch.stack([member(moved) for member in self.members])  # (members, n, T)
         centre = outputs.mean(dim=0)  # (n, T)
         spread = (outputs - centre).square().mean(dim=0).sqrt()  # (n, T)
-        mean, std = centre.numpy(), spread.numpy()
+        mean, std = centre.cpu().numpy(), spread.cpu().numpy()
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self.settings.targets)}
 
     def predict_prototype(self, species: NDArray[np.uint8]) -> dict[str, Estimate]:
@@ -108,10 +116,26 @@ class Model:
         Raises:
             UserError: The model takes structures, the sites do not fit, or an element has no features.
         """
-        prototype, domain = self.prototype, self._domain()
-        rows = prototype.canonical(self._checked(species))
-        a = domain.reference_lattice(prototype, rows)
-        neighbours = self.settings.neighbours
+        return self.predict_cells(*self.cells(species))
+
+    def cells(self, species: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """What the graphs of candidates are made from; `predict_cells` takes it, in this process or in another.
+
+        Args:
+            species: (n, n_sites) atomic numbers; equal-role sites in any order.
+
+        Returns:
+            Canonical species (n, n_sites) and reference lattice constants (n,), Å: a few bytes a candidate.
+
+        Raises:
+            UserError: The model takes structures, the sites do not fit, or an element has no features.
+        """
+        rows = self.prototype.canonical(self._checked(species))
+        return rows, self._domain().reference_lattice(self.prototype, rows)
+
+    def predict_cells(self, rows: NDArray[np.uint8], a: NDArray[np.float32]) -> dict[str, Estimate]:
+        """Predict candidates as `cells` describes them: canonical species (n, n_sites), lattice constants (n,), Å."""
+        prototype, neighbours = self.prototype, self.settings.neighbours
         parts = [
             self.predict(prototype.batch(rows[i : i + ROWS_AT_ONCE], a[i : i + ROWS_AT_ONCE], neighbours))
             for i in range(0, max(len(rows), 1), ROWS_AT_ONCE)

@@ -44,50 +44,87 @@ class BlockResult:
     failures: dict[int, str]
 
 
+@dataclass(frozen=True)
+class BuiltBlock:
+    """A block up to the prediction: some thirty bytes a candidate, made to travel from one process to another.
+
+    Attributes:
+        block: which.
+        rows: column name -> array whose first axis has `stop - start` entries; without what is predicted.
+        species: (k, n_sites) uint8 canonical species of the candidates that passed the filters, in order.
+        lattice: (k,) float32, their lattice constants, Å. Their graphs' topology is the prototype's, and stays there.
+    """
+
+    block: Block
+    rows: dict[str, np.ndarray]
+    species: np.ndarray
+    lattice: np.ndarray
+
+
 def score_block(plan: "Plan", model: "Model", block: Block) -> BlockResult:
     """Decode, filter and predict the candidates of one block; it starts at a multiple of `BATCH`."""
-    rows = sift(plan, model, block.start, block.stop)
-    for first in range(0, block.stop - block.start, BATCH):
-        _predict_batch(model, {name: values[first : first + BATCH] for name, values in rows.items()})
-    failed = np.flatnonzero(rows["status"] == Status.FAILED) + block.start
-    return BlockResult(block, rows, dict.fromkeys(failed.tolist(), "the prediction is not a finite number"))
+    return infer_block(model, build_block(plan, model, block))
+
+
+def build_block(plan: "Plan", model: "Model", block: Block) -> BuiltBlock:
+    """The first half of `score_block`: decode and filter, and work out the cells of what passed."""
+    rows = _sifted(plan, model, block.start, block.stop)
+    species, lattice = model.cells(rows["species"][rows["status"] == Status.OK])
+    return BuiltBlock(block, rows, species, lattice)
+
+
+def infer_block(model: "Model", built: BuiltBlock) -> BlockResult:
+    """The second half of `score_block`: make the graphs of the cells and predict, `BATCH` by `BATCH`."""
+    rows = _without_prediction(built.rows) | {"status": built.rows["status"].copy()}  # what travelled is read-only
+    done = 0
+    for first in range(0, len(rows["status"]), BATCH):
+        batch = {name: values[first : first + BATCH] for name, values in rows.items()}  # views of the block's arrays
+        kept = np.flatnonzero(batch["status"] == Status.OK)
+        if len(kept):
+            cells = slice(done, done + len(kept))
+            _fill_in(batch, kept, _predict(model, built.species[cells], built.lattice[cells]))
+            done += len(kept)
+    failed = np.flatnonzero(rows["status"] == Status.FAILED) + built.block.start
+    return BlockResult(built.block, rows, dict.fromkeys(failed.tolist(), "the prediction is not a finite number"))
 
 
 def failed_block(plan: "Plan", block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
     species = plan.space.decode(block.start, block.stop)
-    rows = _without_prediction(species, chemistry.columns(species))
+    flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "known")}
+    rows = _without_prediction({"species": species, **chemistry.columns(species), **flags})
     status = np.full(len(species), Status.FAILED, dtype=np.uint8)
     return BlockResult(block, rows | {"status": status}, dict.fromkeys(range(block.start, block.stop), reason))
 
 
 def sift(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
     """The rows of candidates [start, stop) as the filters leave them: `status` is there, no prediction yet."""
+    return _without_prediction(_sifted(plan, model, start, stop))
+
+
+def _sifted(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
     species = plan.space.decode(start, stop)  # (n, n_sites)
-    rows = _without_prediction(species, chemistry.columns(species))
-    rows |= {"in_domain": model.in_domain(species), "known": model.known(species)}
+    known = {"in_domain": model.in_domain(species), "known": model.known(species)}
+    rows = {"species": species, **chemistry.columns(species), **known}
     return rows | {"status": filters.apply(plan.filters, rows)}
 
 
-def _predict_batch(model: "Model", rows: dict[str, np.ndarray]) -> None:
-    """Fill in what the model says of the candidates that passed the filters; the arrays are views of the block's."""
-    kept = np.flatnonzero(rows["status"] == Status.OK)
-    if len(kept):
-        for name, values in _predict(model, rows["species"][kept]).items():
-            rows[name][kept] = values
-        rows["status"][kept[~np.isfinite(rows["e_above_hull"][kept])]] = Status.FAILED
+def _fill_in(rows: dict[str, np.ndarray], kept: np.ndarray, predicted: dict[str, np.ndarray]) -> None:
+    """Put into the rows what the model says of those kept."""
+    for name, values in predicted.items():
+        rows[name][kept] = values
+    rows["status"][kept[~np.isfinite(rows["e_above_hull"][kept])]] = Status.FAILED
 
 
-def _without_prediction(species: np.ndarray, described: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    n = len(species)
+def _without_prediction(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows with columns for what is yet to be predicted."""
     predicted = ("e_above_hull", "e_above_hull_std", "p_stable", "a_angstrom")
-    empty = {name: np.full(n, np.nan, dtype=np.float32) for name in predicted}
-    flags = {name: np.zeros(n, dtype=bool) for name in ("in_domain", "known")}
-    return {"species": species, **empty, **flags, **described}
+    empty = {name: np.full(len(rows["species"]), np.nan, dtype=np.float32) for name in predicted}
+    return {**rows, **empty}
 
 
-def _predict(model: "Model", species: np.ndarray) -> dict[str, np.ndarray]:
-    targets = model.predict_prototype(species)
+def _predict(model: "Model", species: np.ndarray, lattice: np.ndarray) -> dict[str, np.ndarray]:
+    targets = model.predict_cells(species, lattice)
     energy, spread = targets["e_above_hull"]
     return {
         "e_above_hull": energy,

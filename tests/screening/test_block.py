@@ -1,8 +1,10 @@
+import pickle
+
 import numpy as np
 import pytest
 
 from cgcnn.weights import load
-from screening.block import BATCH, Block, failed_block, score_block, stable_probability
+from screening.block import BATCH, Block, build_block, failed_block, infer_block, score_block, stable_probability
 from screening.plan import make_plan
 from screening.recipe import make_recipe
 from screening.status import Status
@@ -51,15 +53,24 @@ def test_candidates_out_of_domain_are_predicted_and_flagged(model_path, model):
     assert np.isfinite(rows["e_above_hull"]).all()
 
 
-def test_predictions_that_are_not_finite_are_failures_with_a_reason(plan, model, monkeypatch):
-    predict = model.predict_prototype
+def test_the_two_halves_give_the_whole_when_the_block_travels_between_them(plan, model, whole):
+    packed = pickle.dumps(build_block(plan, model, Block(0, 0, plan.space.count)), protocol=5)
+    halves = infer_block(model, pickle.loads(packed))
+    assert len(packed) < 40 * plan.space.count
+    assert {name: values.tobytes() for name, values in halves.columns.items()} == {
+        name: values.tobytes() for name, values in whole.columns.items()
+    }
 
-    def broken(species):
-        estimates = predict(species)
+
+def test_predictions_that_are_not_finite_are_failures_with_a_reason(plan, model, monkeypatch):
+    predict = model.predict_cells
+
+    def broken(species, lattice):
+        estimates = predict(species, lattice)
         estimates["e_above_hull"][0][0] = np.nan
         return estimates
 
-    monkeypatch.setattr(model, "predict_prototype", broken)
+    monkeypatch.setattr(model, "predict_cells", broken)
     result = score_block(plan, model, Block(0, 0, BATCH))
     failed = np.flatnonzero(result.columns["status"] == Status.FAILED)
     assert len(failed) == 1
