@@ -14,6 +14,7 @@ MODELS = Path(__file__).parent / "models"
 FORMAT = 1  # of the weights file and the card together
 
 InputKind = Literal["prototype", "structure"]
+GraphKind = Literal["shells", "original"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Settings:
         radius: Å; the expansion covers 0 to radius, and structures are searched for neighbours up to it.
         neighbours: Shells are complete up to the one that holds this neighbour.
         dropout: Share of the pooled vector dropped in training.
+        graphs: Complete shells, or the cut of the published code (`cgcnn.original`).
+        binary: Those of the targets that are yes or no; their predictions are probabilities of yes.
     """
 
     targets: tuple[str, ...]
@@ -41,6 +44,8 @@ class Settings:
     radius: float = 8.0
     neighbours: int = 12
     dropout: float = 0.0
+    graphs: GraphKind = "shells"
+    binary: tuple[str, ...] = ()
 
 
 class _Record(BaseModel):

@@ -75,6 +75,20 @@ def predict(data: Path, model: str, output: Path, target: str | None) -> None:
     write_predictions(output, ids, estimate, spread=len(loaded.members) > 1)
 
 
+@app.command("import")
+@click.argument("checkpoint", type=PATH)
+@click.option("--atom-init", type=PATH, required=True, help="The atom_init.json that it was trained with.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Where to write the model.")
+@command_line.debug
+def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
+    """Turn CHECKPOINT, a .pth.tar of the published code (txie-93/cgcnn), into a model that predicts the same."""
+    from cgcnn.importing import import_model, read_atom_init, read_checkpoint
+    from cgcnn.weights import save
+
+    model = import_model(read_checkpoint(checkpoint), read_atom_init(atom_init), output.stem)
+    click.echo(f"{save(model, output)} written", err=True)
+
+
 @app.command()
 @click.argument("model")
 @command_line.debug

@@ -15,6 +15,7 @@ from cgcnn.batch import GraphBatch, from_graphs
 from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
 from cgcnn.graph import CrystalGraph
+from cgcnn.original import original_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -135,8 +136,17 @@ def structure_graphs(records: Sequence[Record], settings: Settings) -> GraphBatc
 
 def _graph(record: Record, settings: Settings, name: str) -> CrystalGraph:
     try:
-        crystal = structure(record)
-        full = CrystalGraph.from_structure(crystal, neighbours=settings.neighbours, radius=settings.radius)
+        return crystal_graph(structure(record), settings)
     except UserError as error:
         raise UserError(f"record {name}: {error}") from None
-    return full.quotient()
+
+
+def crystal_graph(crystal: Structure, settings: Settings) -> CrystalGraph:
+    """The graph that a network with these settings reads.
+
+    Raises:
+        UserError: The crystal cannot become such a graph.
+    """
+    if settings.graphs == "original":
+        return original_graph(crystal, neighbours=settings.neighbours, radius=settings.radius)
+    return CrystalGraph.from_structure(crystal, neighbours=settings.neighbours, radius=settings.radius).quotient()

@@ -22,6 +22,7 @@ SHELL_TOLERANCE = 1e-2  # Å; neighbours this much farther than the k-th still b
 MERGE_TOLERANCE = 1e-3  # Å; distances closer than this count as one in the quotient
 NEIGHBOURS = 12
 RADIUS = 8.0  # Å
+_ISOTOPES = {"D": "H", "T": "H"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class CrystalGraph:
             UserError: Partial occupancy, an element without features, overlapping atoms, or an atom with fewer than
                 ``neighbours`` neighbours inside ``radius`` Å.
         """
-        numbers = _atomic_numbers(structure)
+        numbers = atomic_numbers(structure)
         target, source, _, distance = structure.get_neighbor_list(radius, exclude_self=True)
         if distance.min(initial=radius) < CLOSEST:
             i = int(distance.argmin())
@@ -126,12 +127,18 @@ def full_graph(
     )
 
 
-def _atomic_numbers(structure: Structure) -> NDArray[np.uint8]:
+def atomic_numbers(structure: Structure) -> NDArray[np.uint8]:
+    """(N,) atomic number of each site; deuterium and tritium are hydrogen.
+
+    Raises:
+        UserError: Partial occupancy, or an element without features.
+    """
     if not structure.is_ordered:
         raise UserError(f"{structure.formula}: a site is partially occupied; order the structure first")
     numbers = [int(getattr(site.specie, "Z", 0)) for site in structure]
     for site, number in zip(structure, numbers, strict=True):
-        if not 1 <= number <= MAX_Z or SYMBOLS[number] != getattr(site.specie, "symbol", SYMBOLS[number]):
+        symbol = getattr(site.specie, "symbol", "")
+        if not 1 <= number <= MAX_Z or SYMBOLS[number] != _ISOTOPES.get(symbol, symbol):
             raise UserError(f"{site.species_string!r} is not an element that models know (H to {SYMBOLS[MAX_Z]})")
     return np.array(numbers, dtype=np.uint8)
 

@@ -105,11 +105,15 @@ class CGCNN(nn.Module):
         self.output = nn.Linear(sizes[-1], len(s.targets))
 
     def forward(self, batch: GraphBatch) -> Tensor:
-        """Targets (G, T) in their units."""
-        return self.scaled(batch) * self.target_std + self.target_mean
+        """Targets (G, T) in their units; probabilities where a target is binary."""
+        values = self.scaled(batch) * self.target_std + self.target_mean  # (G, T)
+        if not self.settings.binary:
+            return values
+        binary = torch.tensor([name in self.settings.binary for name in self.settings.targets], device=values.device)
+        return torch.where(binary, values.sigmoid(), values)
 
     def scaled(self, batch: GraphBatch) -> Tensor:
-        """Targets (G, T) with the training set's mean 0 and deviation 1."""
+        """Targets (G, T) with the training set's mean 0 and deviation 1; log odds where a target is binary."""
         crystal = self.dropout(functional.softplus(self.pool(self.nodes(batch), batch)))  # (G, W)
         for layer in self.hidden:
             crystal = functional.softplus(layer(crystal))  # (G, H)
