@@ -54,6 +54,7 @@ class Comparison:
 @click.option("--model", "name", metavar="NAME|PATH", help="Measure this model instead of fitting one.")
 @click.option("--recipe", default="castelli", show_default=True, help="What to fit.")
 @click.option("--members", type=click.IntRange(min=1), help="Fit so many, instead of the recipe's number.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option("--fold", type=int, help="Measure rows of this fold. [default: the recipe's; with --model, all rows]")
 @click.option("--leave-out", metavar="ELEMENT", help="Measure rows with this element instead of a fold.")
 @click.option(
@@ -66,7 +67,7 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
     records = read_records(data)
     if labels is not None:
         records = joined(records, labels)
-    plan = read_recipe(recipe).with_changes((), members=options["members"])
+    plan = read_recipe(recipe).with_changes((), members=options["members"], epochs=options["epochs"])
     fold = options["fold"] if options["fold"] is not None or name else plan.validation_fold
     held = measured(records, fold, options["leave_out"])
     rows = [record for record, chosen in zip(records, held, strict=True) if chosen]

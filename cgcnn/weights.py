@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Card", "Domain", "Model", "load", "save", "shipped"]
 
-ROWS_AT_ONCE = 4096  # bounds the memory of a prediction, whatever the number of rows
+ROWS_AT_ONCE = 1024  # bounds memory, and intermediate results stay near the caches
 Estimate = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
 
 
