@@ -9,9 +9,11 @@ import click
 from cgcnn.errors import UserError
 from screening import store
 from screening.block import Block
+from screening.cluster import Choice, choose, start
 from screening.ledger import dry_ledger, make_ledger
+from screening.notice import AGAIN, on_notice
 from screening.output import SHOWN, print_table, table_rows, write_cifs, write_csv
-from screening.pipeline import block_rows, local_cluster, screen_blocks
+from screening.pipeline import block_rows, screen_blocks
 from screening.plan import Plan, from_header, make_plan
 from screening.progress import progress
 from screening.ranking import READ, Ranking, check_sort, rank
@@ -51,8 +53,11 @@ class Outputs:
             _check_folder("--cif", self.cif, above)
 
 
-def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> None:
+def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
     """Screen what a recipe says, and write and print its ranking.
+
+    Returns:
+        0, or `AGAIN` if it stopped on a notice and there is more to do.
 
     Raises:
         UserError: the recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
@@ -66,11 +71,15 @@ def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> None:
         )
     if dry_run:
         click.echo(dry_ledger(plan))
-        return
-    with _open_run(recipe, plan, resume=resume) as run:
-        _screen_missing(run, plan, _workers(recipe))
+        return 0
+    choice = choose(recipe.cluster, recipe.workers)
+    with _open_run(recipe, plan, choice, resume=resume) as run:
+        if not _screen_missing(run, plan, choice):
+            click.echo(f"{_stopped(run)} on a notice of the end.", err=True)
+            return AGAIN
         click.echo(make_ledger(run.ledger(), plan), err=True)
         _present(run, plan, outputs)
+    return 0
 
 
 def rank_run(url: str, outputs: Outputs) -> None:
@@ -99,33 +108,34 @@ def verify_run(url: str, *, repair: bool) -> int:
     return 0 if report.ok else 1
 
 
-def _workers(recipe: Recipe) -> int:
-    return recipe.workers or len(os.sched_getaffinity(0))
-
-
-def _open_run(recipe: Recipe, plan: Plan, *, resume: bool) -> Run:
+def _open_run(recipe: Recipe, plan: Plan, choice: Choice, *, resume: bool) -> Run:
     """The run to fill: a new one, or with `resume` the one that is there."""
     url = recipe.out or f"{recipe.kind}.zarr"
-    header = plan.header(block_rows(plan.space.count, _workers(recipe), recipe.block_size))
+    header = plan.header(block_rows(plan.space.count, choice.workers, recipe.block_size))
     return Run.resume(url, header) if resume and exists(url) else Run.create(url, header)
 
 
-def _screen_missing(run: Run, plan: Plan, workers: int) -> None:
+def _screen_missing(run: Run, plan: Plan, choice: Choice) -> bool:
+    """Screen what is not committed yet; False if a notice came before all was done."""
     count = run.header.n_blocks - run.n_committed
     if not count:
-        return
+        return True
     blocks = (Block(number, *run.header.bounds(number)) for number in run.missing_blocks())
     todo = f"{plan.space.count:,} candidates, {count} of {run.header.n_blocks} blocks to do"
-    click.echo(f"{run.target.url}: {todo}; {workers} workers, model {plan.model.name}", err=True)
+    click.echo(f"{run.target.url}: {todo}; {choice}, model {plan.model.name}", err=True)
     try:
-        with local_cluster(min(workers, count)) as client, progress(count) as advance:
-            for receipt in screen_blocks(client, run.target, blocks):
-                run.commit(receipt)
-                advance(receipt.rows)
+        with on_notice() as notice, start(choice, count) as force, progress(count) as advance:
+            for harvest in screen_blocks(force, run.target, blocks, notice):
+                run.commit(*harvest.receipts)
+                advance([receipt.rows for receipt in harvest.receipts], harvest.in_flight)
     except KeyboardInterrupt:
-        done = f"{run.n_committed} of {run.header.n_blocks} blocks are kept"
-        click.echo(f"stopped: {done}; the same command with --resume goes on from there.", err=True)
+        click.echo(f"{_stopped(run)}; the same command with --resume goes on from there.", err=True)
         raise
+    return run.n_committed == run.header.n_blocks
+
+
+def _stopped(run: Run) -> str:
+    return f"stopped: {run.n_committed} of {run.header.n_blocks} blocks are kept"
 
 
 def _check_folder(option: str, path: Path, folder: Path) -> None:

@@ -44,6 +44,11 @@ run_options = _together(
     ranking_options,
     click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
     click.option("--resume", is_flag=True, help="Go on with the run at --out where it stopped."),
+    click.option(
+        "--cluster",
+        metavar="NAME|FILE|ADDRESS",
+        help="Where to work: local, slurm, a PROFILE.toml, a SCHEDULER.json or tls://HOST:PORT. [default: local]",
+    ),
     click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]"),
 )
 filter_options = _together(
@@ -67,9 +72,9 @@ def app() -> None:
 @run_options
 @filter_options
 @command_line.debug
-def perovskites(**options: Any) -> None:  # noqa: ANN401 -- the recipe checks them
+def perovskites(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks them
     """Screen every cubic ABX3 that the elements allow."""
-    _screen("perovskites", **options)
+    return _screen("perovskites", **options)
 
 
 @app.command("list")
@@ -78,21 +83,21 @@ def perovskites(**options: Any) -> None:  # noqa: ANN401 -- the recipe checks th
 @run_options
 @filter_options
 @command_line.debug
-def list_(**options: Any) -> None:  # noqa: ANN401 -- the recipe checks them
+def list_(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks them
     """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3; other columns pass through."""
-    _screen("list", **options)
+    return _screen("list", **options)
 
 
 @app.command("run")
 @click.argument("recipe")
 @run_options
 @command_line.debug
-def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> None:  # noqa: ANN401 -- click passes flags so
+def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> int:  # noqa: ANN401 -- click passes flags so
     """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""
     from screening.campaign import run_campaign
     from screening.recipe import read_recipe
 
-    run_campaign(read_recipe(recipe, **options), resume=resume, dry_run=dry_run)
+    return run_campaign(read_recipe(recipe, **options), resume=resume, dry_run=dry_run)
 
 
 @app.command("rank")
@@ -143,14 +148,14 @@ def _screen(
     resume: bool,
     dry_run: bool,
     **options: Any,  # noqa: ANN401 -- the recipe checks them
-) -> None:
+) -> int:
     if filters and no_filter:
         raise click.UsageError("--filter and --no-filter exclude each other.")
     from screening.campaign import run_campaign
     from screening.recipe import make_recipe
 
     chosen = () if no_filter else (filters or None)
-    run_campaign(make_recipe(kind=kind, filters=chosen, **options), resume=resume, dry_run=dry_run)
+    return run_campaign(make_recipe(kind=kind, filters=chosen, **options), resume=resume, dry_run=dry_run)
 
 
 def main() -> None:

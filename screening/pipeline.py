@@ -1,44 +1,42 @@
-"""How blocks reach workers: a Dask cluster, and a bounded number of blocks in flight."""
+"""How blocks reach workers: a bounded number of them in flight, in one stage or in two."""
 
-import logging
+import socket
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
 
 from cgcnn.errors import UserError
-from screening.block import BATCH, Block, failed_block, score_block
+from screening.block import (
+    BATCH,
+    Block,
+    BlockResult,
+    BuiltBlock,
+    build_block,
+    failed_block,
+    infer_block,
+    score_block,
+)
+from screening.cluster.settings import DEATHS, HEALTH
+from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.notice import Notice
 from screening.plan import from_header
 from screening.store import BlockReceipt, Target, read_header, write_block
+from screening.versions import Versions, differences, versions
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Future
 
     from cgcnn.weights import Model
     from screening.plan import Plan
 
-DEATHS = 10
-"""Workers that may die on one block before its candidates count as failed; so many are no accident."""
-WORKER_SETTINGS = {
-    "distributed.scheduler.allowed-failures": DEATHS - 1,
-    # Ctrl-C reaches every process of a terminal. The client alone answers it, and stops its workers in order.
-    "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-    # Receipts are all that Dask keeps: there is nothing to spill.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    # Keep freed memory for the next batch. Dask's own setting hands it back at once, and half the time goes into that.
-    "distributed.nanny.pre-spawn-environ": {
-        "MALLOC_TRIM_THRESHOLD_": 2**28,
-        "MALLOC_MMAP_THRESHOLD_": 2**28,
-        "OMP_NUM_THREADS": 1,
-        "MKL_NUM_THREADS": 1,
-        "OPENBLAS_NUM_THREADS": 1,
-    },
-}
-IN_FLIGHT = 2
-"""Blocks handed out for each worker thread: one that it works on, one that waits."""
+Done = TypeVar("Done")
+
 LARGEST_BLOCK = 65_536
 """Candidates a block at most: some seconds of work, some megabytes of memory."""
 BLOCKS_A_WORKER = 4
@@ -57,92 +55,183 @@ def block_rows(candidates: int, workers: int, wanted: int | None = None) -> int:
     return max(1, -(-rows // BATCH)) * BATCH
 
 
-@contextmanager
-def local_cluster(workers: int) -> Iterator["Client"]:
-    """A Dask cluster on this machine: so many single-threaded processes, reachable over loopback alone."""
-    import dask  # noqa: PLC0415 -- half a second that planning and ranking do without
-    from distributed import Client, LocalCluster  # noqa: PLC0415
+@dataclass(frozen=True)
+class Assignment:
+    """What every task of a run is told.
 
-    with (
-        dask.config.set(WORKER_SETTINGS),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    Attributes:
+        target: the run.
+        versions: of the client; a worker with others would give other bits, and refuses.
+        gpu: whether to predict on a GPU where there is one.
+    """
+
+    target: Target
+    versions: Versions
+    gpu: bool
 
 
-def screen_blocks(client: "Client", target: Target, blocks: Iterable[Block]) -> Iterator[BlockReceipt]:
-    """Screen blocks on the workers of a client; receipts come in order of completion.
+@dataclass(frozen=True)
+class Harvest:
+    """Blocks that ended together.
+
+    Attributes:
+        receipts: to be committed, at once.
+        in_flight: blocks that are under way.
+    """
+
+    receipts: list[BlockReceipt]
+    in_flight: int
+
+
+def screen_blocks(force: Workforce, target: Target, blocks: Iterable[Block], notice: Notice) -> Iterator[Harvest]:
+    """Screen blocks with a workforce; receipts come in order of completion.
 
     A worker is sent the address of the run and a block; it reads the plan from the run, and scores and writes the
-    block by itself. Memory does not grow with the space: a fixed number of blocks is in flight.
+    block by itself. Where some workers build and others predict, a block goes from one to the other directly. Memory
+    does not grow with the space: a fixed number of blocks is in flight, and each that ends makes room for one more.
 
     Args:
-        client: whose workers do it.
+        force: whose workers do it.
         target: the run.
         blocks: what to screen.
+        notice: once it comes, nothing new is begun, and blocks in flight have little time left.
     """
-    from distributed import KilledWorker, as_completed  # noqa: PLC0415
-
+    flight = _Flight(force, Assignment(target, versions(), gpu=force.inference > 0))
     waiting = iter(blocks)
-    slots = IN_FLIGHT * max(1, sum(client.nthreads().values()))
-    in_flight: dict[Future[BlockReceipt], Block] = {}
+    suspects: list[Block] = []
+    while not notice.expired:
+        for block in () if notice else islice(waiting, force.slots - len(flight.under_way)):
+            flight.begin(block)
+        if not flight.under_way:
+            break
+        receipts = []
+        for block, receipt in flight.ended():
+            receipts += [receipt] if receipt else []
+            suspects += [] if receipt else [block]
+        if receipts:
+            yield Harvest(receipts, len(flight.under_way))
+    for block in () if notice else suspects:  # one by one, for Dask also blames blocks that waited on a dead worker
+        flight.begin(block)
+        while flight.under_way:
+            for _, receipt in flight.ended():
+                yield Harvest([receipt or _give_up(target, block)], 0)
 
-    def submit(block: Block) -> "Future[BlockReceipt]":
-        future = client.submit(screen_block, target, block, key=f"block-{block.number}", pure=False)
-        in_flight[future] = block
-        return future
 
-    running = as_completed([submit(block) for block in islice(waiting, slots)])
-    for future in running:
-        block = in_flight.pop(future)
+class _Flight:
+    """The blocks that are under way on a workforce."""
+
+    def __init__(self, force: Workforce, assignment: Assignment) -> None:
+        self._force, self._assignment = force, assignment
+        self._name = uuid.uuid4()  # a scheduler may serve several runs, and remember what an earlier client asked for
+        self._ended: SimpleQueue[Future[BlockReceipt]] = SimpleQueue()
+        self.under_way: dict[Future[BlockReceipt], Block] = {}
+
+    def begin(self, block: Block) -> None:
+        """Hand a block out. Each task names what it needs of a worker, or it may land anywhere."""
+        submit, name = self._force.client.submit, f"{block.number}-{self._name}"
+        if self._force.staged:
+            built = submit(build_stage, self._assignment, block, key=f"build-{name}", resources=BUILD, pure=False)
+            infer = (infer_stage, self._assignment, block, built)
+            future = submit(*infer, key=f"block-{name}", resources=INFER, pure=False)
+        else:
+            fused = (screen_block, self._assignment, block)
+            future = submit(*fused, key=f"block-{name}", resources=self._force.resources or None, pure=False)
+        self.under_way[future] = block
+        future.add_done_callback(self._ended.put)
+
+    def ended(self) -> Iterator[tuple[Block, BlockReceipt | None]]:
+        """What ended since: at least one block if all goes well, none after some time in which nothing did."""
         try:
-            receipt = future.result()
-        except KilledWorker:
-            receipt = _give_up(target, block)
-        future.release()
-        for following in islice(waiting, 1):
-            running.add(submit(following))
-        yield receipt
+            futures = [self._ended.get(timeout=HEALTH)]
+        except Empty:
+            self._force.check()
+            return
+        with suppress(Empty):
+            while True:
+                futures.append(self._ended.get_nowait())
+        for future in futures:
+            block = self.under_way.pop(future)
+            receipt = _receipt(future)
+            future.release()
+            yield block, receipt
 
 
-def screen_block(target: Target, block: Block) -> BlockReceipt:
-    """Score one block and write it into the run; what a worker does."""
-    import torch  # noqa: PLC0415 -- a worker's business; the client does without
+def _receipt(future: "Future[BlockReceipt]") -> BlockReceipt | None:
+    """What a worker reports; None if too many workers died."""
+    from distributed import CancelledError, KilledWorker  # noqa: PLC0415
 
-    torch.set_num_threads(1)  # parallelism is in the blocks, and the bits must not depend on the cores
-    begun = time.monotonic()
-    plan, model = _plan_and_model(target)
     try:
-        result = score_block(plan, model, block)
+        return future.result()
+    except KilledWorker:
+        return None
+    except (CancelledError, OSError) as error:  # OSError: Dask's errors of communication
+        raise UserError("the connection to the Dask scheduler is lost. Go on with --resume.") from error
+
+
+def screen_block(assignment: Assignment, block: Block) -> BlockReceipt:
+    """Score one block and write it into the run; what a worker does that both builds and predicts."""
+    begun = time.monotonic()
+    plan, model = _plan_and_model(assignment, _device(assignment))
+    result = _whatever_happens(plan, block, lambda: score_block(plan, model, block))
+    return _write(assignment.target, result, begun)
+
+
+def build_stage(assignment: Assignment, block: Block) -> BuiltBlock | BlockResult:
+    """Build one block; what a worker does that only builds. A block that cannot be built is a result already."""
+    plan, model = _plan_and_model(assignment, "cpu")
+    return _whatever_happens(plan, block, lambda: build_block(plan, model, block))
+
+
+def infer_stage(assignment: Assignment, block: Block, built: BuiltBlock | BlockResult) -> BlockReceipt:
+    """Predict what was built and write the block into the run; what a worker does that only predicts."""
+    begun = time.monotonic()
+    plan, model = _plan_and_model(assignment, _device(assignment))
+    if isinstance(built, BuiltBlock):
+        whole = built
+        built = _whatever_happens(plan, block, lambda: infer_block(model, whole))
+    return _write(assignment.target, built, begun)
+
+
+def _whatever_happens(plan: "Plan", block: Block, work: Callable[[], Done]) -> Done | BlockResult:
+    """What the work gives; whatever is wrong with one block must not stop the others."""
+    try:
+        return work()
     except MemoryError:  # the machine's fault, not the block's
         raise
-    except Exception as error:  # noqa: BLE001 -- whatever is wrong with a block must not stop the others
-        result = failed_block(plan, block, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    except Exception as error:  # noqa: BLE001 -- becomes the reason of the block's failures
+        return failed_block(plan, block, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _write(target: Target, result: BlockResult, begun: float) -> BlockReceipt:
     seconds = time.monotonic() - begun
-    return write_block(target, block.start, result.columns, failures=result.failures, seconds=seconds)
+    return write_block(target, result.block.start, result.columns, failures=result.failures, seconds=seconds)
+
+
+def _device(assignment: Assignment) -> str:
+    """Where this process predicts. One process a GPU: each sees its own through CUDA_VISIBLE_DEVICES."""
+    import torch  # noqa: PLC0415 -- a worker's business; the client does without
+
+    return "cuda" if assignment.gpu and torch.cuda.is_available() else "cpu"
 
 
 def _give_up(target: Target, block: Block) -> BlockReceipt:
     """Write the failure rows of a block that no worker survived."""
-    result = failed_block(from_header(read_header(target)), block, f"{DEATHS} workers died on this block")
+    result = failed_block(from_header(read_header(target)), block, f"{DEATHS} workers died on this block alone")
     return write_block(target, block.start, result.columns, failures=result.failures)
 
 
 @lru_cache(maxsize=2)
-def _plan_and_model(target: Target) -> tuple["Plan", "Model"]:
-    """What a worker process loads once a run."""
+def _plan_and_model(assignment: Assignment, device: str) -> tuple["Plan", "Model"]:
+    """What a worker process loads once a run, having found that it may work for it."""
+    import torch  # noqa: PLC0415 -- a worker's business; the client does without
+
     from cgcnn.weights import load  # noqa: PLC0415
 
-    plan = from_header(read_header(target))
+    if found := differences(assignment.versions, versions()):
+        raise UserError(f"worker on {socket.gethostname()}: {found}. Give all workers the environment of the client.")
+    torch.set_num_threads(1)  # parallelism is in the blocks, and the bits must not depend on the cores
+    plan = from_header(read_header(assignment.target))
     model = load(plan.model.path)
     if model.digest != plan.model.digest:
         raise UserError(f"{plan.model.path}: not the model that the run began with; put that one back to go on.")
-    return plan, model
+    return plan, model.to(device)

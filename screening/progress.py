@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,10 +15,10 @@ SECONDS_A_LINE = 10.0
 
 
 class Advance(Protocol):
-    """What a loop calls for each committed block."""
+    """What a loop calls for blocks that were committed together."""
 
-    def __call__(self, candidates: int) -> None:
-        """Count a block of so many candidates as done."""
+    def __call__(self, candidates: Sequence[int], in_flight: int) -> None:
+        """Count a block as done for each number of candidates; so many others are under way."""
 
 
 @contextmanager
@@ -29,9 +29,9 @@ def progress(blocks: int) -> Iterator[Advance]:
             task = bar.add_task("screening", total=blocks, rate="")
             counter = _Counter(blocks)
 
-            def advance(candidates: int) -> None:
-                counter.count(candidates)
-                bar.update(task, advance=1, rate=f"{counter.rate:,.0f}/s")
+            def advance(candidates: Sequence[int], in_flight: int) -> None:
+                counter.count(candidates, in_flight)
+                bar.update(task, completed=counter.done, rate=f"{in_flight} in flight, {counter.rate:,.0f}/s")
 
             yield advance
     else:
@@ -43,24 +43,40 @@ def _bar() -> Progress:
     return Progress(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=Console(stderr=True))
 
 
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
 @dataclass
 class _Counter:
     blocks: int
     done: int = 0
     candidates: int = 0
+    in_flight: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def count(self, candidates: int) -> None:
-        self.done += 1
-        self.candidates += candidates
+    def count(self, candidates: Sequence[int], in_flight: int) -> None:
+        self.done += len(candidates)
+        self.candidates += sum(candidates)
+        self.in_flight = in_flight
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return max(time.monotonic() - self.started, 1e-9)
 
     @property
     def rate(self) -> float:
         """Candidates a second since the start."""
-        return self.candidates / max(time.monotonic() - self.started, 1e-9)
+        return self.candidates / self.seconds
 
     def __str__(self) -> str:
-        return f"{self.done} of {self.blocks} blocks, {self.candidates:,} candidates, {self.rate:,.0f}/s"
+        left = self.seconds / max(self.done, 1) * (self.blocks - self.done)
+        done = f"{self.done} of {self.blocks} blocks, {self.candidates:,} candidates, {self.rate:,.0f}/s"
+        return f"{done}, {self.in_flight} in flight, {duration(left)} to go" if self.done < self.blocks else done
 
 
 @dataclass
@@ -68,8 +84,8 @@ class _Lines:
     counter: _Counter
     told: float = field(default_factory=time.monotonic)
 
-    def advance(self, candidates: int) -> None:
-        self.counter.count(candidates)
+    def advance(self, candidates: Sequence[int], in_flight: int) -> None:
+        self.counter.count(candidates, in_flight)
         now = time.monotonic()
         if now - self.told >= SECONDS_A_LINE or self.counter.done == self.counter.blocks:
             self.told = now

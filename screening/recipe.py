@@ -33,6 +33,7 @@ class Recipe(BaseModel):
     out: str | None = None
     csv: Path | None = None
     cif: Path | None = None
+    cluster: str = "local"
     workers: int | None = Field(default=None, ge=1)
     block_size: int | None = Field(default=None, ge=1)
 

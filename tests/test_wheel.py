@@ -42,7 +42,7 @@ def test_the_wheel_holds_recipes_cluster_files_weights_and_licence(installed, tm
     assert "castelli" in run_installed(installed, tmp_path, "-m", "screening", "recipes").stdout
     assert "castelli" in run_installed(installed, tmp_path, "-m", "screening", "models").stdout
     assert {path.name for path in (ROOT / "cluster").iterdir()} == {
-        path.name for path in (installed / "screening" / "cluster").iterdir()
+        path.name for path in (installed / "screening" / "profiles").iterdir()
     }
     assert list(installed.glob("*.dist-info/licenses/LICENSE"))
 

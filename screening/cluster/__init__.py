@@ -1,0 +1,6 @@
+"""Where the workers of a screen come from: this machine, SLURM jobs, an allocation, or a scheduler that runs."""
+
+from screening.cluster.choice import Choice, choose
+from screening.cluster.workforce import Workforce, start
+
+__all__ = ["Choice", "Workforce", "choose", "start"]

@@ -1,0 +1,152 @@
+"""Inside a SLURM job: scheduler and client in this process, one worker for each task of the job's components."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cgcnn.errors import UserError
+from screening.cluster.profile import AllocationProfile, Step
+from screening.cluster.remote import DEATH_TIMEOUT, inherited, names, remote_cluster, wait_for, worker_arguments
+from screening.cluster.tls import certificates
+from screening.cluster.workforce import BUILD, INFER, Workforce
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+GRACE = 10.0
+"""Seconds that workers get to end when the run does."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of the job that we run in; an ordinary job is one component.
+
+    Attributes:
+        kind: of its workers: build or infer.
+        group: its number in a heterogeneous job, else None.
+        tasks: workers to start in it.
+    """
+
+    kind: str
+    group: int | None
+    tasks: int
+
+    def setting(self, name: str) -> str | None:
+        """A variable that SLURM set for this component."""
+        return os.environ.get(name if self.group is None else f"{name}_HET_GROUP_{self.group}")
+
+    def command(self, step: Step, log: Path) -> list[str]:
+        """The beginning of the command that starts the workers: cores and memory are those of this component."""
+        cpus, memory = self.setting("SLURM_CPUS_PER_TASK"), self.setting("SLURM_MEM_PER_CPU")
+        return [
+            "srun",
+            *([] if self.group is None else [f"--het-group={self.group}"]),
+            f"--ntasks={self.tasks}",
+            *([f"--cpus-per-task={cpus}"] if cpus else []),
+            *([f"--mem-per-cpu={memory}"] if memory else []),
+            *("--kill-on-bad-exit=0", "--wait=0", f"--output={log}-%t.log", "--open-mode=append"),
+            *step.srun,
+        ]
+
+
+def components() -> list[Component]:
+    """The components of the job that this process runs in.
+
+    Raises:
+        UserError: it runs in none, or in one with more components than we have kinds of workers.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        raise UserError("not inside a SLURM job. Submit cluster/heterogeneous.sbatch, or pass --cluster slurm.")
+    size = int(os.environ.get("SLURM_HET_SIZE", "1"))
+    if size > 2:
+        raise UserError(f"this job has {size} components. Ask for one for builders and one for inference.")
+    if size == 1:
+        return [Component("build", None, int(os.environ.get("SLURM_NTASKS", "1")))]
+    tasks = [int(os.environ[f"SLURM_NTASKS_HET_GROUP_{group}"]) for group in range(size)]
+    return [Component("build", 0, tasks[0]), Component("infer", 1, tasks[1])]
+
+
+@contextmanager
+def allocation_workers(profile: AllocationProfile, name: str) -> Iterator[Workforce]:
+    """Start workers in the job that this process runs in; one that fails, fails the run.
+
+    Args:
+        profile: what srun and the workers are told.
+        name: of the profile, for messages.
+
+    Raises:
+        UserError: this is no SLURM job, or the workers of a component ended.
+    """
+    parts = components()
+    job = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    logs = profile.logs.absolute() / f"screen-{job}"
+    with (
+        certificates(logs) as security,
+        remote_cluster(security, profile.interface, {}) as (cluster, client),
+        ExitStack() as steps,
+    ):
+        running = {
+            part.kind: steps.enter_context(_step(profile, part, cluster.scheduler_address, security, logs))
+            for part in parts
+        }
+
+        def check() -> None:
+            for kind, process in running.items():
+                if process.poll() is not None:
+                    raise UserError(f"{name}: the {kind} workers ended with status {process.returncode}. See {logs}.")
+
+        wait_for(
+            lambda: len({text.partition("-")[0] for text in names(client)}) == len(parts),
+            profile.patience,
+            lambda: f"{', '.join(part.kind for part in parts)}; their logs are in {logs}",
+            check,
+        )
+        counts = {part.kind: part.tasks for part in parts}
+        yield Workforce(client, counts["build"], counts.get("infer", 0), check=check)
+
+
+@contextmanager
+def _step(
+    profile: AllocationProfile, part: Component, address: str, security: "Security", logs: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    step, resources = (profile.inference, INFER) if part.kind == "infer" else (profile.builders, BUILD)
+    tls = security.get_tls_config_for_role("worker")
+    worker = [
+        *(sys.executable, "-m", "distributed.cli.dask_worker", address),
+        *("--name", f"{part.kind}-$SLURM_PROCID", "--nthreads", "1", "--memory-limit", "0"),  # SLURM watches the memory
+        *("--protocol", "tls://", "--tls-ca-file", tls["ca_file"], "--tls-cert", tls["cert"], "--tls-key", tls["key"]),
+        *("--local-directory", str(profile.scratch), "--death-timeout", str(DEATH_TIMEOUT)),
+        *(["--interface", profile.interface] if profile.interface else []),
+        *worker_arguments(resources),
+    ]
+    variable, _, value = inherited().partition("=")
+    process = subprocess.Popen(  # noqa: S603 -- no shell here
+        [*part.command(step, logs / part.kind), "bash", "-c", _quoted(worker)],
+        env={**os.environ, variable: value},
+        start_new_session=True,  # a signal to the client's process group is the client's to answer
+    )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _quoted(words: list[str]) -> str:
+    """A shell command in which variables of the task are filled in, and nothing else happens to the words."""
+    escaped = (word.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`") for word in words)
+    return "exec " + " ".join(f'"{word}"' for word in escaped)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    end = time.monotonic() + GRACE
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()

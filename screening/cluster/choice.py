@@ -1,0 +1,99 @@
+"""What `--cluster` names, before anything is started."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgcnn.errors import UserError
+from screening.cluster.profile import AllocationProfile, LocalProfile, Profile, SlurmProfile, read_profile
+
+ASSUMED_WORKERS = 32
+"""Of a scheduler that somebody else runs: blocks are sized before it is asked. `--workers` says it better."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A scheduler that runs already.
+
+    Attributes:
+        address: tls://HOST:PORT, or the path of the JSON file that the scheduler wrote.
+    """
+
+    address: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where workers come from, and how many at most.
+
+    Attributes:
+        source: a profile or a scheduler.
+        name: as the user wrote it, for messages.
+        builders: worker processes that build, or that do both where there is no other kind.
+        inference: worker processes that only predict.
+    """
+
+    source: Profile | Running
+    name: str
+    builders: int
+    inference: int
+
+    def __str__(self) -> str:
+        if isinstance(self.source, Running):
+            return f"workers of {self.name}"
+        kinds = f"{self.builders} workers" + (f" and {self.inference} for inference" if self.inference else "")
+        return kinds if self.name == "local" else f"{kinds} ({self.name})"
+
+    @property
+    def workers(self) -> int:
+        """Processes that finish blocks, by which blocks are sized."""
+        return self.inference or self.builders
+
+
+def choose(cluster: str, workers: int | None) -> Choice:
+    """Resolve `--cluster` and `--workers`.
+
+    Raises:
+        UserError: the profile cannot be read, or the address is no scheduler's.
+    """
+    if "://" in cluster or cluster.endswith(".json"):
+        return Choice(_running(cluster), cluster, workers or ASSUMED_WORKERS, 0)
+    profile = read_profile(cluster)
+    return Choice(profile, cluster, *_counts(profile, workers))
+
+
+def _counts(profile: Profile, workers: int | None) -> tuple[int, int]:
+    match profile:
+        case LocalProfile():
+            inference = len(gpus()) if profile.inference is None else profile.inference
+            return workers or profile.builders or cores(), inference
+        case SlurmProfile():
+            return workers or profile.builders.count, profile.inference.count
+        case AllocationProfile():
+            return _tasks("SLURM_NTASKS_HET_GROUP_0", "SLURM_NTASKS"), _tasks("SLURM_NTASKS_HET_GROUP_1")
+
+
+def _tasks(*names: str) -> int:
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
+def _running(address: str) -> Running:
+    if address.endswith(".json") and "://" not in address:
+        if not Path(address).is_file():
+            raise UserError(f"--cluster {address}: no such file. Pass the file that the scheduler wrote.")
+    elif not address.startswith(("tls://", "tcp://127.0.0.1:")):
+        raise UserError(f"--cluster {address}: not encrypted. Start the scheduler with TLS and pass tls://HOST:PORT.")
+    return Running(address)
+
+
+def cores() -> int:
+    """Cores that this process may use; inside a SLURM job no more than the job asked for."""
+    usable = len(os.sched_getaffinity(0))
+    return min(usable, int(os.environ.get("SLURM_CPUS_PER_TASK", usable)))
+
+
+def gpus() -> list[str]:
+    """NVIDIA GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    there = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None or not there else [name for name in visible.split(",") if name]

@@ -1,0 +1,146 @@
+"""Profiles: what a site needs to be told, one TOML file each. The shipped ones lie in `cluster/`."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from cgcnn.errors import UserError
+
+_PLACES = (Path(__file__).parents[1] / "profiles", Path(__file__).parents[2] / "cluster")
+"""In an installed package, and in a checkout."""
+Texts = tuple[str, ...]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LocalProfile(_Strict):
+    """Workers on this machine.
+
+    Attributes:
+        builders: processes that build, one a core if not given.
+        inference: processes that predict, one a GPU if not given; with none, builders do both.
+    """
+
+    kind: Literal["local"]
+    summary: str = ""
+    builders: int | None = Field(default=None, ge=1)
+    inference: int | None = Field(default=None, ge=0)
+
+
+class Jobs(_Strict):
+    """One kind of SLURM job; each runs one worker process.
+
+    Attributes:
+        count: how many are kept in the queue or running.
+        partition: none asks for the site's default.
+        account: to be billed.
+        walltime: as SLURM writes it: minutes, hours:minutes:seconds, days-hours and so on.
+        cpus: of a job.
+        memory: of a job, such as "4GB".
+        gres: such as "gpu:1".
+        directives: further options of sbatch, each as on its command line.
+        skip: directives that the site does not take; lines of the job's header with such a text are left out.
+        prologue: shell commands before the worker starts: modules, environments.
+    """
+
+    count: int = Field(ge=0)
+    partition: str | None = None
+    account: str | None = None
+    walltime: str = "04:00:00"
+    cpus: int = Field(default=1, ge=1)
+    memory: str = "4GB"
+    gres: str | None = None
+    directives: Texts = ()
+    skip: Texts = ()
+    prologue: Texts = ()
+
+
+class SlurmProfile(_Strict):
+    """Jobs that this process submits and keeps alive, from a login node.
+
+    Attributes:
+        builders: jobs that build.
+        inference: jobs that predict; with a count of 0, builders do both.
+        interface: network interface over which all reach each other, such as "ib0".
+        logs: folder for the logs of the jobs and, while they run, their certificates; on a shared file system.
+        scratch: folder on the nodes for the workers' own files.
+        patience: seconds after which, and every so often again, a wait for workers is explained.
+    """
+
+    kind: Literal["slurm"]
+    summary: str = ""
+    builders: Jobs
+    inference: Jobs = Jobs(count=0)
+    interface: str | None = None
+    logs: Path = Path("screen-logs")
+    scratch: str = "${TMPDIR:-/tmp}"
+    patience: float = Field(default=60.0, gt=0)
+
+
+class Step(_Strict):
+    """Workers of one component of a heterogeneous job.
+
+    Attributes:
+        srun: further options of srun, such as "--gpus-per-task=1".
+    """
+
+    srun: Texts = ()
+
+
+class AllocationProfile(_Strict):
+    """Workers in the SLURM job that this process itself runs in, one a task; for batch scripts.
+
+    Attributes:
+        builders: of the only, or the first, component of the job.
+        inference: of the second component, if the job has one.
+        interface: as in `SlurmProfile`.
+        logs: as in `SlurmProfile`.
+        scratch: as in `SlurmProfile`.
+        patience: seconds to wait for the first worker of each kind.
+    """
+
+    kind: Literal["allocation"]
+    summary: str = ""
+    builders: Step = Step()
+    inference: Step = Step()
+    interface: str | None = None
+    logs: Path = Path("screen-logs")
+    scratch: Path = Path("/tmp")  # noqa: S108 -- the node's own, as Dask's workers make private folders in it
+    patience: float = Field(default=120.0, gt=0)
+
+
+Profile = LocalProfile | SlurmProfile | AllocationProfile
+_ANY: TypeAdapter[Profile] = TypeAdapter(Annotated[Profile, Field(discriminator="kind")])
+
+
+def profiles() -> dict[str, Path]:
+    """Shipped profiles: name -> TOML file."""
+    folder = next((place for place in _PLACES if place.is_dir()), None)
+    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read_profile(name_or_path: str) -> Profile:
+    """Read a shipped profile by name, or any by path.
+
+    Raises:
+        UserError: there is no such profile, it is not TOML, or a setting is unknown, missing or out of range.
+    """
+    known = profiles()
+    path = known.get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        raise UserError(
+            f"--cluster {name_or_path}: no such profile; pass a TOML file, the JSON file or tls:// address of a "
+            f"scheduler, or one of: {', '.join(known)}."
+        )
+    try:
+        return _ANY.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "kind"
+        raise UserError(f"{path}: {where}: {first['msg']} (given: {first['input']!r}).") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}.") from None

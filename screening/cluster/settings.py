@@ -1,0 +1,20 @@
+"""Settings of Dask for every worker of ours, wherever it runs."""
+
+DEATHS = 5
+"""Workers that may die on a block before it is set apart, and again before its candidates count as failed."""
+HEALTH = 2.0
+"""Seconds between looks at the worker processes; what is dead twice in a row does not come back by itself."""
+WORKER_SETTINGS = {
+    "distributed.scheduler.allowed-failures": DEATHS - 1,
+    # Receipts are all that Dask keeps: there is nothing to spill.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    # Keep freed memory for the next batch. Dask's own setting hands it back at once, and half the time goes into that.
+    "distributed.nanny.pre-spawn-environ": {
+        "MALLOC_TRIM_THRESHOLD_": 2**28,
+        "MALLOC_MMAP_THRESHOLD_": 2**28,
+        "OMP_NUM_THREADS": 1,
+        "MKL_NUM_THREADS": 1,
+        "OPENBLAS_NUM_THREADS": 1,
+    },
+}
