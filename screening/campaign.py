@@ -9,7 +9,7 @@ import click
 from cgcnn.errors import UserError
 from screening import store
 from screening.block import Block
-from screening.cluster import Choice, choose, start
+from screening.cluster import Choice, choose, preflight, start
 from screening.ledger import dry_ledger, make_ledger
 from screening.notice import AGAIN, on_notice
 from screening.output import SHOWN, print_table, table_rows, write_cifs, write_csv
@@ -18,6 +18,7 @@ from screening.plan import Plan, from_header, make_plan
 from screening.progress import progress
 from screening.ranking import READ, Ranking, check_sort, rank
 from screening.recipe import Recipe
+from screening.share import Share, parse_share
 from screening.store import Run, exists, load_header
 
 
@@ -73,11 +74,18 @@ def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
         click.echo(dry_ledger(plan))
         return 0
     choice = choose(recipe.cluster, recipe.workers)
-    with _open_run(recipe, plan, choice, resume=resume) as run:
-        if not _screen_missing(run, plan, choice):
+    preflight(choice)
+    share = parse_share(recipe.share)
+    with _open_run(recipe, plan, choice, share, resume=resume) as run:
+        if not _screen_missing(run, plan, choice, share):
             click.echo(f"{_stopped(run)} on a notice of the end.", err=True)
             return AGAIN
+        url = run.target.url
+    with Run.open(url) as run:  # as it is now, with the shares of others
         click.echo(make_ledger(run.ledger(), plan), err=True)
+        if run.n_committed < run.header.n_blocks:
+            click.echo(f"{share} is done; {run.header.n_blocks - run.n_committed} blocks are others' to do.", err=True)
+            return 0
         _present(run, plan, outputs)
     return 0
 
@@ -108,30 +116,39 @@ def verify_run(url: str, *, repair: bool) -> int:
     return 0 if report.ok else 1
 
 
-def _open_run(recipe: Recipe, plan: Plan, choice: Choice, *, resume: bool) -> Run:
-    """The run to fill: a new one, or with `resume` the one that is there."""
+def _open_run(recipe: Recipe, plan: Plan, choice: Choice, share: Share, *, resume: bool) -> Run:
+    """The run to fill: a new one, or with `resume` or as a share the one that is there."""
     url = recipe.out or f"{recipe.kind}.zarr"
-    header = plan.header(block_rows(plan.space.count, choice.workers, recipe.block_size))
-    return Run.resume(url, header) if resume and exists(url) else Run.create(url, header)
+    header = plan.header(block_rows(plan.space.count, choice.workers * share.count, recipe.block_size))
+    if (resume or share.count > 1) and exists(url):
+        return Run.resume(url, header, part=share.part)
+    try:
+        return Run.create(url, header, part=share.part)
+    except UserError:
+        if share.count == 1 or not exists(url):
+            raise
+        return Run.resume(url, header, part=share.part)  # another share was quicker
 
 
-def _screen_missing(run: Run, plan: Plan, choice: Choice) -> bool:
-    """Screen what is not committed yet; False if a notice came before all was done."""
-    count = run.header.n_blocks - run.n_committed
+def _screen_missing(run: Run, plan: Plan, choice: Choice, share: Share) -> bool:
+    """Screen what is not committed yet of a share; False if a notice came before all was done."""
+    count = sum(1 for number in run.missing_blocks() if number in share)
     if not count:
         return True
-    blocks = (Block(number, *run.header.bounds(number)) for number in run.missing_blocks())
+    blocks = (Block(number, *run.header.bounds(number)) for number in run.missing_blocks() if number in share)
     todo = f"{plan.space.count:,} candidates, {count} of {run.header.n_blocks} blocks to do"
     click.echo(f"{run.target.url}: {todo}; {choice}, model {plan.model.name}", err=True)
+    done = 0
     try:
         with on_notice() as notice, start(choice, count) as force, progress(count) as advance:
             for harvest in screen_blocks(force, run.target, blocks, notice):
                 run.commit(*harvest.receipts)
+                done += len(harvest.receipts)
                 advance([receipt.rows for receipt in harvest.receipts], harvest.in_flight)
     except KeyboardInterrupt:
         click.echo(f"{_stopped(run)}; the same command with --resume goes on from there.", err=True)
         raise
-    return run.n_committed == run.header.n_blocks
+    return done == count
 
 
 def _stopped(run: Run) -> str:

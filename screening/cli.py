@@ -50,6 +50,7 @@ run_options = _together(
         help="Where to work: local, slurm, a PROFILE.toml, a SCHEDULER.json or tls://HOST:PORT. [default: local]",
     ),
     click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]"),
+    click.option("--share", metavar="K/N", help="Do the K-th of N shares of the run; others do the rest meanwhile."),
 )
 filter_options = _together(
     click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Screen only what passes."),
@@ -120,6 +121,16 @@ def verify(run: str, *, repair: bool) -> int:
     from screening.campaign import verify_run
 
     return verify_run(run, repair=repair)
+
+
+@app.command()
+@click.argument("run")
+@command_line.debug
+def status(run: str) -> None:
+    """Say how far RUN is, who is at work on it, how fast, and when it will be done."""
+    from screening.state import print_state
+
+    print_state(run)
 
 
 @app.command()

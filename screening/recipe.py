@@ -35,6 +35,7 @@ class Recipe(BaseModel):
     cif: Path | None = None
     cluster: str = "local"
     workers: int | None = Field(default=None, ge=1)
+    share: str = "1/1"
     block_size: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")

@@ -28,8 +28,8 @@ SCREENING_LAYERS = (
     {"columns"},
     {"plan"},
     {"block"},
-    {"pipeline", "ledger", "ranking", "progress", "output", "listing"},
-    {"campaign"},
+    {"pipeline", "ledger", "ranking", "progress", "output", "listing", "share"},
+    {"campaign", "state"},
     {"cli"},
     {"__main__"},
 )

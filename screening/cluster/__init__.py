@@ -1,6 +1,6 @@
 """Where the workers of a screen come from: this machine, SLURM jobs, an allocation, or a scheduler that runs."""
 
 from screening.cluster.choice import Choice, choose
-from screening.cluster.workforce import Workforce, start
+from screening.cluster.workforce import Workforce, preflight, start
 
-__all__ = ["Choice", "Workforce", "choose", "start"]
+__all__ = ["Choice", "Workforce", "choose", "preflight", "start"]

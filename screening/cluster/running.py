@@ -1,12 +1,17 @@
 """A scheduler that somebody else started: workers are what is found there."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
-from screening.cluster.remote import scheduler_info, wait_for
+from screening.cluster.remote import names, scheduler_info, wait_for
 from screening.cluster.workforce import Workforce
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 CONNECT = 15
 """Seconds in which a scheduler must answer."""
@@ -18,37 +23,44 @@ PATIENCE = 10.0
 def running_workers(address: str) -> Iterator[Workforce]:
     """Use the workers of a scheduler; they and it are left as they are at the end.
 
-    Certificates are those of Dask's configuration (`distributed.comm.tls`, or DASK_DISTRIBUTED__COMM__TLS__…).
-
     Args:
         address: tls://HOST:PORT, or the path of the JSON file that the scheduler wrote.
+
+    Raises:
+        UserError: as `connect`.
+    """
+    with connect(address) as client:
+        wait_for(lambda: bool(names(client)), PATIENCE, lambda: f"none at {address} yet", lambda: None)
+        found = [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
+        builders, inference = sum("BUILD" in has for has in found), sum("INFER" in has for has in found)
+        yield Workforce(client, builders, inference, unlabelled=len(found))
+
+
+def connect(address: str) -> "Client":
+    """A client of a scheduler, with the certificates of Dask's configuration.
+
+    These are `distributed.comm.tls` there, or DASK_DISTRIBUTED__COMM__TLS__… in the environment.
 
     Raises:
         UserError: nobody answers there, the certificates are not those of the scheduler, or it is not encrypted.
     """
     from distributed import Client, Security  # noqa: PLC0415 -- half a second that planning does without
+    from distributed.utils import silence_logging_cmgr  # noqa: PLC0415
 
-    where = _address(address)
-    security = Security()
+    where, security = _address(address), Security()
     if where.startswith("tls://") and not security.get_tls_config_for_role("client")["cert"]:
         raise UserError(
             f"--cluster {address}: needs a certificate. Set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and "
             "…__CLIENT__KEY to the files that the scheduler has."
         )
     try:
-        client = Client(where, security=security, timeout=CONNECT)
+        with silence_logging_cmgr(logging.CRITICAL):
+            return Client(where, security=security, timeout=CONNECT)
     except (OSError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"--cluster {address}: no scheduler answers ({reason}). Is it running, with these certificates?"
+            f"--cluster {address}: no scheduler answers ({reason}). Does it run, and with these certificates?"
         ) from None
-    with client:
-        wait_for(
-            lambda: bool(client.scheduler_info()["workers"]), PATIENCE, lambda: f"none at {where} yet", lambda: None
-        )
-        found = [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
-        builders, inference = sum("BUILD" in has for has in found), sum("INFER" in has for has in found)
-        yield Workforce(client, builders, inference, unlabelled=len(found))
 
 
 def _address(address: str) -> str:

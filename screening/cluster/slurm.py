@@ -17,7 +17,7 @@ from screening.cluster.walltime import lifetime
 from screening.cluster.workforce import BUILD, INFER, Workforce
 
 if TYPE_CHECKING:
-    from distributed import Client, Security, SpecCluster
+    from distributed import Client, SpecCluster
 
 INTERVAL = 5.0
 """Seconds between two looks at the queue."""
@@ -35,15 +35,11 @@ def slurm_workers(profile: SlurmProfile, name: str, builders: int) -> Iterator[W
         builders: jobs that build.
 
     Raises:
-        UserError: SLURM is not here or refuses such jobs, or all jobs end before a worker came.
+        UserError: SLURM does not take the jobs, or they all end before a worker came.
     """
     wanted = {"build": builders, "infer": profile.inference.count}
     with certificates(profile.logs) as security:
-        kinds = [_Kind("build", BUILD, profile.builders), _Kind("infer", INFER, profile.inference)]
-        options = {kind.name: _options(profile, kind, security) for kind in kinds if wanted[kind.name]}
-        for kind, asked in options.items():
-            script = _job_class()("tls://0.0.0.0:0", name="check", **asked).job_script()
-            queue.check_script(script, f"the {kind} jobs of {name}")
+        options = _options(profile, {"security": security})
         spec = {
             f"{kind}-{i}": {"cls": _job_class(), "options": asked}
             for kind, asked in options.items()
@@ -57,6 +53,17 @@ def slurm_workers(profile: SlurmProfile, name: str, builders: int) -> Iterator[W
                     yield Workforce(client, builders, profile.inference.count, check=keeper.check)
         except RuntimeError as error:
             raise UserError(f"SLURM did not take the jobs of {name}: {error}") from error
+
+
+def check_jobs(profile: SlurmProfile, name: str) -> None:
+    """Ask SLURM whether it would take the jobs of a profile; nothing is submitted.
+
+    Raises:
+        UserError: SLURM is not here or refuses such jobs.
+    """
+    for kind, asked in _options(profile, {}).items():
+        script = _job_class()("tls://0.0.0.0:0", name="check", **asked).job_script()
+        queue.check_script(script, f"the {kind} jobs of {name}")
 
 
 @dataclass
@@ -154,16 +161,16 @@ def _kinds(client: "Client") -> set[str]:
     return {name.partition("-")[0] for name in names(client)}
 
 
-@dataclass(frozen=True)
-class _Kind:
-    name: str
-    resources: dict[str, int]
-    jobs: Jobs
+def _options(profile: SlurmProfile, common: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What dask-jobqueue is told of each kind of job that there is to be."""
+    kinds = {"build": (profile.builders, BUILD), "infer": (profile.inference, INFER)}
+    return {
+        kind: common | _job(profile, kind, jobs, resources) for kind, (jobs, resources) in kinds.items() if jobs.count
+    }
 
 
-def _options(profile: SlurmProfile, kind: _Kind, security: "Security") -> dict[str, Any]:
-    """What dask-jobqueue is told of one kind of job: one process of one thread, however many cores it may use."""
-    jobs = kind.jobs
+def _job(profile: SlurmProfile, kind: str, jobs: Jobs, resources: dict[str, int]) -> dict[str, Any]:
+    """One kind of job: one process of one thread, however many cores it may use."""
     life = lifetime(jobs.walltime)
     gres = [f"--gres={jobs.gres}"] if jobs.gres else []
     return {
@@ -174,19 +181,18 @@ def _options(profile: SlurmProfile, kind: _Kind, security: "Security") -> dict[s
         "processes": 1,
         "job_cpu": jobs.cpus,
         "memory": jobs.memory,
-        "job_name": f"screen-{kind.name}",
+        "job_name": f"screen-{kind}",
         "log_directory": str(profile.logs.absolute()),
         "local_directory": profile.scratch,
         "death_timeout": DEATH_TIMEOUT,
         "interface": profile.interface,
         "protocol": "tls://",
-        "security": security,
         # Requeued by SLURM, a job would come back beside the one that replaces it.
         "job_extra_directives": ["--no-requeue", *gres, *jobs.directives],
         "job_directives_skip": jobs.skip,
         "job_script_prologue": [f"export {inherited()}", *jobs.prologue],
         "worker_extra_args": [
-            *worker_arguments(kind.resources),
+            *worker_arguments(resources),
             *("--lifetime", f"{life.seconds}s", "--lifetime-stagger", f"{life.stagger}s"),
         ],
     }

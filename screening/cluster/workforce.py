@@ -53,6 +53,28 @@ class Workforce:
         return WAITING * max(1, self.inference or self.builders or self.unlabelled)
 
 
+def preflight(choice: Choice) -> None:
+    """Find out, before a run is made, whether its workers can be had; nothing is started.
+
+    Raises:
+        UserError: what is needed is missing, refused or unreachable.
+    """
+    match choice.source:
+        case SlurmProfile():
+            from screening.cluster.slurm import check_jobs  # noqa: PLC0415 -- each imports what only it needs
+
+            check_jobs(choice.source, choice.name)
+        case AllocationProfile():
+            from screening.cluster.allocation import components  # noqa: PLC0415
+
+            components()
+        case Running():
+            from screening.cluster.running import connect  # noqa: PLC0415
+
+            with connect(choice.source.address):
+                pass
+
+
 @contextmanager
 def start(choice: Choice, blocks: int) -> Iterator[Workforce]:
     """Start or find the workers of a choice, and stop those that it started.

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -126,6 +127,19 @@ def claims(place: Place, part: int) -> Iterator[Holder]:
                 yield _holder(data, name.removeprefix(prefix).removesuffix(".json"))
 
 
+def alive(holder: Holder) -> bool | None:
+    """Whether the holder lives; None if it is on another machine, so that only its heart could tell."""
+    if holder.boot and holder.boot == _boot():
+        return _start(holder.pid) == holder.start
+    return None
+
+
+def parts(place: Place) -> list[int]:
+    """Parts of the manifest that somebody holds or wants the lock of."""
+    found = (re.fullmatch(r"lock-(\d{4})\..*\.json", name) for name in place.names(MANIFEST))
+    return sorted({int(match[1]) for match in found if match})
+
+
 def _clear(place: Place, part: int, patience: float) -> None:
     for holder in list(claims(place, part)):
         if not _gone(place, part, holder, patience):
@@ -144,8 +158,8 @@ def _withdraw(place: Place, part: int, token: str) -> None:
 
 
 def _gone(place: Place, part: int, holder: Holder, patience: float) -> bool:
-    if holder.boot and holder.boot == _boot():
-        return _start(holder.pid) != holder.start
+    if (here := alive(holder)) is not None:
+        return not here
     log.warning("%s: held by %s; watching up to %.0f s for a sign of life", place.url, holder, patience)
     return _silent(place, part, holder.token, patience)
 
