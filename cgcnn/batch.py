@@ -81,6 +81,19 @@ class GraphBatch:
         )
 
 
+@dataclass(frozen=True)
+class Examples:
+    """Graphs with their labels.
+
+    Attributes:
+        graphs: n graphs.
+        targets: (n, T) float32; NaN where a label is missing.
+    """
+
+    graphs: GraphBatch
+    targets: Tensor
+
+
 def from_graphs(graphs: Sequence[CrystalGraph]) -> GraphBatch:
     """Put graphs side by side, in their order."""
     sizes = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64)

@@ -58,21 +58,48 @@ def train(
 @click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
 @click.option("--csv", "output", type=PATH, required=True, help="Where to write id,prediction[,std].")
 @click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@command_line.building
 @command_line.debug
-def predict(data: Path, model: str, output: Path, target: str | None) -> None:
-    """Predict the crystals of DATA, in their order; no labels needed."""
-    from cgcnn.data import read_records, record_id
-    from cgcnn.predict import predict_records, write_predictions
+def predict(
+    data: Path,
+    model: str,
+    output: Path,
+    target: str | None,
+    strict: bool,
+    workers: int | None,
+    cache: Path | None,
+    no_cache: bool,
+) -> None:
+    """Predict the crystals of DATA, in their order; no labels needed.
+
+    DATA is a CIF, POSCAR, extended XYZ, JSON, JSON Lines, CSV with a column `cif`, ASE database, a directory of these
+    files, or one with an id_prop.csv. A crystal that cannot be predicted has an empty prediction; the reasons go to
+    OUT.failures.csv.
+    """
+    from cgcnn import predict as predicting
+    from cgcnn.building import builder
+    from cgcnn.readers import read
     from cgcnn.weights import load
 
     loaded = load(model)
     names = loaded.settings.targets
     if target is not None and target not in names:
         raise UserError(f"--target {target}: model {loaded.card.name} predicts {', '.join(names)}")
-    records = read_records(data)
-    estimate = predict_records(loaded, records)[target or names[0]]
-    ids = [record_id(record, i) for i, record in enumerate(records)]
-    write_predictions(output, ids, estimate, spread=len(loaded.members) > 1)
+    entries = read(data)
+    with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
+        predictions = predicting.predict_entries(loaded, entries, build)
+    ids = [entry.id for entry in entries]
+    failed = predicting.failures_path(output)
+    summary = predicting.summary(ids, predictions.failures)
+    if strict and summary:
+        raise UserError(summary)
+    estimate = predictions.estimates[target or names[0]]
+    predicting.write_predictions(output, ids, estimate, spread=len(loaded.members) > 1)
+    predicting.write_failures(failed, ids, predictions.failures)
+    if len(predictions.failures) == len(entries):
+        raise UserError(f"{summary}; nothing could be predicted")
+    if summary:
+        click.echo(f"{summary}; all reasons: {failed}", err=True)
 
 
 @app.command("import")

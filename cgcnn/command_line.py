@@ -1,16 +1,37 @@
 """How the commands `cgcnn` and `screen` meet their user: exit codes, and one clear line for an error."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from cgcnn.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 debug = click.option("--debug", is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error.")
 """Decorator: the option that every command takes; `run` looks for it on the command line."""
+
+
+def building(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorator: the options of commands that build graphs, in the order of their help."""
+    options = (
+        click.option("--strict", is_flag=True, help="Stop at a crystal that cannot be used."),
+        click.option("--workers", type=click.IntRange(min=1), help="Processes that build graphs. [default: cores]"),
+        click.option(
+            "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Of built graphs. [default: yours]"
+        ),
+        click.option("--no-cache", is_flag=True, help="Neither read nor keep built graphs."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def run(command: click.Command) -> NoReturn:

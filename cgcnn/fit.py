@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from cgcnn.batch import Examples
     from cgcnn.card import Settings
-    from cgcnn.data import Examples
     from cgcnn.recipe import Fit
 
 

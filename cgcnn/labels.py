@@ -45,7 +45,7 @@ def _label(record: Record, name: str, prototype: Prototype | None, position: int
     if value is None and prototype is not None and name in _DERIVED:
         value = _DERIVED[name](record, prototype)
     try:
-        return math.nan if value is None else float(value)
+        return math.nan if value is None or value == "" else float(value)
     except (TypeError, ValueError):
         raise UserError(f"record {record_id(record, position)}: {name} is {value!r}, not a number") from None
 

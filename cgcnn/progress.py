@@ -1,4 +1,4 @@
-"""Progress of a training on stderr: a bar on a terminal, plain lines otherwise."""
+"""Progress on stderr: a bar on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cgcnn.fit import Progress
 
 LINES = 10  # plain lines a member
+SECONDS = 10.0  # between plain lines of a counter
 
 
 class Reporter:
@@ -46,3 +47,29 @@ class Reporter:
                 f"{name}, epoch {progress.epoch} of {progress.epochs}, loss {progress.loss:.4f}, {seconds:.0f} s",
                 soft_wrap=True,
             )
+
+
+class Counter:
+    """Called with what is done and what there is to do; shown on stderr once it takes more than a moment."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.console = Console(stderr=True, highlight=False)
+        self.bars = Bars(console=self.console, disable=not self.console.is_terminal, transient=True)
+        self.task = self.bars.add_task(what, total=None)
+        self.start = self.shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self.bars.update(self.task, completed=done, total=total)
+        now = time.monotonic()
+        if self.bars.disable and now - self.shown > SECONDS:
+            self.shown = now
+            self.console.print(f"{self.what}: {done} of {total}, {now - self.start:.0f} s", soft_wrap=True)

@@ -12,10 +12,13 @@ import numpy as np
 import torch
 
 from cgcnn import __version__, data, labels
+from cgcnn.batch import Examples, from_graphs
 from cgcnn.card import Card, Metric, Target
 from cgcnn.elements import MAX_Z, element_features
+from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit
+from cgcnn.graphs import Builder, Rule
 from cgcnn.prototype import PROTOTYPES, Prototype
 from cgcnn.weights import Domain, Model, composition_keys
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from cgcnn.batch import GraphBatch
     from cgcnn.card import Settings
+    from cgcnn.graph import CrystalGraph
     from cgcnn.model import CGCNN
     from cgcnn.recipe import TrainRecipe
 
@@ -75,9 +79,17 @@ def prepare(records: Sequence[data.Record], recipe: TrainRecipe) -> Table:
     targets = labels.targets(records, recipe.settings.targets, prototype)
     fold = np.array([int(record.get("fold", -1)) for record in records])
     if prototype is None:
-        return Table(targets, fold, graphs=data.structure_graphs(records, recipe.settings))
+        return Table(targets, fold, graphs=from_graphs(_graphs(records, recipe.settings)))
     lattice = labels.targets(records, ["a"], prototype)[:, 0].numpy()
     return Table(targets, fold, species=data.species(records, prototype), lattice=lattice)
+
+
+def _graphs(records: Sequence[data.Record], settings: Settings) -> list[CrystalGraph]:
+    built = Builder(Rule.of(settings)).build([from_record(record, i) for i, record in enumerate(records)])
+    for i, graph in enumerate(built):
+        if isinstance(graph, str):
+            raise UserError(f"record {data.record_id(records[i], i)}: {graph}")
+    return [graph for graph in built if not isinstance(graph, str)]
 
 
 def train(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Model:
@@ -114,7 +126,7 @@ def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Calla
     weights = torch.tensor([target.weight for target in recipe.targets])
     task = Task(recipe.settings, recipe.fit, weights, torch.from_numpy(element_features()))
     domain = None if recipe.prototype is None else fit_domain(table, PROTOTYPES[recipe.prototype])
-    examples = data.Examples(inputs(table, recipe.settings, recipe.prototype, domain), table.targets)
+    examples = Examples(inputs(table, recipe.settings, recipe.prototype, domain), table.targets)
     members: list[CGCNN] = []
     for i in range(recipe.fit.members):
         file = checkpoints / f"{i}.pt"

@@ -29,10 +29,7 @@ def untrained(
     seed: int = 0,
 ) -> Model:
     """A model of ``prototype`` with random weights that claims to know the elements ``trained``, role → symbols."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        features = torch.from_numpy(element_features())
-        networks = [CGCNN(settings, features) for _ in range(members)]
+    networks = _networks(settings, members, seed)
     table = np.zeros((len(prototype.role_names), MAX_Z + 1), dtype=np.bool_)
     for role, symbols in trained.items():
         table[prototype.role_names.index(role), [atomic_number(symbol) for symbol in symbols]] = True
@@ -41,12 +38,24 @@ def untrained(
     return Model(_card(prototype, settings), networks, domain)
 
 
-def _card(prototype: Prototype, settings: Settings) -> Card:
+def untrained_for_structures(settings: Settings, *, members: int = 2, seed: int = 0) -> Model:
+    """A model with random weights that takes structures."""
+    return Model(_card(None, settings), _networks(settings, members, seed))
+
+
+def _networks(settings: Settings, members: int, seed: int) -> list[CGCNN]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        features = torch.from_numpy(element_features())
+        return [CGCNN(settings, features) for _ in range(members)]
+
+
+def _card(prototype: Prototype | None, settings: Settings) -> Card:
     return Card(
         name="untrained",
         summary="Random weights; its numbers mean nothing.",
-        input="prototype",
-        prototype=prototype.name,
+        input="structure" if prototype is None else "prototype",
+        prototype=None if prototype is None else prototype.name,
         targets=tuple(Target(name=name, unit="") for name in settings.targets),
         label="none",
         hull="none",

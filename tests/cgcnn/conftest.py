@@ -1,7 +1,10 @@
 """Crystals and models that several tests share."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+import torch
 from pymatgen.core import Lattice, Structure
 
 from cgcnn.prototype import CUBIC_PEROVSKITE
@@ -9,6 +12,20 @@ from cgcnn.untrained import untrained
 from cgcnn.weights import Model
 
 GRID = {"A": ["Sr", "Ba", "La"], "B": ["Ti", "Zr"], "X": ["N", "O", "F"]}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """More threads than free cores make small networks slower, not faster."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests keep no graphs among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

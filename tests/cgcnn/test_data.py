@@ -1,13 +1,10 @@
 import gzip
-import json
 import lzma
-import math
 from pathlib import Path
 
 import pytest
 
 from cgcnn import data
-from cgcnn.card import Settings
 from cgcnn.errors import UserError
 from cgcnn.prototype import CUBIC_PEROVSKITE
 
@@ -76,30 +73,14 @@ def test_bad_site_names_the_record(change: data.Record, message: str) -> None:
     assert "record bad" in str(error.value)
 
 
-@pytest.mark.parametrize("missing", ["cell", "species", "frac"])
-def test_record_without_crystal_is_named(missing: str) -> None:
-    record = {key: value for key, value in RECORD.items() if key != missing}
-    with pytest.raises(UserError, match="record one: not a crystal"):
-        data.structure_graphs([record], Settings(targets=("energy",)))
-
-
 @pytest.mark.parametrize(
-    "change",
+    ("record", "name"),
     [
-        {"species": [], "frac": []},
-        {"species": ["Ba"]},
-        {"species": ["Ba"] * 5, "frac": [[math.nan, 0, 0]] * 5},
-        {"cell": [0, 4, 4, 90, 90, 90]},
-        {"cell": [math.nan] * 6},
-        {"cell": None},
-        {"species": ["Xx"] * 5},
+        ({"id": 0}, "0"),
+        ({"id": "x", "material_id": "mp-1"}, "x"),
+        ({"id": "", "material_id": "mp-1"}, "mp-1"),
+        ({}, "7"),
     ],
 )
-def test_impossible_crystal_names_the_record(change: data.Record) -> None:
-    with pytest.raises(UserError, match="record one: "):
-        data.structure_graphs([{**RECORD, **change}], Settings(targets=("energy",)))
-
-
-def test_records_survive_json() -> None:
-    record = json.loads(json.dumps(RECORD))
-    assert data.structure(record).composition.reduced_formula == data.structure(RECORD).composition.reduced_formula
+def test_records_are_named_by_id_or_position(record: data.Record, name: str) -> None:
+    assert data.record_id(record, 7) == name

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cgcnn import data
+from cgcnn.batch import Examples
 from cgcnn.card import Settings
 from cgcnn.data import Record
 from cgcnn.elements import SYMBOLS, element_features
@@ -62,23 +62,23 @@ def table() -> Table:
 
 
 @pytest.fixture(scope="module")
-def examples(table: Table) -> data.Examples:
+def examples(table: Table) -> Examples:
     assert table.species is not None
-    return data.Examples(CUBIC_PEROVSKITE.batch(table.species, np.full(len(table.fold), 4.0)), table.targets)
+    return Examples(CUBIC_PEROVSKITE.batch(table.species, np.full(len(table.fold), 4.0)), table.targets)
 
 
 def quiet(*_: object) -> None:
     """No report."""
 
 
-def test_training_lowers_the_loss(examples: data.Examples) -> None:
+def test_training_lowers_the_loss(examples: Examples) -> None:
     losses: list[float] = []
     fit(TASK, examples, seed=0, report=lambda progress: losses.append(progress.loss))
     assert len(losses) == HOW.epochs
     assert losses[-1] < 0.85 * losses[0]
 
 
-def test_interrupted_training_ends_in_the_same_bits(examples: data.Examples, tmp_path: Path) -> None:
+def test_interrupted_training_ends_in_the_same_bits(examples: Examples, tmp_path: Path) -> None:
     class Interruption(Exception):  # noqa: N818  # it is no error
         pass
 
@@ -96,19 +96,19 @@ def test_interrupted_training_ends_in_the_same_bits(examples: data.Examples, tmp
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_seed_decides_the_weights(examples: data.Examples) -> None:
+def test_seed_decides_the_weights(examples: Examples) -> None:
     first, again, other = (fit(TASK, examples, seed).output.weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_training_leaves_the_global_random_state_alone(examples: data.Examples) -> None:
+def test_training_leaves_the_global_random_state_alone(examples: Examples) -> None:
     before = torch.get_rng_state()
     fit(TASK, examples, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_missing_labels_do_not_enter_the_loss(examples: data.Examples) -> None:
+def test_missing_labels_do_not_enter_the_loss(examples: Examples) -> None:
     network = fit(TASK, examples, seed=0)
     rows = torch.arange(14)
     known = rows[~examples.targets[rows, 0].isnan()]
@@ -120,13 +120,13 @@ def test_missing_labels_do_not_enter_the_loss(examples: data.Examples) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
-def test_damaged_checkpoint_is_refused(examples: data.Examples, tmp_path: Path, content: bytes) -> None:
+def test_damaged_checkpoint_is_refused(examples: Examples, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fit.pt").write_bytes(content)
     with pytest.raises(UserError, match="not a checkpoint"):
         fit(TASK, examples, 0, tmp_path / "fit.pt")
 
 
-def test_divergence_is_reported(examples: data.Examples) -> None:
+def test_divergence_is_reported(examples: Examples) -> None:
     hasty = Task(SETTINGS, HOW.model_copy(update={"learning_rate": 1e30}), TASK.weights, TASK.features)
     with pytest.raises(UserError, match="learning_rate"):
         fit(hasty, examples, seed=0)
