@@ -15,6 +15,8 @@ FORMAT = 1  # of the weights file and the card together
 
 InputKind = Literal["prototype", "structure"]
 GraphKind = Literal["shells", "original"]
+ConvolutionKind = Literal["gated", "simple"]
+Pooling = Literal["mean", "sum", "max", "linear"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Settings:
         neighbours: Shells are complete up to the one that holds this neighbour.
         dropout: Share of the pooled vector dropped in training.
         graphs: Complete shells, or the cut of the published code (`cgcnn.original`).
+        convolution: Gated (eq. 5 of the paper) or simple (eq. 4).
+        pooling: How the vectors of the atoms become that of the crystal: mean (the paper's normalised sum), sum, max.
+            With linear there are no hidden layers: every atom contributes a number, and the target is their mean.
         binary: Those of the targets that are yes or no; their predictions are probabilities of yes.
     """
 
@@ -45,6 +50,8 @@ class Settings:
     neighbours: int = 12
     dropout: float = 0.0
     graphs: GraphKind = "shells"
+    convolution: ConvolutionKind = "gated"
+    pooling: Pooling = "mean"
     binary: tuple[str, ...] = ()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.errors import UserError
@@ -117,8 +118,9 @@ def _start(task: Task, examples: Examples, seed: int) -> _State:
     count = known.sum(dim=0)  # (T,)
     mean = examples.targets.nan_to_num().sum(dim=0) / count
     square = torch.where(known, examples.targets - mean, 0.0).square().sum(dim=0) / count
-    network.target_mean.copy_(mean)
-    network.target_std.copy_(torch.where(square > 0, square.sqrt(), 1.0))
+    number = ~binary_columns(task.settings)
+    network.target_mean.copy_(torch.where(number, mean, 0.0))
+    network.target_std.copy_(torch.where(number & (square > 0), square.sqrt(), 1.0))
     average = AveragedModel(network, multi_avg_fn=_moving_average(how.average), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
     return _State(network, average, optimizer, torch.Generator().manual_seed(seed))
@@ -161,11 +163,23 @@ def schedule(done: float, warm_up: float) -> float:
 
 
 def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, weights: Tensor) -> Tensor:
-    """Mean absolute error in deviations of each target, over known labels, summed with the targets' weights."""
+    """Loss of each target over its known labels, summed with the targets' weights.
+
+    It is the mean absolute error in deviations of a number, the cross entropy of a binary target.
+    """
     labels = (examples.targets[rows] - network.target_mean) / network.target_std  # (n, T)
     known = ~labels.isnan()
-    error = torch.where(known, network.scaled(examples.graphs.select(rows)) - labels.nan_to_num(), 0.0).abs()  # (n, T)
+    scaled, labels = network.scaled(examples.graphs.select(rows)), labels.nan_to_num()  # (n, T)
+    error = torch.where(known, scaled - labels, 0.0).abs()  # (n, T)
+    if network.settings.binary:
+        entropy = functional.binary_cross_entropy_with_logits(scaled, labels.clamp(0, 1), reduction="none")  # (n, T)
+        error = torch.where(binary_columns(network.settings), torch.where(known, entropy, 0.0), error)
     return (error.sum(dim=0) / known.sum(dim=0).clamp(min=1)) @ weights
+
+
+def binary_columns(settings: Settings) -> Tensor:
+    """(T,) bool, which targets are binary."""
+    return torch.tensor([name in settings.binary for name in settings.targets])
 
 
 def _write(state: _State, path: Path) -> None:

@@ -23,20 +23,30 @@ if TYPE_CHECKING:
     from cgcnn.prototype import Prototype
 
 
-def targets(records: Sequence[Record], names: Sequence[str], prototype: Prototype | None = None) -> Tensor:
+def targets(
+    records: Sequence[Record],
+    names: Sequence[str],
+    prototype: Prototype | None = None,
+    binary: Sequence[str] = (),
+) -> Tensor:
     """Labels (n, T) float32; NaN where missing.
 
     With a prototype, ``a`` and ``displacement`` are worked out where records do not have them as labels: see
     `lattice_constant` and `displacement`.
 
     Raises:
-        UserError: No record has the label, or one is not a number.
+        UserError: No record has the label, one is not a number, or one of a ``binary`` target is not 0 or 1.
     """
     columns = [[_label(record, name, prototype, i) for i, record in enumerate(records)] for name in names]
     table = torch.tensor(columns, dtype=torch.float32).T  # (n, T)
     for name, column in zip(names, table.T, strict=True):
         if column.isnan().all():
             raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
+        if name in binary and not ((column == 0) | (column == 1) | column.isnan()).all():
+            first = int((~((column == 0) | (column == 1) | column.isnan())).nonzero()[0])
+            raise UserError(
+                f"record {record_id(records[first], first)}: {name} is {column[first]:g}; a binary target is 0 or 1"
+            )
     return table.contiguous()
 
 

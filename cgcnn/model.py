@@ -77,8 +77,34 @@ class Convolution(nn.Module):
         return functional.softplus(v + self.node_norm(total, batch.multiplicity))  # (N, W)
 
 
+class SimpleConvolution(nn.Module):
+    """Simple convolution, eq. 4: g[(Σ_j v_j ⊕ u(d)) W_c + v_i W_s + b].
+
+    The argument of g is normalised; in evaluation that is a factor and a shift, part of the weights as it were. Sums
+    are made before the products, which are then made once a node.
+    """
+
+    def __init__(self, width: int, gaussians: int) -> None:
+        super().__init__()
+        self.receiver = nn.Linear(width, width)
+        self.sender = nn.Linear(width, width, bias=False)
+        self.distance = nn.Linear(gaussians, width, bias=False)
+        self.node_norm = WeightedNorm(width)
+
+    def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
+        """New node vectors (N, W) from node vectors v (N, W) and expanded distances u (E, K)."""
+        often = batch.edge_multiplicity[:, None]  # (E, 1)
+        neighbours = torch.zeros_like(v).index_add(0, batch.target, v.index_select(0, batch.source) * often)  # (N, W)
+        distances = u.new_zeros(len(v), u.shape[1]).index_add(0, batch.target, u * often)  # (N, K)
+        z = self.sender(neighbours) + self.distance(distances) + self.receiver(v)  # (N, W)
+        return functional.softplus(self.node_norm(z, batch.multiplicity))  # (N, W)
+
+
+CONVOLUTIONS = {"gated": Convolution, "simple": SimpleConvolution}
+
+
 class CGCNN(nn.Module):
-    """Element features and learned element vectors → convolutions → mean over atoms → hidden layers → targets."""
+    """Element features and learned element vectors → convolutions → pooling → hidden layers → targets."""
 
     element_features: Tensor
     centres: Tensor
@@ -98,9 +124,9 @@ class CGCNN(nn.Module):
         self.embed = nn.Linear(element_features.shape[1], s.width)
         # Zero at first, so that an element without training rows is described by its features alone.
         self.learned = nn.Parameter(torch.zeros(element_features.shape[0], s.width))  # (101, W)
-        self.convolutions = nn.ModuleList(Convolution(s.width, s.gaussians) for _ in range(s.layers))
+        self.convolutions = nn.ModuleList(CONVOLUTIONS[s.convolution](s.width, s.gaussians) for _ in range(s.layers))
         self.dropout = nn.Dropout(s.dropout)
-        sizes = [s.width, *[s.hidden] * s.hidden_layers]
+        sizes = [s.width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.output = nn.Linear(sizes[-1], len(s.targets))
 
@@ -114,10 +140,20 @@ class CGCNN(nn.Module):
 
     def scaled(self, batch: GraphBatch) -> Tensor:
         """Targets (G, T) with the training set's mean 0 and deviation 1; log odds where a target is binary."""
-        crystal = self.dropout(functional.softplus(self.pool(self.nodes(batch), batch)))  # (G, W)
+        if self.settings.pooling == "linear":
+            return mean_pool(self.output(self.dropout(self.nodes(batch))), batch)
+        crystal = POOLS[self.settings.pooling](self.nodes(batch), batch)  # (G, W)
+        crystal = self.dropout(functional.softplus(crystal))  # (G, W)
         for layer in self.hidden:
             crystal = functional.softplus(layer(crystal))  # (G, H)
         return cast("Tensor", self.output(crystal))  # (G, T)
+
+    def contributions(self, batch: GraphBatch) -> Tensor:
+        """What an atom of each node contributes (N, T) with linear pooling; their mean over a crystal is its target.
+
+        In the targets' units; log odds where a target is binary.
+        """
+        return cast("Tensor", self.output(self.nodes(batch)) * self.target_std + self.target_mean)  # (N, T)
 
     def nodes(self, batch: GraphBatch) -> Tensor:
         """Node vectors (N, W) after the last convolution."""
@@ -134,9 +170,22 @@ class CGCNN(nn.Module):
         offset = (distance[:, None] - self.centres) / spacing  # (E, K)
         return offset.square().neg().exp()
 
-    @staticmethod
-    def pool(v: Tensor, batch: GraphBatch) -> Tensor:
-        """Mean over the atoms of each crystal (normalised sum), (G, W) from node vectors (N, W)."""
-        total = v.new_zeros(batch.n_graphs, v.shape[1]).index_add(0, batch.graph, v * batch.multiplicity[:, None])
-        atoms = v.new_zeros(batch.n_graphs).index_add(0, batch.graph, batch.multiplicity)  # (G,)
-        return total / atoms[:, None]
+
+def sum_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+    """Sum over the atoms of each crystal, (G, W) from node vectors (N, W)."""
+    return v.new_zeros(batch.n_graphs, v.shape[1]).index_add(0, batch.graph, v * batch.multiplicity[:, None])
+
+
+def mean_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+    """Mean over the atoms of each crystal (normalised sum), (G, W) from node vectors (N, W)."""
+    atoms = v.new_zeros(batch.n_graphs).index_add(0, batch.graph, batch.multiplicity)  # (G,)
+    return sum_pool(v, batch) / atoms[:, None]
+
+
+def max_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+    """Largest value over the atoms of each crystal, component by component, (G, W) from node vectors (N, W)."""
+    lowest = v.new_full((batch.n_graphs, v.shape[1]), -torch.inf)
+    return lowest.scatter_reduce(0, batch.graph[:, None].expand_as(v), v, "amax")
+
+
+POOLS = {"mean": mean_pool, "sum": sum_pool, "max": max_pool}

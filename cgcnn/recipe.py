@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cgcnn.card import InputKind, Settings, Target
+from cgcnn.card import ConvolutionKind, GraphKind, InputKind, Pooling, Settings, Target
 from cgcnn.errors import UserError
 from cgcnn.prototype import PROTOTYPES
 from cgcnn.resources import find_recipe
@@ -31,6 +31,9 @@ class Network(_Section):
     radius: float = Field(default=8.0, gt=0)
     neighbours: int = Field(default=12, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    graphs: GraphKind = "shells"
+    convolution: ConvolutionKind = "gated"
+    pooling: Pooling = "mean"
 
 
 class Fit(_Section):
@@ -51,9 +54,10 @@ class Fit(_Section):
 
 
 class RecipeTarget(Target):
-    """A target and its share in the loss."""
+    """A target, its share in the loss, and whether it is a number or yes (1) or no (0)."""
 
     weight: float = Field(default=1.0, gt=0)
+    kind: Literal["number", "binary"] = "number"
 
 
 class TrainRecipe(_Section):
@@ -86,12 +90,16 @@ class TrainRecipe(_Section):
             raise ValueError(f"prototype {self.prototype!r} is none of: {', '.join(PROTOTYPES)}")
         if self.input == "structure" and self.prototype is not None:
             raise ValueError("structure input has no prototype")
+        if self.input == "prototype" and self.network.graphs != "shells":
+            raise ValueError("graphs of prototypes have complete shells")
         return self
 
     @property
     def settings(self) -> Settings:
         """Shape of the networks."""
-        return Settings(targets=tuple(target.name for target in self.targets), **self.network.model_dump())
+        names = tuple(target.name for target in self.targets)
+        binary = tuple(target.name for target in self.targets if target.kind == "binary")
+        return Settings(targets=names, binary=binary, **self.network.model_dump())
 
     def with_changes(self, targets: tuple[str, ...], **how: int | None) -> TrainRecipe:
         """The same recipe with other targets (none: its own) and with the epochs, members or seed that are given."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit
 from cgcnn.graphs import Builder, Rule
+from cgcnn.metrics import figures
 from cgcnn.prototype import PROTOTYPES, Prototype
 from cgcnn.weights import Domain, Model, composition_keys
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from cgcnn.model import CGCNN
     from cgcnn.recipe import TrainRecipe
 
+ROWS_AT_ONCE = 512  # predicted together; bounds memory
 RIDGE = 1.0  # penalty of the reference lattice's coefficients; features are of order 1
 Report = Callable[[str, int, Progress], None]
 """Called with the stage, the member and its progress after every epoch."""
@@ -76,7 +79,7 @@ def prepare(records: Sequence[data.Record], recipe: TrainRecipe) -> Table:
         UserError: A record lacks what the recipe's input kind needs, or no record has a target.
     """
     prototype = PROTOTYPES[recipe.prototype] if recipe.prototype else None
-    targets = labels.targets(records, recipe.settings.targets, prototype)
+    targets = labels.targets(records, recipe.settings.targets, prototype, recipe.settings.binary)
     fold = np.array([int(record.get("fold", -1)) for record in records])
     if prototype is None:
         return Table(targets, fold, graphs=from_graphs(_graphs(records, recipe.settings)))
@@ -174,28 +177,38 @@ def fit_domain(table: Table, prototype: Prototype) -> Domain:
 
 
 def errors(model: Model, table: Table, split: str) -> tuple[Metric, ...]:
-    """Mean absolute errors on labelled rows: of the ensemble for every target, of single members for the first."""
+    """Figures on labelled rows: of the ensemble for every target, and of single members for the first.
+
+    They are the mean absolute error of a number, AUC and accuracy of a binary target.
+    """
+    predictions = outputs(model, table).numpy()  # (members, n, T)
+    labels = table.targets.numpy()  # (n, T)
+    found: list[Metric] = []
+    for j, target in enumerate(model.card.targets):
+        binary = target.name in model.settings.binary
+        known = ~np.isnan(labels[:, j])
+        who = [("", predictions.mean(axis=0)[None])] + ([(", one member", predictions)] if j == 0 else [])
+        for name, (text, parts) in product(["AUC", "accuracy"] if binary else ["MAE"], who):
+            values = [figures(p[known, j], labels[known, j], binary=binary)[name] for p in parts]
+            unit = "" if binary else target.unit
+            metric = Metric(
+                metric=name + text,
+                target=target.name,
+                value=float(np.mean(values)),
+                unit=unit,
+                split=split,
+                input=model.card.input,
+            )
+            found.append(metric)
+    return tuple(metric for metric in found if np.isfinite(metric.value))
+
+
+@torch.inference_mode()
+def outputs(model: Model, table: Table) -> Tensor:
+    """What each member says of each row, (members, n, T) in the targets' units, from batches of bounded size."""
     batch = inputs(table, model.settings, model.card.prototype, model.domain)
-    with torch.inference_mode():
-        predictions = torch.stack([member(batch) for member in model.members])  # (members, n, T)
-    both = [("MAE", predictions.mean(dim=0)), *(("MAE, one member", p) for p in predictions)]
-    return tuple(
-        Metric(
-            metric=name,
-            target=target.name,
-            value=float(np.mean([_mae(p[:, j], table.targets[:, j]) for n, p in both if n == name])),
-            unit=target.unit,
-            split=split,
-            input=model.card.input,
-        )
-        for j, target in enumerate(model.card.targets)
-        for name in (["MAE", "MAE, one member"] if j == 0 else ["MAE"])
-    )
-
-
-def _mae(prediction: Tensor, label: Tensor) -> float:
-    known = ~label.isnan()
-    return float((prediction[known] - label[known]).abs().mean())
+    parts = [batch.select(rows) for rows in torch.split(torch.arange(batch.n_graphs), ROWS_AT_ONCE)]
+    return torch.stack([torch.cat([member(part) for part in parts]) for member in model.members])
 
 
 def card(recipe: TrainRecipe, training_size: int) -> Card:

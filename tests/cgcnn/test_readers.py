@@ -19,8 +19,8 @@ NAMES = ["second", "first", "third"]
 
 @pytest.fixture(scope="module")
 def crystals() -> dict[str, Structure]:
-    salts = zip(NAMES, [("Na", "Cl", 5.6), ("K", "Br", 6.6), ("Mg", "O", 4.2)], strict=True)
-    return {name: Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [m, x], HALVES) for name, (m, x, a) in salts}
+    salts = zip(NAMES, [("Na", "Cl", 3.6), ("K", "Br", 4.1), ("Mg", "O", 2.8)], strict=True)
+    return {name: Structure(Lattice.cubic(a), [m, x], HALVES) for name, (m, x, a) in salts}
 
 
 HALVES = [[0, 0, 0], [0.5, 0.5, 0.5]]
