@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +108,7 @@ def allocation_workers(profile: AllocationProfile, name: str) -> Iterator[Workfo
         )
         counts = {part.kind: part.tasks for part in parts}
         yield Workforce(client, counts["build"], counts.get("infer", 0), check=check)
+        client.retire_workers(list(client.scheduler_info()["workers"]), close_workers=True)
 
 
 @contextmanager
@@ -133,8 +133,12 @@ def _step(
     )
     try:
         yield process
+        _wait(process)  # told to retire, its workers are about to end
     finally:
-        _end(process)
+        process.terminate()
+        _wait(process)
+        process.kill()
+        process.wait()
 
 
 def _quoted(words: list[str]) -> str:
@@ -143,10 +147,6 @@ def _quoted(words: list[str]) -> str:
     return "exec " + " ".join(f'"{word}"' for word in escaped)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    end = time.monotonic() + GRACE
-    while process.poll() is None and time.monotonic() < end:
-        time.sleep(0.1)
-    process.kill()
-    process.wait()
+def _wait(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)

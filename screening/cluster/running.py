@@ -29,7 +29,9 @@ def running_workers(address: str) -> Iterator[Workforce]:
     Raises:
         UserError: as `connect`.
     """
-    with connect(address) as client:
+    from distributed.utils import silence_logging_cmgr  # noqa: PLC0415 -- half a second that planning does without
+
+    with connect(address) as client, silence_logging_cmgr(logging.CRITICAL):  # a lost scheduler is an error of one line
         wait_for(lambda: bool(names(client)), PATIENCE, lambda: f"none at {address} yet", lambda: None)
         found = [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
         builders, inference = sum("BUILD" in has for has in found), sum("INFER" in has for has in found)

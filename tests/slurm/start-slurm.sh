@@ -36,8 +36,8 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$port
 SlurmUser=$user
 SlurmdUser=$user
-# How long a ticket lasts is also how long a requeued job waits.
-AuthInfo=socket=$dir/munge.socket,cred_expire=4
+# How long a ticket lasts, s, is also how long a requeued job waits; below 5 it is two minutes.
+AuthInfo=socket=$dir/munge.socket,cred_expire=5
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool-%n
 SlurmctldPidFile=$dir/slurmctld.pid
@@ -104,21 +104,35 @@ start() {
 
 # Ends the daemons whose numbers we noted, and nothing else.
 stop() {
-    local file pid try
+    local try
     squeue -h -o %A 2>/dev/null | sort -u | xargs -r scancel 2>/dev/null || true
     for try in {1..60}; do
         [ -n "$(squeue -h 2>/dev/null)" ] || break
         sleep 0.2
     done
-    for file in "$dir"/slurmd-n?.pid "$dir"/slurmctld.pid "$dir"/munged.pid; do
+    end "$dir"/slurmd-n?.pid
+    end "$dir"/slurmctld.pid "$dir"/munged.pid
+}
+
+# end FILE...: tell the processes that the files number to end, and wait until they have.
+end() {
+    local file pid try
+    for file in "$@"; do
+        pid=$(cat "$file" 2>/dev/null) && lives "$pid" && kill "$pid"
+    done || true
+    for file in "$@"; do
         pid=$(cat "$file" 2>/dev/null) || continue
-        grep -qE '^(slurmd|slurmctld|munged)' "/proc/$pid/comm" 2>/dev/null || continue
-        kill "$pid"
-        for try in {1..50}; do
-            grep -q '^State:[[:space:]]*[^ZX]' "/proc/$pid/status" 2>/dev/null || break
+        for try in {1..100}; do
+            lives "$pid" || break
             sleep 0.1
         done
     done
+}
+
+# lives PID: it is one of our daemons, and no zombie.
+lives() {
+    grep -qE '^(slurmd|slurmctld|munged)' "/proc/$1/comm" 2>/dev/null &&
+        grep -qE '^State:[[:space:]]+[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null
 }
 
 action=start
