@@ -1,7 +1,7 @@
 """A campaign from recipe to ranking: plan, run, workers, results. What the command line calls."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -19,7 +19,7 @@ from screening.progress import progress
 from screening.ranking import READ, Ranking, check_sort, rank
 from screening.recipe import Recipe
 from screening.share import Share, parse_share
-from screening.store import Run, exists, load_header
+from screening.store import Run, Target, exists, load_header
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _screen_missing(run: Run, plan: Plan, choice: Choice, share: Share) -> bool:
     done = 0
     try:
         with on_notice() as notice, start(choice, count) as force, progress(count) as advance:
-            for harvest in screen_blocks(force, run.target, blocks, notice):
+            for harvest in screen_blocks(force, _seen_from_anywhere(run.target), blocks, notice):
                 run.commit(*harvest.receipts)
                 done += len(harvest.receipts)
                 advance([receipt.rows for receipt in harvest.receipts], harvest.in_flight)
@@ -149,6 +149,11 @@ def _screen_missing(run: Run, plan: Plan, choice: Choice, share: Share) -> bool:
         click.echo(f"{_stopped(run)}; the same command with --resume goes on from there.", err=True)
         raise
     return done == count
+
+
+def _seen_from_anywhere(target: Target) -> Target:
+    """The run as workers with another working directory find it."""
+    return target if "://" in target.url else replace(target, url=str(Path(target.url).absolute()))
 
 
 def _stopped(run: Run) -> str:
