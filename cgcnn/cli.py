@@ -21,36 +21,62 @@ def app() -> None:
 @click.argument("data", type=PATH)
 @click.option("--recipe", metavar="NAME|FILE", help="A training recipe. [default: structures, plain settings]")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Label to learn; repeat for several.")
+@click.option("--binary", multiple=True, metavar="NAME", help="Label that is 0 or 1, to learn as a probability.")
 @click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Where to write the model.")
+@click.option("--split", metavar="A/B/C", help="Shares of training, validation and test rows. [default: 60/20/20]")
+@click.option("--sizes", metavar="A/B/C", help="Numbers of training, validation and test rows instead.")
+@click.option("--fold-column", metavar="NAME", help="Label that says train, validation or test, or names a fold.")
+@click.option("--test-fold", metavar="FOLD", help="The fold of --fold-column to test on; validation is the one after.")
+@click.option("--folds", type=click.IntRange(min=3), metavar="K", help="K-fold: a member for each fold to test on.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option("--patience", type=click.IntRange(min=1), help="Stop after so many epochs without a better validation.")
 @click.option("--members", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the first member; the others count on.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the split and the first member; other members count on.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted training of the same MODEL.")
+@command_line.building
 @command_line.debug
 def train(
-    data: Path, recipe: str | None, targets: tuple[str, ...], output: Path, resume: bool, **how: int | None
+    data: Path,
+    recipe: str | None,
+    output: Path,
+    targets: tuple[str, ...],
+    binary: tuple[str, ...],
+    epochs: int | None,
+    patience: int | None,
+    members: int | None,
+    seed: int | None,
+    resume: bool,
+    strict: bool,
+    workers: int | None,
+    cache: Path | None,
+    no_cache: bool,
+    split: str | None,
+    sizes: str | None,
+    fold_column: str | None,
+    test_fold: str | None,
+    folds: int | None,
 ) -> None:
-    """Train a model on DATA: JSON Lines (.jsonl, .jsonl.xz, .jsonl.gz), one labelled crystal a line.
+    """Train a model on the labelled crystals of DATA, in any format that `predict` reads.
 
-    Progress is kept in MODEL.training until the model is written.
+    Writes MODEL (the epochs with the best validation), MODEL-last (the last ones), MODEL.metrics.json and .csv,
+    MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with a check of its own follows that,
+    unless a split is asked for. Progress is kept in MODEL.training until the model is written.
     """
-    import shutil
-
-    from cgcnn import train as training
-    from cgcnn.data import read_records
-    from cgcnn.progress import Reporter
+    from cgcnn import training
+    from cgcnn.building import builder
+    from cgcnn.readers import read
     from cgcnn.recipe import plain_recipe, read_recipe
-    from cgcnn.weights import save
 
-    base = read_recipe(recipe) if recipe else plain_recipe(output.stem, data.name, targets)
-    chosen = base.with_changes(targets, **how)
-    table = training.prepare(read_records(data), chosen)
-    checkpoints = output.with_suffix(".training")
-    training.claim(checkpoints, table, chosen, resume=resume)
-    with Reporter(chosen.fit.members) as report:
-        model = training.train(table, chosen, checkpoints, report)
-    click.echo(f"{save(model, output)} written", err=True)
-    shutil.rmtree(checkpoints)
+    entries = read(data)
+    if not (recipe or targets or binary) and "target" in entries[0].labels:
+        targets = ("target",)  # the unnamed column of an id_prop.csv
+    base = read_recipe(recipe) if recipe else plain_recipe(output.stem, data.name, targets, binary)
+    chosen = base.with_changes(targets, binary, epochs=epochs, patience=patience, members=members, seed=seed)
+    with builder(chosen.settings, workers, cache, no_cache=no_cache) as build:
+        prepared = training.prepared(entries, chosen, build, strict=strict)
+    how = training.Division(split, sizes, fold_column, test_fold, folds)
+    splits = training.divide(prepared, chosen, how)
+    training.run(prepared, chosen, splits, output, resume=resume)
 
 
 @app.command()
@@ -100,6 +126,59 @@ def predict(
         raise UserError(f"{summary}; nothing could be predicted")
     if summary:
         click.echo(f"{summary}; all reasons: {failed}", err=True)
+
+
+@app.command()
+@click.argument("data", type=PATH)
+@click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
+@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@click.option("--label", metavar="NAME", help="The label to compare with. [default: the target's name]")
+@click.option("--json", "figures", type=PATH, help="Where to write the figures.")
+@click.option("--csv", "output", type=PATH, help="Where to write id,prediction[,std] of the labelled crystals.")
+@click.option("--plot", type=PATH, multiple=True, metavar="FILE", help="Parity or ROC plot (.png, .svg); repeatable.")
+@command_line.building
+@command_line.debug
+def evaluate(
+    data: Path,
+    model: str,
+    target: str | None,
+    label: str | None,
+    figures: Path | None,
+    output: Path | None,
+    plot: tuple[Path, ...],
+    strict: bool,
+    workers: int | None,
+    cache: Path | None,
+    no_cache: bool,
+) -> None:
+    """Measure a model on the labelled crystals of DATA, in any format that `predict` reads.
+
+    Shows MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a target that is 0 or 1.
+    """
+    from cgcnn import evaluate as evaluating
+    from cgcnn.building import builder
+    from cgcnn.plots import draw
+    from cgcnn.predict import summary, write_predictions
+    from cgcnn.readers import read
+    from cgcnn.weights import load
+
+    loaded, entries = load(model), read(data)
+    with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
+        found = evaluating.evaluate(loaded, entries, target or loaded.settings.targets[0], label, build)
+    failed = summary([entry.id for entry in entries], found.failures)
+    if failed and strict:
+        raise UserError(failed)
+    if failed:
+        click.echo(f"{failed}; measured without", err=True)
+    if figures:
+        evaluating.write_figures(figures, found, loaded)
+    if output:
+        write_predictions(output, found.ids, (found.prediction, found.std), spread=len(loaded.members) > 1)
+    for path in plot:
+        draw(found, path)
+    click.echo(f"{found.target} of {len(found.ids)} crystals by {loaded.card.name}")
+    for name, value in found.figures.items():
+        click.echo(f"{name:9s} {value:.4f} {'' if found.binary or name == 'R2' else found.unit}".rstrip())
 
 
 @app.command("import")

@@ -84,6 +84,15 @@ def species(records: Sequence[Record], prototype: Prototype) -> NDArray[np.uint8
     return prototype.canonical(np.array(rows, dtype=np.uint8).reshape(len(rows), len(prototype.sites)))
 
 
+def site_problem(record: Record, prototype: Prototype) -> str:
+    """Why the record names no composition; empty where it does."""
+    try:
+        site_numbers(record, prototype)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def site_numbers(record: Record, prototype: Prototype) -> list[int]:
     """Atomic numbers of one record's sites; see `species`.
 

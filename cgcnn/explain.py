@@ -39,8 +39,8 @@ def node_contributions(model: Model, batch: GraphBatch) -> Contributions:
             f"model {model.card.name}: pools by {model.settings.pooling}, so that atoms have no contributions of their "
             'own; train one with pooling = "linear"'
         )
-    mean = torch.stack([member.contributions(batch) for member in model.members]).mean(dim=0)  # (N, T)
-    return {name: mean[:, i].numpy() for i, name in enumerate(model.settings.targets)}
+    mean = torch.stack([member.contributions(batch.to(model.device)) for member in model.members]).mean(dim=0)  # (N, T)
+    return {name: mean[:, i].cpu().numpy() for i, name in enumerate(model.settings.targets)}
 
 
 def atom_contributions(model: Model, crystals: Sequence[Structure]) -> list[Contributions]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cgcnn.batch import Examples
     from cgcnn.card import Settings
     from cgcnn.recipe import Fit
+
+ROWS_AT_ONCE = 512  # judged together; bounds memory
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,29 @@ class Progress:
         epochs: Epochs in all.
         loss: Mean training loss of the epoch, in deviations of the targets.
         network: The averaged network so far, in evaluation mode.
+        validation: Loss of the averaged network on the validation examples; NaN without any.
     """
 
     epoch: int
     epochs: int
     loss: float
     network: CGCNN
+    validation: float = math.nan
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit came to.
+
+    Attributes:
+        last: The averaged network after the last epoch, in evaluation mode.
+        best: That of the epoch with the lowest validation loss; the last one without validation examples.
+        history: For each epoch the training loss and the validation loss (NaN without examples).
+    """
+
+    last: CGCNN
+    best: CGCNN
+    history: tuple[tuple[float, float], ...]
 
 
 @dataclass
@@ -67,6 +86,9 @@ class _State:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    history: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def averaged(self) -> CGCNN:
@@ -81,34 +103,63 @@ def fit(
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> CGCNN:
+    """Train one network without validation; see `fit_validated`. Returns the averaged network after the last epoch."""
+    return fit_validated(task, (examples, None), seed, checkpoint, report).last
+
+
+def fit_validated(
+    task: Task,
+    parts: tuple[Examples, Examples | None],
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Fitted:
     """Train one network; the same arguments give the same weights, interrupted or not.
+
+    With ``patience`` among the task's settings, stops after so many epochs without a lower validation loss.
 
     Args:
         task: What to fit and how.
-        examples: Training graphs and targets, NaN where a label is missing.
+        parts: Training examples, with NaN where a label is missing; and examples that choose the best epoch and take no
+            other part, or None.
         seed: Of the initial weights, the order of the examples and the dropout.
         checkpoint: File written after every epoch, and continued from where it exists.
         report: Called after every epoch.
 
-    Returns:
-        The averaged network in evaluation mode.
-
     Raises:
         UserError: The checkpoint is not one, or the loss is no longer finite.
     """
+    how, (examples, validation) = task.how, parts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state = _start(task, examples, seed)
         if checkpoint is not None and checkpoint.exists():
             _restore(state, checkpoint)
-        while state.epoch < task.how.epochs:
+        while state.epoch < how.epochs and not _is_stale(state, how):
             loss = _epoch(state, examples, task)
             if not math.isfinite(loss):
                 raise UserError(f"training diverged in epoch {state.epoch}; lower learning_rate")
+            _judge(state, loss, validation, task)
             if checkpoint is not None:
                 _write(state, checkpoint)
-            report(Progress(state.epoch, task.how.epochs, loss, state.averaged))
-    return state.averaged
+            report(Progress(state.epoch, how.epochs, loss, state.averaged, state.history[-1][1]))
+        best = CGCNN(task.settings, task.features)
+    best.load_state_dict(state.best)
+    return Fitted(state.averaged, best.eval(), tuple(state.history))
+
+
+def _is_stale(state: _State, how: Fit) -> bool:
+    return how.patience is not None and state.epoch - state.best_epoch >= how.patience
+
+
+def _judge(state: _State, loss: float, validation: Examples | None, task: Task) -> None:
+    """Add the epoch to the history, and keep its network where it is the best so far."""
+    checked = math.nan if validation is None else loss_on(state.averaged, validation, task.weights)
+    earlier = min((value for _, value in state.history), default=math.inf)
+    state.history.append((loss, checked))
+    if validation is None or checked < earlier or not state.best:
+        state.best = {name: tensor.clone() for name, tensor in state.averaged.state_dict().items()}
+        state.best_epoch = state.epoch
 
 
 def _start(task: Task, examples: Examples, seed: int) -> _State:
@@ -121,7 +172,9 @@ def _start(task: Task, examples: Examples, seed: int) -> _State:
     number = ~binary_columns(task.settings)
     network.target_mean.copy_(torch.where(number, mean, 0.0))
     network.target_std.copy_(torch.where(number & (square > 0), square.sqrt(), 1.0))
-    average = AveragedModel(network, multi_avg_fn=_moving_average(how.average), use_buffers=True)
+    steps = how.epochs * math.ceil(len(examples.targets) / how.batch_size)
+    decay = min(how.average, max(0.0, 1 - 5 / steps))  # a short training would not get away from its start
+    average = AveragedModel(network, multi_avg_fn=_moving_average(decay), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
     return _State(network, average, optimizer, torch.Generator().manual_seed(seed))
 
@@ -163,13 +216,26 @@ def schedule(done: float, warm_up: float) -> float:
 
 
 def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, weights: Tensor) -> Tensor:
+    """`_loss` of the network on some rows of the examples."""
+    return _loss(network, network.scaled(examples.graphs.select(rows)), examples.targets[rows], weights)
+
+
+@torch.inference_mode()
+def loss_on(network: CGCNN, examples: Examples, weights: Tensor) -> float:
+    """`_loss` on all examples, from batches of bounded size."""
+    parts = torch.split(torch.arange(examples.graphs.n_graphs), ROWS_AT_ONCE)
+    scaled = torch.cat([network.scaled(examples.graphs.select(rows)) for rows in parts])  # (n, T)
+    return float(_loss(network, scaled, examples.targets, weights))
+
+
+def _loss(network: CGCNN, scaled: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Loss of each target over its known labels, summed with the targets' weights.
 
     It is the mean absolute error in deviations of a number, the cross entropy of a binary target.
     """
-    labels = (examples.targets[rows] - network.target_mean) / network.target_std  # (n, T)
+    labels = (targets - network.target_mean) / network.target_std  # (n, T)
     known = ~labels.isnan()
-    scaled, labels = network.scaled(examples.graphs.select(rows)), labels.nan_to_num()  # (n, T)
+    labels = labels.nan_to_num()
     error = torch.where(known, scaled - labels, 0.0).abs()  # (n, T)
     if network.settings.binary:
         entropy = functional.binary_cross_entropy_with_logits(scaled, labels.clamp(0, 1), reduction="none")  # (n, T)
@@ -191,6 +257,9 @@ def _write(state: _State, path: Path) -> None:
         "order": state.generator.get_state(),
         "dropout": torch.get_rng_state(),
         "epoch": state.epoch,
+        "best": state.best,
+        "best_epoch": state.best_epoch,
+        "history": state.history,
     }
     partial = path.with_suffix(".partial")
     torch.save(content, partial)
@@ -205,7 +274,8 @@ def _restore(state: _State, path: Path) -> None:
         state.optimizer.load_state_dict(content["optimizer"])
         state.generator.set_state(content["order"])
         torch.set_rng_state(content["dropout"])
-        state.epoch = content["epoch"]
+        state.epoch, state.best_epoch = content["epoch"], content["best_epoch"]
+        state.best, state.history = content["best"], content["history"]
     except Exception as error:  # noqa: BLE001  # torch.load documents no set of errors for damaged files
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a checkpoint of this training ({reason}); delete it to start again") from None

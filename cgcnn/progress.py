@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -40,13 +41,18 @@ class Reporter:
             task = self.tasks.setdefault(name, TaskID(-1))
             if task < 0:
                 task = self.tasks[name] = self.bars.add_task(name, total=progress.epochs)
-            self.bars.update(task, completed=progress.epoch, description=f"{name}, loss {progress.loss:.4f}")
+            self.bars.update(task, completed=progress.epoch, description=f"{name}, {_losses(progress)}")
         elif progress.epoch == progress.epochs or progress.epoch % max(1, progress.epochs // LINES) == 0:
             seconds = time.monotonic() - self.start
             self.console.print(
-                f"{name}, epoch {progress.epoch} of {progress.epochs}, loss {progress.loss:.4f}, {seconds:.0f} s",
+                f"{name}, epoch {progress.epoch} of {progress.epochs}, {_losses(progress)}, {seconds:.0f} s",
                 soft_wrap=True,
             )
+
+
+def _losses(progress: Progress) -> str:
+    checked = "" if math.isnan(progress.validation) else f", validation {progress.validation:.4f}"
+    return f"loss {progress.loss:.4f}{checked}"
 
 
 class Counter:

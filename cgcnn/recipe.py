@@ -40,7 +40,8 @@ class Fit(_Section):
     """How the members are trained.
 
     The rate rises over the first ``warm_up`` share of the steps to ``learning_rate`` and falls to zero on a cosine. The
-    weights kept are a moving average with decay ``average`` a step.
+    weights kept are a moving average with decay ``average`` a step, or less in a short training. With ``patience``, a
+    member stops after so many epochs without a lower loss on the validation part of a split.
     """
 
     epochs: int = Field(default=100, ge=1)
@@ -51,6 +52,7 @@ class Fit(_Section):
     average: float = Field(default=0.999, ge=0, lt=1)
     members: int = Field(default=3, ge=1)
     seed: int = 0
+    patience: int | None = Field(default=None, ge=1)
 
 
 class RecipeTarget(Target):
@@ -101,31 +103,34 @@ class TrainRecipe(_Section):
         binary = tuple(target.name for target in self.targets if target.kind == "binary")
         return Settings(targets=names, binary=binary, **self.network.model_dump())
 
-    def with_changes(self, targets: tuple[str, ...], **how: int | None) -> TrainRecipe:
-        """The same recipe with other targets (none: its own) and with the epochs, members or seed that are given."""
+    def with_changes(self, targets: tuple[str, ...], binary: tuple[str, ...] = (), **how: int | None) -> TrainRecipe:
+        """The same recipe with other targets (none: its own) and with what of `Fit` is given and not None."""
         own = {target.name: target for target in self.targets}
-        changed = tuple(own.get(name, RecipeTarget(name=name, unit="")) for name in targets) or self.targets
+        numbers = [own.get(name, RecipeTarget(name=name, unit="")) for name in targets]
+        classes = [RecipeTarget(name=name, unit="probability", kind="binary") for name in binary]
+        changed = (*numbers, *classes) or self.targets
         fit = self.fit.model_copy(update={key: value for key, value in how.items() if value is not None})
         return self.model_copy(update={"targets": changed, "fit": fit})
 
 
-def plain_recipe(name: str, data: str, targets: tuple[str, ...]) -> TrainRecipe:
-    """Structures in, plain settings, no held-out rows: what `cgcnn train` does without a recipe.
+def plain_recipe(name: str, data: str, targets: tuple[str, ...], binary: tuple[str, ...] = ()) -> TrainRecipe:
+    """Structures in, plain settings: what `cgcnn train` does without a recipe.
 
     Raises:
         UserError: No targets.
     """
-    if not targets:
-        raise UserError("no target: pass --target NAME (a label of the records), or --recipe")
+    if not (targets or binary):
+        raise UserError("no target: pass --target NAME or --binary NAME (labels of the data), or --recipe")
+    chosen = [*(f"--target {target}" for target in targets), *(f"--binary {target}" for target in binary)]
     return TrainRecipe(
         name=name,
         summary=f"Trained on {data} without a recipe.",
         input="structure",
         label="as in the data",
         data=data,
-        retrain=f"cgcnn train {data} {' '.join(f'--target {target}' for target in targets)} -o {name}",
+        retrain=" ".join([f"cgcnn train {data}", *chosen, f"-o {name}"]),
         licence="not stated",
-        targets=tuple(RecipeTarget(name=target, unit="") for target in targets),
+        targets=tuple(RecipeTarget(name=target, unit="") for target in targets + binary),
     )
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from cgcnn.batch import GraphBatch
     from cgcnn.card import Settings
-    from cgcnn.graph import CrystalGraph
+    from cgcnn.entry import Entry
     from cgcnn.model import CGCNN
     from cgcnn.recipe import TrainRecipe
 
@@ -72,27 +72,57 @@ class Table:
         )
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A table, and what of the data is in it.
+
+    Attributes:
+        table: The usable rows.
+        entries: Their entries, in the table's order.
+        failures: Position among all entries → reason.
+    """
+
+    table: Table
+    entries: list[Entry]
+    failures: dict[int, str]
+
+
+def prepare_entries(entries: Sequence[Entry], recipe: TrainRecipe, builder: Builder | None = None) -> Prepared:
+    """Turn entries into a table; those that cannot be used are left out with a reason.
+
+    Raises:
+        UserError: A label is not a number, or no entry is usable or has a target.
+    """
+    prototype = PROTOTYPES[recipe.prototype] if recipe.prototype else None
+    if prototype is None:
+        built = (builder or Builder(Rule.of(recipe.settings))).build(entries)
+        failures = {i: graph for i, graph in enumerate(built) if isinstance(graph, str)}
+    else:
+        failures = {i: why for i, entry in enumerate(entries) if (why := data.site_problem(entry.labels, prototype))}
+    good = [entry for i, entry in enumerate(entries) if i not in failures]
+    if not good:
+        raise UserError(f"none of {len(entries)} crystals can be used; the first is {entries[0].id}: {failures[0]}")
+    records = [entry.labels for entry in good]
+    targets = labels.targets(records, recipe.settings.targets, prototype, recipe.settings.binary)
+    fold = np.array([int(f) if (f := str(record.get("fold"))).isdigit() else -1 for record in records])
+    if prototype is None:
+        graphs = from_graphs([graph for graph in built if not isinstance(graph, str)])
+        return Prepared(Table(targets, fold, graphs=graphs), good, failures)
+    lattice = labels.targets(records, ["a"], prototype)[:, 0].numpy()
+    table = Table(targets, fold, species=data.species(records, prototype), lattice=lattice)
+    return Prepared(table, good, failures)
+
+
 def prepare(records: Sequence[data.Record], recipe: TrainRecipe) -> Table:
-    """Turn records into a table.
+    """Turn records, all of which must be usable, into a table.
 
     Raises:
         UserError: A record lacks what the recipe's input kind needs, or no record has a target.
     """
-    prototype = PROTOTYPES[recipe.prototype] if recipe.prototype else None
-    targets = labels.targets(records, recipe.settings.targets, prototype, recipe.settings.binary)
-    fold = np.array([int(record.get("fold", -1)) for record in records])
-    if prototype is None:
-        return Table(targets, fold, graphs=from_graphs(_graphs(records, recipe.settings)))
-    lattice = labels.targets(records, ["a"], prototype)[:, 0].numpy()
-    return Table(targets, fold, species=data.species(records, prototype), lattice=lattice)
-
-
-def _graphs(records: Sequence[data.Record], settings: Settings) -> list[CrystalGraph]:
-    built = Builder(Rule.of(settings)).build([from_record(record, i) for i, record in enumerate(records)])
-    for i, graph in enumerate(built):
-        if isinstance(graph, str):
-            raise UserError(f"record {data.record_id(records[i], i)}: {graph}")
-    return [graph for graph in built if not isinstance(graph, str)]
+    prepared = prepare_entries([from_record(record, i) for i, record in enumerate(records)], recipe)
+    for i, reason in prepared.failures.items():
+        raise UserError(f"record {data.record_id(records[i], i)}: {reason}")
+    return prepared.table
 
 
 def train(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Model:
@@ -233,13 +263,13 @@ def card(recipe: TrainRecipe, training_size: int) -> Card:
     )
 
 
-def claim(checkpoints: Path, table: Table, recipe: TrainRecipe, *, resume: bool) -> None:
+def claim(checkpoints: Path, table: Table, recipe: TrainRecipe, *, resume: bool, also: bytes = b"") -> None:
     """Prepare the checkpoint folder for this very training.
 
     Raises:
         UserError: Another training's checkpoints are there, or this one's and ``resume`` is false.
     """
-    mark, own = checkpoints / "identity", identity(table, recipe)
+    mark, own = checkpoints / "identity", identity(table, recipe, also)
     if mark.exists() and not resume:
         raise UserError(f"{checkpoints}: holds an unfinished training; pass --resume, or delete the folder")
     if mark.exists() and mark.read_text(encoding="utf-8") != own:
@@ -251,10 +281,11 @@ def claim(checkpoints: Path, table: Table, recipe: TrainRecipe, *, resume: bool)
         raise UserError(f"{checkpoints}: cannot be written ({error.strerror}); choose another output") from None
 
 
-def identity(table: Table, recipe: TrainRecipe) -> str:
-    """Sha256 over the table and over what of the recipe decides the weights; the texts of the card do not."""
+def identity(table: Table, recipe: TrainRecipe, also: bytes = b"") -> str:
+    """Sha256 over the table, ``also``, and what of the recipe decides the weights; the texts of the card do not."""
     decisive = {"input", "prototype", "validation_fold", "network", "fit", "targets"}
     sha = hashlib.sha256(recipe.model_dump_json(include=decisive).encode())
+    sha.update(also)
     arrays = [table.targets.numpy(), table.fold, table.species, table.lattice]
     graphs = [] if table.graphs is None else [v.numpy() for v in vars(table.graphs).values() if torch.is_tensor(v)]
     for array in [*arrays, *graphs]:

@@ -12,6 +12,7 @@ from cgcnn.card import read_card
 from cgcnn.cli import app
 from cgcnn.data import Record
 from cgcnn.elements import SYMBOLS
+from cgcnn.errors import UserError
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained
 from cgcnn.weights import load, save
@@ -129,7 +130,13 @@ def test_training_without_recipe_takes_structures(data: Path, tmp_path: Path) ->
     options = ("--target", "energy", "--epochs", 1, "--members", 1, "--seed", 3)
     assert run("train", data, *options, "-o", tmp_path / "plain").exit_code == 0
     card = load(tmp_path / "plain").card
-    assert (card.input, card.members, card.settings.targets, card.training_size) == ("structure", 1, ("energy",), 6)
+    assert (card.input, card.members, card.settings.targets, card.training_size) == ("structure", 1, ("energy",), 4)
+    assert card.split == "random 60/20/20 split, seed 3"
+
+
+def test_training_without_recipe_needs_a_target(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--target NAME or --binary NAME"):
+        run("train", data, "-o", tmp_path / "plain")
 
 
 def test_unfinished_training_is_only_continued_on_request(data: Path, tmp_path: Path) -> None:
@@ -143,6 +150,7 @@ def test_unfinished_training_is_only_continued_on_request(data: Path, tmp_path: 
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
     assert "--resume" in refused.stderr
     assert run("train", data, "--recipe", path, "-o", tmp_path / "toy", "--resume").exit_code == 0
+    assert not (tmp_path / "toy.metrics.json").exists()  # the recipe has a check of its own
 
 
 def test_card_shows_what_a_user_must_know() -> None:
@@ -159,8 +167,8 @@ def test_card_shows_what_a_user_must_know() -> None:
         (["predict", "nothing.jsonl", "--model", "castelli", "--csv", "x.csv"], "nothing.jsonl"),
         (["predict", "nothing.jsonl", "--model", "nothing", "--csv", "x.csv"], "castelli"),
         (["card", "nothing"], "no such model"),
-        (["train", "nothing.jsonl", "-o", "x"], "--target"),
-        (["train", "nothing.jsonl", "--recipe", "nothing", "-o", "x"], "no such recipe"),
+        (["train", "nothing.jsonl", "-o", "x"], "nothing.jsonl: no such file"),
+        (["evaluate", "nothing.jsonl", "--model", "castelli"], "nothing.jsonl: no such file"),
     ],
 )
 def test_user_errors_are_one_line_and_exit_1(arguments: list[str], message: str) -> None:

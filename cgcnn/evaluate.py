@@ -1,0 +1,110 @@
+"""A model against labelled crystals: figures of merit, and the rows that they come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.errors import UserError
+from cgcnn.labels import targets
+from cgcnn.metrics import figures
+from cgcnn.predict import predict_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cgcnn.entry import Entry
+    from cgcnn.graphs import Builder
+    from cgcnn.weights import Model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One target of a model on n labelled crystals that it could predict.
+
+    Attributes:
+        target: The model's name for it.
+        unit: Of the values.
+        binary: Whether it is yes or no.
+        ids: n names.
+        label: (n,) float32.
+        prediction: (n,) float32; a probability for a binary target.
+        std: (n,) float32, deviation over the members.
+        failures: Position among all crystals → reason.
+    """
+
+    target: str
+    unit: str
+    binary: bool
+    ids: list[str]
+    label: NDArray[np.float32]
+    prediction: NDArray[np.float32]
+    std: NDArray[np.float32]
+    failures: dict[int, str]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """MAE, RMSE and R2; or accuracy, precision, recall, F1 and AUC. NaN where not defined."""
+        return figures(self.prediction, self.label, binary=self.binary)
+
+
+def evaluate(
+    model: Model, entries: Sequence[Entry], target: str, label: str | None = None, builder: Builder | None = None
+) -> Evaluation:
+    """Predict labelled crystals and compare.
+
+    Args:
+        model: A trained model.
+        entries: From `cgcnn.readers.read`; those without a label are left out.
+        target: One of the model's targets.
+        label: The label to compare with; by default the one named as the target, or the ``target`` of an id_prop.csv.
+        builder: How to build graphs; see `cgcnn.predict.predict_entries`.
+
+    Raises:
+        UserError: The model has no such target, no crystal has a label, a label is not a number, or all crystals fail.
+    """
+    names = model.settings.targets
+    if target not in names:
+        raise UserError(f"--target {target}: model {model.card.name} predicts {', '.join(names)}")
+    column = label or (target if any(target in entry.labels for entry in entries) else "target")
+    binary = target in model.settings.binary
+    prototype = None if model.card.prototype is None else model.prototype
+    records = [entry.labels for entry in entries]
+    known = targets(records, [column], prototype, [column] if binary else [])[:, 0].numpy()
+    found = predict_entries(model, entries, builder)
+    mean, std = found.estimates[target]
+    rows = np.flatnonzero(~np.isnan(known) & ~np.isnan(mean))
+    if not len(rows):
+        reason = next(iter(found.failures.values()), "labels and predictions are of different crystals")
+        raise UserError(f"no labelled crystal could be predicted; the first reason: {reason}")
+    unit = model.card.targets[names.index(target)].unit
+    ids = [entries[i].id for i in rows.tolist()]
+    return Evaluation(target, unit, binary, ids, known[rows], mean[rows], std[rows], found.failures)
+
+
+def write_figures(path: Path, evaluation: Evaluation, model: Model) -> None:
+    """Write the figures as JSON; those that are not defined are null.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    values = {name: None if np.isnan(value) else value for name, value in evaluation.figures.items()}
+    content = {
+        "model": model.card.name,
+        "digest": model.digest,
+        "target": evaluation.target,
+        "unit": evaluation.unit,
+        "rows": len(evaluation.ids),
+        "failures": len(evaluation.failures),
+        "figures": values,
+    }
+    try:
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another file") from None

@@ -1,0 +1,70 @@
+"""Plots of an evaluation: parity for numbers, ROC for classes. Needs matplotlib."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.errors import UserError
+from cgcnn.metrics import roc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from cgcnn.evaluate import Evaluation
+
+MANY = 2000  # points; more are shown as density
+
+
+def draw(evaluation: Evaluation, path: Path) -> None:
+    """Draw an evaluation into a file, whose suffix says the format (.png, .svg, .pdf).
+
+    Raises:
+        UserError: Matplotlib is missing, does not know the format, or cannot write the file.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415  # an extra; without pyplot, so no window and no state
+    except ImportError:
+        raise UserError(f"{path}: drawing needs matplotlib: pip install 'perovskite-screening[plots]'") from None
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    (_roc if evaluation.binary else _parity)(axes, evaluation)
+    axes.set_aspect("equal")
+    try:
+        figure.savefig(path, dpi=200)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be drawn ({error}); choose a .png or .svg file") from None
+
+
+def _parity(axes: Axes, evaluation: Evaluation) -> None:
+    label, prediction = evaluation.label, evaluation.prediction
+    both = np.concatenate([label, prediction])
+    margin = 0.04 * (float(both.max() - both.min()) or 1.0)
+    low, high = float(both.min()) - margin, float(both.max()) + margin
+    if len(label) > MANY:
+        axes.hexbin(label, prediction, gridsize=60, extent=(low, high, low, high), bins="log", cmap="viridis", mincnt=1)
+    else:
+        axes.plot(label, prediction, "o", markersize=3, alpha=0.5, markeredgewidth=0, rasterized=len(label) > 500)
+    axes.plot([low, high], [low, high], color="0.4", linewidth=0.8, zorder=0)
+    unit = f" ({evaluation.unit})" if evaluation.unit else ""
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel=f"{evaluation.target}, label{unit}")
+    axes.set_ylabel(f"{evaluation.target}, predicted{unit}")
+    found = evaluation.figures
+    lines = [f"MAE {found['MAE']:.4g}{unit.replace('(', '').replace(')', '')}", f"$R^2$ {found['R2']:.3f}"]
+    lines.append(f"{len(label):,} crystals")
+    axes.text(0.04, 0.96, "\n".join(lines), transform=axes.transAxes, va="top")
+
+
+def _roc(axes: Axes, evaluation: Evaluation) -> None:
+    false, true = roc(evaluation.prediction, evaluation.label)
+    axes.plot(false, true, drawstyle="default", linewidth=1.5)
+    axes.plot([0, 1], [0, 1], color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="false positive rate", ylabel="true positive rate")
+    area, yes = evaluation.figures["AUC"], int((evaluation.label > 0.5).sum())
+    axes.set_title(evaluation.target, fontsize="medium")
+    axes.text(
+        0.96, 0.06, f"AUC {area:.3f}\n{yes:,} of {len(evaluation.label):,} yes", transform=axes.transAxes, ha="right"
+    )
