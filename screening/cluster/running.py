@@ -31,7 +31,8 @@ def running_workers(address: str) -> Iterator[Workforce]:
     """
     from distributed.utils import silence_logging_cmgr  # noqa: PLC0415 -- half a second that planning does without
 
-    with connect(address) as client, silence_logging_cmgr(logging.CRITICAL):  # a lost scheduler is an error of one line
+    # A lost scheduler is an error of one line; Dask's client would log its attempts to reach it, also at the end.
+    with silence_logging_cmgr(logging.CRITICAL, "distributed.client"), connect(address) as client:
         wait_for(lambda: bool(names(client)), PATIENCE, lambda: f"none at {address} yet", lambda: None)
         found = [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
         builders, inference = sum("BUILD" in has for has in found), sum("INFER" in has for has in found)
