@@ -35,7 +35,7 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
                 processes=True,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
+                silence_logs=logging.CRITICAL + 1,  # it calls lost connections critical
                 resources=BUILD,
             )
             client = closing.enter_context(Client(closing.enter_context(cluster)))
