@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cgcnn import cache, entry
 from cgcnn.errors import UserError
 from cgcnn.graph import CrystalGraph
-from cgcnn.original import original_graph
+from cgcnn.original import EQUAL, original_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cgcnn.card import GraphKind, Settings
     from cgcnn.entry import Entry, Form
 
-_FORMAT = 1  # to be counted up when the same crystal gives another graph
+_FORMAT = 2  # to be counted up when the same crystal gives another graph
 _AT_ONCE = 50  # crystals a task
 _WORTH_A_WORKER = 200  # crystals; fewer are built before a process has started
 Report = Callable[[int, int], None]
@@ -49,13 +49,13 @@ class Rule:
         return cls(settings.graphs, settings.neighbours, settings.radius)
 
     def graph(self, crystal: Structure) -> CrystalGraph:
-        """The graph of a crystal: the quotient of complete shells, or what the published code builds.
+        """The graph of a crystal: the quotient of complete shells, or of what the published code builds.
 
         Raises:
             UserError: The crystal cannot become such a graph.
         """
         if self.graphs == "original":
-            return original_graph(crystal, neighbours=self.neighbours, radius=self.radius)
+            return original_graph(crystal, neighbours=self.neighbours, radius=self.radius).quotient(EQUAL)
         return CrystalGraph.from_structure(crystal, neighbours=self.neighbours, radius=self.radius).quotient()
 
 

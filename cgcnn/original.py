@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 PADDING = 1.0  # Å beyond the radius
+EQUAL = 1e-5  # Å; distances this close are one in the quotient, far below what would change a prediction
 
 
 def original_graph(structure: Structure, *, neighbours: int = NEIGHBOURS, radius: float = RADIUS) -> CrystalGraph:

@@ -16,6 +16,7 @@ from cgcnn.batch import from_graphs
 from cgcnn.cli import app
 from cgcnn.errors import UserError
 from cgcnn.graph import CrystalGraph
+from cgcnn.graphs import Rule
 from cgcnn.importing import import_model, read_atom_init, read_checkpoint
 from cgcnn.original import original_graph
 from cgcnn.prototype import CUBIC_PEROVSKITE
@@ -143,6 +144,15 @@ def test_prediction_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     backwards = model.predict(from_graphs(graphs[::-1]))["target"][0][::-1]
     assert together == pytest.approx(alone, abs=CLOSE)
     assert together == pytest.approx(backwards, abs=CLOSE)
+
+
+def test_quotient_predicts_as_the_whole_graph(tmp_path: Path) -> None:
+    model, _ = imported(tmp_path)
+    whole = [original_graph(crystal) for crystal in crystals()]
+    small = [Rule.of(model.settings).graph(crystal) for crystal in crystals()]
+    assert sum(len(graph.source) for graph in small) < sum(len(graph.source) for graph in whole) / 2
+    predicted = [model.predict(from_graphs(graphs))["target"][0] for graphs in (whole, small)]
+    assert predicted[1] == pytest.approx(predicted[0], abs=CLOSE)
 
 
 def test_ties_are_cut_by_the_order_of_atoms_as_published() -> None:
