@@ -151,21 +151,27 @@ class _Flight:
                 futures.append(self._ended.get_nowait())
         for future in futures:
             block = self.under_way.pop(future)
-            receipt = _receipt(future)
+            receipt = _receipt(future, self._force.check)
             future.release()
             yield block, receipt
 
 
-def _receipt(future: "Future[BlockReceipt]") -> BlockReceipt | None:
-    """What a worker reports; None if too many workers died."""
+def _receipt(future: "Future[BlockReceipt]", check: Callable[[], None]) -> BlockReceipt | None:
+    """What a worker reports; None if too many workers died.
+
+    A report can be lost with its worker before it is fetched; others then do the block again, if there are any.
+    """
     from distributed import CancelledError, KilledWorker  # noqa: PLC0415
 
-    try:
-        return future.result()
-    except KilledWorker:
-        return None
-    except (CancelledError, OSError) as error:  # OSError: Dask's errors of communication
-        raise UserError("the connection to the Dask scheduler is lost. Go on with --resume.") from error
+    while True:
+        try:
+            return future.result(timeout=HEALTH)
+        except KilledWorker:
+            return None
+        except TimeoutError:
+            check()
+        except (CancelledError, OSError) as error:  # OSError: Dask's errors of communication
+            raise UserError("the connection to the Dask scheduler is lost. Go on with --resume.") from error
 
 
 def screen_block(assignment: Assignment, block: Block) -> BlockReceipt:

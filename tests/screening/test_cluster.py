@@ -10,14 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import zarr
+from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
 from screening.cluster import choice, choose, preflight
 from screening.cluster.profile import profiles, read_profile
+from screening.cluster.remote import remote_cluster
 from screening.cluster.tls import certificates
 from screening.cluster.walltime import lifetime, parse_walltime
 from screening.notice import AGAIN, on_notice
@@ -219,3 +222,13 @@ def test_the_notice_is_taken_only_while_it_is_waited_for():
         assert notice
         assert not notice.expired
     assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_beyond_loopback_there_is_nothing_but_tls(tmp_path):
+    with certificates(tmp_path) as security, remote_cluster(security, None, {}) as (cluster, _):
+        listening = [c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
+        encrypted = int(cluster.scheduler_address.rpartition(":")[2])
+        assert cluster.scheduler_address.startswith("tls://")
+        assert {address.ip for address in listening if address.port != encrypted} == {"127.0.0.1"}
+        with pytest.raises(OSError, match=r"Timed out|refused|closed|reset"):
+            Client(cluster.scheduler_address.replace("tls://", "tcp://"), timeout=1)

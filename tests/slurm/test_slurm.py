@@ -16,9 +16,14 @@ def one_node(slurm, run, *options):
     return slurm.ask("sbatch", "--parsable", *options, str(CLUSTER / "one-node.sbatch"), *slurm.screen(run))
 
 
-def test_each_batch_script_fills_a_run(slurm):
-    het = slurm.folder / "het.toml"
-    het.write_text((CLUSTER / "heterogeneous.toml").read_text().replace('# interface = "ib0"', 'interface = "lo"'))
+@pytest.fixture
+def het(slurm):
+    path = slurm.folder / "het.toml"
+    path.write_text((CLUSTER / "heterogeneous.toml").read_text().replace('# interface = "ib0"', 'interface = "lo"'))
+    return path
+
+
+def test_each_batch_script_fills_a_run(slurm, het):
     sizes = ("--ntasks=2", ":", "--partition=gpu", "--gres=gpu:1", "--ntasks=1")
     jobs = [
         one_node(slurm, "node", "--cpus-per-task=1"),
@@ -80,6 +85,14 @@ def test_a_job_that_is_requeued_or_preempted_goes_on_where_it_stopped(slurm):
     told = slurm.logs()
     assert re.search(r"preempted.zarr: .* (\d+) of (\d+) blocks to do", told)
     assert "on a notice of the end" in told
+
+
+def test_a_dead_service_fails_the_job(slurm, het):
+    job = one_node(slurm, "dead", "--cpus-per-task=1", f"--export=ALL,CLUSTER={het}")
+    slurm.until("dead", 1)
+    slurm.ask("scancel", f"{job}.0")
+    assert slurm.wait(job) == "FAILED"
+    assert "the build workers ended with status" in (slurm.folder / f"screen-{job}.log").read_text()
 
 
 def test_a_wrong_partition_gives_one_clear_line_and_no_run(slurm, profile):
