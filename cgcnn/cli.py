@@ -62,12 +62,13 @@ def train(
     MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with a check of its own follows that,
     unless a split is asked for. Progress is kept in MODEL.training until the model is written.
     """
+    from cgcnn.readers import read
+
+    entries = read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn import training
     from cgcnn.building import builder
-    from cgcnn.readers import read
     from cgcnn.recipe import plain_recipe, read_recipe
 
-    entries = read(data)
     if not (recipe or targets or binary) and "target" in entries[0].labels:
         targets = ("target",)  # the unnamed column of an id_prop.csv
     base = read_recipe(recipe) if recipe else plain_recipe(output.stem, data.name, targets, binary)
@@ -102,16 +103,18 @@ def predict(
     files, or one with an id_prop.csv. A crystal that cannot be predicted has an empty prediction; the reasons go to
     OUT.failures.csv.
     """
+    from cgcnn.card import weights_path
+    from cgcnn.readers import read
+
+    path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn import predict as predicting
     from cgcnn.building import builder
-    from cgcnn.readers import read
     from cgcnn.weights import load
 
-    loaded = load(model)
+    loaded = load(path)
     names = loaded.settings.targets
     if target is not None and target not in names:
         raise UserError(f"--target {target}: model {loaded.card.name} predicts {', '.join(names)}")
-    entries = read(data)
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
         predictions = predicting.predict_entries(loaded, entries, build)
     ids = [entry.id for entry in entries]
@@ -155,14 +158,17 @@ def evaluate(
 
     Shows MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a target that is 0 or 1.
     """
+    from cgcnn.card import weights_path
+    from cgcnn.readers import read
+
+    path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn import evaluate as evaluating
     from cgcnn.building import builder
     from cgcnn.plots import draw
     from cgcnn.predict import summary, write_predictions
-    from cgcnn.readers import read
     from cgcnn.weights import load
 
-    loaded, entries = load(model), read(data)
+    loaded = load(path)
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
         found = evaluating.evaluate(loaded, entries, target or loaded.settings.targets[0], label, build)
     failed = summary([entry.id for entry in entries], found.failures)
@@ -174,8 +180,8 @@ def evaluate(
         evaluating.write_figures(figures, found, loaded)
     if output:
         write_predictions(output, found.ids, (found.prediction, found.std), spread=len(loaded.members) > 1)
-    for path in plot:
-        draw(found, path)
+    for file in plot:
+        draw(found, file)
     click.echo(f"{found.target} of {len(found.ids)} crystals by {loaded.card.name}")
     for name, value in found.figures.items():
         click.echo(f"{name:9s} {value:.4f} {'' if found.binary or name == 'R2' else found.unit}".rstrip())
