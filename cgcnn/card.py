@@ -78,6 +78,22 @@ class Metric(_Record):
     input: str
 
 
+class Calibration(_Record):
+    """How the spread of the members becomes a standard deviation; see `cgcnn.calibration`.
+
+    Attributes:
+        target: Whose.
+        scale: Factor of the spread.
+        floor: What is there even where the members agree, in the target's unit.
+        split: On which rows it was found.
+    """
+
+    target: str
+    scale: float
+    floor: float
+    split: str
+
+
 class Card(_Record):
     """A model's card, kept as JSON beside the weights."""
 
@@ -93,6 +109,7 @@ class Card(_Record):
     training_size: int
     members: int
     metrics: tuple[Metric, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
     weaknesses: tuple[str, ...] = ()
     recipe: str
     licence: str

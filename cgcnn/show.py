@@ -35,6 +35,10 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ("data", f"{card.data}; {card.training_size} rows trained on"),
         ("split", card.split),
         *((m.metric, f"{m.target}: {m.value:.4f} {m.unit} on {m.split}; {m.input} input") for m in card.metrics),
+        *(
+            ("std", f"{c.target}: √(({c.scale:.3g} x spread)² + {c.floor:.3g}²), found on {c.split}")
+            for c in card.calibrations
+        ),
         *(("weakness", text) for text in card.weaknesses),
         ("retrain", card.recipe),
         ("licence", card.licence),

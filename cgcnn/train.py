@@ -14,7 +14,8 @@ import torch
 
 from cgcnn import __version__, data, labels
 from cgcnn.batch import Examples, from_graphs
-from cgcnn.card import Card, Metric, Target
+from cgcnn.calibration import fit_calibration
+from cgcnn.card import Calibration, Card, Metric, Target
 from cgcnn.elements import MAX_Z, element_features
 from cgcnn.entry import from_record
 from cgcnn.errors import UserError
@@ -87,6 +88,14 @@ class Prepared:
     failures: dict[int, str]
 
 
+@dataclass(frozen=True)
+class Check:
+    """What held-out rows say of a model; the fields are those of its card."""
+
+    metrics: tuple[Metric, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
+
+
 def prepare_entries(entries: Sequence[Entry], recipe: TrainRecipe, builder: Builder | None = None) -> Prepared:
     """Turn entries into a table; those that cannot be used are left out with a reason.
 
@@ -137,20 +146,36 @@ def train(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) 
     Raises:
         UserError: The validation fold is empty or is everything, or training diverged.
     """
-    metrics: tuple[Metric, ...] = ()
+    check = Check()
     if recipe.validation_fold is not None:
-        metrics = validate(table, recipe, checkpoints, report)
+        check = validate(table, recipe, checkpoints, report)
     model = ensemble(table, recipe, checkpoints / "all", partial(report, "all rows"))
-    return Model(model.card.model_copy(update={"metrics": metrics}), model.members, model.domain)
+    return Model(model.card.model_copy(update=vars(check)), model.members, model.domain)
 
 
-def validate(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> tuple[Metric, ...]:
-    """Errors on the validation fold of an ensemble fitted without it."""
+def validate(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Check:
+    """How an ensemble that is fitted without the validation fold does on it."""
     held = table.fold == recipe.validation_fold
     if held.all() or not held.any():
         raise UserError(f"fold {recipe.validation_fold} holds {held.sum()} of {len(held)} rows; cannot validate on it")
     model = ensemble(table.rows(~held), recipe, checkpoints / "check", partial(report, "check"))
-    return errors(model, table.rows(held), f"fold {recipe.validation_fold}, by an ensemble fitted without it")
+    rows, split = table.rows(held), f"fold {recipe.validation_fold}, by an ensemble fitted without it"
+    return Check(errors(model, rows, split), calibrations(model, rows, split))
+
+
+def calibrations(model: Model, table: Table, split: str) -> tuple[Calibration, ...]:
+    """How the spread of an ensemble has to grow to hold on labelled rows that it has not seen, for every number."""
+    if len(model.members) < 2:
+        return ()
+    predictions, labels = outputs(model, table).numpy(), table.targets.numpy()  # (members, n, T), (n, T)
+    found = []
+    for j, name in enumerate(model.settings.targets):
+        known = ~np.isnan(labels[:, j])
+        if known.any() and name not in model.settings.binary:
+            error = predictions[:, known, j].mean(axis=0) - labels[known, j]
+            scale, floor = fit_calibration(error, predictions[:, known, j].std(axis=0))
+            found.append(Calibration(target=name, scale=scale, floor=floor, split=split))
+    return tuple(found)
 
 
 def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Callable[[int, Progress], None]) -> Model:

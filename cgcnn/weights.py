@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 
+from cgcnn.calibration import calibrated
 from cgcnn.card import Card, Settings, read_card, shipped, weights_path
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
@@ -68,7 +69,7 @@ class Model:
     def __init__(self, card: Card, members: list[CGCNN], domain: Domain | None = None) -> None:
         self.members = [member.eval() for member in members]
         self.domain = domain
-        self.digest = digest(card.settings, tensors(self.members, domain))
+        self.digest = digest(card, tensors(self.members, domain))
         self.card = card.model_copy(update={"digest": self.digest, "members": len(members)})
         self.device = "cpu"
 
@@ -96,12 +97,18 @@ class Model:
 
     @torch.inference_mode()
     def predict(self, batch: GraphBatch) -> dict[str, Estimate]:
-        """Mean and standard deviation over the members, (n,) float32 each, for every target in its unit."""
+        """Mean over the members and standard deviation, (n,) float32 each, for every target in its unit.
+
+        The deviation is the members' spread, made larger where the card says how (`cgcnn.calibration`).
+        """
         moved = batch if self.device == "cpu" else batch.to(self.device)
         outputs = torch.stack([member(moved) for member in self.members])  # (members, n, T)
         centre = outputs.mean(dim=0)  # (n, T)
         spread = (outputs - centre).square().mean(dim=0).sqrt()  # (n, T)
         mean, std = centre.cpu().numpy(), spread.cpu().numpy()
+        for calibration in self.card.calibrations:
+            column = self.settings.targets.index(calibration.target)
+            std[:, column] = calibrated(std[:, column], calibration.scale, calibration.floor)
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self.settings.targets)}
 
     def predict_prototype(self, species: NDArray[np.uint8]) -> dict[str, Estimate]:
@@ -111,7 +118,7 @@ class Model:
             species: (n, n_sites) atomic numbers in the order of the prototype's sites; equal-role sites in any order.
 
         Returns:
-            For every target the mean and the standard deviation over the members, (n,) float32 each.
+            For every target the mean and the standard deviation as from `predict`, (n,) float32 each.
 
         Raises:
             UserError: The model takes structures, the sites do not fit, or an element has no features.
@@ -187,13 +194,15 @@ def tensors(members: list[CGCNN], domain: Domain | None) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in {**named, **parts}.items()}
 
 
-def digest(settings: Settings, named: dict[str, Tensor]) -> str:
-    """Sha256 over the settings and over every tensor with its name, type and shape.
+def digest(card: Card, named: dict[str, Tensor]) -> str:
+    """Sha256 over what decides predictions: settings, calibrations, every tensor with its name, type and shape.
 
     Settings at their defaults are left out, so that a setting added later does not change the digest of older models.
     """
     defaults = asdict(Settings(targets=()))
-    chosen = {name: value for name, value in asdict(settings).items() if value != defaults[name]}
+    chosen = {name: value for name, value in asdict(card.settings).items() if value != defaults[name]}
+    if card.calibrations:
+        chosen["calibrations"] = [(c.target, c.scale, c.floor) for c in card.calibrations]
     sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     for name in sorted(named):
         array = named[name].numpy()
@@ -233,7 +242,7 @@ def load(name_or_path: str | Path) -> Model:
         named = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
-    if digest(card.settings, named) != card.digest:
+    if digest(card, named) != card.digest:
         raise UserError(f"{path}: the weights are not those of the card {path.stem}.json; copy both files again")
     members = [_member(card, named, i) for i in range(card.members)]
     return Model(card, members, _read_domain(named) if card.input == "prototype" else None)

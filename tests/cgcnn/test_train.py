@@ -13,6 +13,7 @@ from cgcnn.fit import Progress, Task, fit, masked_loss, schedule
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.recipe import Fit, Network, RecipeTarget, TrainRecipe
 from cgcnn.train import Table, claim, fit_domain, prepare, train, validate
+from cgcnn.weights import Model
 
 SETTINGS = Settings(targets=("e_above_hull", "a"), width=8, layers=2, hidden=8, gaussians=12, dropout=0.1)
 HOW = Fit(epochs=6, batch_size=16, learning_rate=0.02, average=0.9, members=2)
@@ -169,7 +170,20 @@ def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> N
     other = Table(spoiled, table.fold, species=table.species, lattice=lattice)
     honest = validate(table, RECIPE, tmp_path / "a", quiet)
     shifted = validate(other, RECIPE, tmp_path / "b", quiet)
-    assert shifted[0].value - honest[0].value == pytest.approx(100, abs=5)
+    assert shifted.metrics[0].value - honest.metrics[0].value == pytest.approx(100, abs=5)
+
+
+def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, tmp_path: Path) -> None:
+    model = train(table, RECIPE, tmp_path, quiet)
+    plain = Model(model.card.model_copy(update={"calibrations": ()}), model.members, model.domain)
+    assert [calibration.target for calibration in model.card.calibrations] == ["e_above_hull", "a"]
+    assert table.species is not None
+    mean, std = model.predict_prototype(table.species)["e_above_hull"]
+    same, spread = plain.predict_prototype(table.species)["e_above_hull"]
+    scale, floor = model.card.calibrations[0].scale, model.card.calibrations[0].floor
+    np.testing.assert_array_equal(mean, same)
+    np.testing.assert_allclose(std, np.sqrt((scale * spread) ** 2 + floor**2), rtol=1e-5)
+    assert model.digest != plain.digest
 
 
 def test_empty_validation_fold_is_refused(table: Table, tmp_path: Path) -> None:
