@@ -236,6 +236,8 @@ def _plan_and_model(assignment: Assignment, device: str) -> tuple["Plan", "Model
     if found := differences(assignment.versions, versions()):
         raise UserError(f"worker on {socket.gethostname()}: {found}. Give all workers the environment of the client.")
     torch.set_num_threads(1)  # parallelism is in the blocks, and the bits must not depend on the cores
+    if device != "cpu":  # sums over edges are otherwise made in the order in which threads happen to come
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
     plan = from_header(read_header(assignment.target))
     model = load(plan.model.path)
     if model.digest != plan.model.digest:

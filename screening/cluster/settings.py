@@ -16,5 +16,6 @@ WORKER_SETTINGS = {
         "OMP_NUM_THREADS": 1,
         "MKL_NUM_THREADS": 1,
         "OPENBLAS_NUM_THREADS": 1,
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it products on a GPU differ from call to call
     },
 }
