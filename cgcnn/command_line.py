@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import signal
 import sys
@@ -58,12 +60,21 @@ def run(command: click.Command) -> NoReturn:
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 -- no traceback reaches a user unless asked for
         _fail(name, f"unexpected {type(error).__name__}: {error}. --debug shows where.", 1)
+    atexit.register(_last_words)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _last_words() -> None:
+    """Whoever interrupts from here on interrupts nothing but the interpreter's own end, and would only see errors."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of reads that were cut short
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:
     if "--debug" in sys.argv and sys.exc_info()[1] is not None:
         raise  # noqa: PLE0704 -- called from an except clause
+    atexit.register(_last_words)  # now, so that it comes before what others registered
     one_line = " ".join(message.split())
     click.echo(f"{name}: {one_line}", err=True)
     sys.exit(code)
