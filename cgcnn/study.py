@@ -20,7 +20,8 @@ from cgcnn.fit import Fitted, Task, fit_validated
 from cgcnn.metrics import figures
 from cgcnn.prototype import PROTOTYPES
 from cgcnn.split import PARTS
-from cgcnn.train import card, fit_domain, inputs, outputs
+from cgcnn.table import inputs
+from cgcnn.train import card, fit_domain, outputs
 from cgcnn.weights import Model
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from cgcnn.recipe import TrainRecipe
     from cgcnn.split import Split
-    from cgcnn.train import Report, Table
+    from cgcnn.table import Table
+    from cgcnn.train import Report
 
 _PLAIN = {"R2", "accuracy", "precision", "recall", "F1", "AUC"}  # without a unit
 

@@ -23,17 +23,15 @@ from cgcnn.fit import Progress, Task, fit
 from cgcnn.graphs import Builder, Rule
 from cgcnn.metrics import figures
 from cgcnn.prototype import PROTOTYPES, Prototype
+from cgcnn.table import Table, inputs
 from cgcnn.weights import Domain, Model, composition_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    from cgcnn.batch import GraphBatch
-    from cgcnn.card import Settings
     from cgcnn.entry import Entry
     from cgcnn.model import CGCNN
     from cgcnn.recipe import TrainRecipe
@@ -42,35 +40,6 @@ ROWS_AT_ONCE = 512  # predicted together; bounds memory
 RIDGE = 1.0  # penalty of the reference lattice's coefficients; features are of order 1
 Report = Callable[[str, int, Progress], None]
 """Called with the stage, the member and its progress after every epoch."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Labelled rows in the form that a recipe's input kind needs.
-
-    Attributes:
-        targets: (n, T) float32; NaN where missing.
-        fold: (n,) int64; -1 where a row has none.
-        species: (n, n_sites) canonical compositions, for prototype input.
-        lattice: (n,) Å, lattice constants of the labelled crystals, for prototype input; NaN where unknown.
-        graphs: n graphs, for structure input.
-    """
-
-    targets: Tensor
-    fold: NDArray[np.int64]
-    species: NDArray[np.uint8] | None = None
-    lattice: NDArray[np.float32] | None = None
-    graphs: GraphBatch | None = None
-
-    def rows(self, chosen: NDArray[np.bool_]) -> Table:
-        """The rows where ``chosen`` (n,) is true."""
-        return Table(
-            self.targets[torch.from_numpy(chosen)],
-            self.fold[chosen],
-            None if self.species is None else self.species[chosen],
-            None if self.lattice is None else self.lattice[chosen],
-            None if self.graphs is None else self.graphs.select(torch.from_numpy(np.flatnonzero(chosen))),
-        )
 
 
 @dataclass(frozen=True)
@@ -190,16 +159,6 @@ def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Calla
         file = checkpoints / f"{i}.pt"
         members.append(fit(task, examples, recipe.fit.seed + i, file, partial(report, i)))
     return Model(card(recipe, len(table.targets)), members, domain)
-
-
-def inputs(table: Table, settings: Settings, prototype: str | None, domain: Domain | None) -> GraphBatch:
-    """The graphs that a network sees: built from compositions for prototypes, from crystals otherwise."""
-    if table.graphs is not None:
-        return table.graphs
-    if prototype is None or domain is None or table.species is None:
-        raise ValueError("prototype input needs a prototype, a domain and compositions")
-    shape = PROTOTYPES[prototype]
-    return shape.batch(table.species, domain.reference_lattice(shape, table.species), settings.neighbours)
 
 
 def fit_domain(table: Table, prototype: Prototype) -> Domain:
