@@ -1,0 +1,230 @@
+"""How work spreads over workers, and how much of it one scheduler and one committer can take.
+
+python benchmarks/cluster.py shapes    2 workers against 1, two stages against one, how long inference workers wait
+python benchmarks/cluster.py scale     cost of a block for scheduler and committer; where 1,000 workers saturate them
+
+`scale` lets many workers that do nothing report blocks to the real pipeline and the real manifest, and counts the CPU
+time of the process that schedules and commits. That time is what a busy machine does not distort; the rest is a model:
+
+* One process schedules and commits. It saturates where workers finish blocks as fast as it can pass them on.
+* A block costs its worker some fixed time beside the prediction: to be fetched, and to be written and synced.
+* At 1,000 workers the process should be at most half busy, and at most 2 % of a worker's time may be fixed cost.
+"""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from itertools import islice
+
+import dask
+import torch
+from distributed import Client, LocalCluster, Worker
+from rich.console import Console
+from rich.table import Table
+
+from cgcnn.prototype import CUBIC_PEROVSKITE
+from cgcnn.weights import load
+from screening import pipeline
+from screening.block import BATCH, Block, score_block
+from screening.cluster.local import local_workers
+from screening.cluster.settings import WORKER_SETTINGS
+from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.columns import columns_for
+from screening.notice import Notice
+from screening.pipeline import Assignment, screen_blocks
+from screening.plan import Plan, make_plan
+from screening.recipe import make_recipe
+from screening.store import BlockReceipt, Header, Run, Target, write_block
+
+A = "Li,Na,K,Rb,Cs,Mg,Ca,Sr,Ba,La,Y,Pb,Tl,Bi,Ce,Nd"
+B = "Ti,Zr,Hf,Nb,Ta,V,Al,Ga,Sc,Mn,Fe,Co,Ni,Cr,W,Mo"
+X = "O,N,F,S,Cl,Br,I"
+ROWS = 1024
+"""Candidates a block in `shapes`."""
+FARMS = (10, 50)
+"""Numbers of workers that do nothing."""
+BLOCKS = 300
+WRITES = 20
+MANY = 1000
+"""Workers of the cluster that is reckoned with."""
+LARGE = 10**12
+LINE = 200
+"""Bytes of a line of the manifest."""
+OVERHEAD = 0.02
+GPU = 1_000_000
+"""Candidates a second that a GPU is taken to do: an assumption, to be measured where there is one."""
+NOTHING = Assignment(Target("", ""), (), gpu=False)
+console = Console(width=140)
+
+
+def shapes() -> None:
+    """Rates of the shapes of work on this machine, once all workers have the model."""
+    sites = {site: tuple(elements.split(",")) for site, elements in (("a", A), ("b", B), ("x", X))}
+    plan = make_plan(make_recipe(kind="perovskites", anions=3, **sites))
+    table = Table(title=f"{os.cpu_count()} cores, of which others used {os.getloadavg()[0]:.1f} before")
+    for header in ("processes", "candidates/s", "inference waits"):
+        table.add_column(header, justify="right")
+    rates = {}
+    for builders, inference in ((1, 0), (2, 0), (1, 1)):
+        rate, waits = _rate(plan, builders, inference)
+        rates[builders, inference] = rate
+        name = f"{builders} builder and {inference} for inference" if inference else f"{builders} that do both"
+        table.add_row(name, f"{rate:,.0f}", f"{waits:.0%}" if inference else "")
+    console.print(table)
+    console.print(f"efficiency of 2 workers: {rates[2, 0] / rates[1, 0] / 2:.0%}")
+    console.print(f"two stages against one, 2 processes each: {rates[1, 1] / rates[2, 0]:.2f}")
+
+
+def _rate(plan: Plan, builders: int, inference: int) -> tuple[float, float]:
+    """Candidates a second, and the share of time in which inference workers have nothing to do."""
+    with tempfile.TemporaryDirectory() as folder, Run.create(f"{folder}/R.zarr", plan.header(ROWS)) as run:
+        blocks = (Block(number, *run.header.bounds(number)) for number in range(run.header.n_blocks))
+        with local_workers(builders, inference) as force:
+            _screen(run, force, islice(blocks, force.slots))  # until all have the model
+            force.client.get_task_stream()  # from here on the scheduler takes notes
+            begun, wall = time.monotonic(), time.time()
+            candidates = _screen(run, force, blocks)
+            seconds = time.monotonic() - begun
+            tasks = force.client.get_task_stream(start=wall)
+    spans = (span for task in tasks if str(task["key"]).startswith("block-") for span in task["startstops"])
+    busy = sum(span["stop"] - span["start"] for span in spans if span["action"] == "compute")
+    return candidates / seconds, 1 - busy / seconds / max(1, inference)
+
+
+def _screen(run: Run, force: Workforce, blocks: Iterable[Block]) -> int:
+    """Screen and commit; returns the candidates done."""
+    rows = 0
+    for harvest in screen_blocks(force, run.target, blocks, Notice()):
+        run.commit(*harvest.receipts)
+        rows += sum(receipt.rows for receipt in harvest.receipts)
+    return rows
+
+
+def scale() -> None:
+    """Cost of a block for the process that schedules and commits, and what follows for many workers."""
+    pipeline.screen_block, pipeline.build_stage, pipeline.infer_stage = _report, _build, _infer
+    console.print(f"CPU time of scheduler, client and committer, mean of {BLOCKS:,} blocks:")
+    costs = {}
+    for workers in FARMS:
+        costs[workers] = _cost(workers, staged=False), _cost(workers, staged=True)
+        for name, cost in zip(("one stage", "two stages"), costs[workers], strict=True):
+            console.print(
+                f"  {workers} workers, {name}: {cost * 1e3:.2f} ms a block, so {1 / cost:,.0f} blocks/s at most"
+            )
+    fixed, reading, core = _fixed_cost(), _reading_cost(), _core_rate()
+    console.print(f"fixed cost of a block for its worker: {fixed * 1e3:.0f} ms")
+    console.print(f"to read a line of the manifest: {reading * 1e6:.0f} us")
+    for name, cost in zip(("one stage", "two stages"), costs[max(FARMS)], strict=True):
+        _outlook(name, cost, fixed, reading, {"core": core, "GPU": GPU})
+
+
+def _outlook(name: str, cost: float, fixed: float, reading: float, rates: dict[str, float]) -> None:
+    """What these costs mean for many workers and a large space."""
+    saturated, wanted = MANY * cost, max(2 * MANY * cost, fixed / OVERHEAD)
+    console.print(f"{MANY:,} workers, {name}: saturated by blocks of {saturated:.1f} s; wanted: {wanted:.1f} s or more")
+    for kind, rate in rates.items():
+        rows = -(-int(wanted * rate) // BATCH) * BATCH
+        blocks = LARGE / rows
+        console.print(
+            f"  one {kind} each ({rate:,.0f}/s): {rows:,} candidates a block; {LARGE:.0e} are {blocks:,.0f} blocks, "
+            f"{blocks * LINE / 1e6:,.0f} MB of manifest, {blocks * reading:,.0f} s to resume, "
+            f"{LARGE / rate / MANY / 3600:,.1f} h"
+        )
+
+
+def _report(assignment: Assignment, block: Block) -> BlockReceipt:  # noqa: ARG001 -- in place of the pipeline's tasks
+    rows = block.stop - block.start
+    return BlockReceipt(block.number, block.start, block.stop, "0" * 32, rows, 1.0, "nobody:1", {1: rows})
+
+
+def _build(assignment: Assignment, block: Block) -> None:
+    """In place of the pipeline's task; how much travels between workers does not matter to the scheduler."""
+
+
+def _infer(assignment: Assignment, block: Block, built: None) -> BlockReceipt:  # noqa: ARG001
+    return _report(assignment, block)
+
+
+def _cost(workers: int, *, staged: bool) -> float:
+    """CPU seconds of this process for a block, with so many workers that do nothing."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        dask.config.set(WORKER_SETTINGS),
+        _large_run(folder) as run,
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
+        arguments = (cluster.scheduler_address, workers, staged)
+        farm = multiprocessing.get_context("spawn").Process(target=_farm, args=arguments, daemon=True)
+        farm.start()
+        client.wait_for_workers(workers)
+        force = Workforce(client, *((workers - workers // 2, workers // 2) if staged else (workers, 0)))
+        blocks = (Block(number, *run.header.bounds(number)) for number in range(run.header.n_blocks))
+        _screen(run, force, islice(blocks, force.slots))
+        begun = time.process_time()
+        _screen(run, force, islice(blocks, BLOCKS))
+        cost = (time.process_time() - begun) / BLOCKS
+        farm.kill()
+        farm.join()
+    return cost
+
+
+def _large_run(folder: str) -> Run:
+    """A run of 1e12 candidates of which nothing will ever be screened."""
+    header = Header(
+        *(LARGE, 2**20, columns_for(CUBIC_PEROVSKITE), {}, {}, (), "none", "0", "0", "now"),
+    )
+    return Run.create(f"{folder}/R.zarr", header)
+
+
+def _farm(address: str, workers: int, staged: bool) -> None:  # noqa: FBT001 -- arguments of a process
+    logging.disable(logging.CRITICAL)
+
+    async def live() -> None:
+        kinds = [INFER if staged and number % 2 else BUILD for number in range(workers)]
+        await asyncio.gather(*(Worker(address, nthreads=1, memory_limit=0, resources=kind) for kind in kinds))
+        await asyncio.Event().wait()
+
+    asyncio.run(live())
+
+
+def _fixed_cost() -> float:
+    """Seconds in which a worker writes a block of one row: what does not grow with the block."""
+    plan = make_plan(make_recipe(kind="perovskites", a=("Ca",), b=("Ti",), x=("O",)))
+    result = score_block(plan, load(plan.model.path), Block(0, 0, 1))
+    with tempfile.TemporaryDirectory(dir=".") as folder, Run.create(f"{folder}/R.zarr", plan.header(BATCH)) as run:
+        begun = time.monotonic()
+        for _ in range(WRITES):
+            write_block(run.target, 0, result.columns)
+        return (time.monotonic() - begun) / WRITES
+
+
+def _core_rate() -> float:
+    """Candidates that one core does in a second of its time."""
+    sites = {site: tuple(elements.split(",")) for site, elements in (("a", A), ("b", B), ("x", X))}
+    plan = make_plan(make_recipe(kind="perovskites", anions=3, **sites))
+    model = load(plan.model.path)
+    torch.set_num_threads(1)
+    score_block(plan, model, Block(0, 0, BATCH))
+    begun = time.process_time()
+    score_block(plan, model, Block(0, 0, 4 * ROWS))
+    return 4 * ROWS / (time.process_time() - begun)
+
+
+def _reading_cost() -> float:
+    """CPU seconds to read a line of the manifest."""
+    with tempfile.TemporaryDirectory() as folder:
+        with _large_run(folder) as run:
+            run.commit(*(_report(NOTHING, Block(i, *run.header.bounds(i))) for i in range(BLOCKS)))
+        begun = time.process_time()
+        with Run.open(f"{folder}/R.zarr"):
+            return (time.process_time() - begun) / BLOCKS
+
+
+if __name__ == "__main__":
+    {"shapes": shapes, "scale": scale}[sys.argv[1]]()
