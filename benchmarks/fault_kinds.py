@@ -318,10 +318,12 @@ def fill_disk(bench: Bench, rng: random.Random, faults: int) -> Outcome:
     while outcome.faults < faults:
         with bench.folder() as folder, faultlab.small_disk(folder / "disk", 4096) as resize:
             run = folder / "disk" / "R.zarr"
-            for size in sorted(rng.randrange(8192, int(need * 0.8)) for _ in range(min(5, faults - outcome.faults))):
+            for size in sorted(rng.randrange(8192, int(need * 0.6)) for _ in range(min(5, faults - outcome.faults))):
                 resize(size)
                 screen = bench.lab.start(run)
                 ended = screen.wait(SECONDS)
+                if ended == 0:  # there was room enough
+                    break
                 outcome.faults += 1
                 outcome.check(ended == 1 and faultlab.one_clear_line(screen.said), f"exit {ended}: {screen.said}")
                 outcome.check("No space left" in screen.said, f"stderr: {screen.said}")
