@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from cgcnn import command_line, train
+from cgcnn import calibration, command_line, train
 from cgcnn.data import Record, read_records, record_id, species
 from cgcnn.errors import UserError
 from cgcnn.labels import targets
@@ -116,6 +116,7 @@ def figures(model: Model, records: list[Record], rows: str) -> None:
         label = targets(records, [target.name], prototype)[:, 0].numpy()
         pair = Comparison(label, *estimates[target.name])
         print(errors(target.name, target.unit, pair))
+        print(intervals(pair, calibrated=any(c.target == target.name for c in model.card.calibrations)))
         if target.name == "e_above_hull":
             print(hits(pair))
             print("\n".join(by_anions(records, pair)))
@@ -144,6 +145,22 @@ def errors(name: str, unit: str, pair: Comparison) -> str:
         f"{name:<14} MAE {error.mean():.4f}  RMSE {rmse:.4f}  median {np.median(error):.4f} {unit}"
         f"  ({known.sum()} labels; rank correlation of spread and error {rank:.2f})"
     )
+
+
+def intervals(pair: Comparison, *, calibrated: bool) -> str:
+    """How many labels the central 90 % intervals hold; of a mere spread, also calibrated on the other half."""
+    known = ~np.isnan(pair.label)
+    error, std = (pair.mean - pair.label)[known], pair.std[known]
+    text = f"  90 % interval holds {100 * calibration.coverage(error, std):.1f} % of the labels"
+    if calibrated:
+        return text
+    order = np.random.default_rng(0).permutation(len(error))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    held = [
+        calibration.coverage(error[b], calibration.calibrated(std[b], *calibration.fit_calibration(error[a], std[a])))
+        for a, b in (halves, halves[::-1])
+    ]
+    return f"{text}; calibrated on one half of the rows, {100 * held[0]:.1f} and {100 * held[1]:.1f} % of the other"
 
 
 def hits(pair: Comparison) -> str:
