@@ -93,31 +93,6 @@ def toy() -> Toy:
     return Toy()
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """A real HTTP server on loopback that speaks S3."""
-    pytest.importorskip("s3fs", reason="needs s3fs")
-    import fsspec
-
-    server_module = pytest.importorskip("moto.server", reason="needs moto[server]")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    old = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    fsspec.filesystem("s3").mkdir("runs")
-    yield "s3://runs"
-    for name, value in old.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
-    server.stop()
-
-
 @pytest.fixture(params=["directory", "memory", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a run may lie."""
