@@ -90,6 +90,10 @@ class Lock:
                 self._place.write({_beat_key(self._part, self.holder.token): str(count).encode()})
             except UserError as error:  # a full disk stops the heart but must not stop the run; commits will tell
                 log.warning("heartbeat of the lock failed: %s", error)
+            except RuntimeError:
+                if threading.main_thread().is_alive():
+                    raise
+                return  # Python ends, and starts no more threads: the holder is as good as gone
 
 
 def acquire(place: Place, part: int = 0, *, beat: float = BEAT, patience: float = PATIENCE) -> Lock:
