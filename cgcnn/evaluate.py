@@ -72,7 +72,8 @@ def evaluate(
     names = model.settings.targets
     if target not in names:
         raise UserError(f"--target {target}: model {model.card.name} predicts {', '.join(names)}")
-    column = label or (target if any(target in entry.labels for entry in entries) else "target")
+    unnamed = any("target" in entry.labels for entry in entries) and not any(target in e.labels for e in entries)
+    column = label or ("target" if unnamed else target)
     binary = target in model.settings.binary
     prototype = None if model.card.prototype is None else model.prototype
     records = [entry.labels for entry in entries]

@@ -1,4 +1,4 @@
-"""Labels of records, and those that are worked out from a relaxed crystal: never input, only targets."""
+"""Labels of records, and those worked out from other labels or a relaxed crystal: never input, only targets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cgcnn.data import record_id
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -31,8 +31,8 @@ def targets(
 ) -> Tensor:
     """Labels (n, T) float32; NaN where missing.
 
-    With a prototype, ``a`` and ``displacement`` are worked out where records do not have them as labels: see
-    `lattice_constant` and `displacement`.
+    Where records do not have them, `FROM_LABELS` are worked out from other labels; with a prototype, ``a`` and
+    ``displacement`` from the relaxed crystal: see `lattice_constant` and `displacement`.
 
     Raises:
         UserError: No record has the label, one is not a number, or one of a ``binary`` target is not 0 or 1.
@@ -52,8 +52,10 @@ def targets(
 
 def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
     value = record.get(name)
-    if value is None and prototype is not None and name in _DERIVED:
-        value = _DERIVED[name](record, prototype)
+    if value is None and name in FROM_LABELS:
+        value = FROM_LABELS[name](record)
+    if value is None and prototype is not None and name in _FROM_CRYSTAL:
+        value = _FROM_CRYSTAL[name](record, prototype)
     try:
         return math.nan if value is None or value == "" else float(value)
     except (TypeError, ValueError):
@@ -102,4 +104,34 @@ def _orders(prototype: Prototype) -> NDArray[np.int64]:
     return orders
 
 
-_DERIVED = {"a": lattice_constant, "displacement": displacement}
+_FROM_CRYSTAL = {"a": lattice_constant, "displacement": displacement}
+
+
+def poisson_ratio(record: Record) -> float | None:
+    """Of an isotropic solid with these moduli: (3K - 2G) / (6K + 2G). None without ``bulk_`` and ``shear_modulus``."""
+    bulk, shear = record.get("bulk_modulus"), record.get("shear_modulus")
+    if bulk is None or shear is None:
+        return None
+    return (3 * float(bulk) - 2 * float(shear)) / (6 * float(bulk) + 2 * float(shear))
+
+
+def _log10(name: str) -> Callable[[Record], float | None]:
+    def label(record: Record) -> float | None:
+        value = record.get(name)
+        return None if value is None or float(value) <= 0 else math.log10(float(value))
+
+    return label
+
+
+def _is_metal(record: Record) -> float | None:
+    gap = record.get("band_gap")
+    return None if gap is None else float(float(gap) == 0)
+
+
+FROM_LABELS: dict[str, Callable[[Record], float | None]] = {
+    "log10_bulk_modulus": _log10("bulk_modulus"),
+    "log10_shear_modulus": _log10("shear_modulus"),
+    "poisson_ratio": poisson_ratio,
+    "metal": _is_metal,
+}
+"""Targets that other labels give: name → the value, None where those are missing. A ``metal`` has no band gap (1)."""

@@ -52,3 +52,18 @@ def test_displacement_forgets_the_origin_and_the_order_of_anions(shift: list[flo
 def test_no_displacement_without_a_crystal(missing: str) -> None:
     record = {key: value for key, value in CRYSTAL.items() if key != missing}
     assert labels.displacement(record, CUBIC_PEROVSKITE) is None
+
+
+def test_labels_that_others_give() -> None:
+    record = {"bulk_modulus": 100, "shear_modulus": 60.0, "band_gap": 0.0}
+    names = ["log10_bulk_modulus", "log10_shear_modulus", "poisson_ratio", "metal"]
+    semiconductor = {"band_gap": 0.3, "shear_modulus": -1.0}
+    table = labels.targets([record, semiconductor], names, binary=["metal"]).numpy()
+    np.testing.assert_allclose(table[0], [2, np.log10(60), 0.25, 1], rtol=1e-6)  # 180 / 720
+    assert np.isnan(table[1]).tolist() == [True, True, True, False]
+    assert table[1, 3] == 0
+
+
+def test_a_label_that_is_there_is_not_worked_out() -> None:
+    record = {"bulk_modulus": 100, "shear_modulus": 60.0, "poisson_ratio": 0.3}
+    assert labels.targets([record], ["poisson_ratio"])[0, 0] == pytest.approx(0.3)
