@@ -95,7 +95,10 @@ class Calibration(_Record):
 
 
 class Card(_Record):
-    """A model's card, kept as JSON beside the weights."""
+    """A model's card, kept as JSON beside the weights.
+
+    ``peers`` are figures that others published for a like task, with what they were measured on.
+    """
 
     name: str
     summary: str
@@ -110,6 +113,7 @@ class Card(_Record):
     members: int
     metrics: tuple[Metric, ...] = ()
     calibrations: tuple[Calibration, ...] = ()
+    peers: tuple[str, ...] = ()
     weaknesses: tuple[str, ...] = ()
     recipe: str
     licence: str

@@ -68,6 +68,7 @@ class TrainRecipe(_Section):
     Attributes:
         validation_fold: Rows whose ``fold`` is this are held out of a first ensemble, whose errors go on the card; the
             weights kept are then trained on every row. None: no such check.
+        shares: Without a validation fold, shares of the rows for training, validation and test; as in the paper.
     """
 
     name: str
@@ -80,8 +81,10 @@ class TrainRecipe(_Section):
     split: str = "no rows held out"
     licence: str = "MIT"
     retrain: str
+    peers: tuple[str, ...] = ()
     weaknesses: tuple[str, ...] = ()
     validation_fold: int | None = None
+    shares: str = "60/20/20"
     targets: tuple[RecipeTarget, ...] = Field(min_length=1)
     network: Network = Network()
     fit: Fit = Fit()

@@ -39,6 +39,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
             ("std", f"{c.target}: √(({c.scale:.3g} x spread)² + {c.floor:.3g}²), found on {c.split}")
             for c in card.calibrations
         ),
+        *(("compare", text) for text in card.peers),
         *(("weakness", text) for text in card.weaknesses),
         ("retrain", card.recipe),
         ("licence", card.licence),

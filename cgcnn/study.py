@@ -21,7 +21,7 @@ from cgcnn.metrics import figures
 from cgcnn.prototype import PROTOTYPES
 from cgcnn.split import PARTS
 from cgcnn.table import inputs
-from cgcnn.train import card, fit_domain, outputs
+from cgcnn.train import calibrations, card, fit_domain, outputs
 from cgcnn.weights import Model
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cgcnn.card import Calibration
     from cgcnn.recipe import TrainRecipe
     from cgcnn.split import Split
     from cgcnn.table import Table
@@ -43,7 +44,8 @@ class Study:
     """What training on splits came to.
 
     Attributes:
-        best: Members at their epochs of lowest validation loss; its card holds the figures of the test part.
+        best: Members at their epochs of lowest validation loss; its card holds the figures of the test part, and
+            calibrated deviations.
         last: Members after their last epochs.
         metrics: Figures of every part that has labels; with k folds only of the test part.
         part: (n,) int8, see `Split.part`; with k folds, rows that were measured are in the test part.
@@ -101,13 +103,22 @@ def run(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints:
     part, prediction = _measured(best, table, splits)
     metrics = measure(best, part, prediction, table.targets.numpy(), splits[0].text)
     tested = tuple(metric for metric in metrics if metric.split.startswith("test"))
-    best = Model(best.card.model_copy(update={"metrics": tested}), best.members, domain)
+    said = {"metrics": tested, "calibrations": _calibrated(best, table, splits)}
+    best = Model(best.card.model_copy(update=said), best.members, domain)
     return Study(best, last, metrics, part, prediction, _history(fitted))
 
 
 def _examples(examples: Examples, split: Split, name: str) -> Examples | None:
     rows = torch.from_numpy(split.rows(name))
     return Examples(examples.graphs.select(rows), examples.targets[rows]) if len(rows) else None
+
+
+def _calibrated(model: Model, table: Table, splits: Sequence[Split]) -> tuple[Calibration, ...]:
+    """From the validation part, which chose the epochs; none with k folds, whose members saw different rows."""
+    held = splits[0].part == PARTS.index("validation")
+    if len(splits) > 1 or not held.any():
+        return ()
+    return calibrations(model, table.rows(held), f"validation part ({splits[0].text})")
 
 
 def _measured(model: Model, table: Table, splits: Sequence[Split]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -239,6 +239,7 @@ def card(recipe: TrainRecipe, training_size: int) -> Card:
         split=recipe.split,
         training_size=training_size,
         members=recipe.fit.members,
+        peers=recipe.peers,
         weaknesses=recipe.weaknesses,
         recipe=recipe.retrain,
         licence=recipe.licence,

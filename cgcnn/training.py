@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from cgcnn.recipe import TrainRecipe
     from cgcnn.split import Split
 
-DEFAULT = "60/20/20"  # as in the paper
-
 
 def prepared(entries: Sequence[Entry], recipe: TrainRecipe, builder: Builder, *, strict: bool) -> Prepared:
     """The usable entries; says how many are not.
@@ -77,14 +75,14 @@ def divide(found: Prepared, recipe: TrainRecipe, how: Division) -> list[Split]:
         return [by_size(usable, [int(size) for size in _numbers("--sizes", how.sizes)], seed)]
     if how.split is None and recipe.validation_fold is not None:
         return []
-    return [by_share(usable, _numbers("--split", how.split or DEFAULT), seed)]
+    return [by_share(usable, _numbers("--split", how.split or recipe.shares), seed)]
 
 
 def _numbers(option: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.replace(",", "/").split("/")]
     except ValueError:
-        raise UserError(f"{option} {text}: give three numbers, such as {DEFAULT}") from None
+        raise UserError(f"{option} {text}: give three numbers, such as 60/20/20") from None
 
 
 def run(found: Prepared, recipe: TrainRecipe, splits: Sequence[Split], output: Path, *, resume: bool) -> None:
