@@ -177,7 +177,7 @@ def _cost(workers: int, *, staged: bool) -> float:
 def _large_run(folder: str) -> Run:
     """A run of 1e12 candidates of which nothing will ever be screened."""
     header = Header(
-        *(LARGE, 2**20, columns_for(CUBIC_PEROVSKITE), {}, {}, (), "none", "0", "0", "now"),
+        *(LARGE, 2**20, columns_for(CUBIC_PEROVSKITE, 0.05), {}, {}, (), "none", "0", "0", "now"),
     )
     return Run.create(f"{folder}/R.zarr", header)
 

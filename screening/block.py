@@ -16,9 +16,6 @@ BATCH = 512
 """Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a
 block, so that a candidate meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
 
-STABLE_AT = 0.05
-"""Energy above hull, in eV/atom, up to which `p_stable` calls a candidate stable."""
-
 
 @dataclass(frozen=True)
 class Block:
@@ -63,7 +60,7 @@ class BuiltBlock:
 
 def score_block(plan: "Plan", model: "Model", block: Block) -> BlockResult:
     """Decode, filter and predict the candidates of one block; it starts at a multiple of `BATCH`."""
-    return infer_block(model, build_block(plan, model, block))
+    return infer_block(plan, model, build_block(plan, model, block))
 
 
 def build_block(plan: "Plan", model: "Model", block: Block) -> BuiltBlock:
@@ -73,7 +70,7 @@ def build_block(plan: "Plan", model: "Model", block: Block) -> BuiltBlock:
     return BuiltBlock(block, rows, species, lattice)
 
 
-def infer_block(model: "Model", built: BuiltBlock) -> BlockResult:
+def infer_block(plan: "Plan", model: "Model", built: BuiltBlock) -> BlockResult:
     """The second half of `score_block`: make the graphs of the cells and predict, `BATCH` by `BATCH`."""
     rows = _without_prediction(built.rows) | {"status": built.rows["status"].copy()}  # what travelled is read-only
     done = 0
@@ -82,7 +79,7 @@ def infer_block(model: "Model", built: BuiltBlock) -> BlockResult:
         kept = np.flatnonzero(batch["status"] == Status.OK)
         if len(kept):
             cells = slice(done, done + len(kept))
-            _fill_in(batch, kept, _predict(model, built.species[cells], built.lattice[cells]))
+            _fill_in(batch, kept, _predict(plan, model, built.species[cells], built.lattice[cells]))
             done += len(kept)
     failed = np.flatnonzero(rows["status"] == Status.FAILED) + built.block.start
     return BlockResult(built.block, rows, dict.fromkeys(failed.tolist(), "the prediction is not a finite number"))
@@ -123,18 +120,18 @@ def _without_prediction(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**rows, **empty}
 
 
-def _predict(model: "Model", species: np.ndarray, lattice: np.ndarray) -> dict[str, np.ndarray]:
+def _predict(plan: "Plan", model: "Model", species: np.ndarray, lattice: np.ndarray) -> dict[str, np.ndarray]:
     targets = model.predict_cells(species, lattice)
     energy, spread = targets["e_above_hull"]
     return {
         "e_above_hull": energy,
         "e_above_hull_std": spread,
-        "p_stable": stable_probability(energy, spread),
+        "p_stable": stable_probability(energy, spread, plan.stable_at),
         "a_angstrom": targets["a"][0],
     }
 
 
-def stable_probability(energy: np.ndarray, spread: np.ndarray, threshold: float = STABLE_AT) -> np.ndarray:
+def stable_probability(energy: np.ndarray, spread: np.ndarray, threshold: float) -> np.ndarray:
     """P(energy above hull <= threshold), for a normal distribution of the given mean and standard deviation.
 
     Args:

@@ -1,14 +1,16 @@
 """A campaign from recipe to ranking: plan, run, workers, results. What the command line calls."""
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import numpy as np
 
 from cgcnn.errors import UserError
 from screening import store
-from screening.block import Block
+from screening.block import Block, stable_probability
 from screening.cluster import Choice, choose, preflight, start
 from screening.ledger import dry_ledger, make_ledger
 from screening.notice import AGAIN, on_notice
@@ -28,12 +30,14 @@ class Outputs:
 
     Attributes:
         sort: column to rank by.
+        stable_at: threshold of `p_stable`, eV/atom; None keeps what the run has.
         top: how many candidates to keep; None keeps all, and shows `SHOWN`.
         csv: file for the ranking.
         cif: directory for the CIF files of the candidates shown.
     """
 
     sort: str = "e_above_hull"
+    stable_at: float | None = None
     top: int | None = None
     csv: Path | None = None
     cif: Path | None = None
@@ -45,6 +49,8 @@ class Outputs:
             UserError: naming the option, the place and what is wrong with it.
         """
         check_sort(self.sort)
+        if self.stable_at is not None and not math.isfinite(self.stable_at):
+            raise UserError(f"--stable-at {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
         if self.csv is not None:
             _check_folder("--csv", self.csv, self.csv.absolute().parent)
             if self.csv.is_dir():
@@ -63,7 +69,7 @@ def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
     Raises:
         UserError: the recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
     """
-    outputs = Outputs(recipe.sort, recipe.top, recipe.csv, recipe.cif)
+    outputs = Outputs(recipe.sort, None, recipe.top, recipe.csv, recipe.cif)
     outputs.check()
     plan = make_plan(recipe)
     if plan.unplaced:
@@ -170,14 +176,25 @@ def _check_folder(option: str, path: Path, folder: Path) -> None:
 def _present(run: Run, plan: Plan, outputs: Outputs) -> None:
     # Without --top and --csv only the rows shown are kept, whatever the size of the run.
     kept = outputs.top if outputs.top or outputs.csv else SHOWN
-    ranking = rank(((rows.start, dict(rows.columns)) for rows in run.blocks(READ)), outputs.sort, kept)
+    if outputs.stable_at is not None:
+        plan = replace(plan, stable_at=outputs.stable_at)
+    blocks = ((rows.start, _asked_for(dict(rows.columns), outputs)) for rows in run.blocks(READ))
+    ranking = rank(blocks, outputs.sort, kept)
     shown = outputs.top or SHOWN
     if outputs.csv:
         write_csv(table_rows(ranking, plan), outputs.csv)
     if outputs.cif:
         write_cifs(ranking, plan.prototype, outputs.cif, shown)
-    print_table(table_rows(ranking, plan, shown), plan.site_columns)
+    print_table(table_rows(ranking, plan, shown), plan)
     _warn(ranking, plan)
+
+
+def _asked_for(columns: dict[str, np.ndarray], outputs: Outputs) -> dict[str, np.ndarray]:
+    """The columns of a block with `p_stable` for the threshold asked for."""
+    if outputs.stable_at is None:
+        return columns
+    energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
+    return columns | {"p_stable": stable_probability(energy, deviation, outputs.stable_at)}
 
 
 def _warn(ranking: Ranking, plan: Plan) -> None:

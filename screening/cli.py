@@ -33,6 +33,9 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 ranking_options = _together(
     click.option("--top", type=click.IntRange(min=1), help="Keep only the best N. [default: all; 20 are shown]"),
     click.option("--sort", metavar="COLUMN", help="Rank by this column. [default: e_above_hull]"),
+    click.option(
+        "--stable-at", type=float, metavar="EV", help="p_stable: P(at most EV eV/atom). [default: 0.05, or the run's]"
+    ),
     click.option("--csv", type=PATH, help="Write the ranking to this CSV file."),
     click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
 )

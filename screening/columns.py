@@ -1,6 +1,7 @@
 """The columns of a run: what is known of each candidate, in which unit."""
 
 import math
+from dataclasses import replace
 
 from cgcnn.prototype import Prototype
 from screening.status import Status
@@ -9,7 +10,7 @@ from screening.store.shard import Column
 SORTABLE = (
     Column("e_above_hull", "float32", "eV/atom", "predicted energy above hull", math.nan),
     Column("e_above_hull_std", "float32", "eV/atom", "standard deviation of that prediction", math.nan),
-    Column("p_stable", "float32", "", "probability that the energy above hull is at most 0.05 eV/atom", math.nan),
+    Column("p_stable", "float32", "", "probability of an energy above hull up to the threshold", math.nan),
     Column("in_domain", "bool", "", "the model was trained on each element on this site", fill=False),
     Column("a_angstrom", "float32", "Å", "predicted lattice constant of the cubic cell", math.nan),
     Column("tolerance_factor", "float32", "", "Goldschmidt tolerance factor t", math.nan),
@@ -28,9 +29,16 @@ DECIMALS = {
 """Decimals in the CSV."""
 
 
-def columns_for(prototype: Prototype) -> tuple[Column, ...]:
-    """All columns of a run whose candidates take this prototype."""
+def columns_for(prototype: Prototype, stable_at: float) -> tuple[Column, ...]:
+    """All columns of a run whose candidates take this prototype.
+
+    Args:
+        prototype: names the sites.
+        stable_at: energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
+    """
     sites = (len(prototype.sites),)
     species = Column("species", "uint8", "", f"atomic numbers on {','.join(prototype.sites)}", 0, sites, ("site",))
     status = Column("status", "uint8", "", "how the candidate ended; see the run's status labels", Status.UNWRITTEN)
-    return (species, status, *SORTABLE)
+    meaning = f"probability that the energy above hull is at most {stable_at:g} eV/atom"
+    ranked = (replace(column, description=meaning) if column.name == "p_stable" else column for column in SORTABLE)
+    return (species, status, *ranked)

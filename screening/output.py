@@ -85,11 +85,12 @@ def write_cifs(ranking: Ranking, prototype: Prototype, directory: Path, count: i
         raise UserError(f"--cif {directory}: cannot be written: {error.strerror}.") from None
 
 
-def print_table(rows: Iterator[dict[str, str]], sites: tuple[str, ...]) -> None:
+def print_table(rows: Iterator[dict[str, str]], plan: Plan) -> None:
     """Print a short table of candidates to stdout."""
+    sites = plan.site_columns
     headers = {
         "rank": "rank", "formula": "formula", **{site: site for site in sites},
-        "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": "P(stable)",
+        "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": f"P(≤{plan.stable_at:g})",
         "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "known": "known",
     }  # fmt: skip
     shown = table({text: "left" if name in {"formula", *sites} else "right" for name, text in headers.items()})

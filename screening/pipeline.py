@@ -194,7 +194,7 @@ def infer_stage(assignment: Assignment, block: Block, built: BuiltBlock | BlockR
     plan, model = _plan_and_model(assignment, _device(assignment))
     if isinstance(built, BuiltBlock):
         whole = built
-        built = _whatever_happens(plan, block, lambda: infer_block(model, whole))
+        built = _whatever_happens(plan, block, lambda: infer_block(plan, model, whole))
     return _write(assignment.target, built, begun)
 
 

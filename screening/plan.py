@@ -14,7 +14,7 @@ from screening.candidates import Candidates, parse_candidates
 from screening.chemistry import Sites, assign_sites
 from screening.columns import columns_for
 from screening.filters import Filter, parse_filter
-from screening.recipe import Recipe
+from screening.recipe import STABLE_AT, Recipe
 from screening.space import Space, listed, parse_elements, perovskites, symbols
 from screening.store import Header
 
@@ -38,6 +38,7 @@ class Plan:
         model: what predicts.
         definition: how the space was named, as JSON values: prototype, elements of the sites and kinds of anions, or
             the text of a candidate file.
+        stable_at: energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
         unplaced: elements that were named but fit no site, for a note to the user.
     """
 
@@ -45,6 +46,7 @@ class Plan:
     filters: tuple[Filter, ...]
     model: ModelReference
     definition: dict[str, Any]
+    stable_at: float = STABLE_AT
     unplaced: tuple[str, ...] = ()
 
     @property
@@ -76,8 +78,8 @@ class Plan:
         return Header(
             rows=self.space.count,
             block_rows=block_rows,
-            columns=columns_for(self.prototype),
-            recipe={"model": self.model.name},
+            columns=columns_for(self.prototype, self.stable_at),
+            recipe={"model": self.model.name, "stable_at": self.stable_at},
             space=self.definition,
             filters=tuple(str(chosen) for chosen in self.filters),
             model=self.model.path,
@@ -94,7 +96,7 @@ def make_plan(recipe: Recipe) -> Plan:
         UserError: an element, filter, file or model is unknown, the space is empty, or model and space do not fit.
     """
     definition, unplaced = _define(recipe)
-    plan = _build(definition, recipe.chosen_filters, _refer(recipe.model), unplaced)
+    plan = _build(definition, recipe.chosen_filters, _refer(recipe.model), recipe.stable_at, unplaced)
     trained_for = read_card(plan.model.path).prototype
     if trained_for != plan.space.prototype:
         raise UserError(
@@ -107,11 +109,15 @@ def make_plan(recipe: Recipe) -> Plan:
 def from_header(header: Header) -> Plan:
     """The plan of a run; the inverse of `Plan.header`."""
     model = ModelReference(header.recipe["model"], header.model, header.model_digest)
-    return _build(dict(header.space), header.filters, model)
+    return _build(dict(header.space), header.filters, model, header.recipe["stable_at"])
 
 
 def _build(
-    definition: dict[str, Any], filters: tuple[str, ...], model: ModelReference, unplaced: tuple[str, ...] = ()
+    definition: dict[str, Any],
+    filters: tuple[str, ...],
+    model: ModelReference,
+    stable_at: float,
+    unplaced: tuple[str, ...] = (),
 ) -> Plan:
     if "candidates" in definition:
         prototype = PROTOTYPES[definition["prototype"]]
@@ -119,7 +125,7 @@ def _build(
     else:
         a, b, x = (parse_elements(definition[site]) for site in "abx")
         space = perovskites(a, b, x, definition["anions"])
-    return Plan(space, tuple(parse_filter(text) for text in filters), model, definition, unplaced)
+    return Plan(space, tuple(parse_filter(text) for text in filters), model, definition, stable_at, unplaced)
 
 
 def _define(recipe: Recipe) -> tuple[dict[str, Any], tuple[str, ...]]:

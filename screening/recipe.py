@@ -11,6 +11,9 @@ from cgcnn.resources import find_recipe
 
 Symbols = tuple[str, ...]
 
+STABLE_AT = 0.05
+"""Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable unless `--stable-at` says otherwise."""
+
 
 class Recipe(BaseModel):
     """What to screen and where the results go; the keys are the names of the command line's options."""
@@ -28,6 +31,7 @@ class Recipe(BaseModel):
     file: Path | None = None
     model: str = "castelli"
     filters: Symbols | None = None
+    stable_at: float = Field(default=STABLE_AT, allow_inf_nan=False)
     sort: str = "e_above_hull"
     top: int | None = Field(default=None, ge=1)
     out: str | None = None

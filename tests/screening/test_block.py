@@ -55,7 +55,7 @@ def test_candidates_out_of_domain_are_predicted_and_flagged(model_path, model):
 
 def test_the_two_halves_give_the_whole_when_the_block_travels_between_them(plan, model, whole):
     packed = pickle.dumps(build_block(plan, model, Block(0, 0, plan.space.count)), protocol=5)
-    halves = infer_block(model, pickle.loads(packed))
+    halves = infer_block(plan, model, pickle.loads(packed))
     assert len(packed) < 40 * plan.space.count
     assert {name: values.tobytes() for name, values in halves.columns.items()} == {
         name: values.tobytes() for name, values in whole.columns.items()
@@ -85,5 +85,5 @@ def test_a_failed_block_still_has_all_its_candidates(plan):
 
 
 def test_probability_of_stability_falls_with_the_energy():
-    probability = stable_probability(np.array([-1, 0.05, 0.06, 1], np.float32), np.full(4, 0.01, np.float32))
+    probability = stable_probability(np.array([-1, 0.05, 0.06, 1], np.float32), np.full(4, 0.01, np.float32), 0.05)
     np.testing.assert_allclose(probability, [1, 0.5, 0.1587, 0], atol=1e-4)

@@ -121,6 +121,23 @@ def test_a_run_can_be_ranked_again_by_another_column(screen, tmp_path, model_pat
     assert len(rows_of(tmp_path / "t.csv")) == 7
 
 
+def test_the_threshold_of_stability_can_be_chosen_before_and_after(screen, tmp_path, model_path):
+    arguments = ("perovskites", "--a", "Ca,Sr,Ba", "--b", "Ti,Zr", "--x", "O", "--model", model_path)
+    csvs = [tmp_path / f"{i}.csv" for i in range(3)]
+    low, high = tmp_path / "low.zarr", tmp_path / "high.zarr"
+    assert screen(*arguments, "--out", low, "--csv", csvs[0])[0] == 0
+    code, shown, _ = screen(*arguments, "--out", high, "--csv", csvs[1], "--stable-at", 0.2, "--sort", "p_stable")
+    assert code == 0
+    assert "P(≤0.2)" in shown
+    assert zarr.open_group(str(high))["p_stable"].attrs["long_name"].endswith("at most 0.2 eV/atom")
+    assert rows_of(csvs[0]) != rows_of(csvs[1])
+    code, again, _ = screen("rank", low, "--csv", csvs[2], "--stable-at", 0.2, "--sort", "p_stable")
+    assert (code, again) == (0, shown)
+    assert csvs[1].read_text() == csvs[2].read_text()
+    assert "P(≤0.2)" in screen("rank", high)[1]
+    assert "recipe" in screen(*arguments, "--out", high, "--resume")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -134,7 +151,9 @@ def test_a_run_can_be_ranked_again_by_another_column(screen, tmp_path, model_pat
         (("perovskites", "--elements", "Ca,Ti,O", "--filter", "beauty"), "there is no filter 'beauty'"),
         (("perovskites", "--elements", "Ca,Ti,O", "--sort", "beauty"), "--sort beauty: no such column"),
         (("list", "{tmp}/nowhere.csv"), "nowhere.csv: No such file"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--stable-at", "inf"), "stable_at: .*finite"),
         (("rank", "{tmp}"), "no run here"),
+        (("rank", "{tmp}", "--stable-at", "nan"), "--stable-at nan: not an energy"),
         (("run", "nonesuch"), "nonesuch: no such recipe"),
     ],
 )
