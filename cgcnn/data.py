@@ -14,7 +14,7 @@ from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,7 +33,7 @@ def read_records(path: str | Path) -> list[Record]:
     file = Path(path)
     try:
         with _OPENERS.get(file.suffix, open)(file, "rt", encoding="utf-8") as lines:
-            records = parse_lines(file, lines)
+            records = list(parse_lines(file, lines))
     except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     if not records:
@@ -41,13 +41,13 @@ def read_records(path: str | Path) -> list[Record]:
     return records
 
 
-def parse_lines(file: Path, lines: Iterable[str]) -> list[Record]:
+def parse_lines(file: Path, lines: Iterable[str]) -> Iterator[Record]:
     """One record for each line that is not blank.
 
     Raises:
         UserError: A line is not a JSON object; the message names it.
     """
-    return [_parse(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    return (_parse(file, number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def _parse(file: Path, number: int, line: str) -> Record:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
-import io
 import json
 import lzma
+import zlib
+from itertools import chain, count, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from cgcnn.data import Record, parse_lines
 from cgcnn.entry import Entry, broken, from_record
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress,
     ".xz": lzma.decompress,
     ".bz2": bz2.decompress,
 }
+_OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 ID_PROP = "id_prop.csv"
 
 
@@ -36,16 +38,40 @@ def read(path: str | Path) -> list[Entry]:
     Raises:
         UserError: No such file, an unknown format, a damaged file of several crystals, or nothing in it.
     """
-    place = Path(path)
-    if place.is_dir():
-        entries = _cgcnn_directory(place) if (place / ID_PROP).is_file() else _directory(place)
-    elif place.exists():
-        entries = _file(place)
-    else:
-        raise UserError(f"{place}: no such file or directory")
-    if not entries:
-        raise UserError(f"{place}: no records; expected crystals")
-    return entries
+    return list(stream([Path(path)]))
+
+
+def stream(paths: Sequence[Path]) -> Iterator[Entry]:
+    """As `read`, of one or more files and directories one after the other, entry by entry as they are wanted.
+
+    Among several, a file that cannot be read at all is a broken entry too.
+
+    Raises:
+        UserError: As `read`; of a path that does not exist or has no known format, before anything is read.
+    """
+    for path in paths:
+        _check(path)
+    for path in paths:
+        empty = True
+        for entry in _whole(path) if len(paths) == 1 or path.is_dir() else _tolerant(path):
+            empty = False
+            yield entry
+        if empty:
+            raise UserError(f"{path}: no records; expected crystals")
+
+
+def _check(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"{path}: no such file or directory")
+    if path.is_file() and kind_of(path) is None:
+        known = ", ".join(_SUFFIXES)
+        raise UserError(f"{path}: unknown format; known are {known} (also .gz, .xz, .bz2), POSCAR and directories")
+
+
+def _whole(path: Path) -> Iterator[Entry]:
+    if not path.is_dir():
+        return _file(path)
+    return _cgcnn_directory(path) if (path / ID_PROP).is_file() else _directory(path)
 
 
 def kind_of(path: Path) -> str | None:
@@ -58,34 +84,33 @@ def kind_of(path: Path) -> str | None:
     return _SUFFIXES.get(Path(name).suffix)
 
 
-def _file(path: Path) -> list[Entry]:
-    kind = kind_of(path)
-    if kind is None:
-        known = ", ".join(_SUFFIXES)
-        raise UserError(f"{path}: unknown format; known are {known} (also .gz, .xz, .bz2), POSCAR and directories")
+def _file(path: Path) -> Iterator[Entry]:
     try:
-        return _READERS[kind](path)
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        yield from _READERS[kind_of(path) or ""](path)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
-def _directory(folder: Path) -> list[Entry]:
-    """Every file of a known format; one that cannot be read at all is a broken entry."""
+def _tolerant(path: Path) -> Iterator[Entry]:
+    """What a file holds; where it cannot be read, or not to its end, a broken entry."""
+    try:
+        yield from _file(path)
+    except UserError as error:
+        yield broken(_stem(path), str(error))
+
+
+def _directory(folder: Path) -> Iterator[Entry]:
+    """Every file of a known format."""
     files = sorted(
         file for file in folder.iterdir() if file.is_file() and kind_of(file) and file.name != "atom_init.json"
     )
     if not files:
         raise UserError(f"{folder}: holds no file of a known format ({', '.join(_SUFFIXES)}, POSCAR)")
-    entries: list[Entry] = []
     for file in files:
-        try:
-            entries += _file(file)
-        except UserError as error:
-            entries.append(broken(_stem(file), str(error)))
-    return entries
+        yield from _tolerant(file)
 
 
-def _cgcnn_directory(folder: Path) -> list[Entry]:
+def _cgcnn_directory(folder: Path) -> Iterator[Entry]:
     """The rows of ``id_prop.csv``: an id and any number of labels; a first row that names no CIF is a header."""
     try:
         with (folder / ID_PROP).open(newline="", encoding="utf-8-sig") as file:
@@ -93,11 +118,12 @@ def _cgcnn_directory(folder: Path) -> list[Entry]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{folder / ID_PROP}: cannot be read ({error})") from None
     if not rows:
-        return []
+        return
     names = ["id", "target", *(f"target_{i}" for i in range(2, max(map(len, rows))))]
     if len(rows) > 1 and not (folder / f"{rows[0][0]}.cif").exists() and not _is_number(rows[0][1:2]):
         names = ["id", *rows.pop(0)[1:]]
-    return [_cgcnn_entry(folder, dict(zip(names, row, strict=False))) for row in rows]
+    for row in rows:
+        yield _cgcnn_entry(folder, dict(zip(names, row, strict=False)))
 
 
 def _is_number(cells: list[str]) -> bool:
@@ -122,6 +148,10 @@ def _stem(path: Path) -> str:
     return Path(name).stem
 
 
+def _opened(path: Path, encoding: str, newline: str) -> TextIO:
+    return cast("TextIO", _OPEN.get(path.suffix.lower(), open)(path, "rt", encoding=encoding, newline=newline))
+
+
 def _bytes(path: Path) -> bytes:
     return _DECOMPRESS.get(path.suffix.lower(), bytes)(path.read_bytes())
 
@@ -131,32 +161,33 @@ def _text(path: Path) -> str:
     return _bytes(path).decode("utf-8", errors="replace")
 
 
-def _cif(path: Path) -> list[Entry]:
-    return [Entry(_stem(path), {"id": _stem(path)}, "cif", _text(path))]
+def _cif(path: Path) -> Iterator[Entry]:
+    yield Entry(_stem(path), {"id": _stem(path)}, "cif", _text(path))
 
 
-def _poscar(path: Path) -> list[Entry]:
-    return [Entry(_stem(path), {"id": _stem(path)}, "poscar", _text(path))]
+def _poscar(path: Path) -> Iterator[Entry]:
+    yield Entry(_stem(path), {"id": _stem(path)}, "poscar", _text(path))
 
 
-def _json_lines(path: Path) -> list[Entry]:
-    return _records(parse_lines(path, _bytes(path).decode("utf-8").split("\n")))
+def _json_lines(path: Path) -> Iterator[Entry]:
+    with _opened(path, "utf-8", newline="\n") as lines:
+        yield from _records(parse_lines(path, lines))
 
 
-def _records(records: Iterable[Record]) -> list[Entry]:
-    return [from_record(record, position) for position, record in enumerate(records)]
+def _records(records: Iterable[Record]) -> Iterator[Entry]:
+    return (from_record(record, position) for position, record in enumerate(records))
 
 
-def _table(path: Path) -> list[Entry]:
+def _table(path: Path) -> Iterator[Entry]:
     csv.field_size_limit(2**31 - 1)  # a CIF is longer than the default
     try:
-        reader = csv.DictReader(io.StringIO(_bytes(path).decode("utf-8-sig"), newline=""), restkey="")
-        return _records(reader)
+        with _opened(path, "utf-8-sig", newline="") as lines:
+            yield from _records(csv.DictReader(lines, restkey=""))
     except csv.Error as error:
         raise UserError(f"{path}: not a CSV table ({error})") from None
 
 
-def _json(path: Path) -> list[Entry]:
+def _json(path: Path) -> Iterator[Entry]:
     """Matbench's table, one pymatgen structure, a list of structures or records, or names with structures."""
     try:
         content = json.loads(_bytes(path))
@@ -165,11 +196,11 @@ def _json(path: Path) -> list[Entry]:
     if isinstance(content, dict) and {"columns", "data"} <= content.keys():
         return _matbench(path, content)
     if isinstance(content, dict) and "sites" in content:
-        return [Entry(_stem(path), {"id": _stem(path)}, "pymatgen", json.dumps(content))]
+        return iter([Entry(_stem(path), {"id": _stem(path)}, "pymatgen", json.dumps(content))])
     named = list(content.items()) if isinstance(content, dict) else [(None, item) for item in _as_list(content)]
     if not all(isinstance(item, dict) for _, item in named):
         raise UserError(f"{path}: neither structures nor records; expected pymatgen's JSON, Matbench's, or records")
-    return [_json_item(item, name, i) for i, (name, item) in enumerate(named)]
+    return (_json_item(item, name, i) for i, (name, item) in enumerate(named))
 
 
 def _as_list(content: object) -> list[Any]:
@@ -181,7 +212,7 @@ def _json_item(item: Record, name: str | None, position: int) -> Entry:
     return from_record(record if name is None else {"id": name, **record}, position)
 
 
-def _matbench(path: Path, content: dict[str, Any]) -> list[Entry]:
+def _matbench(path: Path, content: dict[str, Any]) -> Iterator[Entry]:
     columns, rows = content["columns"], content["data"]
     index = content.get("index", range(len(rows)))
     try:
@@ -191,26 +222,34 @@ def _matbench(path: Path, content: dict[str, Any]) -> list[Entry]:
     return _records(records)
 
 
-def _ase(path: Path) -> list[Entry]:
+def _ase(path: Path) -> Iterator[Entry]:
     """Extended XYZ or a database of ASE, read with ASE."""
     try:
-        from ase.db import connect  # noqa: PLC0415  # an extra
-        from ase.io import iread  # noqa: PLC0415
+        import ase.db  # noqa: F401, PLC0415  # an extra
     except ImportError:
         raise UserError(f"{path}: reading it needs ASE: pip install 'perovskite-screening[ase]'") from None
+    database = kind_of(path) == "db"
+    found = _frames(path, database=database)
+    first, second = next(found, None), next(found, None)
+    names = repeat(_stem(path)) if second is None and not database else (f"{_stem(path)}-{i}" for i in count())
+    for (atoms, labels), name in zip(chain(filter(None, (first, second)), found), names, strict=False):
+        yield _ase_entry(atoms, {"id": name, **labels})
+
+
+def _frames(path: Path, *, database: bool) -> Iterator[tuple[Any, Record]]:
+    """Atoms and labels of each frame or row."""
+    from ase.db import connect  # noqa: PLC0415
+    from ase.io import iread  # noqa: PLC0415
+
     try:
-        if kind_of(path) == "db":
-            rows = list(connect(path).select())  # type: ignore[no-untyped-call]
-            found = [(row.toatoms(), {"id": str(row.id), **row.key_value_pairs}) for row in rows]
+        if database:
+            for row in connect(path).select():  # type: ignore[no-untyped-call]
+                yield row.toatoms(), {"id": str(row.id), **row.key_value_pairs}
         else:
-            found = [(atoms, dict(atoms.info)) for atoms in iread(path, index=":", format="extxyz")]
+            for atoms in iread(path, index=":", format="extxyz"):
+                yield atoms, dict(atoms.info)
     except Exception as error:  # noqa: BLE001  # ASE's readers document no set of errors
         raise UserError(f"{path}: not readable by ASE ({str(error) or type(error).__name__})") from None
-    single = len(found) == 1 and kind_of(path) != "db"
-    return [
-        _ase_entry(atoms, {"id": _stem(path) if single else f"{_stem(path)}-{i}", **labels})
-        for i, (atoms, labels) in enumerate(found)
-    ]
 
 
 def _ase_entry(atoms: Any, labels: Record) -> Entry:  # noqa: ANN401  # ASE has no types
@@ -234,7 +273,7 @@ _SUFFIXES = {
     ".extxyz": "xyz",
     ".db": "db",
 }
-_READERS: dict[str, Callable[[Path], list[Entry]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
     "cif": _cif,
     "poscar": _poscar,
     "jsonl": _json_lines,

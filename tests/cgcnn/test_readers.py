@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from cgcnn.entry import Entry, from_record, structure
 from cgcnn.errors import UserError
-from cgcnn.readers import read
+from cgcnn.readers import read, stream
 
 NAMES = ["second", "first", "third"]
 
@@ -223,6 +223,32 @@ def test_file_that_is_no_data_set_is_named(tmp_path: Path, name: str, content: b
     with pytest.raises(UserError, match=message) as error:
         read(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
+
+
+def test_several_paths_follow_each_other_and_one_that_is_damaged_breaks_no_other(
+    tmp_path: Path, crystals: dict[str, Structure]
+) -> None:
+    lines = [json.dumps(record(name, crystal)) for name, crystal in crystals.items()]
+    paths = [tmp_path / name for name in ("all.jsonl", "cut.jsonl.gz", "odd.jsonl", "folder")]
+    paths[0].write_text("\n".join(lines))
+    paths[1].write_bytes(gzip.compress("\n".join(lines).encode())[:-20])
+    paths[2].write_text(f"{lines[0]}\n{{oops\n{lines[1]}\n")
+    paths[3].mkdir()
+    (paths[3] / "POSCAR").write_text(crystals["first"].to(fmt="poscar"))
+    entries = list(stream(paths))
+    assert [entry.id for entry in entries if entry.form != "broken"] == [*NAMES, *NAMES, NAMES[0], "POSCAR"]
+    assert [entry.id for entry in entries if entry.form == "broken"] == ["cut", "odd"]
+    with pytest.raises(UserError, match=r"odd\.jsonl, line 2"):
+        list(stream(paths[2:3]))
+    with pytest.raises(UserError, match=r"no-such\.cif: no such file"):
+        next(stream([paths[0], tmp_path / "no-such.cif"]))
+
+
+def test_entries_are_read_as_they_are_wanted(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    line = json.dumps(record("first", crystals["first"]))
+    (tmp_path / "some.jsonl").write_text(f"{line}\n{line}\n{{oops\n")
+    entries = stream([tmp_path / "some.jsonl"])
+    assert [next(entries).id, next(entries).id] == ["first", "first"]
 
 
 def test_directory_without_crystals_is_named(tmp_path: Path) -> None:
