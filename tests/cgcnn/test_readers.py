@@ -231,7 +231,7 @@ def test_several_paths_follow_each_other_and_one_that_is_damaged_breaks_no_other
     lines = [json.dumps(record(name, crystal)) for name, crystal in crystals.items()]
     paths = [tmp_path / name for name in ("all.jsonl", "cut.jsonl.gz", "odd.jsonl", "folder")]
     paths[0].write_text("\n".join(lines))
-    paths[1].write_bytes(gzip.compress("\n".join(lines).encode())[:-20])
+    paths[1].write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode())[:-4])
     paths[2].write_text(f"{lines[0]}\n{{oops\n{lines[1]}\n")
     paths[3].mkdir()
     (paths[3] / "POSCAR").write_text(crystals["first"].to(fmt="poscar"))
