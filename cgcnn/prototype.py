@@ -25,22 +25,27 @@ _REACH = 3.0  # in units of a: far enough for complete shells of every prototype
 class Prototype:
     """Ideal positions that candidates share.
 
+    Sites are what a candidate chooses elements for; a site may have several atoms, which then hold the same element.
     Sites of equal role must be interchangeable by the symmetry of the empty prototype (the three X of a cubic
-    perovskite are), so that swapping their elements gives the same crystal.
+    perovskite are, and B and B' of a double perovskite), so that swapping their elements gives the same crystal.
 
     Attributes:
         name: Name in commands and cards.
         sites: Column names of species arrays.
         roles: Role of each site.
-        frac: Fractional coordinates of each site.
+        atoms: The site of each atom, as its position in ``sites``; in ascending order.
+        frac: Fractional coordinates of each atom.
         lattice: Lattice vectors as rows, in units of the lattice constant a.
+        cell: Edge of the conventional cubic cell, in units of a.
     """
 
     name: str
     sites: tuple[str, ...]
     roles: tuple[str, ...]
+    atoms: tuple[int, ...]
     frac: tuple[Triple, ...]
     lattice: tuple[Triple, Triple, Triple]
+    cell: float = 1.0
 
     @property
     def role_names(self) -> tuple[str, ...]:
@@ -84,7 +89,7 @@ class Prototype:
         """The crystal of one candidate, species (n_sites,), as a pymatgen structure with lattice constant a in Å."""
         from pymatgen.core.structure import Structure  # noqa: PLC0415  # heavy, and only this method needs it
 
-        return Structure(np.array(self.lattice) * float(a), [SYMBOLS[z] for z in species], self.frac)
+        return Structure(np.array(self.lattice) * float(a), [SYMBOLS[species[site]] for site in self.atoms], self.frac)
 
     def graph(self, species: NDArray[np.uint8], a: float = 1.0, neighbours: int = NEIGHBOURS) -> CrystalGraph:
         """Full graph of one candidate, species (n_sites,), with lattice constant a in Å."""
@@ -94,14 +99,30 @@ class Prototype:
         length = np.linalg.norm(delta, axis=-1)
         target, source, cell = np.nonzero((length < _REACH) & (length > 0))
         pairs = Pairs(source, target, length[target, source, cell] * a, _REACH * a)
-        return full_graph(species, pairs, neighbours=neighbours)
+        return full_graph(species[list(self.atoms)], pairs, neighbours=neighbours)
 
 
 CUBIC_PEROVSKITE = Prototype(
     name="cubic-perovskite",
     sites=("A", "B", "X1", "X2", "X3"),
     roles=("A", "B", "X", "X", "X"),
+    atoms=(0, 1, 2, 3, 4),
     frac=((0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, 0.5, 0.0), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5)),
     lattice=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
 )
-PROTOTYPES = {prototype.name: prototype for prototype in (CUBIC_PEROVSKITE,)}
+DOUBLE_PEROVSKITE = Prototype(
+    name="double-perovskite",
+    sites=("A", "B", "B'", "X"),
+    roles=("A", "B", "B", "X"),
+    atoms=(0, 0, 1, 2, 3, 3, 3, 3, 3, 3),
+    frac=(
+        *((0.25, 0.25, 0.25), (0.75, 0.75, 0.75), (0.0, 0.0, 0.0), (0.5, 0.5, 0.5)),
+        *((0.75, 0.25, 0.25), (0.25, 0.75, 0.75), (0.25, 0.75, 0.25)),
+        *((0.75, 0.25, 0.75), (0.25, 0.25, 0.75), (0.75, 0.75, 0.25)),
+    ),
+    lattice=((0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)),
+    cell=2.0,
+)
+"""A2BB'X6 with B and B' in rock-salt order (elpasolite, Fm-3m, X midway between them). Its a is the distance of
+neighbouring B and B', half the edge of the conventional cell, so that it compares with that of a single perovskite."""
+PROTOTYPES = {prototype.name: prototype for prototype in (CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE)}
