@@ -1,27 +1,27 @@
-"""What chemistry says of candidates: charge balance, tolerance, octahedral factor, Bartel's τ; and who may sit where.
+"""What chemistry says of candidates: charge balance, tolerance, octahedral factor, Bartel's τ.
 
-Everything is worked out by role, whatever the number of sites of each: A cations have twelve neighbours, B cations and
-anions X six. Each cation takes one oxidation state out of pymatgen's common ones, those found in the ICSD, and those
-with a Shannon radius, in this order of preference; each anion has the state of its Shannon radius.
+Everything is worked out by role: A cations have twelve neighbours, B cations, B' among them, and anions X six. Each
+cation takes one oxidation state out of pymatgen's common ones, those found in the ICSD, and those with a Shannon
+radius, in this order of preference; each anion has the state of its Shannon radius.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import combinations_with_replacement, product
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cgcnn.elements import SYMBOLS
-from cgcnn.errors import UserError
-from screening.ions import MOST_RELUCTANCE, NEIGHBOURS, NO_STATE, Flags, Floats, electronegativities, tables
-from screening.radii import shannon
+from screening.ions import NEIGHBOURS, NO_STATE, Flags, Floats, tables
 
 Species = NDArray[np.uint8]
 
 ABX3 = ("A", "B", "X", "X", "X")
 """Roles of the sites of a perovskite."""
+
+A2BBX6 = ("A", "A", "B", "B'", "X", "X", "X", "X", "X", "X")
+"""Roles of the sites of a double perovskite A2BB'X6."""
 
 TOLERANCE = (0.75, 1.10)
 """Goldschmidt's t of known perovskites, from RbPbI3 (0.81) to BaTiO3 (1.06), with room for the error of radii."""
@@ -29,28 +29,19 @@ TOLERANCE = (0.75, 1.10)
 LEAST_OCTAHEDRAL = 0.35
 """rB/rX below which no anion octahedron holds around B; LaAlO3 has 0.38."""
 
-LEAST_A_RADIUS = 1.0
-"""Å, twelve neighbours: less is no A cation. Sc3+ (1.05), the smallest of a known perovskite (ScAlO3), may sit there;
-Al3+, Ga3+ and Fe3+ may not."""
-
-MOST_A_CHARGE = 3
-"""Quadrivalent cations sit on B. (ThTaN3 is an exception: it has to be asked for by sites.)"""
-
-MOST_ANION_KINDS = 3
-"""How many anions are mixed on X in search of a place for an element."""
-
 
 def columns(species: Species, roles: Sequence[str] = ABX3) -> dict[str, NDArray[np.generic]]:
     """The chemical columns of candidates.
 
     Oxidation states are those that balance the charges with the least reluctance (see `Ions`), where an A charged
     higher than a B counts as one more step; among equals, those with the lower charge on A. Where none balance, each
-    cation takes its preferred state, so that the geometry is still described. Radii of several sites of a role are
-    averaged.
+    cation takes its preferred state, so that the geometry is still described. The radii of B and B' are averaged, as
+    is the custom for double perovskites (Vasala and Karppinen, Prog. Solid State Chem. 2015, 43, 1; Bartel et al.), and
+    so are those of mixed anions; A is charged higher than B if it is charged higher than B and B' are in the mean.
 
     Args:
-        species: (n, n_sites) atomic numbers.
-        roles: the role of each site: A, B or X.
+        species: (n, n_sites) atomic numbers; sites of a role other than X hold one element.
+        roles: the role of each site: A, B, B' or X.
 
     Returns:
         Arrays (n,): `charge_balanced` bool; `tolerance_factor` (Goldschmidt 1926), `octahedral_factor` and `tau`
@@ -58,11 +49,12 @@ def columns(species: Species, roles: Sequence[str] = ABX3) -> dict[str, NDArray[
         larger than B; `radii_imputed` bool, where a radius is not from Shannon's table.
     """
     ions = tables()
-    sites = {role: [site for site, of in enumerate(roles) if of == role] for role in NEIGHBOURS}
-    states, balanced = _oxidation_states(species, sites)  # (n, n_sites), (n,)
-    entries = {
-        role: (species[:, at], states[:, at]) if role != "X" else (species[:, at],) for role, at in sites.items()
-    }
+    cations = _cation_sites(roles)
+    states, balanced = _oxidation_states(species, cations, roles)  # (n, cations), (n,)
+    entries: dict[str, tuple[NDArray[np.integer], ...]] = {"X": (species[:, _at("X", roles)],)}
+    for role in ("A", "B"):
+        at = [i for i, cation in enumerate(cations) if cation.role == role]
+        entries[role] = (species[:, [cations[i].site for i in at]], states[:, at])
     r_a, r_b, r_x = (ions.radius[role][entries[role]].mean(axis=1) for role in NEIGHBOURS)
     imputed = [ions.imputed[role][entries[role]].any(axis=1) for role in NEIGHBOURS]
     return {
@@ -85,141 +77,52 @@ def tau(r_a: Floats, r_b: Floats, r_x: Floats, charge_a: Floats) -> Floats:
     return r_x / r_b - charge_a * (charge_a - ratio / np.log(ratio))
 
 
-def _oxidation_states(species: Species, sites: dict[str, list[int]]) -> tuple[NDArray[np.int8], Flags]:
-    """The state of each site (n, n_sites), as a position in `Ions.charge`, and whether they balance (n,)."""
+class _CationSites(NamedTuple):
+    """The sites of one role: the neighbourhood that they share (A or B), the first of them, and how many they are."""
+
+    role: str
+    site: int
+    number: int
+
+
+def _cation_sites(roles: Sequence[str]) -> list[_CationSites]:
+    names = [name for name in dict.fromkeys(roles) if name != "X"]
+    return [_CationSites(name.rstrip("'"), roles.index(name), roles.count(name)) for name in names]
+
+
+def _at(role: str, roles: Sequence[str]) -> list[int]:
+    return [site for site, name in enumerate(roles) if name == role]
+
+
+def _oxidation_states(
+    species: Species, cations: Sequence[_CationSites], roles: Sequence[str]
+) -> tuple[NDArray[np.int8], Flags]:
+    """The state of each cation (n, cations), as a position in `Ions.charge`, and whether they balance (n,).
+
+    The states of all cations but the last are tried; the charge that is then missing says that of the last.
+    """
     ions = tables()
-    cations = sites["A"] + sites["B"]
-    charge = ions.charge.T[:, species[:, cations].T]  # (S, cations, n)
-    reluctance = ions.reluctance.T[:, species[:, cations].T]  # (S, cations, n)
-    anions = ions.anion_charge[species[:, sites["X"]]]  # (n, anions)
-    target = np.where((anions < 0).all(axis=1), -anions.sum(axis=1, dtype=np.int8), np.int8(-1))  # (n,)
+    z = species[:, [cation.site for cation in cations]].T  # (cations, n)
+    *tried, last = z
+    numbers = [cation.number for cation in cations]
+    b_sites = sum(cation.number for cation in cations if cation.role == "B")
+    target = _cation_charge(species[:, _at("X", roles)])  # (n,)
     least = np.full(len(species), NO_STATE, dtype=np.int8)
-    chosen = np.zeros(species.shape, dtype=np.int8)
-    site = range(len(cations))
-    for states in product(range(len(charge)), repeat=len(cations)):
-        q = charge[states, site]  # (cations, n)
-        inverted = q[: len(sites["A"])].max(axis=0) > q[len(sites["A"]) :].min(axis=0)
-        cost = reluctance[states, site].sum(axis=0, dtype=np.int8) + inverted
-        better = np.flatnonzero((q.sum(axis=0, dtype=np.int8) == target) & (cost < least))
-        least[better] = cost[better]
-        chosen[better[:, None], cations] = states
+    chosen = np.zeros((len(species), len(cations)), dtype=np.int8)
+    for states in product(range(ions.charge.shape[1]), repeat=len(tried)):
+        parts = list(zip(tried, states, numbers, strict=False))
+        missing = target - sum(number * ions.charge[of, state] for of, state, number in parts)  # (n,)
+        closing = ions.state[last, np.where((missing > 0) & (missing < ions.state.shape[1]), missing, 0)]  # (n,)
+        a_charge = ions.charge[tried[0], states[0]]
+        inverted = b_sites * a_charge > target - numbers[0] * a_charge
+        cost = sum((ions.reluctance[of, state] for of, state, _ in parts), start=ions.reluctance[last, closing])
+        better = np.flatnonzero((closing >= 0) & (cost + inverted < least))
+        least[better] = (cost + inverted)[better]
+        chosen[better] = np.column_stack([*np.broadcast_to(states, (len(better), len(tried))).T, closing[better]])
     return chosen, least < NO_STATE
 
 
-@dataclass(frozen=True)
-class Sites:
-    """Atomic numbers for each site, in the order in which the elements were named.
-
-    Attributes:
-        A: elements for A.
-        B: elements for B.
-        X: elements for the three X.
-        unplaced: elements that fit nowhere.
-    """
-
-    A: tuple[int, ...]
-    B: tuple[int, ...]
-    X: tuple[int, ...]
-    unplaced: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Cations:
-    """Ions that may sit on a site: arrays of atomic number, charge, reluctance (see `Ions`) and radius (Å)."""
-
-    z: NDArray[np.int64]
-    charge: NDArray[np.int64]
-    reluctance: NDArray[np.int64]
-    radius: Floats
-
-    def where(self, kept: Flags) -> "_Cations":
-        return _Cations(self.z[kept], self.charge[kept], self.reluctance[kept], self.radius[kept])
-
-
-def assign_sites(elements: Sequence[int]) -> Sites:
-    """Find the sites of a perovskite ABX3 where each element may sit.
-
-    X takes the elements with a Shannon radius as an anion. A cation may sit on a site if some ABX3 of the named
-    elements has it there, with A != B, balanced charges, cations less electronegative than the anions, rA > rB, no
-    more charge on A than on B, and t, μ and rA within this module's limits. A takes only common oxidation states that
-    Shannon's table knows. The likely come first: X of one element, then of two and three; in each case B in a common
-    state, then in others. What is less likely gives sites only to cations that have none yet. (Otherwise some rare
-    oxyfluoride would put Ca on B of every titanate.)
-
-    Args:
-        elements: atomic numbers.
-
-    Raises:
-        UserError: a site gets no element.
-    """
-    a, b, anions = _a_cations(elements), _b_cations(elements), _anions(elements)
-    on: dict[str, set[int]] = {role: set() for role in NEIGHBOURS}
-    for kinds, reluctance in product(range(1, MOST_ANION_KINDS + 1), range(MOST_RELUCTANCE + 1)):
-        may_a = a.where(_either_in_or_new(a.z, on["A"], on["B"]))
-        may_b = b.where(_either_in_or_new(b.z, on["B"], on["A"]) & (b.reluctance <= reluctance))
-        for x in combinations_with_replacement(anions, ABX3.count("X")):
-            if len(set(x)) == kinds:
-                fits = _fits(may_a, may_b, x)  # (A ions, B ions)
-                on["A"].update(may_a.z[fits.any(axis=1)].tolist())
-                on["B"].update(may_b.z[fits.any(axis=0)].tolist())
-                on["X"].update(x if fits.any() else ())
-    if not on["X"]:
-        raise _no_perovskite(elements, "X" if not anions else "A" if not len(a.z) else "B")
-    placed = {role: tuple(z for z in elements if z in on[role]) for role in on}
-    return Sites(**placed, unplaced=tuple(z for z in elements if not any(z in on[role] for role in on)))
-
-
-def _either_in_or_new(z: NDArray[np.int64], on_this: set[int], on_other: set[int]) -> Flags:
-    """Which elements (n,) sit on this site already, or on neither."""
-    return np.isin(z, list(on_this)) | ~np.isin(z, list(on_other))
-
-
-def _fits(a: _Cations, b: _Cations, x: Sequence[int]) -> Flags:
-    """Whether each A with each B makes a perovskite of these three anions, (A ions, B ions)."""
-    ions, negativity, anions = tables(), electronegativities(), list(x)
-    r_a, r_x = a.radius[:, None], ions.radius["X"][anions].mean()
-    tolerance = tolerance_factor(r_a, b.radius, r_x)
-    fits = (tolerance >= TOLERANCE[0]) & (tolerance <= TOLERANCE[1]) & (b.radius / r_x >= LEAST_OCTAHEDRAL)
-    fits &= (r_a > b.radius) & (a.z[:, None] != b.z)
-    fits &= (a.charge[:, None] + b.charge + ions.anion_charge[anions].sum() == 0) & (a.charge[:, None] <= b.charge)
-    electropositive = [negativity[cations.z] < negativity[anions].min() for cations in (a, b)]
-    fits &= electropositive[0][:, None] & electropositive[1]
-    return np.asarray(fits, dtype=bool)
-
-
-def _a_cations(elements: Iterable[int]) -> _Cations:
-    """Cations for A: common states of Shannon's table up to `MOST_A_CHARGE`, and large."""
-    ions = _cations(elements, "A")
-    likely = _tabulated(ions) & (ions.reluctance == 0) & (ions.charge <= MOST_A_CHARGE)
-    return ions.where(likely & (ions.radius >= LEAST_A_RADIUS))
-
-
-def _b_cations(elements: Iterable[int]) -> _Cations:
-    """Cations for B: any state, but for elements that are anions elsewhere only those of Shannon's table (I5+)."""
-    ions = _cations(elements, "B")
-    return ions.where(_tabulated(ions) | ~np.isin(ions.z, _anions(elements)))
-
-
-def _anions(elements: Iterable[int]) -> list[int]:
-    return [z for z in elements if any(charge < 0 for charge in shannon(z))]
-
-
-def _tabulated(ions: _Cations) -> Flags:
-    return np.array([q in shannon(z) for z, q in zip(ions.z.tolist(), ions.charge.tolist(), strict=True)], dtype=bool)
-
-
-def _cations(elements: Iterable[int], role: str) -> _Cations:
-    """Every cation of the elements, in each of its states."""
-    ions = tables()
-    numbers = np.array(list(elements), dtype=np.int64)
-    which, state = np.nonzero(ions.charge[numbers])
-    at = (numbers[which], state)
-    return _Cations(at[0], ions.charge[at].astype(int), ions.reluctance[at].astype(int), ions.radius[role][at])
-
-
-def _no_perovskite(elements: Iterable[int], site: str) -> UserError:
-    named = ",".join(SYMBOLS[z] for z in elements)
-    return UserError(
-        f"No ABX3 perovskite can be expected of {named}: no element fits site {site}. "
-        "Name more elements, or say yourself which sit where with --a, --b and --x."
-    )
+def _cation_charge(anions: Species) -> NDArray[np.int8]:
+    """The charge that balances anions (n, n_x), (n,); one that no cations reach where some are no anions."""
+    charge = tables().anion_charge[anions]
+    return np.where((charge < 0).all(axis=1), -charge.sum(axis=1, dtype=np.int8), np.int8(-1))

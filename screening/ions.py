@@ -32,6 +32,7 @@ class Ions:
         radius: role -> Å; (101, S) for A and B, (101,) for X. NaN where unknown.
         imputed: role -> whether the radius is not from the table, in the same shapes.
         anion_charge: (101,) int8, 0 where there is none.
+        state: (101, Q) int8; the state with the charge of the column, -1 where there is none.
     """
 
     charge: NDArray[np.int8]
@@ -39,6 +40,7 @@ class Ions:
     radius: dict[str, Floats]
     imputed: dict[str, Flags]
     anion_charge: NDArray[np.int8]
+    state: NDArray[np.int8]
 
 
 @lru_cache(maxsize=1)
@@ -59,7 +61,15 @@ def tables() -> Ions:
         radius={role: values[..., 0] for role, values in radii.items()},
         imputed={role: values[..., 1].astype(bool) for role, values in radii.items()},
         anion_charge=np.array(anions, dtype=np.int8),
+        state=_state_of_charge(padded[:, :, 0]),
     )
+
+
+def _state_of_charge(charge: NDArray[np.int8]) -> NDArray[np.int8]:
+    table = np.full((len(charge), charge.max() + 1), -1, dtype=np.int8)
+    z, state = np.nonzero(charge)
+    table[z, charge[z, state]] = state
+    return table
 
 
 def cation_states(z: int) -> list[tuple[int, int]]:

@@ -11,10 +11,10 @@ from cgcnn.card import read_card, weights_path
 from cgcnn.errors import UserError
 from cgcnn.prototype import PROTOTYPES, Prototype
 from screening.candidates import Candidates, parse_candidates
-from screening.chemistry import Sites, assign_sites
 from screening.columns import columns_for
 from screening.filters import Filter, parse_filter
 from screening.recipe import STABLE_AT, Recipe
+from screening.sites import Sites, assign_sites
 from screening.space import Space, listed, parse_elements, perovskites, symbols
 from screening.store import Header
 
