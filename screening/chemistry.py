@@ -6,22 +6,15 @@ radius, in this order of preference; each anion has the state of its Shannon rad
 """
 
 import math
-from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cgcnn.prototype import CUBIC_PEROVSKITE, Prototype
 from screening.ions import NEIGHBOURS, NO_STATE, Flags, Floats, tables
 
 Species = NDArray[np.uint8]
-
-ABX3 = ("A", "B", "X", "X", "X")
-"""Roles of the sites of a perovskite."""
-
-A2BBX6 = ("A", "A", "B", "B'", "X", "X", "X", "X", "X", "X")
-"""Roles of the sites of a double perovskite A2BB'X6."""
 
 TOLERANCE = (0.75, 1.10)
 """Goldschmidt's t of known perovskites, from RbPbI3 (0.81) to BaTiO3 (1.06), with room for the error of radii."""
@@ -30,7 +23,7 @@ LEAST_OCTAHEDRAL = 0.35
 """rB/rX below which no anion octahedron holds around B; LaAlO3 has 0.38."""
 
 
-def columns(species: Species, roles: Sequence[str] = ABX3) -> dict[str, NDArray[np.generic]]:
+def columns(species: Species, prototype: Prototype = CUBIC_PEROVSKITE) -> dict[str, NDArray[np.generic]]:
     """The chemical columns of candidates.
 
     Oxidation states are those that balance the charges with the least reluctance (see `Ions`), where an A charged
@@ -40,8 +33,8 @@ def columns(species: Species, roles: Sequence[str] = ABX3) -> dict[str, NDArray[
     so are those of mixed anions; A is charged higher than B if it is charged higher than B and B' are in the mean.
 
     Args:
-        species: (n, n_sites) atomic numbers; sites of a role other than X hold one element.
-        roles: the role of each site: A, B, B' or X.
+        species: (n, n_sites) atomic numbers.
+        prototype: which of the sites are A, B and X, and how many atoms each has.
 
     Returns:
         Arrays (n,): `charge_balanced` bool; `tolerance_factor` (Goldschmidt 1926), `octahedral_factor` and `tau`
@@ -49,12 +42,11 @@ def columns(species: Species, roles: Sequence[str] = ABX3) -> dict[str, NDArray[
         larger than B; `radii_imputed` bool, where a radius is not from Shannon's table.
     """
     ions = tables()
-    cations = _cation_sites(roles)
-    states, balanced = _oxidation_states(species, cations, roles)  # (n, cations), (n,)
-    entries: dict[str, tuple[NDArray[np.integer], ...]] = {"X": (species[:, _at("X", roles)],)}
-    for role in ("A", "B"):
-        at = [i for i, cation in enumerate(cations) if cation.role == role]
-        entries[role] = (species[:, [cations[i].site for i in at]], states[:, at])
+    states, balanced = _oxidation_states(species, prototype)  # (n, n_sites), (n,)
+    sites = {role: sites_of(role, prototype) for role in NEIGHBOURS}
+    entries = {
+        role: (species[:, at], states[:, at]) if role != "X" else (species[:, at],) for role, at in sites.items()
+    }
     r_a, r_b, r_x = (ions.radius[role][entries[role]].mean(axis=1) for role in NEIGHBOURS)
     imputed = [ions.imputed[role][entries[role]].any(axis=1) for role in NEIGHBOURS]
     return {
@@ -77,52 +69,40 @@ def tau(r_a: Floats, r_b: Floats, r_x: Floats, charge_a: Floats) -> Floats:
     return r_x / r_b - charge_a * (charge_a - ratio / np.log(ratio))
 
 
-class _CationSites(NamedTuple):
-    """The sites of one role: the neighbourhood that they share (A or B), the first of them, and how many they are."""
-
-    role: str
-    site: int
-    number: int
-
-
-def _cation_sites(roles: Sequence[str]) -> list[_CationSites]:
-    names = [name for name in dict.fromkeys(roles) if name != "X"]
-    return [_CationSites(name.rstrip("'"), roles.index(name), roles.count(name)) for name in names]
-
-
-def _at(role: str, roles: Sequence[str]) -> list[int]:
-    return [site for site, name in enumerate(roles) if name == role]
-
-
-def _oxidation_states(
-    species: Species, cations: Sequence[_CationSites], roles: Sequence[str]
-) -> tuple[NDArray[np.int8], Flags]:
-    """The state of each cation (n, cations), as a position in `Ions.charge`, and whether they balance (n,).
+def _oxidation_states(species: Species, prototype: Prototype) -> tuple[NDArray[np.int8], Flags]:
+    """The state of each site's cation (n, n_sites), as a position in `Ions.charge`, and whether they balance (n,).
 
     The states of all cations but the last are tried; the charge that is then missing says that of the last.
     """
     ions = tables()
-    z = species[:, [cation.site for cation in cations]].T  # (cations, n)
-    *tried, last = z
-    numbers = [cation.number for cation in cations]
-    b_sites = sum(cation.number for cation in cations if cation.role == "B")
-    target = _cation_charge(species[:, _at("X", roles)])  # (n,)
+    atoms = np.bincount(prototype.atoms).astype(np.int8)  # (n_sites,)
+    a_atoms, b_atoms = (atoms[sites_of(role, prototype)].sum() for role in ("A", "B"))
+    *tried, last = sites_of("A", prototype) + sites_of("B", prototype)  # the last has one atom
+    target = _anion_charge(species, prototype, atoms)  # (n,)
     least = np.full(len(species), NO_STATE, dtype=np.int8)
-    chosen = np.zeros((len(species), len(cations)), dtype=np.int8)
+    chosen = np.zeros(species.shape, dtype=np.int8)
     for states in product(range(ions.charge.shape[1]), repeat=len(tried)):
-        parts = list(zip(tried, states, numbers, strict=False))
-        missing = target - sum(number * ions.charge[of, state] for of, state, number in parts)  # (n,)
-        closing = ions.state[last, np.where((missing > 0) & (missing < ions.state.shape[1]), missing, 0)]  # (n,)
-        a_charge = ions.charge[tried[0], states[0]]
-        inverted = b_sites * a_charge > target - numbers[0] * a_charge
-        cost = sum((ions.reluctance[of, state] for of, state, _ in parts), start=ions.reluctance[last, closing])
-        better = np.flatnonzero((closing >= 0) & (cost + inverted < least))
-        least[better] = (cost + inverted)[better]
-        chosen[better] = np.column_stack([*np.broadcast_to(states, (len(better), len(tried))).T, closing[better]])
+        charge = [ions.charge[species[:, site], state] for site, state in zip(tried, states, strict=True)]
+        missing = target - sum(atoms[site] * q for site, q in zip(tried, charge, strict=True))  # (n,)
+        missing = np.where((missing > 0) & (missing < ions.state.shape[1]), missing, 0)
+        closing = ions.state[species[:, last], missing]  # (n,)
+        cost = ions.reluctance[species[:, last], closing]
+        cost = sum((ions.reluctance[species[:, site], q] for site, q in zip(tried, states, strict=True)), start=cost)
+        cost = cost + (b_atoms * charge[0] > target - a_atoms * charge[0])
+        better = np.flatnonzero((closing >= 0) & (cost < least))
+        least[better] = cost[better]
+        chosen[better[:, None], tried] = states
+        chosen[better, last] = closing[better]
     return chosen, least < NO_STATE
 
 
-def _cation_charge(anions: Species) -> NDArray[np.int8]:
-    """The charge that balances anions (n, n_x), (n,); one that no cations reach where some are no anions."""
-    charge = tables().anion_charge[anions]
-    return np.where((charge < 0).all(axis=1), -charge.sum(axis=1, dtype=np.int8), np.int8(-1))
+def sites_of(role: str, prototype: Prototype) -> list[int]:
+    """The sites of a role, as columns of species."""
+    return [site for site, name in enumerate(prototype.roles) if name == role]
+
+
+def _anion_charge(species: Species, prototype: Prototype, atoms: NDArray[np.int8]) -> NDArray[np.int8]:
+    """The charge of the anions of one cell (n,), without its sign; -1, which nothing balances, if some are none."""
+    sites = sites_of("X", prototype)
+    charge = tables().anion_charge[species[:, sites]]  # (n, X sites)
+    return np.where((charge < 0).all(axis=1), -(charge * atoms[sites]).sum(axis=1, dtype=np.int8), np.int8(-1))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
-from screening.chemistry import ABX3, LEAST_OCTAHEDRAL, TOLERANCE, tolerance_factor
+from cgcnn.prototype import CUBIC_PEROVSKITE, Prototype
+from screening.chemistry import LEAST_OCTAHEDRAL, TOLERANCE, sites_of, tolerance_factor
 from screening.ions import MOST_RELUCTANCE, Flags, Floats, electronegativities, tables
 from screening.radii import shannon
 
@@ -64,7 +65,7 @@ class _Cations:
         return _Cations(*(getattr(self, field.name)[kept] for field in fields(self)))
 
 
-def assign_sites(elements: Sequence[int], roles: Sequence[str] = ABX3) -> Sites:
+def assign_sites(elements: Sequence[int], prototype: Prototype = CUBIC_PEROVSKITE) -> Sites:
     """Find the sites of a perovskite where each element may sit.
 
     X takes the elements with a Shannon radius as an anion. A cation may sit on a site if some perovskite of the named
@@ -77,12 +78,12 @@ def assign_sites(elements: Sequence[int], roles: Sequence[str] = ABX3) -> Sites:
 
     Args:
         elements: atomic numbers.
-        roles: the roles of the prototype's sites; B and B' stand for a double perovskite A2BB'X6.
+        prototype: one site B stands for ABX3, two for A2BB'X6.
 
     Raises:
         UserError: a site gets no element.
     """
-    double = "B'" in roles
+    double = len(sites_of("B", prototype)) == 2
     a, b, anions = _a_cations(elements), _b_cations(elements), _anions(elements)
     on: dict[str, set[int]] = {"A": set(), "B": set(), "X": set()}
     for kinds, reluctance in product(range(1, 1 + (1 if double else MOST_ANION_KINDS)), range(MOST_RELUCTANCE + 1)):
@@ -107,7 +108,7 @@ def _either_in_or_new(z: NDArray[np.int64], on_this: set[int], on_other: set[int
 
 def _anion_sets(anions: Sequence[int], kinds: int) -> Iterator[list[int]]:
     """The anions of an ABX3, of so many kinds; of one kind, they stand for those of any formula."""
-    return (list(x) for x in combinations_with_replacement(anions, ABX3.count("X")) if len(set(x)) == kinds)
+    return (list(x) for x in combinations_with_replacement(anions, 3) if len(set(x)) == kinds)
 
 
 def _fit(a: _Cations, b: _Cations, x: list[int]) -> Flags:

@@ -17,6 +17,7 @@ SCREENING_LAYERS = (
         "radii",
         "ions",
         "chemistry",
+        "sites",
         "filters",
         "recipe",
         "candidates",
@@ -29,7 +30,7 @@ SCREENING_LAYERS = (
     {"plan"},
     {"block"},
     {"pipeline", "ledger", "ranking", "progress", "output", "listing", "share"},
-    {"campaign", "state"},
+    {"campaign", "state", "explain"},
     {"cli"},
     {"__main__"},
 )

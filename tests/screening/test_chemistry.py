@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from screening.chemistry import A2BBX6, ABX3, columns, tau, tolerance_factor
+from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
+from screening.chemistry import columns, tau, tolerance_factor
 from screening.ions import NO_STATE, tables
 from screening.radii import UNKNOWN, ionic_radius, shannon
 from screening.space import parse_elements, perovskites
@@ -141,8 +142,8 @@ def test_unknown_radii_give_nan_and_are_flagged(formula):
 
 def doubles(*rows):
     """Columns of double perovskites from symbols of A, B, B' and X."""
-    species = [[a, a, b, c, *[x] * 6] for a, b, c, x in (parse_elements(text) for text in rows)]
-    return columns(np.array(species, dtype=np.uint8), A2BBX6)
+    species = [parse_elements(text) for text in rows]
+    return columns(np.array(species, dtype=np.uint8), DOUBLE_PEROVSKITE)
 
 
 @pytest.mark.parametrize(
@@ -180,8 +181,8 @@ def test_double_perovskites_balance_if_some_states_do_and_b_is_as_good_as_b_prim
     a, b, c, x = quadruple
     states = ([int(q) for q in ions.charge[z] if q] for z in (a, b, c))
     sums = (2 * q_a + q_b + q_c for q_a, q_b, q_c in product(*states))
-    species = [[a, a, b, c, *[x] * 6], [a, a, c, b, *[x] * 6]]
-    found = columns(np.array(species, dtype=np.uint8), A2BBX6)
+    species = [[a, b, c, x], [a, c, b, x]]
+    found = columns(np.array(species, dtype=np.uint8), DOUBLE_PEROVSKITE)
     assert found["charge_balanced"].tolist() == [(-6 * int(ions.anion_charge[x])) in set(sums)] * 2
     for name in ("radii_imputed", "charge_balanced"):
         assert found[name][0] == found[name][1]
@@ -210,14 +211,14 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(start, n):
         assert values[100 - n :].tobytes() == part[name].tobytes()
 
 
-@pytest.mark.parametrize("roles", [ABX3, A2BBX6])
-def test_a_block_of_65536_is_described_in_under_a_quarter_second(roles):
+@pytest.mark.parametrize("prototype", [CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE])
+def test_a_block_of_65536_is_described_in_under_a_quarter_second(prototype):
     species = perovskites(range(1, 101), range(1, 101), (7, 8, 9, 16), 3).decode(0, 65_536)
-    species = species[:, [0, 0, 1, 1, *[2] * 6]] if roles == A2BBX6 else species
-    columns(species[:10], roles)
+    species = species[:, : len(prototype.sites)]
+    columns(species[:10], prototype)
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
-        columns(species, roles)
+        columns(species, prototype)
         seconds.append(time.perf_counter() - began)
     assert min(seconds) < 0.25

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from cgcnn.errors import UserError
-from screening.chemistry import A2BBX6
+from cgcnn.prototype import DOUBLE_PEROVSKITE
 from screening.sites import Sites, assign_sites
 from screening.space import parse_elements, symbols
 
@@ -64,7 +64,7 @@ def test_a_site_without_an_element_is_named_with_the_remedy(elements, site):
 @pytest.mark.parametrize("formula", KNOWN_DOUBLES)
 def test_known_double_perovskites_find_their_sites(formula):
     a, b, b_prime, x = numbers(formula)
-    sites = assign_sites((a, b, b_prime, x), A2BBX6)
+    sites = assign_sites((a, b, b_prime, x), DOUBLE_PEROVSKITE)
     assert sites == Sites(A=(a,), B=(b, b_prime), X=(x,), unplaced=())
 
 
@@ -76,7 +76,7 @@ def test_known_double_perovskites_find_their_sites(formula):
     ],
 )
 def test_elements_of_double_perovskites_may_find_two_sites(elements, a, b, x):
-    sites = assign_sites(numbers(elements), A2BBX6)
+    sites = assign_sites(numbers(elements), DOUBLE_PEROVSKITE)
     assert tuple(",".join(symbols(on)) for on in (sites.A, sites.B, sites.X)) == (a, b, x)
 
 
@@ -90,7 +90,7 @@ def test_elements_of_double_perovskites_may_find_two_sites(elements, a, b, x):
 )
 def test_a_double_perovskite_without_an_element_for_a_site_is_told(elements, missing):
     with pytest.raises(UserError, match=rf"No double perovskite A2BB'X6 .* {elements}: {missing}"):
-        assign_sites(numbers(elements), A2BBX6)
+        assign_sites(numbers(elements), DOUBLE_PEROVSKITE)
 
 
 def test_sites_of_all_elements_are_found_quickly():
