@@ -115,13 +115,28 @@ def perovskites(a: Sequence[int], b: Sequence[int], x: Sequence[int], anions: in
     Raises:
         UserError: a site has no element.
     """
-    for site, elements in (("A", a), ("B", b), ("X", x)):
-        if not elements:
-            raise UserError(f"No element for site {site}. Name some with --{site.lower()}.")
+    _refuse_empty_sites(a, b, x)
     return Space(
         "cubic-perovskite",
         (_multiset(a), _multiset(b), _multiset(x, size=3, most_kinds=anions)),
     )
+
+
+def double_perovskites(a: Sequence[int], b: Sequence[int], x: Sequence[int]) -> Space:
+    """All double perovskites A2BB'X6: every A and X with every two different B, whose order does not matter.
+
+    Args:
+        a: atomic numbers for A.
+        b: atomic numbers for B and B'.
+        x: atomic numbers for X.
+
+    Raises:
+        UserError: a site has no element, or there are no two for B and B'.
+    """
+    _refuse_empty_sites(a, b, x)
+    if len(set(b)) == 1:
+        raise UserError(f"Only {symbols(b)[0]} for B and B'. Name two or more elements with --b.")
+    return Space("double-perovskite", (_multiset(a), unordered_pair(b), _multiset(x)))
 
 
 def unordered_pair(elements: Sequence[int]) -> Multiset:
@@ -138,6 +153,12 @@ def listed(prototype: "Prototype", species: ArrayLike) -> Space:
     """
     rows = prototype.canonical(np.asarray(species, dtype=np.uint8).reshape(-1, len(prototype.sites)))
     return Space(prototype.name, (Listed(rows.tobytes(), len(prototype.sites)),))
+
+
+def _refuse_empty_sites(a: Sequence[int], b: Sequence[int], x: Sequence[int]) -> None:
+    for site, elements in (("A", a), ("B", b), ("X", x)):
+        if not elements:
+            raise UserError(f"No element for site {site}. Name some with --{site.lower()}.")
 
 
 def _multiset(elements: Iterable[int], size: int = 1, least_kinds: int = 1, most_kinds: int = 1) -> Multiset:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
-from cgcnn.prototype import CUBIC_PEROVSKITE
+from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from screening.factors import Listed, Multiset
-from screening.space import Space, listed, parse_elements, perovskites, unordered_pair
+from screening.space import Space, double_perovskites, listed, parse_elements, perovskites, unordered_pair
 
 quick = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -109,6 +109,35 @@ def test_pairs_of_different_elements_come_once():
     space = Space("any", (unordered_pair((41, 22, 40)),))
     assert sorted(map(tuple, space.decode(0, space.count).tolist())) == [(22, 40), (22, 41), (40, 41)]
     assert space.encode([[41, 22]]) == space.encode([[22, 41]])
+
+
+@quick
+@given(*[st.sets(st.integers(1, 100), min_size=least, max_size=6) for least in (1, 2, 1)])
+def test_double_perovskites_are_those_of_brute_force_each_once_and_canonical(a, b, x):
+    space = double_perovskites(tuple(a), tuple(b), tuple(x))
+    species = space.decode(0, space.count)
+    assert space.count == len(a) * math.comb(len(b), 2) * len(x)
+    expected = {(*quadruple,) for quadruple in product(a, b, b, x) if quadruple[1] < quadruple[2]}
+    assert {tuple(row) for row in species.tolist()} == expected
+    np.testing.assert_array_equal(DOUBLE_PEROVSKITE.canonical(species), species)
+    swapped = species[:, [0, 2, 1, 3]]
+    np.testing.assert_array_equal(space.encode(swapped), np.arange(space.count))
+    np.testing.assert_array_equal(DOUBLE_PEROVSKITE.canonical(swapped), species)
+
+
+def test_large_spaces_of_double_perovskites_are_exact():
+    many = tuple(range(1, 101))
+    space = double_perovskites(many, many, many)
+    assert space.count == 100 * 4950 * 100
+    species = space.decode(space.count - 1000, space.count)
+    np.testing.assert_array_equal(space.encode(species), np.arange(space.count - 1000, space.count))
+
+
+def test_one_element_is_no_pair_for_b():
+    with pytest.raises(UserError, match=r"Only Ti for B and B'\. Name two or more elements with --b"):
+        double_perovskites((56,), (22, 22), (8,))
+    with pytest.raises(UserError, match="No element for site A"):
+        double_perovskites((), (22, 40), (8,))
 
 
 def test_listed_rows_keep_their_order_and_become_canonical():
