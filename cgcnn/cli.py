@@ -212,6 +212,27 @@ def card(model: str) -> None:
     show_card(read_card(model))
 
 
+@app.command()
+@click.argument("model")
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where to write maps and table.")
+@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@command_line.debug
+def explain(model: str, output: Path, target: str | None) -> None:
+    """Show what each element contributes on each site, by a MODEL of compositions with linear pooling.
+
+    Writes DIR/contributions.csv and a periodic table for each kind of site (DIR/site-A.png, .svg and so on). The
+    shipped model for this is castelli-linear.
+    """
+    from cgcnn.card import weights_path
+
+    path = weights_path(model)  # before the heavy imports: a wrong path is told at once
+    from cgcnn.explain import explain as explain_model
+    from cgcnn.weights import load
+
+    files = explain_model(load(path), output, target)
+    click.echo(f"{output}: {', '.join(file.name for file in files)} written", err=True)
+
+
 def main() -> None:
     """Run the command line; see `cgcnn.command_line.run` for the exit codes."""
     command_line.run(app)

@@ -11,20 +11,40 @@ import torch
 from cgcnn.batch import GraphBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from cgcnn.graph import CrystalGraph
     from cgcnn.prototype import Prototype
 
+    Template = tuple[CrystalGraph, NDArray[np.int64]]
+
 
 def fill(prototype: Prototype, species: NDArray[np.uint8], a: NDArray[np.floating], neighbours: int) -> GraphBatch:
     """See `Prototype.batch`."""
+    parts = [_fill(template[0], species, a, rows) for template, rows in _groups(prototype, species, neighbours)]
+    return join(parts, len(species))
+
+
+def nodes_of_sites(prototype: Prototype, species: NDArray[np.uint8], neighbours: int) -> NDArray[np.int64]:
+    """(n, n_sites) the node, in the batch that `fill` makes of the same rows, that stands for each site."""
+    nodes = np.empty(species.shape, dtype=np.int64)
+    start = 0
+    for (template, classes), rows in _groups(prototype, species, neighbours):
+        size = len(template.numbers)
+        nodes[rows] = start + np.arange(len(rows))[:, None] * size + classes
+        start += len(rows) * size
+    return nodes
+
+
+def _groups(
+    prototype: Prototype, species: NDArray[np.uint8], neighbours: int
+) -> Iterator[tuple[Template, NDArray[np.int64]]]:
+    """Templates, each with the rows that it serves."""
     kinds, kind = np.unique(_patterns(species, prototype.role_index), axis=0, return_inverse=True)
-    parts = [
-        _fill(_template(prototype, tuple(kinds[i].tolist()), neighbours), species, a, np.flatnonzero(kind == i))
-        for i in range(len(kinds))
-    ]
-    return _join(parts, len(species))
+    for i, pattern in enumerate(kinds.tolist()):
+        yield _template(prototype, tuple(pattern), neighbours), np.flatnonzero(kind == i)
 
 
 def _patterns(species: NDArray[np.uint8], roles: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -35,10 +55,11 @@ def _patterns(species: NDArray[np.uint8], roles: NDArray[np.int64]) -> NDArray[n
 
 
 @lru_cache(maxsize=64)
-def _template(prototype: Prototype, pattern: tuple[int, ...], neighbours: int) -> CrystalGraph:
-    """Quotient for a = 1; ``numbers`` hold the site that names the element instead of an element."""
+def _template(prototype: Prototype, pattern: tuple[int, ...], neighbours: int) -> Template:
+    """Quotient for a = 1 and the node of each site; ``numbers`` hold the site that names the element."""
     full = prototype.graph(np.array(pattern, dtype=np.uint8), neighbours=neighbours)
-    return full.quotient()
+    first = np.searchsorted(prototype.atoms, np.arange(len(prototype.sites)))  # (n_sites,) an atom of each
+    return full.quotient(), full.classes()[first]
 
 
 def _fill(
@@ -60,7 +81,7 @@ def _fill(
     )
 
 
-def _join(parts: list[GraphBatch], n_graphs: int) -> GraphBatch:
+def join(parts: list[GraphBatch], n_graphs: int) -> GraphBatch:
     """One batch of parts whose ``graph`` already counts over the whole."""
     sizes = [len(part.numbers) for part in parts]
     offsets = np.cumsum([0, *sizes])[: len(parts)]

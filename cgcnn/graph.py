@@ -78,9 +78,11 @@ class CrystalGraph:
         Message passing cannot tell apart the atoms of one class, so a network that weights by the multiplicities gives
         the same answer on the quotient. Distances within ``tolerance`` Å are taken for equal.
         """
-        bins = _distance_bins(self.distance, tolerance)
-        classes = _equitable_partition(self, bins)
-        return _contract(self, classes, bins)
+        return _contract(self, self.classes(tolerance), _distance_bins(self.distance, tolerance))
+
+    def classes(self, tolerance: float = MERGE_TOLERANCE) -> NDArray[np.int64]:
+        """(N,) the node of `quotient` that each node belongs to."""
+        return _equitable_partition(self, _distance_bins(self.distance, tolerance))
 
 
 @dataclass(frozen=True)

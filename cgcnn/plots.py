@@ -13,30 +13,50 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from cgcnn.evaluate import Evaluation
 
+DOTS = 150  # an inch
 MANY = 2000  # points; more are shown as density
 
 
-def draw(evaluation: Evaluation, path: Path) -> None:
-    """Draw an evaluation into a file, whose suffix says the format (.png, .svg, .pdf).
+def new_figure(path: Path, size: tuple[float, float]) -> Figure:
+    """An empty figure of a size in inches, to be drawn into ``path``.
 
     Raises:
-        UserError: Matplotlib is missing, does not know the format, or cannot write the file.
+        UserError: Matplotlib is missing.
     """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415  # an extra; without pyplot, so no window and no state
     except ImportError:
         raise UserError(f"{path}: drawing needs matplotlib: pip install 'perovskite-screening[plots]'") from None
-    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    return Figure(figsize=size, layout="constrained")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a file, whose suffix says the format (.png, .svg, .pdf).
+
+    Raises:
+        UserError: The format is not known, or the file cannot be written.
+    """
+    try:
+        figure.savefig(path, dpi=DOTS)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be drawn ({error}); choose a .png or .svg file") from None
+
+
+def draw(evaluation: Evaluation, path: Path) -> None:
+    """Draw an evaluation into a file.
+
+    Raises:
+        UserError: As `new_figure` and `save_figure` do.
+    """
+    figure = new_figure(path, (4.2, 4.0))
     axes = figure.add_subplot()
     (_roc if evaluation.binary else _parity)(axes, evaluation)
     axes.set_aspect("equal")
-    try:
-        figure.savefig(path, dpi=200)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be drawn ({error}); choose a .png or .svg file") from None
+    save_figure(figure, path)
 
 
 def _parity(axes: Axes, evaluation: Evaluation) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from cgcnn import data
 from cgcnn.batch import from_graphs
+from cgcnn.csvfile import write_csv
 from cgcnn.elements import SYMBOLS
 from cgcnn.entry import from_record
 from cgcnn.errors import UserError
@@ -53,13 +53,28 @@ def predict_entries(model: Model, entries: Sequence[Entry], builder: Builder | N
     """
     if model.card.input == "prototype":
         return _predict_compositions(model, entries)
-    graphs = (builder or Builder(Rule.of(model.settings))).build(entries)
-    covered = ~np.isnan(model.members[0].element_features.cpu().numpy()).any(axis=1)  # (101,)
-    graphs = [graph if isinstance(graph, str) else _covered(graph, covered) for graph in graphs]
+    graphs = usable(model, (builder or Builder(Rule.of(model.settings))).build(entries))
     failures = {i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     good = [graph for graph in graphs if not isinstance(graph, str)]
-    parts = [model.predict(from_graphs(part)) for part in _batches(good)]
-    return _spread(model, parts, failures, len(entries))
+    return _spread(model, predict_graphs(model, good) if good else {}, failures, len(entries))
+
+
+def usable(model: Model, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:
+    """The graphs, or the reason why there is none or why the model's element features are not enough for it."""
+    covered = ~np.isnan(model.members[0].element_features.cpu().numpy()).any(axis=1)  # (101,)
+    return [graph if isinstance(graph, str) else _covered(graph, covered) for graph in graphs]
+
+
+def predict_graphs(model: Model, graphs: Sequence[CrystalGraph]) -> dict[str, Estimate]:
+    """Predict at least one graph of those that are `usable`, in batches whose memory is bounded.
+
+    The batches follow from the graphs alone, so that equal calls give equal bits.
+    """
+    parts = [model.predict(from_graphs(part)) for part in _batches(graphs)]
+    return {
+        name: (np.concatenate([p[name][0] for p in parts]), np.concatenate([p[name][1] for p in parts]))
+        for name in model.settings.targets
+    }
 
 
 def predict_records(model: Model, records: Sequence[data.Record]) -> dict[str, Estimate]:
@@ -83,7 +98,7 @@ def _predict_compositions(model: Model, entries: Sequence[Entry]) -> Predictions
         except UserError as error:
             failures[i] = str(error)
     species = np.array(rows, dtype=np.uint8).reshape(len(rows), len(model.prototype.sites))
-    return _spread(model, [model.predict_prototype(species)], failures, len(entries))
+    return _spread(model, model.predict_prototype(species), failures, len(entries))
 
 
 def _covered(graph: CrystalGraph, covered: NDArray[np.bool_]) -> CrystalGraph | str:
@@ -104,15 +119,14 @@ def _batches(graphs: Sequence[CrystalGraph]) -> Iterator[Sequence[CrystalGraph]]
         yield graphs[start:]
 
 
-def _spread(model: Model, parts: list[dict[str, Estimate]], failures: dict[int, str], n: int) -> Predictions:
+def _spread(model: Model, found: dict[str, Estimate], failures: dict[int, str], n: int) -> Predictions:
     """Estimates of the good crystals put at their positions among all."""
     good = np.setdiff1d(np.arange(n), np.array(list(failures), dtype=np.int64))
     estimates: dict[str, Estimate] = {}
     for name in model.settings.targets:
         mean, std = np.full(n, np.nan, dtype=np.float32), np.full(n, np.nan, dtype=np.float32)
-        if parts:
-            mean[good] = np.concatenate([part[name][0] for part in parts])
-            std[good] = np.concatenate([part[name][1] for part in parts])
+        if found:
+            mean[good], std[good] = found[name]
         estimates[name] = (mean, std)
     return Predictions(estimates, failures)
 
@@ -133,7 +147,7 @@ def write_predictions(path: Path, ids: Sequence[str], estimate: Estimate, *, spr
     """
     header = ["id", "prediction", "std"] if spread else ["id", "prediction"]
     columns = [[_number(value) for value in values] for values in (estimate if spread else estimate[:1])]
-    _write(path, header, zip(ids, *columns, strict=True))
+    write_csv(path, header, zip(ids, *columns, strict=True))
 
 
 def failures_path(path: Path) -> Path:
@@ -148,22 +162,10 @@ def write_failures(path: Path, ids: Sequence[str], failures: dict[int, str]) -> 
         UserError: The file cannot be written.
     """
     if failures:
-        _write(path, ["id", "reason"], ((ids[i], reason) for i, reason in sorted(failures.items())))
+        write_csv(path, ["id", "reason"], ((ids[i], reason) for i, reason in sorted(failures.items())))
     else:
         path.unlink(missing_ok=True)
 
 
 def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.7g}"
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterator[tuple[str, ...]]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another file") from None

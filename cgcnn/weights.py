@@ -187,6 +187,13 @@ def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
     return keys
 
 
+def compositions(keys: NDArray[np.int64], n_sites: int) -> NDArray[np.uint8]:
+    """The rows (k, n_sites) of those of keys (n,) that are of so many sites; the inverse of `composition_keys`."""
+    mine = keys[keys >> 7 * (n_sites - 1) > 0]  # fewer sites leave these bits empty
+    mine = mine[mine >> 7 * (n_sites - 1) < 128]
+    return (mine[:, None] >> 7 * np.arange(n_sites - 1, -1, -1) & 127).astype(np.uint8)
+
+
 def tensors(members: list[CGCNN], domain: Domain | None) -> dict[str, Tensor]:
     """Every tensor of a model under the name it has in the file."""
     named = {f"members.{i}.{k}": v for i, member in enumerate(members) for k, v in member.state_dict().items()}

@@ -146,6 +146,22 @@ def models() -> None:
 
 
 @app.command()
+@click.argument("what", metavar="RUN|MODEL")
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where to write maps and tables.")
+@click.option("--model", metavar="NAME|PATH", help="Explain the candidates of RUN with another model than its own.")
+@click.option("--top", type=click.IntRange(min=1), help="Explain the best N candidates of RUN. [default: 20]")
+@command_line.debug
+def explain(what: str, output: Path, model: str | None, top: int | None) -> None:
+    """Show what each element contributes on each site: maps for A and B, and for a RUN its best candidates.
+
+    Needs a model with linear pooling, such as castelli-linear: `screen explain castelli-linear -o DIR`.
+    """
+    from screening.explain import explain_any
+
+    explain_any(what, output, model, top)
+
+
+@app.command()
 @command_line.debug
 def recipes() -> None:
     """List the shipped recipes."""

@@ -1,0 +1,59 @@
+"""What each site contributes: maps of a model, and the best candidates of a run site by site."""
+
+from pathlib import Path
+
+import click
+
+from cgcnn.card import weights_path
+from cgcnn.csvfile import write_csv
+from cgcnn.elements import SYMBOLS
+from cgcnn.errors import UserError
+from cgcnn.explain import check_explains, explain, predictions, site_contributions
+from cgcnn.weights import Model, load
+from screening.output import SHOWN, formula
+from screening.ranking import READ, Ranking, rank
+from screening.store import Run, exists
+
+
+def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> None:
+    """Explain a model; or the model of a run (or another one, by name or path), and the run's best candidates.
+
+    Raises:
+        UserError: there is neither such a model nor such a run, the model does not pool linearly or does not fit the
+            run, or a file cannot be written.
+    """
+    if not exists(what):
+        files = explain(load(weights_path(what)), folder)
+    else:
+        with Run.open(what) as run:
+            chosen = load(model or run.header.model)
+            _check(chosen, run, named=model is not None)
+            ranking = rank(((rows.start, dict(rows.columns)) for rows in run.blocks(READ)), top=top or SHOWN)
+        files = explain(chosen, folder)
+        files.append(folder / "candidates.csv")
+        _write_candidates(files[-1], ranking, chosen)
+    click.echo(f"{folder}: {', '.join(file.name for file in files)} written", err=True)
+
+
+def _check(model: Model, run: Run, *, named: bool) -> None:
+    header = run.header
+    if not named and model.digest != header.model_digest:
+        raise UserError(f"{header.model}: not the model that made {run.target.url} any more. Name one with --model.")
+    check_explains(model.card)
+    made_of = header.space.get("prototype")
+    if model.card.prototype != made_of:
+        raise UserError(f"--model {model.card.name}: takes {model.card.prototype}; the run holds {made_of}.")
+
+
+def _write_candidates(path: Path, ranking: Ranking, model: Model) -> None:
+    """Write ``rank,index,formula``, the element on each site, the prediction and what each site contributes to it."""
+    target, sites = model.settings.targets[0], model.prototype.sites
+    species = model.prototype.canonical(ranking.rows["species"])
+    values = site_contributions(model, species)[target]  # (n, n_sites)
+    means = predictions(model.prototype, values)  # (n,)
+    names = [f"{site}_contribution" for site in sites]
+    rows = [
+        [str(i + 1), str(index), formula(row), *(SYMBOLS[z] for z in row), *(f"{x:.5f}" for x in (whole, *found))]
+        for i, (index, row, whole, found) in enumerate(zip(ranking.rows["index"], species, means, values, strict=True))
+    ]
+    write_csv(path, ["rank", "index", "formula", *sites, target, *names], rows)
