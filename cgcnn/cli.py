@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cgcnn import command_line
 from cgcnn.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cgcnn.recipe import TrainRecipe
+    from cgcnn.table import Table
+
 PATH = click.Path(path_type=Path)
+
+
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers above 0, separated by commas."""
+
+    name = "NUMBERS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401 -- click's signature
+        """Split the text."""
+        parts = value.split(",") if isinstance(value, str) else value
+        if not all(str(part).strip().isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value}: give whole numbers, such as 500,1000,2000", param, ctx)
+        return tuple(sorted({int(part) for part in parts}))
 
 
 @click.group(name="cgcnn")
@@ -185,6 +205,55 @@ def evaluate(
     click.echo(f"{found.target} of {len(found.ids)} crystals by {loaded.card.name}")
     for name, value in found.figures.items():
         click.echo(f"{name:9s} {value:.4f} {'' if found.binary or name == 'R2' else found.unit}".rstrip())
+
+
+@app.command("learning-curve")
+@click.argument("data", type=PATH)
+@click.option(
+    "--recipe", "names", multiple=True, required=True, metavar="NAME|FILE", help="To train; repeat to compare."
+)
+@click.option(
+    "--sizes", type=Numbers(), required=True, metavar="A,B,...", help="Training crystals, such as 500,1000,2000."
+)
+@click.option("-o", "--output", type=PATH, required=True, metavar="CURVE", help="Writes CURVE.csv, .png and .svg.")
+@click.option("--epochs", type=click.IntRange(min=1), help="At the largest size, instead of the recipes'.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the draw and the networks, instead of the recipes'.")
+@command_line.building
+@command_line.debug
+def learning_curve(
+    data: Path,
+    names: tuple[str, ...],
+    sizes: tuple[int, ...],
+    output: Path,
+    epochs: int | None,
+    seed: int | None,
+    strict: bool,
+    workers: int | None,
+    cache: Path | None,
+    no_cache: bool,
+) -> None:
+    """Train recipes on more and more of the labelled crystals of DATA, and draw the error on the same test crystals.
+
+    A tenth of the crystals measures, another tenth chooses the best epoch. What is trained is kept in CURVE.training
+    until the curve is written; the same command goes on from there.
+    """
+    from cgcnn.readers import read
+    from cgcnn.recipe import read_recipe
+
+    entries, recipes = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
+    from cgcnn import curve, training
+    from cgcnn.building import builder
+    from cgcnn.plots import new_figure
+
+    new_figure(output, (1, 1))  # without matplotlib, say so before the work
+
+    def tables() -> Iterator[tuple[Table, TrainRecipe]]:
+        for recipe in recipes:
+            with builder(recipe.settings, workers, cache, no_cache=no_cache) as build:
+                prepared = training.prepared(entries, recipe, build, strict=strict)
+            yield prepared.table, recipe
+
+    curve.run(tables(), sizes, output)
 
 
 @app.command("import")

@@ -63,6 +63,22 @@ def by_size(usable: NDArray[np.bool_], sizes: Sequence[int], seed: int) -> Split
     return _drawn(usable, sizes, seed, f"random split of {'/'.join(map(str, sizes))} rows, seed {seed}")
 
 
+def nested(usable: NDArray[np.bool_], size: int, held: int, seed: int) -> Split:
+    """So many rows for validation, as many for the test, and ``size`` for training, drawn at random.
+
+    Only the training part depends on the size, and a larger one holds all rows of a smaller one.
+
+    Raises:
+        UserError: There are not so many usable rows.
+    """
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(usable))
+    if not 0 < size <= len(order) - 2 * held:
+        raise UserError(f"{size} training rows: give 1 to {len(order) - 2 * held}; {2 * held} of the rows are held out")
+    part = np.full(len(usable), -1, dtype=np.int8)
+    part[order[:held]], part[order[held : 2 * held]], part[order[2 * held : 2 * held + size]] = 2, 1, 0
+    return Split(part, f"{size} training rows drawn at random, {held} for validation, seed {seed}")
+
+
 def _drawn(usable: NDArray[np.bool_], sizes: Sequence[int], seed: int, text: str) -> Split:
     order = np.random.default_rng(seed).permutation(np.flatnonzero(usable))
     part = np.full(len(usable), -1, dtype=np.int8)
