@@ -289,8 +289,8 @@ def card(model: str) -> None:
 def explain(model: str, output: Path, target: str | None) -> None:
     """Show what each element contributes on each site, by a MODEL of compositions with linear pooling.
 
-    Writes DIR/contributions.csv and a periodic table for each kind of site (DIR/site-A.png, .svg and so on). The
-    shipped model for this is castelli-linear.
+    Writes DIR/contributions.csv, and periodic tables for each kind of site: site-A.png and .svg of the contributions,
+    crystals-A.png and .svg of the predictions for the whole crystals. The shipped model for this is castelli-linear.
     """
     from cgcnn.card import weights_path
 

@@ -16,7 +16,7 @@ from cgcnn.errors import UserError
 from cgcnn.filling import nodes_of_sites
 from cgcnn.graph import CrystalGraph
 from cgcnn.original import original_graph
-from cgcnn.periodic import draw_site_means
+from cgcnn.periodic import draw_elements
 from cgcnn.weights import compositions
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class SiteMeans:
         mean: (E,) over the candidates that hold the element on such a site.
         std: (E,) deviation over these candidates.
         count: (E,) sites of candidates that the mean is over.
-        prediction: (E,) mean prediction of these candidates; unlike a contribution it is what it is whatever the
-            network, and shows how far to trust the split among the sites.
+        prediction: (E,) mean prediction of these candidates. An element also changes what its neighbours contribute, so
+            this may go another way than its own contribution.
     """
 
     target: str
@@ -59,16 +59,6 @@ class SiteMeans:
     std: NDArray[np.float64]
     count: NDArray[np.int64]
     prediction: NDArray[np.float64]
-
-    @property
-    def middle(self) -> float:
-        """The mean over the elements; networks share it out among the roles as they like."""
-        return float(self.mean.mean())
-
-    @property
-    def reach(self) -> float:
-        """The largest distance of an element from `middle`."""
-        return float(np.abs(self.mean - self.middle).max())
 
 
 def check_explains(card: Card) -> None:
@@ -212,7 +202,10 @@ def _by_element(
 
 
 def explain(model: Model, folder: Path, target: str | None = None) -> list[Path]:
-    """Write `site_means` to a folder: ``contributions.csv``, and a map of each role, ``site-ROLE.png`` and ``.svg``.
+    """Write `site_means` to a folder.
+
+    They go to ``contributions.csv``, and for each role to maps of the contributions, ``site-ROLE.png`` and ``.svg``,
+    and of the mean predictions of the crystals with an element there, ``crystals-ROLE.png`` and ``.svg``.
 
     Returns:
         The files.
@@ -225,17 +218,29 @@ def explain(model: Model, folder: Path, target: str | None = None) -> list[Path]
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
-    reach = max(found.reach for found in means) or 1.0
-    files: list[Path] = []
-    for found in means:
-        title = (
-            f"Contribution of the element on {found.role} to {found.target}\n{model.card.name}, mean over all partners"
-        )
-        for suffix in (".png", ".svg"):
-            files.append(folder / f"site-{found.role}{suffix}")
-            draw_site_means(found, reach, title, files[-1])
+    files = [file for found in means for file in _draw(found, model.card.name, folder)]
     write_site_means(folder / "contributions.csv", means)
     return [*files, folder / "contributions.csv"]
+
+
+def _draw(means: SiteMeans, name: str, folder: Path) -> list[Path]:
+    role, target, unit = means.role, means.target, means.unit or "no unit"
+    maps = (
+        ("site", means.mean, f"contribution ({unit})", f"Contribution of the element on {role} to {target}"),
+        (
+            "crystals",
+            means.prediction,
+            f"{target} ({unit})",
+            f"Predicted {target} of crystals with the element on {role}",
+        ),
+    )
+    files: list[Path] = []
+    for stem, values, quantity, title in maps:
+        paths = [folder / f"{stem}-{role}{suffix}" for suffix in (".png", ".svg")]
+        by_element = dict(zip(means.numbers.tolist(), values.tolist(), strict=True))
+        draw_elements(by_element, quantity, f"{title}\n{name}, mean over all partners", paths)
+        files += paths
+    return files
 
 
 def write_site_means(path: Path, means: Sequence[SiteMeans]) -> None:

@@ -10,13 +10,12 @@ from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.plots import new_figure, save_figure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from numpy.typing import NDArray
-
-    from cgcnn.explain import SiteMeans
 
 _NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)  # atomic numbers at which periods end
 _ABSENT = "0.93"
@@ -35,39 +34,40 @@ def position(z: int) -> tuple[float, float]:
     return period - 1, 18 - (length - place) - 1
 
 
-def draw_site_means(means: SiteMeans, reach: float, title: str, path: Path) -> None:
-    """Draw what elements contribute on the sites of a role, as a heat map whose white is their mean.
+def draw_elements(values: Mapping[int, float], quantity: str, title: str, paths: Sequence[Path]) -> None:
+    """Draw numbers by element as a heat map whose white is their mean; other elements are grey.
 
     Args:
-        means: From `cgcnn.explain.site_means`.
-        reach: Distance from that mean at which the colours end; the same for maps that are to be compared.
-        title: What is shown.
-        path: The file, whose suffix says the format (.png, .svg, .pdf).
+        values: Atomic number → value.
+        quantity: What the values are, with their unit, for the colour bar.
+        title: Of the map.
+        paths: The files, whose suffixes say the format (.png, .svg, .pdf).
 
     Raises:
         UserError: Matplotlib is missing, does not know the format, or cannot write the file.
     """
+    figure = new_figure(paths[0], (9.6, 5.0))
+    figure.set_layout_engine("none")  # places are given; finding them takes longer than all the rest
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415  # an extra
     from matplotlib.colors import CenteredNorm  # noqa: PLC0415
 
-    figure = new_figure(path, (9.6, 5.0))
-    axes = figure.add_subplot()
-    colours = ScalarMappable(CenteredNorm(means.middle, reach), "RdBu_r")
-    _cells(axes, means, colours)
-    axes.set(xlim=(-0.05, 18.05), ylim=(9.3, -0.05), aspect="equal")
+    middle = float(np.mean(list(values.values())))
+    reach = max(abs(value - middle) for value in values.values()) or 1.0
+    colours = ScalarMappable(CenteredNorm(middle, reach), "RdBu_r")
+    axes = figure.add_axes((0.02, 0.15, 0.96, 0.75), xlim=(0, 18), ylim=(9.25, 0), aspect="equal")
     axes.axis("off")
     axes.set_title(title, fontsize=11)
-    bar = figure.colorbar(colours, ax=axes, orientation="horizontal", shrink=0.55, aspect=35, pad=0.02)
-    unit = f"{means.unit}; " if means.unit else ""
-    bar.set_label(f"mean contribution ({unit}white: mean of the elements on {means.role}, {means.middle:.2f})")
-    save_figure(figure, path)
+    _cells(axes, values, colours)
+    bar = figure.colorbar(colours, cax=figure.add_axes((0.25, 0.11, 0.5, 0.03)), orientation="horizontal")
+    bar.set_label(f"{quantity}; white: mean of the elements, {middle:.2f}")
+    for path in paths:
+        save_figure(figure, path)
 
 
-def _cells(axes: Axes, means: SiteMeans, colours: ScalarMappable) -> None:
+def _cells(axes: Axes, values: Mapping[int, float], colours: ScalarMappable) -> None:
     from matplotlib.patches import Rectangle  # noqa: PLC0415  # an extra
 
-    shades = dict(zip(means.numbers.tolist(), colours.to_rgba(means.mean), strict=True))
-    values = dict(zip(means.numbers.tolist(), means.mean.tolist(), strict=True))
+    shades = dict(zip(values, colours.to_rgba(np.array(list(values.values()))), strict=True))
     for z in range(1, MAX_Z + 1):
         row, column = position(z)
         known, centre = z in values, column + 0.5

@@ -1,0 +1,49 @@
+"""`screen explain`: a run's candidates, site by site."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from cgcnn.errors import UserError
+from screening.cli import app
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner(catch_exceptions=False).invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def screened(tmp_path: Path) -> Path:
+    place = tmp_path / "R.zarr"
+    space = ("--a", "Ca,Ba", "--b", "Ti,Zr", "--x", "O,N", "--anions", 2)
+    done = run("perovskites", *space, "--model", "castelli-linear", "--workers", 1, "--out", place)
+    assert done.exit_code == 0, done.output
+    return place
+
+
+def test_the_best_candidates_of_a_run_site_by_site(screened: Path, tmp_path: Path) -> None:
+    assert run("rank", screened, "--csv", tmp_path / "ranked.csv").exit_code == 0
+    assert run("explain", screened, "--top", 5, "-o", tmp_path / "why").exit_code == 0
+    with (tmp_path / "why" / "candidates.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (tmp_path / "ranked.csv").open() as file:
+        ranked = list(csv.DictReader(file))[:5]
+    assert [(row["index"], row["formula"]) for row in rows] == [(row["index"], row["formula"]) for row in ranked]
+    for row, other in zip(rows, ranked, strict=True):
+        sites = [float(row[f"{site}_contribution"]) for site in ("A", "B", "X1", "X2", "X3")]
+        assert float(row["e_above_hull"]) == pytest.approx(float(other["e_above_hull"]), abs=1e-4)
+        assert np.mean(sites) == pytest.approx(float(row["e_above_hull"]), abs=1e-4)
+    assert (tmp_path / "why" / "site-A.svg").exists()
+
+
+def test_what_cannot_be_explained_is_one_clear_line(screened: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="castelli-linear, which is for explaining"):
+        run("explain", "castelli", "-o", tmp_path / "why")
+    with pytest.raises(UserError, match="castelli-linear, which is for explaining"):
+        run("explain", screened, "--model", "castelli", "-o", tmp_path / "why")
+    with pytest.raises(UserError, match="no such model"):
+        run("explain", tmp_path / "nothing", "-o", tmp_path / "why")
+    assert not (tmp_path / "why").exists()
