@@ -5,6 +5,7 @@ Numpy only; pymatgen is touched through the structure that a caller passes in.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ class CrystalGraph:
                 ``neighbours`` neighbours inside ``radius`` Å.
         """
         numbers = atomic_numbers(structure)
+        check_density(structure)
         target, source, _, distance = structure.get_neighbor_list(radius, exclude_self=True)
         if distance.min(initial=radius) < CLOSEST:
             i = int(distance.argmin())
@@ -143,6 +145,16 @@ def atomic_numbers(structure: Structure) -> NDArray[np.uint8]:
         if not 1 <= number <= MAX_Z or SYMBOLS[number] != _ISOTOPES.get(symbol, symbol):
             raise UserError(f"{site.species_string!r} is not an element that models know (H to {SYMBOLS[MAX_Z]})")
     return np.array(numbers, dtype=np.uint8)
+
+
+def check_density(structure: Structure) -> None:
+    """Refuse a cell so full that atoms must overlap: its neighbours would fill the memory.
+
+    Raises:
+        UserError: There are more atoms than spheres of diameter `CLOSEST` in their densest packing.
+    """
+    if len(structure) * CLOSEST**3 > math.sqrt(2) * structure.volume:
+        raise UserError(f"{len(structure)} atoms in {structure.volume:.2g} Å³: they overlap; the cell is wrong")
 
 
 def _distance_bins(distance: NDArray[np.float32], tolerance: float) -> NDArray[np.int64]:

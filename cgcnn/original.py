@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgcnn.graph import NEIGHBOURS, RADIUS, CrystalGraph, atomic_numbers
+from cgcnn.graph import NEIGHBOURS, RADIUS, CrystalGraph, atomic_numbers, check_density
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -23,9 +23,10 @@ def original_graph(structure: Structure, *, neighbours: int = NEIGHBOURS, radius
     """Full graph with exactly ``neighbours`` edges to each atom, cut and padded as the published code does.
 
     Raises:
-        UserError: Partial occupancy, or an element without features.
+        UserError: Partial occupancy, an element without features, or a cell that is far too full.
     """
     numbers = atomic_numbers(structure)
+    check_density(structure)
     n = len(numbers)
     target, source, _, distance = structure.get_neighbor_list(radius, exclude_self=True)
     order = np.lexsort((distance, target))  # stable: ties stay in the order of the search

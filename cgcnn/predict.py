@@ -14,6 +14,8 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.graphs import Builder, Rule
+from cgcnn.prototype import PROTOTYPES
+from cgcnn.sites import Composition, composition_or_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +46,8 @@ class Predictions:
 def predict_entries(model: Model, entries: Sequence[Entry], builder: Builder | None = None) -> Predictions:
     """Predict crystals, in their order.
 
-    Prototype models read the site columns (A, B, X), and nothing else; structure models read the crystals.
+    Prototype models read the site columns (A, B, X), or where there are none which element of the crystal is on which
+    site, and nothing else; structure models read the crystals.
 
     Args:
         model: A trained model.
@@ -56,7 +59,8 @@ def predict_entries(model: Model, entries: Sequence[Entry], builder: Builder | N
     graphs = usable(model, (builder or Builder(Rule.of(model.settings))).build(entries))
     failures = {i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     good = [graph for graph in graphs if not isinstance(graph, str)]
-    return _spread(model, predict_graphs(model, good) if good else {}, failures, len(entries))
+    rows = np.setdiff1d(np.arange(len(entries)), np.array(list(failures), dtype=np.int64))
+    return _spread(model, [(rows, predict_graphs(model, good))] if good else [], failures, len(entries))
 
 
 def usable(model: Model, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:
@@ -90,15 +94,16 @@ def predict_records(model: Model, records: Sequence[data.Record]) -> dict[str, E
 
 
 def _predict_compositions(model: Model, entries: Sequence[Entry]) -> Predictions:
-    rows: list[list[int]] = []
-    failures: dict[int, str] = {}
-    for i, entry in enumerate(entries):
-        try:
-            rows.append(data.site_numbers(entry.labels, model.prototype))
-        except UserError as error:
-            failures[i] = str(error)
-    species = np.array(rows, dtype=np.uint8).reshape(len(rows), len(model.prototype.sites))
-    return _spread(model, model.predict_prototype(species), failures, len(entries))
+    prototypes = [PROTOTYPES[name] for name in model.card.prototypes]
+    found = [composition_or_reason(entry.labels, prototypes) for entry in entries]
+    failures = {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
+    compositions = {i: row for i, row in enumerate(found) if isinstance(row, Composition)}
+    parts = []
+    for position, prototype in enumerate(prototypes):
+        rows = {i: row.numbers for i, row in compositions.items() if row.prototype == position}
+        species = np.array(list(rows.values()), dtype=np.uint8).reshape(len(rows), len(prototype.sites))
+        parts.append((np.array(list(rows), dtype=np.int64), model.taking(prototype.name).predict_prototype(species)))
+    return _spread(model, parts, failures, len(entries))
 
 
 def _covered(graph: CrystalGraph, covered: NDArray[np.bool_]) -> CrystalGraph | str:
@@ -119,14 +124,15 @@ def _batches(graphs: Sequence[CrystalGraph]) -> Iterator[Sequence[CrystalGraph]]
         yield graphs[start:]
 
 
-def _spread(model: Model, found: dict[str, Estimate], failures: dict[int, str], n: int) -> Predictions:
-    """Estimates of the good crystals put at their positions among all."""
-    good = np.setdiff1d(np.arange(n), np.array(list(failures), dtype=np.int64))
+def _spread(
+    model: Model, parts: Sequence[tuple[NDArray[np.int64], dict[str, Estimate]]], failures: dict[int, str], n: int
+) -> Predictions:
+    """Estimates of parts of the crystals put at their positions among all."""
     estimates: dict[str, Estimate] = {}
     for name in model.settings.targets:
         mean, std = np.full(n, np.nan, dtype=np.float32), np.full(n, np.nan, dtype=np.float32)
-        if found:
-            mean[good], std[good] = found[name]
+        for rows, found in parts:
+            mean[rows], std[rows] = found[name]
         estimates[name] = (mean, std)
     return Predictions(estimates, failures)
 

@@ -8,6 +8,7 @@ from pymatgen.core import DummySpecies, Lattice, Structure
 from cgcnn.batch import from_graphs
 from cgcnn.errors import UserError
 from cgcnn.graph import CrystalGraph
+from cgcnn.graphs import Rule
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained
 
@@ -166,6 +167,13 @@ def test_overlapping_atoms_are_refused() -> None:
     twice = Structure(Lattice.cubic(4), ["O", "O"], [[0, 0, 0], [0, 0, 0.05]])
     with pytest.raises(UserError, match="overlap"):
         CrystalGraph.from_structure(twice)
+
+
+def test_a_cell_far_too_small_is_refused_at_once() -> None:
+    tiny = Structure(Lattice.cubic(0.04), ["O"], [[0, 0, 0]])
+    for rule in (Rule("shells", 12, 8.0), Rule("original", 12, 8.0)):
+        with pytest.raises(UserError, match="overlap"):
+            rule.graph(tiny)
 
 
 def test_partial_occupancy_is_refused() -> None:
