@@ -16,7 +16,7 @@ from faultlab import Lab, Screen, begun, committed, compare
 
 from cgcnn.errors import UserError
 from screening.cluster.settings import DEATHS
-from screening.store import Run, load_header, verify
+from screening.store import Run, load_header, load_records, verify
 
 SECONDS = 400  # in which any command ends, on a busy machine too
 
@@ -102,7 +102,7 @@ def space(url: str) -> Callable[[int, int], object] | None:
     from screening.plan import from_header  # noqa: PLC0415
 
     try:
-        return from_header(load_header(url)).space.decode
+        return from_header(load_header(url), load_records(url)).identity
     except UserError:
         return None
 

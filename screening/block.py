@@ -7,14 +7,19 @@ import numpy as np
 
 from screening import chemistry, filters
 from screening.status import Status
+from screening.structures import Structures
 
 if TYPE_CHECKING:
     from cgcnn.weights import Model
     from screening.plan import Plan
+    from screening.structure_block import BuiltStructures
 
 BATCH = 512
 """Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a
 block, so that a candidate meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
+
+SIFTED_AT_ONCE = 65_536
+"""Candidates whose chemistry is worked out at once: bounds memory in large blocks."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +68,28 @@ def score_block(plan: "Plan", model: "Model", block: Block) -> BlockResult:
     return infer_block(plan, model, build_block(plan, model, block))
 
 
-def build_block(plan: "Plan", model: "Model", block: Block) -> BuiltBlock:
-    """The first half of `score_block`: decode and filter, and work out the cells of what passed."""
-    rows = _sifted(plan, model, block.start, block.stop)
+def build_block(plan: "Plan", model: "Model", block: Block) -> "BuiltBlock | BuiltStructures":
+    """The first half of `score_block`: decode and filter, and work out the cells of what passed.
+
+    Of structures: parse them and make their graphs.
+    """
+    if isinstance(plan.space, Structures):
+        from screening import structure_block  # noqa: PLC0415 -- imports torch, as the model did
+
+        return structure_block.build(plan.space, model, block)
+    starts = range(block.start, block.stop, SIFTED_AT_ONCE)
+    parts = [_sifted(plan, model, start, min(start + SIFTED_AT_ONCE, block.stop)) for start in starts]
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     species, lattice = model.cells(rows["species"][rows["status"] == Status.OK])
     return BuiltBlock(block, rows, species, lattice)
 
 
-def infer_block(plan: "Plan", model: "Model", built: BuiltBlock) -> BlockResult:
+def infer_block(plan: "Plan", model: "Model", built: "BuiltBlock | BuiltStructures") -> BlockResult:
     """The second half of `score_block`: make the graphs of the cells and predict, `BATCH` by `BATCH`."""
+    if not isinstance(built, BuiltBlock):
+        from screening import structure_block  # noqa: PLC0415 -- imports torch, as the model did
+
+        return structure_block.infer(plan.stable_at, model, built)
     rows = _without_prediction(built.rows) | {"status": built.rows["status"].copy()}  # what travelled is read-only
     done = 0
     for first in range(0, len(rows["status"]), BATCH):
@@ -87,7 +105,11 @@ def infer_block(plan: "Plan", model: "Model", built: BuiltBlock) -> BlockResult:
 
 def failed_block(plan: "Plan", block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
-    species = plan.space.decode(block.start, block.stop)
+    if isinstance(plan.space, Structures):
+        from screening import structure_block  # noqa: PLC0415 -- imports torch; the client does without
+
+        return structure_block.failed(plan.space, block, reason)
+    species = plan.decode(block.start, block.stop)
     flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "known")}
     rows = _without_prediction({"species": species, **chemistry.columns(species), **flags})
     status = np.full(len(species), Status.FAILED, dtype=np.uint8)
@@ -96,11 +118,15 @@ def failed_block(plan: "Plan", block: Block, reason: str) -> BlockResult:
 
 def sift(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
     """The rows of candidates [start, stop) as the filters leave them: `status` is there, no prediction yet."""
+    if isinstance(plan.space, Structures):
+        from screening import structure_block  # noqa: PLC0415 -- imports torch, as the model did
+
+        return structure_block.sift(plan.space, model, start, stop)
     return _without_prediction(_sifted(plan, model, start, stop))
 
 
 def _sifted(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
-    species = plan.space.decode(start, stop)  # (n, n_sites)
+    species = plan.decode(start, stop)  # (n, n_sites)
     known = {"in_domain": model.in_domain(species), "known": model.known(species)}
     rows = {"species": species, **chemistry.columns(species), **known}
     return rows | {"status": filters.apply(plan.filters, rows)}

@@ -12,16 +12,19 @@ from cgcnn.errors import UserError
 from screening import store
 from screening.block import Block, stable_probability
 from screening.cluster import Choice, choose, preflight, start
+from screening.columns import sortable
+from screening.failures import tell_failures
 from screening.ledger import dry_ledger, make_ledger
 from screening.notice import AGAIN, on_notice
 from screening.output import SHOWN, print_table, table_rows, write_cifs, write_csv
-from screening.pipeline import block_rows, screen_blocks
+from screening.pipeline import COMPOSITIONS, STRUCTURES, block_rows, screen_blocks
 from screening.plan import Plan, from_header, make_plan
 from screening.progress import progress
-from screening.ranking import READ, Ranking, check_sort, rank
+from screening.ranking import Ranking, check_sort, rank
 from screening.recipe import Recipe
 from screening.share import Share, parse_share
-from screening.store import Run, Target, exists, load_header
+from screening.store import Run, Target, exists, load_header, load_records
+from screening.structures import Structures
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,6 @@ class Outputs:
         Raises:
             UserError: naming the option, the place and what is wrong with it.
         """
-        check_sort(self.sort)
         if self.stable_at is not None and not math.isfinite(self.stable_at):
             raise UserError(f"--stable-at {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
         if self.csv is not None:
@@ -71,6 +73,7 @@ def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
     """
     outputs = Outputs(recipe.sort, None, recipe.top, recipe.csv, recipe.cif)
     outputs.check()
+    check_sort(recipe.sort, sortable(recipe.kind))
     plan = make_plan(recipe)
     if plan.unplaced:
         click.echo(
@@ -104,7 +107,9 @@ def rank_run(url: str, outputs: Outputs) -> None:
     """
     outputs.check()
     with Run.open(url) as run:
-        _present(run, from_header(run.header), outputs)
+        plan = from_header(run.header, run.records)
+        check_sort(outputs.sort, [column.name for column in plan.ranked])
+        _present(run, plan, outputs)
 
 
 def verify_run(url: str, *, repair: bool) -> int:
@@ -114,10 +119,10 @@ def verify_run(url: str, *, repair: bool) -> int:
         UserError: there is no run, or (to mend it) it is in use.
     """
     try:
-        decode = from_header(load_header(url)).space.decode
+        identity = from_header(load_header(url), load_records(url)).identity
     except UserError:  # no run, or a damaged header: the verification says which
-        decode = None
-    report = (store.repair if repair else store.verify)(url, decode)
+        identity = None
+    report = (store.repair if repair else store.verify)(url, identity)
     click.echo(report.text())
     return 0 if report.ok else 1
 
@@ -125,15 +130,16 @@ def verify_run(url: str, *, repair: bool) -> int:
 def _open_run(recipe: Recipe, plan: Plan, choice: Choice, share: Share, *, resume: bool) -> Run:
     """The run to fill: a new one, or with `resume` or as a share the one that is there."""
     url = recipe.out or f"{recipe.kind}.zarr"
-    header = plan.header(block_rows(plan.space.count, choice.workers * share.count, recipe.block_size))
+    grain = STRUCTURES if isinstance(plan.space, Structures) else COMPOSITIONS
+    header = plan.header(block_rows(plan.space.count, choice.workers * share.count, recipe.block_size, grain))
     if (resume or share.count > 1) and exists(url):
-        return Run.resume(url, header, part=share.part)
+        return Run.resume(url, header, part=share.part, records=plan.records)
     try:
-        return Run.create(url, header, part=share.part)
+        return Run.create(url, header, part=share.part, records=plan.records)
     except UserError:
         if share.count == 1 or not exists(url):
             raise
-        return Run.resume(url, header, part=share.part)  # another share was quicker
+        return Run.resume(url, header, part=share.part, records=plan.records)  # another share was quicker
 
 
 def _screen_missing(run: Run, plan: Plan, choice: Choice, share: Share) -> bool:
@@ -174,17 +180,18 @@ def _check_folder(option: str, path: Path, folder: Path) -> None:
 
 
 def _present(run: Run, plan: Plan, outputs: Outputs) -> None:
+    tell_failures(run, plan, outputs.csv)
     # Without --top and --csv only the rows shown are kept, whatever the size of the run.
     kept = outputs.top if outputs.top or outputs.csv else SHOWN
     if outputs.stable_at is not None:
         plan = replace(plan, stable_at=outputs.stable_at)
-    blocks = ((rows.start, _asked_for(dict(rows.columns), outputs)) for rows in run.blocks(READ))
+    blocks = ((rows.start, _asked_for(dict(rows.columns), outputs)) for rows in run.blocks(plan.read))
     ranking = rank(blocks, outputs.sort, kept)
     shown = outputs.top or SHOWN
     if outputs.csv:
         write_csv(table_rows(ranking, plan), outputs.csv)
     if outputs.cif:
-        write_cifs(ranking, plan.prototype, outputs.cif, shown)
+        write_cifs(ranking, plan, outputs.cif, shown)
     print_table(table_rows(ranking, plan, shown), plan)
     _warn(ranking, plan)
 

@@ -1,51 +1,96 @@
-"""Explicit candidates: a CSV file with a column for each site, as `screen list` takes it."""
+"""Explicit candidates: a CSV file with a column for each site, as `screen list` takes it.
+
+A run keeps them as records of its own: `[[atomic numbers], [texts of the other columns]]`, a line each.
+"""
 
 import csv
-import io
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
-from cgcnn.prototype import Prototype
+from cgcnn.prototype import PROTOTYPES, Prototype
+from screening.factors import Species
 from screening.space import parse_elements
+from screening.store import Records, draft
+
+NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """The rows of a candidate file.
+class Listed:
+    """The candidates of a file, in its order; repeats are kept.
 
     Attributes:
-        species: (n, n_sites) uint8 atomic numbers, in the order of the prototype's sites, as the file has them.
-        site_columns: the columns that named the sites, each once.
-        extra: the file's other columns, name -> n texts; they pass through to the results.
+        prototype: name of the prototype.
+        columns: the columns that named the sites, each once.
+        extra: names of the file's other columns; they pass through to the results.
+        records: a line each.
     """
 
-    species: np.ndarray
-    site_columns: tuple[str, ...]
-    extra: dict[str, list[str]]
+    prototype: str
+    columns: tuple[str, ...]
+    extra: tuple[str, ...]
+    records: Records
+
+    @property
+    def count(self) -> int:
+        """How many candidates there are."""
+        return len(self.records)
+
+    def decode(self, start: int, stop: int) -> Species:
+        """The candidates [start, stop): (n, n_sites) atomic numbers in the order of the sites, canonical.
+
+        Raises:
+            UserError: the run's copy of them is damaged.
+        """
+        prototype = PROTOTYPES[self.prototype]
+        rows = [json.loads(line)[0] for line in self.records.read(start, stop)]
+        return prototype.canonical(np.array(rows, dtype=np.uint8).reshape(-1, len(prototype.sites)))
+
+    def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:
+        """The texts of the other columns of these candidates, by index."""
+        return {index: json.loads(line)[1] for index, line in self.records.pick(indices)} if self.extra else {}
 
 
-def parse_candidates(text: str, prototype: Prototype, source: str) -> Candidates:
-    """Read candidates from the text of a CSV file.
+def read_candidates(file: Path, prototype: Prototype) -> Listed:
+    """Read candidates from a CSV file.
 
     Args:
-        text: the file's content, with a header line.
+        file: with a header line.
         prototype: whose sites the columns name: one column a site, or one for all sites of a role.
-        source: the file's name, for messages.
 
     Raises:
-        UserError: columns or rows are missing, or a row has an unknown element (the line is named).
+        UserError: it cannot be read, columns or rows are missing, or a row has an unknown element (the line is named).
     """
-    reader = csv.DictReader(io.StringIO(text))
-    header = tuple(reader.fieldnames or ())
-    columns = _site_columns(header, prototype, source)
-    rows = [(reader.line_num, row) for row in reader]
-    if not rows:
-        raise UserError(f"{source}: no candidates below the header. Give one candidate a line.")
-    species = np.array([_numbers(row, columns, f"{source}, line {line}") for line, row in rows], dtype=np.uint8)
-    extra = {name: [row[name] or "" for _, row in rows] for name in header if name not in columns}
-    return Candidates(species, tuple(dict.fromkeys(columns)), extra)
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            header = tuple(reader.fieldnames or ())
+            columns = _site_columns(header, prototype, str(file))
+            extra = tuple(dict.fromkeys(name for name in header if name not in columns))
+            records = draft(_lines(reader, columns, extra, str(file)))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}. Give a CSV file of candidates.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: not a CSV file in UTF-8 ({error}). Give a CSV file of candidates.") from None
+    if not len(records):
+        raise UserError(f"{file}: no candidates below the header. Give one candidate a line.")
+    return Listed(prototype.name, tuple(dict.fromkeys(columns)), extra, records)
+
+
+def _lines(
+    reader: "csv.DictReader[str]", columns: tuple[str, ...], extra: tuple[str, ...], source: str
+) -> Iterator[bytes]:
+    for row in reader:
+        numbers = [
+            NUMBERS.get(row[column] or "") or _number(row, column, reader.line_num, source) for column in columns
+        ]
+        yield json.dumps([numbers, [row[name] or "" for name in extra]], separators=(",", ":")).encode()
 
 
 def _site_columns(header: tuple[str, ...], prototype: Prototype, source: str) -> tuple[str, ...]:
@@ -57,12 +102,10 @@ def _site_columns(header: tuple[str, ...], prototype: Prototype, source: str) ->
     raise UserError(f"{source}: its columns are {','.join(header) or 'none'}; {prototype.name} needs {wanted}.")
 
 
-def _numbers(row: dict[str, str | None], columns: tuple[str, ...], where: str) -> list[int]:
-    numbers = []
-    for column in columns:
-        try:
-            (number,) = parse_elements([row[column] or ""])
-        except UserError as error:
-            raise UserError(f"{where}, column {column}: {error}") from None
-        numbers.append(number)
-    return numbers
+def _number(row: dict[str, str], column: str, line: int, source: str) -> int:
+    """The atomic number of a symbol with blanks around it, or an error that names it."""
+    try:
+        (number,) = parse_elements([row[column] or ""])
+    except UserError as error:
+        raise UserError(f"{source}, line {line}, column {column}: {error}") from None
+    return number

@@ -40,9 +40,7 @@ ranking_options = _together(
     click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
 )
 run_options = _together(
-    click.option(
-        "--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: perovskites.zarr, list.zarr]"
-    ),
+    click.option("--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: COMMAND.zarr]"),
     click.option("--model", metavar="NAME|PATH", help="A shipped model or a model file. [default: castelli]"),
     ranking_options,
     click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
@@ -55,10 +53,13 @@ run_options = _together(
     click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]"),
     click.option("--share", metavar="K/N", help="Do the K-th of N shares of the run; others do the rest meanwhile."),
 )
+block_size = click.option(
+    "--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"
+)
 filter_options = _together(
     click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Screen only what passes."),
     click.option("--no-filter", is_flag=True, help="Filter nothing."),
-    click.option("--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"),
+    block_size,
 )
 
 
@@ -90,6 +91,23 @@ def perovskites(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks the
 def list_(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks them
     """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3; other columns pass through."""
     return _screen("list", **options)
+
+
+@app.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
+@run_options
+@block_size
+@command_line.debug
+def structures(resume: bool, dry_run: bool, **options: Any) -> int:  # noqa: ANN401 -- click passes flags so
+    """Screen the structures of files: CIF, POSCAR, extxyz, JSON, JSON Lines, ASE databases, directories of these.
+
+    Needs --model NAME|PATH, a model that predicts e_above_hull of structures. Such a model judges the geometry that it
+    is given: only structures like those that it was trained on, relaxed or not, get meaningful numbers.
+    """
+    from screening.campaign import run_campaign
+    from screening.recipe import make_recipe
+
+    return run_campaign(make_recipe(kind="structures", **options), resume=resume, dry_run=dry_run)
 
 
 @app.command("run")
@@ -137,15 +155,6 @@ def status(run: str) -> None:
 
 
 @app.command()
-@command_line.debug
-def models() -> None:
-    """List the shipped models and how good they are."""
-    from screening.listing import list_models
-
-    list_models()
-
-
-@app.command()
 @click.argument("what", metavar="RUN|MODEL")
 @click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where to write maps and tables.")
 @click.option("--model", metavar="NAME|PATH", help="Explain the candidates of RUN with another model than its own.")
@@ -159,6 +168,15 @@ def explain(what: str, output: Path, model: str | None, top: int | None) -> None
     from screening.explain import explain_any
 
     explain_any(what, output, model, top)
+
+
+@app.command()
+@command_line.debug
+def models() -> None:
+    """List the shipped models and how good they are."""
+    from screening.listing import list_models
+
+    list_models()
 
 
 @app.command()

@@ -1,8 +1,10 @@
 """The columns of a run: what is known of each candidate, in which unit."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
+from cgcnn.elements import MAX_Z
 from cgcnn.prototype import Prototype
 from screening.status import Status
 from screening.store.shard import Column
@@ -29,16 +31,39 @@ DECIMALS = {
 """Decimals in the CSV."""
 
 
-def columns_for(prototype: Prototype, stable_at: float) -> tuple[Column, ...]:
-    """All columns of a run whose candidates take this prototype.
+ENERGIES = SORTABLE[:3]
+"""As `SORTABLE`, of structures, which have no sites to tell more of."""
+
+
+def sortable(kind: str) -> list[str]:
+    """Names of the columns by which candidates of a kind of screen may be sorted."""
+    return [column.name for column in (ENERGIES if kind == "structures" else SORTABLE)]
+
+
+def columns_for(prototype: Prototype | None, stable_at: float) -> tuple[Column, ...]:
+    """All columns of a run.
 
     Args:
-        prototype: names the sites.
+        prototype: names the sites of the candidates; None for structures.
         stable_at: energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
     """
-    sites = (len(prototype.sites),)
-    species = Column("species", "uint8", "", f"atomic numbers on {','.join(prototype.sites)}", 0, sites, ("site",))
     status = Column("status", "uint8", "", "how the candidate ended; see the run's status labels", Status.UNWRITTEN)
+    return (*(_SHOWN_BY if prototype is None else (_species(prototype),)), status, *_ranked(prototype, stable_at))
+
+
+_SHOWN_BY = (
+    Column("fingerprint", "uint64", "", "digest of the structure as it was given", 0),
+    Column("composition", "uint16", "", "atoms in the cell by atomic number", 0, (MAX_Z + 1,), ("element",)),
+)
+"""What shows which structure a row is."""
+
+
+def _species(prototype: Prototype) -> Column:
+    sites = (len(prototype.sites),)
+    return Column("species", "uint8", "", f"atomic numbers on {','.join(prototype.sites)}", 0, sites, ("site",))
+
+
+def _ranked(prototype: Prototype | None, stable_at: float) -> Iterator[Column]:
     meaning = f"probability that the energy above hull is at most {stable_at:g} eV/atom"
-    ranked = (replace(column, description=meaning) if column.name == "p_stable" else column for column in SORTABLE)
-    return (species, status, *ranked)
+    for column in ENERGIES if prototype is None else SORTABLE:
+        yield replace(column, description=meaning) if column.name == "p_stable" else column

@@ -7,10 +7,12 @@ import numpy as np
 from screening.block import sift
 from screening.plan import Plan
 from screening.status import labels
+from screening.structures import Structures
 
-EXACT = 2_000_000
-"""Candidates up to which a dry run looks at every one; of larger spaces it samples as many."""
-CHUNK = 65_536
+EXACT, CHUNK = 2_000_000, 65_536
+"""Candidates up to which a dry run looks at every one (of larger spaces it samples as many), and so many at once."""
+EXACT_STRUCTURES, CHUNK_STRUCTURES = 2_048, 64
+"""The same of structures, which it has to parse."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ def dry_ledger(plan: Plan) -> Ledger:
 
     model = load(plan.model.path)
     size = plan.space.count
+    exact, chunk = (EXACT_STRUCTURES, CHUNK_STRUCTURES) if isinstance(plan.space, Structures) else (EXACT, CHUNK)
     counts = np.zeros(256, dtype=np.int64)
-    for start in _starts(size):
-        status = sift(plan, model, start, min(start + CHUNK, size))["status"]
+    for start in _starts(size, exact, chunk):
+        status = sift(plan, model, start, min(start + chunk, size))["status"]
         counts += np.bincount(status, minlength=len(counts))
     looked_at = int(counts.sum())
     scaled = {code: round(int(count) * size / looked_at) for code, count in enumerate(counts)}
@@ -61,9 +64,9 @@ def dry_ledger(plan: Plan) -> Ledger:
     return ledger if looked_at == size else replace(ledger, sampled=looked_at)
 
 
-def _starts(size: int) -> list[int]:
-    """Where the chunks start: all of them, or as many as make `EXACT` candidates, evenly spread."""
-    if size <= EXACT:
-        return list(range(0, size, CHUNK))
-    chunks = EXACT // CHUNK
+def _starts(size: int, exact: int, chunk: int) -> list[int]:
+    """Where the chunks start: all of them, or as many as make `exact` candidates, evenly spread."""
+    if size <= exact:
+        return list(range(0, size, chunk))
+    chunks = exact // chunk
     return [size // chunks * i for i in range(chunks)]

@@ -8,10 +8,13 @@ import numpy as np
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
-from cgcnn.prototype import Prototype
-from screening.columns import DECIMALS, SORTABLE
+from screening import structures
+from screening.candidates import Listed
+from screening.columns import DECIMALS
 from screening.plan import Plan
 from screening.ranking import Ranking
+from screening.space import Space
+from screening.structures import Structures
 from screening.terminal import show, table
 
 SHOWN = 20
@@ -34,18 +37,27 @@ def table_rows(ranking: Ranking, plan: Plan, count: int | None = None) -> Iterat
 
     Args:
         ranking: what to write.
-        plan: says which sites have columns, and which columns pass through.
+        plan: says which columns name a candidate, and which pass through.
         count: how many rows; None for all.
     """
-    sites, extra, prototype = plan.site_columns, plan.extra, plan.prototype
-    wanted = [prototype.sites.index(site) if site in prototype.sites else prototype.roles.index(site) for site in sites]
-    rows = ranking.rows
-    for i, index in enumerate(rows["index"][:count]):
-        species = rows["species"][i]
-        row = {"rank": str(i + 1), "index": str(index), "formula": formula(species)}
-        row |= {site: SYMBOLS[species[column]] for site, column in zip(sites, wanted, strict=True)}
-        row |= {column.name: _text(column.name, rows[column.name][i]) for column in SORTABLE}
-        yield row | {_free(name, row): texts[index] for name, texts in extra.items()}
+    rows, extra = ranking.rows, plan.space.extra if isinstance(plan.space, Listed) else ()
+    texts = {} if isinstance(plan.space, Space) else plan.space.texts(rows["index"][:count].tolist())
+    for i, index in enumerate(rows["index"][:count].tolist()):
+        row = {"rank": str(i + 1), "index": str(index), **_name(plan, rows, i, texts.get(index, []))}
+        row |= {column.name: _text(column.name, rows[column.name][i]) for column in plan.ranked}
+        yield row | {_free(name, row): text for name, text in zip(extra, texts.get(index, []), strict=False)}
+
+
+def _name(plan: Plan, rows: dict[str, np.ndarray], i: int, texts: list[str]) -> dict[str, str]:
+    """What names a candidate: its formula, and the elements on its sites or the id of a structure."""
+    if isinstance(plan.space, Structures):
+        return {"formula": structures.formula(rows["composition"][i]), "id": texts[0]}
+    species, prototype = rows["species"][i], plan.prototype
+    columns = {
+        site: prototype.sites.index(site) if site in prototype.sites else prototype.roles.index(site)
+        for site in plan.site_columns
+    }
+    return {"formula": formula(species), **{site: SYMBOLS[species[column]] for site, column in columns.items()}}
 
 
 def write_csv(rows: Iterator[dict[str, str]], path: Path) -> None:
@@ -68,8 +80,10 @@ def write_csv(rows: Iterator[dict[str, str]], path: Path) -> None:
         raise UserError(f"--csv {path}: cannot be written: {error.strerror}.") from None
 
 
-def write_cifs(ranking: Ranking, prototype: Prototype, directory: Path, count: int) -> None:
-    """Write the first candidates as CIF files, named by rank and formula, with the predicted lattice constant.
+def write_cifs(ranking: Ranking, plan: Plan, directory: Path, count: int) -> None:
+    """Write the first candidates as CIF files, named by rank, formula and index.
+
+    They have the predicted lattice constant; structures are written as they were given.
 
     Raises:
         UserError: the directory or a file in it cannot be written.
@@ -78,22 +92,31 @@ def write_cifs(ranking: Ranking, prototype: Prototype, directory: Path, count: i
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for i in range(min(count, len(rows["index"]))):
-            species, a = rows["species"][i], float(rows["a_angstrom"][i])
-            path = directory / f"{i + 1:04d}-{formula(species)}-{rows['index'][i]}.cif"
-            prototype.structure(species, a).to(str(path), fmt="cif", symprec=0.01)
+            text, name = _cif(plan, rows, i)
+            (directory / f"{i + 1:04d}-{name}-{rows['index'][i]}.cif").write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--cif {directory}: cannot be written: {error.strerror}.") from None
 
 
+def _cif(plan: Plan, rows: dict[str, np.ndarray], i: int) -> tuple[str, str]:
+    """A candidate as CIF, and its formula."""
+    if isinstance(plan.space, Structures):
+        return plan.space.cif(int(rows["index"][i])), structures.formula(rows["composition"][i])
+    species, a = rows["species"][i], float(rows["a_angstrom"][i])
+    return str(plan.prototype.structure(species, a).to(fmt="cif", symprec=0.01)), formula(species)
+
+
 def print_table(rows: Iterator[dict[str, str]], plan: Plan) -> None:
     """Print a short table of candidates to stdout."""
-    sites = plan.site_columns
+    names = plan.site_columns or ("id",)
     headers = {
-        "rank": "rank", "formula": "formula", **{site: site for site in sites},
+        "rank": "rank", "formula": "formula", **{name: name for name in names},
         "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": f"P(≤{plan.stable_at:g})",
         "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "known": "known",
     }  # fmt: skip
-    shown = table({text: "left" if name in {"formula", *sites} else "right" for name, text in headers.items()})
+    there = {*names, "rank", "formula", *(column.name for column in plan.ranked)}
+    headers = {name: text for name, text in headers.items() if name in there}
+    shown = table({text: "left" if name in {"formula", *names} else "right" for name, text in headers.items()})
     for row in rows:
         shown.add_row(*(row[name] for name in headers))
     show(shown)

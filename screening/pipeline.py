@@ -12,11 +12,11 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from cgcnn.errors import UserError
+from screening import structures
 from screening.block import (
     BATCH,
     Block,
     BlockResult,
-    BuiltBlock,
     build_block,
     failed_block,
     infer_block,
@@ -26,33 +26,60 @@ from screening.cluster.settings import DEATHS, HEALTH
 from screening.cluster.workforce import BUILD, INFER, Workforce
 from screening.notice import Notice
 from screening.plan import from_header
-from screening.store import BlockReceipt, Target, read_header, write_block
+from screening.store import BlockReceipt, Target, read_header, read_records, write_block
 from screening.versions import Versions, differences, versions
 
 if TYPE_CHECKING:
     from distributed import Future
 
     from cgcnn.weights import Model
+    from screening.block import BuiltBlock
     from screening.plan import Plan
+    from screening.structure_block import BuiltStructures
+
+    Built = BuiltBlock | BuiltStructures
 
 Done = TypeVar("Done")
 
-LARGEST_BLOCK = 65_536
-"""Candidates a block at most: some seconds of work, some megabytes of memory."""
 BLOCKS_A_WORKER = 4
 """Blocks that a worker should get at least, so that none idles long at the end."""
+MOST_BLOCKS = 2**20
+"""Blocks of a run at most, unless the user asks for smaller ones: 200 MB of manifest, half a minute to resume."""
 
 
-def block_rows(candidates: int, workers: int, wanted: int | None = None) -> int:
-    """Candidates a block: what is wanted, or by the size of the space; a multiple of the model's batch.
+@dataclass(frozen=True)
+class Grain:
+    """What decides the size of blocks of one kind of candidates; see benchmarks/cluster.py for the costs behind it.
+
+    Attributes:
+        batch: blocks are a multiple of what the model sees at once.
+        block: candidates that are some seconds of a core's work: with these a block's fixed cost is nothing.
+        per_worker: candidates of a block for each worker there is, so that many workers do not end more blocks than
+            one scheduler can pass on: 11 ms of a core's work.
+    """
+
+    batch: int
+    block: int
+    per_worker: int
+
+
+COMPOSITIONS = Grain(BATCH, 65_536, 18)
+STRUCTURES = Grain(structures.BATCH, 1_024, 2)
+
+
+def block_rows(candidates: int, workers: int, wanted: int | None = None, grain: Grain = COMPOSITIONS) -> int:
+    """Candidates a block: what is wanted, or by the size of the space and the number of workers.
 
     Args:
         candidates: of the space.
         workers: that share it.
-        wanted: by the user.
+        wanted: by the user; made a multiple of the batch.
+        grain: of the kind of candidates.
     """
-    rows = wanted or min(LARGEST_BLOCK, candidates // (workers * BLOCKS_A_WORKER))
-    return max(1, -(-rows // BATCH)) * BATCH
+    largest = max(grain.block, candidates // MOST_BLOCKS, workers * grain.per_worker)
+    step = grain.batch if largest == grain.block or wanted else grain.block  # large shards have chunks of equal size
+    rows = wanted or min(largest, candidates // (workers * BLOCKS_A_WORKER))
+    return max(1, -(-rows // step)) * step
 
 
 @dataclass(frozen=True)
@@ -182,20 +209,21 @@ def screen_block(assignment: Assignment, block: Block) -> BlockReceipt:
     return _write(assignment.target, result, begun)
 
 
-def build_stage(assignment: Assignment, block: Block) -> BuiltBlock | BlockResult:
+def build_stage(assignment: Assignment, block: Block) -> "Built | BlockResult":
     """Build one block; what a worker does that only builds. A block that cannot be built is a result already."""
     plan, model = _plan_and_model(assignment, "cpu")
     return _whatever_happens(plan, block, lambda: build_block(plan, model, block))
 
 
-def infer_stage(assignment: Assignment, block: Block, built: BuiltBlock | BlockResult) -> BlockReceipt:
+def infer_stage(assignment: Assignment, block: Block, built: "Built | BlockResult") -> BlockReceipt:
     """Predict what was built and write the block into the run; what a worker does that only predicts."""
     begun = time.monotonic()
     plan, model = _plan_and_model(assignment, _device(assignment))
-    if isinstance(built, BuiltBlock):
-        whole = built
-        built = _whatever_happens(plan, block, lambda: infer_block(plan, model, whole))
-    return _write(assignment.target, built, begun)
+    result = built
+    if not isinstance(result, BlockResult):
+        whole = result
+        result = _whatever_happens(plan, block, lambda: infer_block(plan, model, whole))
+    return _write(assignment.target, result, begun)
 
 
 def _whatever_happens(plan: "Plan", block: Block, work: Callable[[], Done]) -> Done | BlockResult:
@@ -222,8 +250,12 @@ def _device(assignment: Assignment) -> str:
 
 def _give_up(target: Target, block: Block) -> BlockReceipt:
     """Write the failure rows of a block that no worker survived."""
-    result = failed_block(from_header(read_header(target)), block, f"{DEATHS} workers died on this block alone")
+    result = failed_block(_plan(target), block, f"{DEATHS} workers died on this block alone")
     return write_block(target, block.start, result.columns, failures=result.failures)
+
+
+def _plan(target: Target) -> "Plan":
+    return from_header(read_header(target), read_records(target))
 
 
 @lru_cache(maxsize=2)
@@ -238,7 +270,7 @@ def _plan_and_model(assignment: Assignment, device: str) -> tuple["Plan", "Model
     torch.set_num_threads(1)  # parallelism is in the blocks, and the bits must not depend on the cores
     if device != "cpu":  # sums over edges are otherwise made in the order in which threads happen to come
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    plan = from_header(read_header(assignment.target))
+    plan = _plan(assignment.target)
     model = load(plan.model.path)
     if model.digest != plan.model.digest:
         raise UserError(f"{plan.model.path}: not the model that the run began with; put that one back to go on.")

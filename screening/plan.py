@@ -2,21 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from cgcnn import __version__
 from cgcnn.card import read_card, weights_path
 from cgcnn.errors import UserError
 from cgcnn.prototype import PROTOTYPES, Prototype
-from screening.candidates import Candidates, parse_candidates
-from screening.columns import columns_for
+from screening.candidates import Listed, read_candidates
+from screening.columns import ENERGIES, SORTABLE, columns_for
+from screening.factors import Species
 from screening.filters import Filter, parse_filter
 from screening.recipe import STABLE_AT, Recipe
 from screening.sites import Sites, assign_sites
-from screening.space import Space, listed, parse_elements, perovskites, symbols
-from screening.store import Header
+from screening.space import Space, parse_elements, perovskites, symbols
+from screening.store import Column, Header, Records
+from screening.store.shard import Array
+from screening.structures import Structures, read_structures
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,16 @@ class Plan:
     """What to compute: workers need nothing else.
 
     Attributes:
-        space: the candidates.
+        space: the candidates: enumerated, listed in a file, or structures.
         filters: in the order in which they are applied.
         model: what predicts.
         definition: how the space was named, as JSON values: prototype, elements of the sites and kinds of anions, or
-            the text of a candidate file.
+            the columns of a candidate file; nothing for structures.
         stable_at: energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
         unplaced: elements that were named but fit no site, for a note to the user.
     """
 
-    space: Space
+    space: Space | Listed | Structures
     filters: tuple[Filter, ...]
     model: ModelReference
     definition: dict[str, Any]
@@ -51,34 +52,62 @@ class Plan:
 
     @property
     def prototype(self) -> Prototype:
-        """The structure that every candidate takes."""
+        """The structure that every candidate takes.
+
+        Raises:
+            TypeError: the candidates are structures of their own.
+        """
+        if isinstance(self.space, Structures):
+            raise TypeError("structures have no prototype")
         return PROTOTYPES[self.space.prototype]
 
-    @cached_property
-    def listing(self) -> Candidates | None:
-        """The parsed candidate file, if the space is one."""
-        if "candidates" not in self.definition:
-            return None
-        return parse_candidates(self.definition["candidates"], self.prototype, self.definition["file"])
+    @property
+    def records(self) -> Records | None:
+        """What the run is given to keep, where the space is not enumerated."""
+        return None if isinstance(self.space, Space) else self.space.records
+
+    @property
+    def ranked(self) -> tuple[Column, ...]:
+        """The columns of a ranking that hold what is known of a candidate."""
+        return ENERGIES if isinstance(self.space, Structures) else SORTABLE
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The columns of a run that a ranking reads."""
+        own = "composition" if isinstance(self.space, Structures) else "species"
+        return ("status", own, *(column.name for column in self.ranked))
 
     @property
     def site_columns(self) -> tuple[str, ...]:
         """The site columns of a ranking: those of the candidate file, else A,B,X or, for mixed anions, all sites."""
-        if self.listing is not None:
-            return self.listing.site_columns
+        if isinstance(self.space, Structures):
+            return ()
+        if isinstance(self.space, Listed):
+            return self.space.columns
         return self.prototype.role_names if self.definition["anions"] == 1 else self.prototype.sites
 
-    @property
-    def extra(self) -> dict[str, list[str]]:
-        """Columns that pass through from the candidate file: name -> texts by index."""
-        return {} if self.listing is None else self.listing.extra
+    def identity(self, start: int, stop: int) -> dict[str, Array]:
+        """The columns of a run that show which candidate a row is, of candidates [start, stop)."""
+        if isinstance(self.space, Structures):
+            return {"fingerprint": self.space.fingerprints(start, stop)}
+        return {"species": self.decode(start, stop)}
+
+    def decode(self, start: int, stop: int) -> Species:
+        """The candidates [start, stop): atomic numbers on their sites, (n, n_sites), canonical.
+
+        Raises:
+            TypeError: they are structures.
+        """
+        if isinstance(self.space, Structures):
+            raise TypeError("structures have no sites")
+        return self.space.decode(start, stop)
 
     def header(self, block_rows: int) -> Header:
         """The header of a run of this plan, from which `from_header` makes the plan again."""
         return Header(
             rows=self.space.count,
             block_rows=block_rows,
-            columns=columns_for(self.prototype, self.stable_at),
+            columns=columns_for(None if isinstance(self.space, Structures) else self.prototype, self.stable_at),
             recipe={"model": self.model.name, "stable_at": self.stable_at},
             space=self.definition,
             filters=tuple(str(chosen) for chosen in self.filters),
@@ -86,6 +115,7 @@ class Plan:
             model_digest=self.model.digest,
             code_version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            records="" if self.records is None else self.records.index.digest,
         )
 
 
@@ -95,63 +125,72 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         UserError: an element, filter, file or model is unknown, the space is empty, or model and space do not fit.
     """
-    definition, unplaced = _define(recipe)
-    plan = _build(definition, recipe.chosen_filters, _refer(recipe.model), recipe.stable_at, unplaced)
-    trained_for = read_card(plan.model.path).prototype
-    if trained_for != plan.space.prototype:
+    if recipe.kind == "structures":
+        return _plan_of_structures(recipe)
+    definition, records, unplaced = _define(recipe)
+    space = _space(definition, records)
+    filters = tuple(parse_filter(text) for text in recipe.chosen_filters)
+    plan = Plan(space, filters, _refer(recipe.model), definition, recipe.stable_at, unplaced)
+    takes = read_card(plan.model.path).prototypes
+    if plan.prototype.name not in takes:
         raise UserError(
-            f"--model {recipe.model}: trained for {trained_for or 'structures'}; the space holds "
-            f"{plan.space.prototype}. `screen models` lists what each model takes."
+            f"--model {recipe.model}: trained for {', '.join(takes) or 'structures'}; the space holds "
+            f"{plan.prototype.name}. `screen models` lists what each model takes."
         )
     return plan
 
 
-def from_header(header: Header) -> Plan:
-    """The plan of a run; the inverse of `Plan.header`."""
+def from_header(header: Header, records: Records | None) -> Plan:
+    """The plan of a run; the inverse of `Plan.header`.
+
+    Args:
+        header: of the run.
+        records: of the run, if it has any.
+    """
     model = ModelReference(header.recipe["model"], header.model, header.model_digest)
-    return _build(dict(header.space), header.filters, model, header.recipe["stable_at"])
+    definition, filters = dict(header.space), tuple(parse_filter(text) for text in header.filters)
+    return Plan(_space(definition, records), filters, model, definition, header.recipe["stable_at"])
 
 
-def _build(
-    definition: dict[str, Any],
-    filters: tuple[str, ...],
-    model: ModelReference,
-    stable_at: float,
-    unplaced: tuple[str, ...] = (),
-) -> Plan:
-    if "candidates" in definition:
-        prototype = PROTOTYPES[definition["prototype"]]
-        space = listed(prototype, parse_candidates(definition["candidates"], prototype, definition["file"]).species)
-    else:
+def _plan_of_structures(recipe: Recipe) -> Plan:
+    model = _refer(recipe.model)
+    card = read_card(model.path)
+    if card.input != "structure" or "e_above_hull" not in {target.name for target in card.targets}:
+        targets = ", ".join(target.name for target in card.targets)
+        raise UserError(
+            f"--model {recipe.model}: predicts {targets} of {card.input}s; structures need a model that predicts "
+            "e_above_hull of structures. `screen models` lists what each model takes."
+        )
+    return Plan(read_structures(recipe.paths), (), model, {}, recipe.stable_at)
+
+
+def _space(definition: dict[str, Any], records: Records | None) -> Space | Listed | Structures:
+    if records is None:
         a, b, x = (parse_elements(definition[site]) for site in "abx")
-        space = perovskites(a, b, x, definition["anions"])
-    return Plan(space, tuple(parse_filter(text) for text in filters), model, definition, stable_at, unplaced)
+        return perovskites(a, b, x, definition["anions"])
+    if not definition:
+        return Structures(records)
+    return Listed(definition["prototype"], tuple(definition["columns"]), tuple(definition["extra"]), records)
 
 
-def _define(recipe: Recipe) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The definition of the recipe's space, and the elements that have no place in it."""
+def _define(recipe: Recipe) -> tuple[dict[str, Any], Records | None, tuple[str, ...]]:
+    """The definition of the recipe's space, the records of a list, and the elements that have no place in it."""
     if recipe.prototype not in PROTOTYPES:
         raise UserError(f"--prototype {recipe.prototype}: unknown; there is {', '.join(PROTOTYPES)}.")
     if recipe.file is not None:
-        return {"prototype": recipe.prototype, "file": recipe.file.name, "candidates": _read(recipe.file)}, ()
+        listed = read_candidates(recipe.file, PROTOTYPES[recipe.prototype])
+        columns = {"columns": list(listed.columns), "extra": list(listed.extra)}
+        return {"prototype": recipe.prototype, **columns}, listed.records, ()
     sites = _sites(recipe)
     a, b, x = (list(symbols(sorted(numbers))) for numbers in (sites.A, sites.B, sites.X))
-    return {"prototype": recipe.prototype, "a": a, "b": b, "x": x, "anions": recipe.anions}, symbols(sites.unplaced)
+    definition: dict[str, Any] = {"prototype": recipe.prototype, "a": a, "b": b, "x": x, "anions": recipe.anions}
+    return definition, None, symbols(sites.unplaced)
 
 
 def _sites(recipe: Recipe) -> Sites:
     if recipe.elements:
         return assign_sites(parse_elements(recipe.elements))
     return Sites(parse_elements(recipe.a), parse_elements(recipe.b), parse_elements(recipe.x), ())
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}. Give a CSV file of candidates.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not a text file in UTF-8. Give a CSV file of candidates.") from None
 
 
 def _refer(model: str) -> ModelReference:

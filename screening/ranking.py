@@ -1,6 +1,6 @@
 """The ranking: the best candidates of a run, in order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ class Ranking:
     Attributes:
         rows: column name -> array of n rows; `index` holds the candidates' integers.
         ranked: how many candidates of the run could be ranked (n, unless only the top was asked for).
-        out_of_domain: how many of these have an element on a site where the model never saw it.
+        out_of_domain: how many of these have an element on a site where the model never saw it, where that is known.
     """
 
     rows: Rows
@@ -36,37 +36,36 @@ class Ranking:
 def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: int | None = None) -> Ranking:
     """Rank the scored candidates of a run.
 
-    Candidates in the model's domain come first; then the sorted column decides, then the index. With `top`, memory
-    holds that many rows and one block.
+    Candidates in the model's domain come first, where the run knows it; then the sorted column decides, then the
+    index. With `top`, memory holds that many rows and one block.
 
     Args:
-        blocks: (index of the first row, the columns `READ`) of each block.
-        sort: the column that decides.
+        blocks: (index of the first row, `status` and the columns to keep) of each block.
+        sort: the column that decides; one of those.
         top: how many to keep; None keeps all.
 
     Raises:
-        UserError: there is no such column, or no candidate can be ranked.
+        UserError: no candidate can be ranked.
     """
-    check_sort(sort)
-    best: Rows | None = None
+    best: list[Rows] = []
     ranked = out_of_domain = 0
     for rows in _scored(blocks):
         ranked += len(rows["index"])
-        out_of_domain += int(np.count_nonzero(~rows["in_domain"]))
-        both = rows if best is None else {name: np.concatenate([best[name], rows[name]]) for name in rows}
-        best = _ordered(both, sort, top) if top else both
-    if best is None:
+        out_of_domain += int(np.count_nonzero(_outside(rows)))
+        best.append(rows)
+        if top:
+            best = [_ordered(_joined(best), sort, top)]
+    if not best:
         raise UserError("No candidate of this run can be ranked: all were filtered or failed. --no-filter keeps them.")
-    return Ranking(_ordered(best, sort, top), ranked, out_of_domain)
+    return Ranking(_ordered(_joined(best), sort, top), ranked, out_of_domain)
 
 
-def check_sort(sort: str) -> None:
-    """Refuse a column that no ranking has.
+def check_sort(sort: str, names: Sequence[str]) -> None:
+    """Refuse a column that a ranking does not have.
 
     Raises:
         UserError: naming the columns that there are.
     """
-    names = [column.name for column in SORTABLE]
     if sort not in names:
         raise UserError(f"--sort {sort}: no such column. Choose one of {', '.join(names)}.")
 
@@ -78,8 +77,17 @@ def _scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:
             yield {"index": kept + start} | {name: values[kept] for name, values in columns.items()}
 
 
+def _joined(parts: list[Rows]) -> Rows:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def _ordered(rows: Rows, sort: str, top: int | None) -> Rows:
     key = rows[sort].astype(np.float64)
     key = -key if sort in DESCENDING else key
-    order = np.lexsort((rows["index"], key, ~rows["in_domain"]))[:top]
+    order = np.lexsort((rows["index"], key, _outside(rows)))[:top]
     return {name: values[order] for name, values in rows.items()}
+
+
+def _outside(rows: Rows) -> np.ndarray:
+    """(n,) whether the model is known not to know a candidate's elements."""
+    return ~rows["in_domain"] if "in_domain" in rows else np.zeros(len(rows["index"]), dtype=bool)

@@ -21,7 +21,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     summary: str = ""
-    kind: Literal["perovskites", "list"]
+    kind: Literal["perovskites", "list", "structures"]
     prototype: str = "cubic-perovskite"
     elements: Symbols = ()
     a: Symbols = ()
@@ -29,6 +29,7 @@ class Recipe(BaseModel):
     x: Symbols = ()
     anions: int = Field(default=1, ge=1, le=3)
     file: Path | None = None
+    paths: tuple[Path, ...] = ()
     model: str = "castelli"
     filters: Symbols | None = None
     stable_at: float = Field(default=STABLE_AT, allow_inf_nan=False)
@@ -45,7 +46,11 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _candidates_are_named_once(self) -> Self:
         sites = (self.a, self.b, self.x)
-        if self.kind == "list":
+        if self.kind == "structures":
+            self._check_structures()
+        elif self.paths:
+            raise ValueError('paths go with kind = "structures"')
+        elif self.kind == "list":
             if self.file is None or self.elements or any(sites):
                 raise ValueError("a list of candidates takes a file, and no elements or sites")
         elif self.file is not None:
@@ -56,6 +61,17 @@ class Recipe(BaseModel):
             missing = ", ".join(f"--{name}" for name in "abx" if not getattr(self, name))
             raise ValueError(f"{missing} missing: name all three of --a, --b and --x, or --elements alone")
         return self
+
+    def _check_structures(self) -> None:
+        if not self.paths or self.file is not None or self.elements or self.a or self.b or self.x:
+            raise ValueError("structures take paths, and no elements, sites or file")
+        if self.filters:
+            raise ValueError("structures have no sites A, B and X, which filters look at; leave the filters out")
+        if "model" not in self.model_fields_set:
+            raise ValueError(
+                "--model missing: name a model of structures. It judges the geometry that it is given: only "
+                "structures like those that it was trained on, relaxed or not, get meaningful numbers"
+            )
 
     @property
     def chosen_filters(self) -> Symbols:

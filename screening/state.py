@@ -24,7 +24,7 @@ def print_state(url: str) -> None:
     with Run.open(url) as run:
         done, blocks = run.n_committed, run.header.n_blocks
         click.echo(f"{url}: {done:,} of {blocks:,} blocks are committed ({100 * done / blocks:.1f} %)")
-        click.echo(make_ledger(run.ledger(), from_header(run.header)))
+        click.echo(make_ledger(run.ledger(), from_header(run.header, run.records)))
         place = run.place
         held = [part for part in lock.parts(place) if _tell_holders(place, part)]
         if done < blocks:

@@ -1,8 +1,9 @@
 """The run store: a Zarr group that survives what happens to week-long runs. See docs/run-format.md."""
 
-from screening.store.blocks import Target, exists, load_header, read_header, write_block
+from screening.store.blocks import Target, exists, load_header, load_records, read_header, read_records, write_block
 from screening.store.header import Header, differences
 from screening.store.manifest import BlockReceipt
+from screening.store.records import Records, draft
 from screening.store.run import Rows, Run
 from screening.store.shard import Column
 from screening.store.verify import Report, repair, verify
@@ -11,14 +12,18 @@ __all__ = [
     "BlockReceipt",
     "Column",
     "Header",
+    "Records",
     "Report",
     "Rows",
     "Run",
     "Target",
     "differences",
+    "draft",
     "exists",
     "load_header",
+    "load_records",
     "read_header",
+    "read_records",
     "repair",
     "verify",
     "write_block",

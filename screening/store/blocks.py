@@ -14,6 +14,7 @@ from screening.store import header as headers
 from screening.store.header import COPY, Header
 from screening.store.manifest import FAILED, BlockReceipt
 from screening.store.place import ROOT, Place, open_place
+from screening.store.records import Records
 from screening.store.shard import Array, checksum, decode, encode, shard_name
 
 
@@ -141,6 +142,16 @@ def read_header(target: Target) -> Header:
     return _opened(target)[1]
 
 
+def read_records(target: Target) -> Records | None:
+    """The records of a run, as its workers need them; None for a run of none.
+
+    Raises:
+        UserError: where there is no run, or its header or the index of its records is damaged.
+    """
+    place, header, _ = _opened(target)
+    return Records.at(place, header.records) if header.records else None
+
+
 def load_header(url: str) -> Header:
     """The header of the run at a URL.
 
@@ -148,6 +159,13 @@ def load_header(url: str) -> Header:
         UserError: where there is no run, or its header is damaged.
     """
     return headers.load(open_place(url))[0]
+
+
+def load_records(url: str) -> Records | None:
+    """As `read_records`, of the run at a URL."""
+    place = open_place(url)
+    header = headers.load(place)[0]
+    return Records.at(place, header.records) if header.records else None
 
 
 def exists(url: str) -> bool:

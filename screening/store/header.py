@@ -11,7 +11,7 @@ from screening.store.place import ROOT, Place
 from screening.store.shard import Column, array_document
 
 FORMAT = "perovskite-screening run"
-SCHEMA = 1  # raised when an older reader would misread a run
+SCHEMA = 2  # raised when an older reader would misread a run
 MANIFEST = "status/manifest"  # inside an array's directory: Zarr readers list groups, never arrays
 COPY = f"{MANIFEST}/header.json"  # second copy of the header, so that a flipped bit in one can be mended
 
@@ -31,6 +31,7 @@ class Header:
         model_digest: Of weights and settings.
         code_version: Of this package.
         created: UTC time, ISO 8601.
+        records: Digest of the records that the run was given, see `screening.store.records`; empty if of none.
         schema: Version of the run format.
     """
 
@@ -44,6 +45,7 @@ class Header:
     model_digest: str
     code_version: str
     created: str
+    records: str = ""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -181,7 +183,7 @@ def _digest(document: Mapping[str, Any]) -> str:
 def _identity(header: Header) -> dict[str, Any]:
     record = _record(header)
     columns = {column["name"]: f"{column['dtype']}{column['shape']} {column['unit']}" for column in record["columns"]}
-    compared = ("schema", "code_version", "rows", "space", "recipe", "filters", "model_digest")
+    compared = ("schema", "code_version", "rows", "space", "records", "recipe", "filters", "model_digest")
     return {name.replace("_", " "): json.loads(json.dumps(record[name])) for name in compared} | {"column": columns}
 
 

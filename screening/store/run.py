@@ -19,6 +19,7 @@ from screening.store.blocks import Target, load_shard
 from screening.store.header import Header
 from screening.store.manifest import BlockReceipt, Tally
 from screening.store.place import ROOT, Place, open_place
+from screening.store.records import Records
 from screening.store.shard import Array
 
 
@@ -45,8 +46,8 @@ class Run:
                 self._tally.add(receipt)
 
     @classmethod
-    def create(cls, url: str, header: Header, *, part: int = 0) -> Self:
-        """Make a new run and take its lock.
+    def create(cls, url: str, header: Header, *, part: int = 0, records: Records | None = None) -> Self:
+        """Make a new run and take its lock. Of records, the header has the digest.
 
         Raises:
             UserError: if there is anything at the URL already, or it cannot be written. Nothing is left behind then.
@@ -55,15 +56,17 @@ class Run:
         files = headers.files(header)
         _refuse_existing(place, files)
         place.create(files)
-        run = cls.resume(url, header, part=part)
+        run = cls.resume(url, header, part=part, records=records)
         if run.target.digest != headers.digest(files[ROOT]):
             run.close()
             raise UserError(f"{url}: another process made a run here just now. Pass --resume or another --out.")
         return run
 
     @classmethod
-    def resume(cls, url: str, header: Header, *, part: int = 0) -> Self:
+    def resume(cls, url: str, header: Header, *, part: int = 0, records: Records | None = None) -> Self:
         """Take the lock of an existing run and go on with it. Its own block size counts, not the header's.
+
+        Records that the run lacks, or that are damaged in it, are written into it.
 
         Raises:
             UserError: if it is another run, naming each difference; if it is in use, naming the holder; if it is
@@ -76,6 +79,8 @@ class Run:
         held = lock.acquire(place, part)
         try:
             manifest.mend_tail(place, part)
+            if records is not None:
+                records.put(place)
             return cls(place, held, part)
         except BaseException:
             held.release()
@@ -106,6 +111,15 @@ class Run:
     def target(self) -> Target:
         """What workers are sent."""
         return Target(self.place.url, headers.digest(self._root))
+
+    @property
+    def records(self) -> Records | None:
+        """What the run was given, if it was given records.
+
+        Raises:
+            UserError: their index is missing or damaged.
+        """
+        return Records.at(self.place, self.header.records) if self.header.records else None
 
     @property
     def n_committed(self) -> int:
@@ -139,6 +153,14 @@ class Run:
     def ledger(self) -> dict[int, int]:
         """Rows by status; 0 is never written. They add up to the size of the space."""
         return self._tally.ledger()
+
+    def failures(self) -> Iterator[tuple[int, int, str]]:
+        """Ranges [first, last + 1) of rows that failed, each with its reason, by block in order of commitment."""
+        told: set[int] = set()
+        for receipt in manifest.read(self.place, self.header):
+            if receipt.block not in told:
+                told.add(receipt.block)
+                yield from ((*rows, reason) for reason, ranges in receipt.failures.items() for rows in ranges)
 
     def blocks(self, names: Sequence[str]) -> Iterator[Rows]:
         """The committed blocks in order, one at a time, with the columns named.

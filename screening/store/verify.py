@@ -13,11 +13,12 @@ from screening.store.blocks import load_shard
 from screening.store.header import COPY, MANIFEST, Header
 from screening.store.manifest import FAILED, BlockReceipt, Tally
 from screening.store.place import PARTIAL, ROOT, Place, open_place
+from screening.store.records import FOLDER, INDEX, Records
 from screening.store.shard import Array, checksum, shard_name
 
-OWN = tuple(f"{MANIFEST}/{kind}-" for kind in ("part", "lock", "beat"))  # what comes and goes with clients
+OWN = (*(f"{MANIFEST}/{kind}-" for kind in ("part", "lock", "beat")), f"{FOLDER}/")  # not proven file by file here
 
-Decode = Callable[[int, int], Array]
+Decode = Callable[[int, int], Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Finding:
     """Something that verification found.
 
     Attributes:
-        kind: header, metadata, manifest, damaged, missing or foreign; uncommitted, leftover or unknown.
+        kind: header, metadata, records, manifest, damaged, missing or foreign; uncommitted, leftover or unknown.
         where: Block, file or line.
         what: What is the matter with it.
         wrong: Whether it makes the run unsound or incomplete, or is only worth knowing.
@@ -76,12 +77,14 @@ class Report:
 
     def _wrong(self) -> set[str]:
         wrong = {finding.kind for finding in self.findings if finding.wrong}
-        return wrong & {"missing", "damaged"} if self.mended else wrong
+        return wrong & {"missing", "damaged", "records"} if self.mended else wrong
 
     def _remedy(self) -> str:
         wrong = self._wrong()
         if not wrong:
             return "Every candidate is there exactly once, and nothing is damaged."
+        if wrong == {"records"}:
+            return "Give the same input with --resume: it puts the records back."
         if self.mended or wrong == {"missing"}:
             return "Go on with --resume: it does what is missing."
         return "Mend it with screen verify --repair, then go on with --resume."
@@ -92,7 +95,8 @@ def verify(url: str, decode: Decode | None = None) -> Report:
 
     Args:
         url: Of the run.
-        decode: Species of rows [start, stop) by the space itself, to prove that each row is its candidate.
+        decode: What the space itself says of rows [start, stop), such as their species, to prove that each row is
+            its candidate.
 
     Raises:
         UserError: where there is no run, or both copies of its header are damaged.
@@ -128,7 +132,10 @@ class _Audit:
         self.documents = headers.array_documents(self.root)
         self.tally = Tally(self.header)
         self.unsound: set[int] = set()
-        self.findings = [*self._metadata(), *self._manifest(), *self._missing(), *self._files()]
+        self.findings = [*self._metadata(), *self._records()]
+        if any(finding.kind == "records" for finding in self.findings):
+            self.decode = None  # it would read them
+        self.findings += [*self._manifest(), *self._missing(), *self._files()]
 
     @staticmethod
     def header_of(place: Place) -> tuple[Header, bytes]:
@@ -178,6 +185,15 @@ class _Audit:
                 kind = "header" if key in {ROOT, COPY} else "metadata"
                 yield Finding(kind, key, "missing" if found is None else "not as it was written")
 
+    def _records(self) -> Iterator[Finding]:
+        if self.header.records:
+            try:
+                records = Records.at(self.place, self.header.records)
+            except UserError:
+                yield Finding("records", INDEX, "missing or damaged")
+            else:
+                yield from (Finding("records", key, trouble) for key, trouble in records.problems())
+
     def _manifest(self) -> Iterator[Finding]:
         for line in manifest.read_lines(self.place, self.header):
             if line.receipt is None:
@@ -205,8 +221,9 @@ class _Audit:
             raise ValueError("its statuses are not those that its line counts")
         if _rows(receipt) != (receipt.start + np.flatnonzero(columns["status"] == FAILED)).tolist():
             raise ValueError("its failed rows are not those that its line names")
-        if self.decode and not np.array_equal(columns["species"], self.decode(receipt.start, receipt.stop)):
-            raise ValueError("its species are not the candidates of these rows")
+        for name, values in self.decode(receipt.start, receipt.stop).items() if self.decode else ():
+            if not np.array_equal(columns[name], values):
+                raise ValueError(f"its {name} is not that of the candidates of these rows")
 
     def _missing(self) -> Iterator[Finding]:
         for first, last in _runs(block for block in self.tally.missing() if block not in self.unsound):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
-from screening.ranking import rank
+from screening.ranking import check_sort, rank
 from screening.status import Status
 
 
@@ -57,5 +57,13 @@ def test_nothing_to_rank_is_said():
 
 
 def test_an_unknown_column_is_refused_with_the_choices():
-    with pytest.raises(UserError, match=r"--sort beauty: no such column. Choose one of .*e_above_hull"):
-        rank([(0, columns([0.1]))], sort="beauty")
+    with pytest.raises(UserError, match=r"--sort beauty: no such column. Choose one of e_above_hull, tau"):
+        check_sort("beauty", ["e_above_hull", "tau"])
+
+
+def test_candidates_whose_domain_is_unknown_are_ranked_all_the_same():
+    rows = columns([0.3, 0.1])
+    del rows["in_domain"]
+    ranking = rank([(0, rows)])
+    assert ranking.rows["index"].tolist() == [1, 0]
+    assert ranking.out_of_domain == 0

@@ -47,6 +47,9 @@ class Toy:
         index = np.arange(start, stop)[:, None]  # (n, 1)
         return ((index * np.array([3, 5, 7, 11, 13]) + 1) % 90 + 1).astype(np.uint8)  # (n, 5)
 
+    def identity(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        return {"species": self.species(start, stop)}
+
     def rows(self, start: int, stop: int) -> dict[str, np.ndarray]:
         index = np.arange(start, stop)
         status = np.select([index % 7 == 3, index % 5 == 0], [2, 10], 1).astype(np.uint8)

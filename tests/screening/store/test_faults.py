@@ -56,7 +56,7 @@ def test_client_killed_at_random_moments_loses_nothing(toy, tmp_path, python):
     out, error = client.communicate()
     assert out == "up\ndone\n", error
     assert toy.same(url)
-    report = verify(url, toy.species)
+    report = verify(url, toy.identity)
     assert report.ok, report.text()
 
 

@@ -23,7 +23,7 @@ from screening.store.shard import chunk_rows
 def test_finished_run_holds_every_row_bit_for_bit(toy, url):
     toy.make(url)
     assert toy.same(url)
-    assert verify(url, toy.species).ok
+    assert verify(url, toy.identity).ok
 
 
 def test_ledger_always_adds_up_to_the_space(toy, url):
@@ -348,5 +348,5 @@ def test_two_writers_of_one_block_never_show_a_torn_shard(toy, tmp_path, python)
         assert [writer.wait() for writer in writers] == [0, 0]
         assert reads > 10
         toy.finish(run)
-    assert verify(url, toy.species).ok
+    assert verify(url, toy.identity).ok
     assert subprocess.run(["find", url, "-name", "*.partial"], capture_output=True, check=True).stdout == b""

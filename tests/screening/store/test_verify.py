@@ -43,10 +43,10 @@ def damaged(finished, tmp_path):
 
 def mended(toy, path: Path) -> bool:
     """Whether verify finds something wrong, and repair and resume bring back the undisturbed run."""
-    assert not verify(str(path), toy.species).ok
-    repair(str(path), toy.species)
+    assert not verify(str(path), toy.identity).ok
+    repair(str(path), toy.identity)
     toy.resume(str(path))
-    return verify(str(path), toy.species).ok and toy.same(str(path))
+    return verify(str(path), toy.identity).ok and toy.same(str(path))
 
 
 def files_of(path: Path) -> list[str]:
@@ -120,8 +120,8 @@ def test_rows_that_are_not_their_candidates_are_found(toy, tmp_path):
         run.commit(write_block(run.target, 0, rows, failures=dict.fromkeys((3, 10, 17), "bad")))
         toy.finish(run)
     assert verify(url).ok
-    (finding,) = verify(url, toy.species).findings
-    assert (finding.kind, finding.what) == ("damaged", "its species are not the candidates of these rows")
+    (finding,) = verify(url, toy.identity).findings
+    assert (finding.kind, finding.what) == ("damaged", "its species is not that of the candidates of these rows")
     assert mended(toy, tmp_path / "R.zarr")
 
 
@@ -242,7 +242,7 @@ def test_run_of_a_newer_format_is_refused(damaged):
         document = json.loads((damaged / name).read_text())
         document["attributes"]["schema"] = 99
         (damaged / name).write_text(json.dumps(document))
-    with pytest.raises(UserError, match="run format 99; this version reads 1"):
+    with pytest.raises(UserError, match="run format 99; this version reads 2"):
         Run.open(str(damaged))
 
 
@@ -251,10 +251,10 @@ def test_damage_on_any_kind_of_store_is_found_and_mended(toy, url):
     place = Run.open(url).place
     place.write({"status/c.2": b"broken", "zarr.json": b"{}"})
     place.delete("e_above_hull/c.4")
-    report = repair(url, toy.species)
+    report = repair(url, toy.identity)
     assert {f.kind for f in report.findings} == {"header", "damaged"}
     assert (report.sound, toy.resume(url)) == (3, 2)
-    assert verify(url, toy.species).ok
+    assert verify(url, toy.identity).ok
     assert toy.same(url)
 
 
