@@ -91,7 +91,7 @@ def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
             return AGAIN
         url = run.target.url
     with Run.open(url) as run:  # as it is now, with the shares of others
-        click.echo(make_ledger(run.ledger(), plan), err=True)
+        click.echo(make_ledger(run.ledger(), plan.filters, plan.space.count), err=True)
         if run.n_committed < run.header.n_blocks:
             click.echo(f"{share} is done; {run.header.n_blocks - run.n_committed} blocks are others' to do.", err=True)
             return 0
@@ -153,10 +153,10 @@ def _screen_missing(run: Run, plan: Plan, choice: Choice, share: Share) -> bool:
     done = 0
     try:
         with on_notice() as notice, start(choice, count) as force, progress(count) as advance:
-            for harvest in screen_blocks(force, _seen_from_anywhere(run.target), blocks, notice):
+            for harvest in screen_blocks(force, _seen_from_anywhere(run.target), blocks, notice, run.device):
                 run.commit(*harvest.receipts)
                 done += len(harvest.receipts)
-                advance([receipt.rows for receipt in harvest.receipts], harvest.in_flight)
+                run.tell(advance([receipt.rows for receipt in harvest.receipts], harvest.in_flight))
     except KeyboardInterrupt:
         click.echo(f"{_stopped(run)}; the same command with --resume goes on from there.", err=True)
         raise

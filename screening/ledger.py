@@ -1,10 +1,11 @@
 """The ledger: how every candidate of a space ends, in counts that add up to the size of the space."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from screening.block import sift
+from screening.block import load_model, sift
 from screening.plan import Plan
 from screening.status import labels
 from screening.structures import Structures
@@ -36,12 +37,12 @@ class Ledger:
         return "\n".join([f"{self.size:,} candidates{about}", *lines])
 
 
-def make_ledger(by_status: dict[int, int], plan: Plan) -> Ledger:
-    """The ledger of a run from its counts by status code."""
-    texts = labels(tuple(str(chosen) for chosen in plan.filters))
+def make_ledger(by_status: dict[int, int], filters: Iterable[object], size: int) -> Ledger:
+    """The ledger of a space of this size, screened with these filters, from its counts by status code."""
+    texts = labels(filters)
     counts = {text: by_status.get(code, 0) for code, text in texts.items()}
-    unwritten = plan.space.count - sum(counts.values())
-    return Ledger(counts | ({"not screened yet": unwritten} if unwritten else {}), plan.space.count)
+    unwritten = size - sum(counts.values())
+    return Ledger(counts | ({"not screened yet": unwritten} if unwritten else {}), size)
 
 
 def dry_ledger(plan: Plan) -> Ledger:
@@ -49,9 +50,7 @@ def dry_ledger(plan: Plan) -> Ledger:
 
     Up to `EXACT` candidates each one is counted; of a larger space, evenly spread chunks are, and scaled up.
     """
-    from cgcnn.weights import load  # noqa: PLC0415 -- imports torch; the ledger of a run needs none
-
-    model = load(plan.model.path)
+    model = load_model(plan)
     size = plan.space.count
     exact, chunk = (EXACT_STRUCTURES, CHUNK_STRUCTURES) if isinstance(plan.space, Structures) else (EXACT, CHUNK)
     counts = np.zeros(256, dtype=np.int64)
@@ -60,7 +59,7 @@ def dry_ledger(plan: Plan) -> Ledger:
         counts += np.bincount(status, minlength=len(counts))
     looked_at = int(counts.sum())
     scaled = {code: round(int(count) * size / looked_at) for code, count in enumerate(counts)}
-    ledger = make_ledger(scaled, plan)
+    ledger = make_ledger(scaled, plan.filters, size)
     return ledger if looked_at == size else replace(ledger, sampled=looked_at)
 
 

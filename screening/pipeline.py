@@ -76,7 +76,7 @@ def block_rows(candidates: int, workers: int, wanted: int | None = None, grain: 
         wanted: by the user; made a multiple of the batch.
         grain: of the kind of candidates.
     """
-    largest = max(grain.block, candidates // MOST_BLOCKS, workers * grain.per_worker)
+    largest = max(grain.block, -(-candidates // MOST_BLOCKS), workers * grain.per_worker)
     step = grain.batch if largest == grain.block or wanted else grain.block  # large shards have chunks of equal size
     rows = wanted or min(largest, candidates // (workers * BLOCKS_A_WORKER))
     return max(1, -(-rows // step)) * step
@@ -91,11 +91,13 @@ class Assignment:
         versions: of the client; a worker with others would give other bits, and refuses.
         gpu: whether to predict on a GPU where there is one.
     """
+        device: kind of device on which the run was begun, and must go on; empty if it was not begun.
 
     target: Target
     versions: Versions
     gpu: bool
 
+    device: str = ""
 
 @dataclass(frozen=True)
 class Harvest:
@@ -110,7 +112,9 @@ class Harvest:
     in_flight: int
 
 
-def screen_blocks(force: Workforce, target: Target, blocks: Iterable[Block], notice: Notice) -> Iterator[Harvest]:
+def screen_blocks(
+    force: Workforce, target: Target, blocks: Iterable[Block], notice: Notice, device: str = ""
+) -> Iterator[Harvest]:
     """Screen blocks with a workforce; receipts come in order of completion.
 
     A worker is sent the address of the run and a block; it reads the plan from the run, and scores and writes the
@@ -123,7 +127,8 @@ def screen_blocks(force: Workforce, target: Target, blocks: Iterable[Block], not
         blocks: what to screen.
         notice: once it comes, nothing new is begun, and blocks in flight have little time left.
     """
-    flight = _Flight(force, Assignment(target, versions(), gpu=force.inference > 0))
+        device: kind of device on which the run was begun, see `Assignment`.
+    flight = _Flight(force, Assignment(target, versions(), gpu=force.inference > 0, device=device))
     waiting = iter(blocks)
     suspects: list[Block] = []
     while not notice.expired:
@@ -204,9 +209,10 @@ def _receipt(future: "Future[BlockReceipt]", check: Callable[[], None]) -> Block
 def screen_block(assignment: Assignment, block: Block) -> BlockReceipt:
     """Score one block and write it into the run; what a worker does that both builds and predicts."""
     begun = time.monotonic()
-    plan, model = _plan_and_model(assignment, _device(assignment))
+    device = _device(assignment)
+    plan, model = _plan_and_model(assignment, device)
     result = _whatever_happens(plan, block, lambda: score_block(plan, model, block))
-    return _write(assignment.target, result, begun)
+    return _write(assignment.target, result, begun, device)
 
 
 def build_stage(assignment: Assignment, block: Block) -> "Built | BlockResult":
@@ -218,12 +224,13 @@ def build_stage(assignment: Assignment, block: Block) -> "Built | BlockResult":
 def infer_stage(assignment: Assignment, block: Block, built: "Built | BlockResult") -> BlockReceipt:
     """Predict what was built and write the block into the run; what a worker does that only predicts."""
     begun = time.monotonic()
-    plan, model = _plan_and_model(assignment, _device(assignment))
+    device = _device(assignment)
+    plan, model = _plan_and_model(assignment, device)
     result = built
     if not isinstance(result, BlockResult):
         whole = result
         result = _whatever_happens(plan, block, lambda: infer_block(plan, model, whole))
-    return _write(assignment.target, result, begun)
+    return _write(assignment.target, result, begun, device)
 
 
 def _whatever_happens(plan: "Plan", block: Block, work: Callable[[], Done]) -> Done | BlockResult:
@@ -236,16 +243,28 @@ def _whatever_happens(plan: "Plan", block: Block, work: Callable[[], Done]) -> D
         return failed_block(plan, block, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _write(target: Target, result: BlockResult, begun: float) -> BlockReceipt:
-    seconds = time.monotonic() - begun
-    return write_block(target, result.block.start, result.columns, failures=result.failures, seconds=seconds)
+def _write(target: Target, result: BlockResult, begun: float, device: str) -> BlockReceipt:
+    first, columns, seconds = result.block.start, result.columns, time.monotonic() - begun
+    return write_block(target, first, columns, failures=result.failures, seconds=seconds, device=device)
 
 
 def _device(assignment: Assignment) -> str:
-    """Where this process predicts. One process a GPU: each sees its own through CUDA_VISIBLE_DEVICES."""
+    """Where this process predicts. One process a GPU: each sees its own through CUDA_VISIBLE_DEVICES.
+
+    Raises:
+        UserError: the run was begun on a GPU, and there is none here.
+    """
     import torch  # noqa: PLC0415 -- a worker's business; the client does without
 
-    return "cuda" if assignment.gpu and torch.cuda.is_available() else "cpu"
+    found = "cuda" if assignment.gpu and torch.cuda.is_available() else "cpu"
+    if assignment.device in {"", found}:
+        return found
+    if assignment.device == "cpu":
+        return "cpu"
+    raise UserError(
+        f"worker on {socket.gethostname()}: no GPU, but the run was begun on {assignment.device}, which rounds "
+        "differently. Go on with --resume and workers that have one, or begin another run."
+    )
 
 
 def _give_up(target: Target, block: Block) -> BlockReceipt:

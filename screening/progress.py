@@ -17,8 +17,12 @@ SECONDS_A_LINE = 10.0
 class Advance(Protocol):
     """What a loop calls for blocks that were committed together."""
 
-    def __call__(self, candidates: Sequence[int], in_flight: int) -> None:
-        """Count a block as done for each number of candidates; so many others are under way."""
+    def __call__(self, candidates: Sequence[int], in_flight: int) -> float:
+        """Count a block as done for each number of candidates; so many others are under way.
+
+        Returns:
+            Candidates a second since the start.
+        """
 
 
 @contextmanager
@@ -29,9 +33,10 @@ def progress(blocks: int) -> Iterator[Advance]:
             task = bar.add_task("screening", total=blocks, rate="")
             counter = _Counter(blocks)
 
-            def advance(candidates: Sequence[int], in_flight: int) -> None:
+            def advance(candidates: Sequence[int], in_flight: int) -> float:
                 counter.count(candidates, in_flight)
                 bar.update(task, completed=counter.done, rate=f"{in_flight} in flight, {counter.rate:,.0f}/s")
+                return counter.rate
 
             yield advance
     else:
@@ -84,10 +89,11 @@ class _Lines:
     counter: _Counter
     told: float = field(default_factory=time.monotonic)
 
-    def advance(self, candidates: Sequence[int], in_flight: int) -> None:
+    def advance(self, candidates: Sequence[int], in_flight: int) -> float:
         self.counter.count(candidates, in_flight)
         now = time.monotonic()
         if now - self.told >= SECONDS_A_LINE or self.counter.done == self.counter.blocks:
             self.told = now
             sys.stderr.write(f"{self.counter}\n")
             sys.stderr.flush()
+        return self.counter.rate

@@ -31,7 +31,7 @@ class Target:
     digest: str
 
 
-def write_block(  # noqa: PLR0913 - the last three only describe the block
+def write_block(  # noqa: PLR0913 - the last four only describe the block
     target: Target,
     start: int,
     columns: Mapping[str, Array],
@@ -39,6 +39,7 @@ def write_block(  # noqa: PLR0913 - the last three only describe the block
     failures: Mapping[int, str] | None = None,
     seconds: float = 0.0,
     worker: str = "",
+    device: str = "",
 ) -> BlockReceipt:
     """Write one whole block durably, as one shard of each column. Idempotent; two at once do no harm.
 
@@ -49,6 +50,7 @@ def write_block(  # noqa: PLR0913 - the last three only describe the block
         failures: Reason by row, for exactly the rows whose status is failed.
         seconds: Time that the block took, for the manifest.
         worker: Who wrote it, for the manifest; this host and process if empty.
+        device: Kind of device that predicted it, such as "cpu"; empty if none did.
 
     Raises:
         UserError: if the run is gone or another one took its place, or the disk refuses.
@@ -77,6 +79,7 @@ def write_block(  # noqa: PLR0913 - the last three only describe the block
         worker=worker or f"{socket.gethostname()}:{os.getpid()}",
         counts={int(code): int(number) for code, number in zip(codes, numbers, strict=True)},
         failures=_reasons(start, columns["status"], failures or {}),
+        device=device,
     )
 
 

@@ -34,6 +34,7 @@ class BlockReceipt:
         worker: Who wrote it.
         counts: Rows by status code.
         failures: Row ranges [first, last + 1) by reason, for each row whose status is failed.
+        device: Kind of device that predicted it, such as "cpu"; empty if none did.
     """
 
     block: int
@@ -45,6 +46,7 @@ class BlockReceipt:
     worker: str
     counts: Mapping[int, int]
     failures: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class Tally:
         self._marks = np.zeros(header.n_blocks, np.uint64)  # start of the checksum; 0 where not committed
         self.counts: dict[int, int] = {}
         self.blocks = 0
+        self.devices: set[str] = set()
 
     def has(self, receipt: BlockReceipt) -> bool:
         """Whether the very same block was counted before.
@@ -176,6 +179,7 @@ class Tally:
             return
         self._marks[receipt.block] = _mark(receipt)
         self.blocks += 1
+        self.devices |= {receipt.device} - {""}
         for status, count in receipt.counts.items():
             self.counts[status] = self.counts.get(status, 0) + count
 

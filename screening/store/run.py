@@ -126,13 +126,27 @@ class Run:
         """Number of committed blocks."""
         return self._tally.blocks
 
+    @property
+    def device(self) -> str:
+        """The kind of device on which the committed blocks were predicted, such as "cpu"; empty before the first.
+
+        Of a run that several clients began on different devices at the same time, all of them.
+        """
+        return " and ".join(sorted(self._tally.devices))
+
+    def tell(self, rate: float) -> None:
+        """Let others know how many candidates a second this client does; see `screening.store.lock.rate`."""
+        if self._lock is not None:
+            self._lock.rate = rate
+
     def commit(self, *receipts: BlockReceipt) -> None:
         """Make written blocks part of the run, durably: one line for each and one sync for all.
 
         A block that is there already with the same content is passed over.
 
         Raises:
-            UserError: if the lock was lost, the manifest cannot be written, or a block is there with other content.
+            UserError: if the lock was lost, the manifest cannot be written, a block is there with other content, or a
+                block was predicted on another kind of device than those before it.
         """
         if self._lock is None:
             raise ValueError("only Run.create and Run.resume give a run that commits")
@@ -140,11 +154,23 @@ class Run:
             raise UserError(f"{self.place.url}: another process took this run over. Let it finish, or stop it first.")
         for receipt in receipts:
             manifest.check(receipt, self.header)
+        self._check_devices(receipts)
         new = [receipt for receipt in receipts if not self._has(receipt)]
         if new:
             self.place.append(manifest.log_key(self._part), b"".join(map(manifest.to_line, new)))
         for receipt in new:
             self._tally.add(receipt)
+
+    def _check_devices(self, receipts: Sequence[BlockReceipt]) -> None:
+        """Keep a run on one kind of device: each rounds in its own way."""
+        known = set(self._tally.devices)
+        for receipt in receipts:
+            if receipt.device and known and receipt.device not in known:
+                raise UserError(
+                    f"{self.place.url}: {receipt.worker} predicted block {receipt.block} on {receipt.device}, others "
+                    f"were predicted on {' and '.join(sorted(known))}. Go on with --resume and workers of one kind."
+                )
+            known |= {receipt.device} - {""}
 
     def missing_blocks(self) -> Iterator[int]:
         """Numbers of the blocks that are yet to be done, in order; `header.bounds` gives their rows."""

@@ -26,7 +26,8 @@ class Finding:
     """Something that verification found.
 
     Attributes:
-        kind: header, metadata, records, manifest, damaged, missing or foreign; uncommitted, leftover or unknown.
+        kind: header, metadata, records, manifest, damaged, missing or foreign; device, uncommitted, leftover or
+            unknown.
         where: Block, file or line.
         what: What is the matter with it.
         wrong: Whether it makes the run unsound or incomplete, or is only worth knowing.
@@ -135,7 +136,7 @@ class _Audit:
         self.findings = [*self._metadata(), *self._records()]
         if any(finding.kind == "records" for finding in self.findings):
             self.decode = None  # it would read them
-        self.findings += [*self._manifest(), *self._missing(), *self._files()]
+        self.findings += [*self._manifest(), *self._devices(), *self._missing(), *self._files()]
 
     @staticmethod
     def header_of(place: Place) -> tuple[Header, bytes]:
@@ -224,6 +225,12 @@ class _Audit:
         for name, values in self.decode(receipt.start, receipt.stop).items() if self.decode else ():
             if not np.array_equal(columns[name], values):
                 raise ValueError(f"its {name} is not that of the candidates of these rows")
+
+    def _devices(self) -> Iterator[Finding]:
+        if len(self.tally.devices) > 1:
+            kinds = " and ".join(sorted(self.tally.devices))
+            what = f"predicted on {kinds}, which round differently: not what either alone would give, bit for bit"
+            yield Finding("device", "blocks", what, wrong=False)
 
     def _missing(self) -> Iterator[Finding]:
         for first, last in _runs(block for block in self.tally.missing() if block not in self.unsound):
