@@ -63,6 +63,18 @@ class BuiltBlock:
     lattice: np.ndarray
 
 
+def load_model(plan: "Plan") -> "Model":
+    """The model of a plan, for the candidates that the plan has.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from cgcnn.weights import load  # noqa: PLC0415 -- imports torch
+
+    model = load(plan.model.path)
+    return model if isinstance(plan.space, Structures) else model.taking(plan.prototype.name)
+
+
 def score_block(plan: "Plan", model: "Model", block: Block) -> BlockResult:
     """Decode, filter and predict the candidates of one block; it starts at a multiple of `BATCH`."""
     return infer_block(plan, model, build_block(plan, model, block))
@@ -111,7 +123,7 @@ def failed_block(plan: "Plan", block: Block, reason: str) -> BlockResult:
         return structure_block.failed(plan.space, block, reason)
     species = plan.decode(block.start, block.stop)
     flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "known")}
-    rows = _without_prediction({"species": species, **chemistry.columns(species), **flags})
+    rows = _without_prediction({"species": species, **chemistry.columns(species, plan.prototype), **flags})
     status = np.full(len(species), Status.FAILED, dtype=np.uint8)
     return BlockResult(block, rows | {"status": status}, dict.fromkeys(range(block.start, block.stop), reason))
 
@@ -128,7 +140,7 @@ def sift(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.nd
 def _sifted(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
     species = plan.decode(start, stop)  # (n, n_sites)
     known = {"in_domain": model.in_domain(species), "known": model.known(species)}
-    rows = {"species": species, **chemistry.columns(species), **known}
+    rows = {"species": species, **chemistry.columns(species, plan.prototype), **known}
     return rows | {"status": filters.apply(plan.filters, rows)}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from cgcnn.card import read_card
 from cgcnn.errors import UserError
 from screening import store
 from screening.block import Block, stable_probability
@@ -80,12 +81,14 @@ def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
             f"note: no site suits {', '.join(plan.unplaced)}; --a, --b and --x place them all the same.", err=True
         )
     if dry_run:
+        _name_model(plan, recipe)
         click.echo(dry_ledger(plan))
         return 0
     choice = choose(recipe.cluster, recipe.workers)
     preflight(choice)
     share = parse_share(recipe.share)
     with _open_run(recipe, plan, choice, share, resume=resume) as run:
+        _name_model(plan, recipe)
         if not _screen_missing(run, plan, choice, share):
             click.echo(f"{_stopped(run)} on a notice of the end.", err=True)
             return AGAIN
@@ -142,6 +145,12 @@ def _open_run(recipe: Recipe, plan: Plan, choice: Choice, share: Share, *, resum
         return Run.resume(url, header, part=share.part, records=plan.records)  # another share was quicker
 
 
+def _name_model(plan: Plan, recipe: Recipe) -> None:
+    """Say which model it is, why, and of which hull it speaks."""
+    why = "" if recipe.model else " (default for these candidates; --model names another)"
+    click.echo(f"model {plan.model.name}{why}, hull: {read_card(plan.model.path).hull}", err=True)
+
+
 def _screen_missing(run: Run, plan: Plan, choice: Choice, share: Share) -> bool:
     """Screen what is not committed yet of a share; False if a notice came before all was done."""
     count = sum(1 for number in run.missing_blocks() if number in share)
@@ -149,7 +158,9 @@ def _screen_missing(run: Run, plan: Plan, choice: Choice, share: Share) -> bool:
         return True
     blocks = (Block(number, *run.header.bounds(number)) for number in run.missing_blocks() if number in share)
     todo = f"{plan.space.count:,} candidates, {count} of {run.header.n_blocks} blocks to do"
-    click.echo(f"{run.target.url}: {todo}; {choice}, model {plan.model.name}", err=True)
+    click.echo(f"{run.target.url}: {todo}; {choice}", err=True)
+    if run.device == "cpu" and choice.inference:
+        click.echo("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.", err=True)
     done = 0
     try:
         with on_notice() as notice, start(choice, count) as force, progress(count) as advance:

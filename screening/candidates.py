@@ -90,15 +90,22 @@ def _lines(
         numbers = [
             NUMBERS.get(row[column] or "") or _number(row, column, reader.line_num, source) for column in columns
         ]
+        if "B'" in row and row["B"] == row["B'"]:
+            raise UserError(
+                f"{source}, line {reader.line_num}: {row['B']} on both B and B'. That is an ABX3: list it as one."
+            )
         yield json.dumps([numbers, [row[name] or "" for name in extra]], separators=(",", ":")).encode()
 
 
 def _site_columns(header: tuple[str, ...], prototype: Prototype, source: str) -> tuple[str, ...]:
     """The column that names the element of each site."""
-    for columns in (prototype.sites, prototype.roles):
+    sites, roles = prototype.sites, prototype.roles
+    # X may stand for X1, X2 and X3; but B, itself a site, does not for B'.
+    shared = tuple(site if role in sites else role for site, role in zip(sites, roles, strict=True))
+    for columns in (sites, shared):
         if set(columns) <= set(header):
             return columns
-    wanted = f"{','.join(prototype.role_names)} or {','.join(prototype.sites)}"
+    wanted = " or ".join(dict.fromkeys(",".join(dict.fromkeys(columns)) for columns in (shared, sites)))
     raise UserError(f"{source}: its columns are {','.join(header) or 'none'}; {prototype.name} needs {wanted}.")
 
 

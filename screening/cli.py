@@ -41,7 +41,7 @@ ranking_options = _together(
 )
 run_options = _together(
     click.option("--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: COMMAND.zarr]"),
-    click.option("--model", metavar="NAME|PATH", help="A shipped model or a model file. [default: castelli]"),
+    click.option("--model", metavar="NAME|PATH", help="A shipped model or a model file. [default: by the candidates]"),
     ranking_options,
     click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
     click.option("--resume", is_flag=True, help="Go on with the run at --out where it stopped."),
@@ -52,6 +52,12 @@ run_options = _together(
     ),
     click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]"),
     click.option("--share", metavar="K/N", help="Do the K-th of N shares of the run; others do the rest meanwhile."),
+)
+site_options = _together(
+    click.option("--elements", type=Symbols(), help="Elements to use; chemistry works out who may sit where."),
+    click.option("--a", type=Symbols(), help="Elements of site A."),
+    click.option("--b", type=Symbols(), help="Elements of site B, and of B' if there is one."),
+    click.option("--x", type=Symbols(), help="Elements of site X."),
 )
 block_size = click.option(
     "--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"
@@ -69,10 +75,7 @@ def app() -> None:
 
 
 @app.command()
-@click.option("--elements", type=Symbols(), help="Elements to use; chemistry works out who may sit where.")
-@click.option("--a", type=Symbols(), help="Elements of site A.")
-@click.option("--b", type=Symbols(), help="Elements of site B.")
-@click.option("--x", type=Symbols(), help="Elements of site X.")
+@site_options
 @click.option("--anions", type=click.IntRange(1, 3), help="Up to so many kinds of X in one cell. [default: 1]")
 @run_options
 @filter_options
@@ -82,6 +85,16 @@ def perovskites(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks the
     return _screen("perovskites", **options)
 
 
+@app.command("double-perovskites")
+@site_options
+@run_options
+@filter_options
+@command_line.debug
+def double_perovskites(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks them
+    """Screen every double perovskite A2BB'X6, B and B' in rock-salt order, that the elements allow."""
+    return _screen("double-perovskites", **options)
+
+
 @app.command("list")
 @click.argument("file", type=PATH)
 @click.option("--prototype", default="cubic-perovskite", help="The structure of the candidates.", show_default=True)
@@ -89,7 +102,10 @@ def perovskites(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks the
 @filter_options
 @command_line.debug
 def list_(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks them
-    """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3; other columns pass through."""
+    """Screen the candidates of a CSV FILE with columns A,B,X or A,B,X1,X2,X3; other columns pass through.
+
+    With --prototype double-perovskite, the columns are A,B,B',X.
+    """
     return _screen("list", **options)
 
 

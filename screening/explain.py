@@ -31,7 +31,7 @@ def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> 
             ranking = rank(((rows.start, dict(rows.columns)) for rows in run.blocks(READ)), top=top or SHOWN)
         files = explain(chosen, folder)
         files.append(folder / "candidates.csv")
-        _write_candidates(files[-1], ranking, chosen)
+        _write_candidates(files[-1], ranking, chosen.taking(run.header.space["prototype"]))
     click.echo(f"{folder}: {', '.join(file.name for file in files)} written", err=True)
 
 
@@ -41,8 +41,9 @@ def _check(model: Model, run: Run, *, named: bool) -> None:
         raise UserError(f"{header.model}: not the model that made {run.target.url} any more. Name one with --model.")
     check_explains(model.card)
     made_of = header.space.get("prototype")
-    if model.card.prototype != made_of:
-        raise UserError(f"--model {model.card.name}: takes {model.card.prototype}; the run holds {made_of}.")
+    if made_of not in model.card.prototypes:
+        takes = ", ".join(model.card.prototypes) or "structures"
+        raise UserError(f"--model {model.card.name}: takes {takes}; the run holds {made_of or 'structures'}.")
 
 
 def _write_candidates(path: Path, ranking: Ranking, model: Model) -> None:
@@ -53,7 +54,13 @@ def _write_candidates(path: Path, ranking: Ranking, model: Model) -> None:
     means = predictions(model.prototype, values)  # (n,)
     names = [f"{site}_contribution" for site in sites]
     rows = [
-        [str(i + 1), str(index), formula(row), *(SYMBOLS[z] for z in row), *(f"{x:.5f}" for x in (whole, *found))]
+        [
+            str(i + 1),
+            str(index),
+            formula(row, model.prototype),
+            *(SYMBOLS[z] for z in row),
+            *(f"{x:.5f}" for x in (whole, *found)),
+        ]
         for i, (index, row, whole, found) in enumerate(zip(ranking.rows["index"], species, means, values, strict=True))
     ]
     write_csv(path, ["rank", "index", "formula", *sites, target, *names], rows)

@@ -4,7 +4,7 @@ A factor turns ranks 0 … count - 1 into species and back. This file is pure co
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 
@@ -90,39 +90,6 @@ class Multiset:
         return tuple(starts)
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Species given row by row; the rank is the row. Equal rows are kept, and ranked as the first of them.
-
-    Attributes:
-        rows: the species, one byte a site, row after row (bytes, so that spaces compare, hash and pickle).
-        size: how many sites there are.
-    """
-
-    rows: bytes = field(repr=False)
-    size: int
-
-    @property
-    def count(self) -> int:
-        """How many rows there are."""
-        return len(self.rows) // self.size
-
-    def unrank(self, ranks: Ranks) -> Species:
-        """Species (n, size) of ranks (n,)."""
-        return self._species[ranks]
-
-    def rank(self, species: Species) -> Ranks:
-        """Ranks (n,) of species (n, size) in the order of sites given; -1 where a row is not listed."""
-        listed, wanted = _as_text(self._species), _as_text(species)
-        order = np.argsort(listed, kind="stable")
-        nearest = order[np.searchsorted(listed[order], wanted).clip(max=self.count - 1)]
-        return np.where(listed[nearest] == wanted, nearest, -1)
-
-    @property
-    def _species(self) -> Species:
-        return np.frombuffer(self.rows, dtype=np.uint8).reshape(-1, self.size)
-
-
 def _unrank_combinations(ranks: Ranks, n: int, k: int) -> Ranks:
     """The rank-th k-subset of 0 … n - 1, (len(ranks), k) ascending: rank = Σ comb(chosen[i], i + 1)."""
     chosen = np.empty((len(ranks), k), dtype=np.int64)
@@ -144,8 +111,3 @@ def _rank_combinations(chosen: Ranks) -> Ranks:
 def _combinations_below(n: int, k: int) -> Ranks:
     """comb(c, k) for c = 0 … n."""
     return np.array([math.comb(c, k) for c in range(n + 1)], dtype=np.int64)
-
-
-def _as_text(species: Species) -> NDArray[np.bytes_]:
-    """One byte string a row, so that rows can be sorted; no atomic number is 0, so none is cut short."""
-    return np.ascontiguousarray(species).view(f"S{species.shape[1]}")[:, 0]

@@ -2,25 +2,37 @@
 
 import tomllib
 
-from cgcnn.card import read_card, shipped
+from cgcnn.card import Card, read_card, shipped
 from cgcnn.resources import recipes
 from screening.terminal import show, table
 
 
 def list_models() -> None:
-    """Print each shipped model with what it takes, its hull, and the errors of its main target."""
-    models = table(dict.fromkeys(("model", "takes", "predicts", "error", "measured on", "hull"), "left"))
-    for name in shipped():
+    """Print what each shipped model is for, what it takes, the errors of its main target, and its hull."""
+    models = table({"model": "left", "": "left", "about": "left"})
+    for name in sorted(shipped()):
         card = read_card(name)
-        target = card.targets[0].name
-        figures = [metric for metric in card.metrics if metric.target == target]
-        first = (card.name, f"{card.input}: {card.prototype}" if card.prototype else card.input, target)
-        for figure in figures:
-            error = f"{figure.metric} {figure.value:.3f} {figure.unit}"
-            models.add_row(*first, error, figure.split, card.hull if first[0] else "")
-            first = ("", "", "")
-    show(models)
+        models.add_row(card.name, "for", card.summary)
+        models.add_row("", "takes", _takes(card))
+        models.add_row("", "error", _errors(card))
+        if card.hull not in {"", "none"}:
+            models.add_row("", "hull", card.hull)
+    show(models, width=100)
     show("`cgcnn card NAME` shows a whole card: data, labels, hull, split, every figure, known weaknesses.")
+
+
+def _takes(card: Card) -> str:
+    if card.input == "structure":
+        return "structures"
+    return f"elements on the sites of {' or '.join(card.prototypes)}"
+
+
+def _errors(card: Card) -> str:
+    """The main target and its first kind of figure, on each split."""
+    main = [figure for figure in card.metrics if figure.target == card.targets[0].name]
+    figures = [figure for figure in main if figure.metric == main[0].metric]
+    texts = (f"{figure.metric} {figure.value:.3f} {figure.unit}".rstrip() + f" ({figure.split})" for figure in figures)
+    return f"{card.targets[0].name}: {'; '.join(texts) or 'not measured'}"
 
 
 def list_recipes() -> None:

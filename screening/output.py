@@ -8,6 +8,7 @@ import numpy as np
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.prototype import Prototype
 from screening import structures
 from screening.candidates import Listed
 from screening.columns import DECIMALS
@@ -21,13 +22,13 @@ SHOWN = 20
 """Rows of the table, and CIF files, unless `--top` says otherwise."""
 
 
-def formula(numbers: np.ndarray) -> str:
+def formula(species: np.ndarray, prototype: Prototype) -> str:
     """Formula of one candidate, elements in the order of the sites: BaTiO3, LaTaO2N.
 
     Which element is on which site cannot be read from it; the site columns tell.
     """
     counts: dict[str, int] = {}
-    for number in numbers:
+    for number in species[list(prototype.atoms)]:
         counts[SYMBOLS[number]] = counts.get(SYMBOLS[number], 0) + 1
     return "".join(symbol + (str(count) if count > 1 else "") for symbol, count in counts.items())
 
@@ -57,7 +58,10 @@ def _name(plan: Plan, rows: dict[str, np.ndarray], i: int, texts: list[str]) -> 
         site: prototype.sites.index(site) if site in prototype.sites else prototype.roles.index(site)
         for site in plan.site_columns
     }
-    return {"formula": formula(species), **{site: SYMBOLS[species[column]] for site, column in columns.items()}}
+    return {
+        "formula": formula(species, prototype),
+        **{site: SYMBOLS[species[column]] for site, column in columns.items()},
+    }
 
 
 def write_csv(rows: Iterator[dict[str, str]], path: Path) -> None:
@@ -103,7 +107,7 @@ def _cif(plan: Plan, rows: dict[str, np.ndarray], i: int) -> tuple[str, str]:
     if isinstance(plan.space, Structures):
         return plan.space.cif(int(rows["index"][i])), structures.formula(rows["composition"][i])
     species, a = rows["species"][i], float(rows["a_angstrom"][i])
-    return str(plan.prototype.structure(species, a).to(fmt="cif", symprec=0.01)), formula(species)
+    return str(plan.prototype.structure(species, a).to(fmt="cif", symprec=0.01)), formula(species, plan.prototype)
 
 
 def print_table(rows: Iterator[dict[str, str]], plan: Plan) -> None:

@@ -20,6 +20,7 @@ from screening.block import (
     build_block,
     failed_block,
     infer_block,
+    load_model,
     score_block,
 )
 from screening.cluster.settings import DEATHS, HEALTH
@@ -90,14 +91,14 @@ class Assignment:
         target: the run.
         versions: of the client; a worker with others would give other bits, and refuses.
         gpu: whether to predict on a GPU where there is one.
-    """
         device: kind of device on which the run was begun, and must go on; empty if it was not begun.
+    """
 
     target: Target
     versions: Versions
     gpu: bool
-
     device: str = ""
+
 
 @dataclass(frozen=True)
 class Harvest:
@@ -126,8 +127,8 @@ def screen_blocks(
         target: the run.
         blocks: what to screen.
         notice: once it comes, nothing new is begun, and blocks in flight have little time left.
-    """
         device: kind of device on which the run was begun, see `Assignment`.
+    """
     flight = _Flight(force, Assignment(target, versions(), gpu=force.inference > 0, device=device))
     waiting = iter(blocks)
     suspects: list[Block] = []
@@ -282,15 +283,13 @@ def _plan_and_model(assignment: Assignment, device: str) -> tuple["Plan", "Model
     """What a worker process loads once a run, having found that it may work for it."""
     import torch  # noqa: PLC0415 -- a worker's business; the client does without
 
-    from cgcnn.weights import load  # noqa: PLC0415
-
     if found := differences(assignment.versions, versions()):
         raise UserError(f"worker on {socket.gethostname()}: {found}. Give all workers the environment of the client.")
     torch.set_num_threads(1)  # parallelism is in the blocks, and the bits must not depend on the cores
     if device != "cpu":  # sums over edges are otherwise made in the order in which threads happen to come
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
     plan = _plan(assignment.target)
-    model = load(plan.model.path)
+    model = load_model(plan)
     if model.digest != plan.model.digest:
         raise UserError(f"{plan.model.path}: not the model that the run began with; put that one back to go on.")
     return plan, model.to(device)

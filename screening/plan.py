@@ -10,11 +10,12 @@ from cgcnn.errors import UserError
 from cgcnn.prototype import PROTOTYPES, Prototype
 from screening.candidates import Listed, read_candidates
 from screening.columns import ENERGIES, SORTABLE, columns_for
+from screening.defaults import default_model
 from screening.factors import Species
 from screening.filters import Filter, parse_filter
 from screening.recipe import STABLE_AT, Recipe
 from screening.sites import Sites, assign_sites
-from screening.space import Space, parse_elements, perovskites, symbols
+from screening.space import Space, double_perovskites, parse_elements, perovskites, symbols
 from screening.store import Column, Header, Records
 from screening.store.shard import Array
 from screening.structures import Structures, read_structures
@@ -79,12 +80,12 @@ class Plan:
 
     @property
     def site_columns(self) -> tuple[str, ...]:
-        """The site columns of a ranking: those of the candidate file, else A,B,X or, for mixed anions, all sites."""
+        """The site columns of a ranking: those of the candidate file; A,B,X where X is one element; or all sites."""
         if isinstance(self.space, Structures):
             return ()
         if isinstance(self.space, Listed):
             return self.space.columns
-        return self.prototype.role_names if self.definition["anions"] == 1 else self.prototype.sites
+        return self.prototype.role_names if self.definition.get("anions") == 1 else self.prototype.sites
 
     def identity(self, start: int, stop: int) -> dict[str, Array]:
         """The columns of a run that show which candidate a row is, of candidates [start, stop)."""
@@ -130,14 +131,14 @@ def make_plan(recipe: Recipe) -> Plan:
     definition, records, unplaced = _define(recipe)
     space = _space(definition, records)
     filters = tuple(parse_filter(text) for text in recipe.chosen_filters)
-    plan = Plan(space, filters, _refer(recipe.model), definition, recipe.stable_at, unplaced)
-    takes = read_card(plan.model.path).prototypes
-    if plan.prototype.name not in takes:
+    model = _refer(recipe.model or default_model(space))
+    takes = read_card(model.path).prototypes
+    if space.prototype not in takes:
         raise UserError(
             f"--model {recipe.model}: trained for {', '.join(takes) or 'structures'}; the space holds "
-            f"{plan.prototype.name}. `screen models` lists what each model takes."
+            f"{space.prototype}. `screen models` lists what each model takes."
         )
-    return plan
+    return Plan(space, filters, model, definition, recipe.stable_at, unplaced)
 
 
 def from_header(header: Header, records: Records | None) -> Plan:
@@ -149,11 +150,12 @@ def from_header(header: Header, records: Records | None) -> Plan:
     """
     model = ModelReference(header.recipe["model"], header.model, header.model_digest)
     definition, filters = dict(header.space), tuple(parse_filter(text) for text in header.filters)
-    return Plan(_space(definition, records), filters, model, definition, header.recipe["stable_at"])
+    space = Structures(records) if records is not None and not definition else _space(definition, records)
+    return Plan(space, filters, model, definition, header.recipe["stable_at"])
 
 
 def _plan_of_structures(recipe: Recipe) -> Plan:
-    model = _refer(recipe.model)
+    model = _refer(recipe.model or "")  # the recipe has made sure of one
     card = read_card(model.path)
     if card.input != "structure" or "e_above_hull" not in {target.name for target in card.targets}:
         targets = ", ".join(target.name for target in card.targets)
@@ -164,12 +166,12 @@ def _plan_of_structures(recipe: Recipe) -> Plan:
     return Plan(read_structures(recipe.paths), (), model, {}, recipe.stable_at)
 
 
-def _space(definition: dict[str, Any], records: Records | None) -> Space | Listed | Structures:
+def _space(definition: dict[str, Any], records: Records | None) -> Space | Listed:
     if records is None:
         a, b, x = (parse_elements(definition[site]) for site in "abx")
+        if definition["prototype"] == "double-perovskite":
+            return double_perovskites(a, b, x)
         return perovskites(a, b, x, definition["anions"])
-    if not definition:
-        return Structures(records)
     return Listed(definition["prototype"], tuple(definition["columns"]), tuple(definition["extra"]), records)
 
 
@@ -183,13 +185,15 @@ def _define(recipe: Recipe) -> tuple[dict[str, Any], Records | None, tuple[str, 
         return {"prototype": recipe.prototype, **columns}, listed.records, ()
     sites = _sites(recipe)
     a, b, x = (list(symbols(sorted(numbers))) for numbers in (sites.A, sites.B, sites.X))
-    definition: dict[str, Any] = {"prototype": recipe.prototype, "a": a, "b": b, "x": x, "anions": recipe.anions}
+    definition: dict[str, Any] = {"prototype": recipe.candidate_prototype, "a": a, "b": b, "x": x}
+    if recipe.kind == "perovskites":
+        definition["anions"] = recipe.anions
     return definition, None, symbols(sites.unplaced)
 
 
 def _sites(recipe: Recipe) -> Sites:
     if recipe.elements:
-        return assign_sites(parse_elements(recipe.elements))
+        return assign_sites(parse_elements(recipe.elements), PROTOTYPES[recipe.candidate_prototype])
     return Sites(parse_elements(recipe.a), parse_elements(recipe.b), parse_elements(recipe.x), ())
 
 

@@ -11,6 +11,9 @@ from cgcnn.resources import find_recipe
 
 Symbols = tuple[str, ...]
 
+PROTOTYPE_OF = {"perovskites": "cubic-perovskite", "double-perovskites": "double-perovskite"}
+"""The prototype of the candidates that a kind of screen enumerates."""
+
 STABLE_AT = 0.05
 """Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable unless `--stable-at` says otherwise."""
 
@@ -21,7 +24,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     summary: str = ""
-    kind: Literal["perovskites", "list", "structures"]
+    kind: Literal["perovskites", "double-perovskites", "list", "structures"]
     prototype: str = "cubic-perovskite"
     elements: Symbols = ()
     a: Symbols = ()
@@ -30,7 +33,7 @@ class Recipe(BaseModel):
     anions: int = Field(default=1, ge=1, le=3)
     file: Path | None = None
     paths: tuple[Path, ...] = ()
-    model: str = "castelli"
+    model: str | None = None
     filters: Symbols | None = None
     stable_at: float = Field(default=STABLE_AT, allow_inf_nan=False)
     sort: str = "e_above_hull"
@@ -55,6 +58,8 @@ class Recipe(BaseModel):
                 raise ValueError("a list of candidates takes a file, and no elements or sites")
         elif self.file is not None:
             raise ValueError('a file of candidates goes with kind = "list"')
+        elif self.kind == "double-perovskites" and self.anions > 1:
+            raise ValueError("a double perovskite has one kind of X here; leave anions out")
         elif bool(self.elements) == any(sites):
             raise ValueError("name either --elements, or the sites --a, --b and --x")
         elif any(sites) and not all(sites):
@@ -67,11 +72,16 @@ class Recipe(BaseModel):
             raise ValueError("structures take paths, and no elements, sites or file")
         if self.filters:
             raise ValueError("structures have no sites A, B and X, which filters look at; leave the filters out")
-        if "model" not in self.model_fields_set:
+        if self.model is None:
             raise ValueError(
                 "--model missing: name a model of structures. It judges the geometry that it is given: only "
                 "structures like those that it was trained on, relaxed or not, get meaningful numbers"
             )
+
+    @property
+    def candidate_prototype(self) -> str:
+        """The prototype of the candidates: that of the kind, or of the list as it says."""
+        return PROTOTYPE_OF.get(self.kind, self.prototype)
 
     @property
     def chosen_filters(self) -> Symbols:

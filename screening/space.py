@@ -1,7 +1,6 @@
 """Spaces of candidates, where a candidate is an integer and no list of candidates is ever made.
 
-A space is a product of factors, the first the most significant: one `Multiset` for the sites of each role, or all sites
-`Listed` row by row.
+A space is a product of factors, the first the most significant: one `Multiset` for the sites of each role.
 """
 
 import math
@@ -9,23 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
-from screening.factors import Listed, Multiset, Ranks, Species
-
-if TYPE_CHECKING:
-    from cgcnn.prototype import Prototype
+from screening.factors import Multiset, Ranks, Species
 
 MOST_CANDIDATES = 2**63 - 1
 """Candidates are addressed by int64."""
-
-
-Factor = Multiset | Listed
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ class Space:
     """
 
     prototype: str
-    factors: tuple[Factor, ...]
+    factors: tuple[Multiset, ...]
 
     def __post_init__(self) -> None:
         if self.count == 0:
@@ -81,7 +73,7 @@ class Space:
         """The indices of candidates: the inverse of `decode`.
 
         Args:
-            species: (n, n_sites) atomic numbers; sites of equal role in any order, but for listed rows.
+            species: (n, n_sites) atomic numbers; sites of equal role in any order.
 
         Returns:
             (n,) int64.
@@ -142,17 +134,6 @@ def double_perovskites(a: Sequence[int], b: Sequence[int], x: Sequence[int]) -> 
 def unordered_pair(elements: Sequence[int]) -> Multiset:
     """Two sites with different elements where order does not matter, such as B and B' of a double perovskite."""
     return _multiset(elements, size=2, least_kinds=2, most_kinds=2)
-
-
-def listed(prototype: "Prototype", species: ArrayLike) -> Space:
-    """A space of explicit candidates, in the order given; sites of equal role are put into canonical order.
-
-    Args:
-        prototype: names the sites and their roles.
-        species: (n, n_sites) atomic numbers.
-    """
-    rows = prototype.canonical(np.asarray(species, dtype=np.uint8).reshape(-1, len(prototype.sites)))
-    return Space(prototype.name, (Listed(rows.tobytes(), len(prototype.sites)),))
 
 
 def _refuse_empty_sites(a: Sequence[int], b: Sequence[int], x: Sequence[int]) -> None:

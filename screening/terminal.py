@@ -17,7 +17,9 @@ def table(headers: dict[str, str]) -> Table:
     return empty
 
 
-def show(content: Table | str) -> None:
-    """Print to stdout."""
-    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+def show(content: Table | str, width: int = WIDE) -> None:
+    """Print to stdout: fitted to a terminal; elsewhere, or if that is less, to so many characters."""
+    console = Console()
+    if not sys.stdout.isatty() or console.width > width:
+        console.width = width
     console.print(content, highlight=False)

@@ -17,7 +17,7 @@ def test_the_python_example_runs():
 
 def test_every_option_shown_exists():
     shell = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
-    shown = re.findall(r"^(screen|cgcnn) (\w+)(.*?)(?:\s+#.*)?$", shell, re.MULTILINE)
+    shown = re.findall(r"^(screen|cgcnn) ([\w-]+)(.*?)(?:\s+#.*)?$", shell, re.MULTILINE)
     assert len(shown) > 5
     for program, command, rest in shown:
         module = {"screen": "screening", "cgcnn": "cgcnn"}[program]

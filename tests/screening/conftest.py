@@ -1,11 +1,12 @@
 """What everything that screens shares: a small model with random weights, and a server that speaks S3."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from cgcnn.prototype import CUBIC_PEROVSKITE
+from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.untrained import untrained
 from cgcnn.weights import save
 
@@ -23,6 +24,32 @@ signal.pause()
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory):
     return save(untrained(CUBIC_PEROVSKITE, TRAINED), tmp_path_factory.mktemp("model") / "random")
+
+
+@pytest.fixture(scope="session")
+def both_path(tmp_path_factory):
+    """A model of cubic and of double perovskites, that knows more elements than the other one."""
+    trained = {"A": ("Ca", "Sr", "Ba", "K", "Cs"), "B": ("Ti", "Zr", "W", "Mg", "Na", "Ag", "Bi", "In", "Al")}
+    return save_for_both(trained | {"X": ("O", "F", "Cl", "Br", "I")}, tmp_path_factory.mktemp("both") / "mp")
+
+
+def save_for_both(trained, path):
+    model = untrained(CUBIC_PEROVSKITE, trained, seed=1)
+    both = (CUBIC_PEROVSKITE.name, DOUBLE_PEROVSKITE.name)
+    model.card = model.card.model_copy(update={"name": path.name, "prototypes": both, "hull": "Materials Project"})
+    return save(model, path)
+
+
+@pytest.fixture
+def shipped_models(tmp_path, monkeypatch, model_path, both_path):
+    """The directory of shipped models, with two that have random weights."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name, path in (("castelli", model_path), ("mp", both_path)):
+        for suffix in (".safetensors", ".json"):
+            shutil.copy(path.with_suffix(suffix), folder / f"{name}{suffix}")
+    monkeypatch.setattr("cgcnn.card.MODELS", folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import zarr
+from pymatgen.io.cif import CifParser
 
 from screening import cli
 from screening.store import Run
@@ -138,6 +139,48 @@ def test_the_threshold_of_stability_can_be_chosen_before_and_after(screen, tmp_p
     assert "recipe" in screen(*arguments, "--out", high, "--resume")[2]
 
 
+@pytest.mark.usefixtures("shipped_models")
+def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
+    run, ranked, cifs = tmp_path / "D.zarr", tmp_path / "D.csv", tmp_path / "cifs"
+    arguments = ("double-perovskites", "--elements", "Cs,Na,Ag,Bi,In,Cl,Br", "--out", run)
+    code, promised, _ = screen(*arguments, "--dry-run")
+    assert code == 0
+    code, stdout, stderr = screen(*arguments, "--csv", ranked, "--cif", cifs)
+    assert code == 0, stderr
+    assert promised in stderr
+    assert "model mp (default for these candidates; --model names another), hull: Materials Project" in stderr
+    rows = rows_of(ranked)
+    assert ",".join(rows[0]) == CONTRACT.replace(",B,", ",B,B',")
+    formulas = {row["formula"] for row in rows}
+    assert {"Cs2AgBiBr6", "Cs2NaInCl6"} <= formulas
+    assert len(formulas) == len(rows)
+    assert rows[0]["formula"] in stdout
+    cif = CifParser(next(cifs.glob("0001-*.cif"))).parse_structures(primitive=False)[0]
+    assert (len(cif), cif.get_space_group_info()[0]) == (40, "Fm-3m")
+    assert cif.lattice.a == pytest.approx(2 * abs(float(rows[0]["a_angstrom"])), abs=1e-3)
+    listed = tmp_path / "list.csv"
+    swapped = ("index", "A", "B'", "B", "X")
+    listed.write_text("\n".join(["id,A,B,B',X", *(",".join(row[name] for name in swapped) for row in rows)]))
+    as_list = ("list", listed, "--prototype", "double-perovskite", "--out", tmp_path / "L.zarr", "--csv", ranked)
+    assert screen(*as_list)[0] == 0
+    assert [(row["id"], row["e_above_hull"]) for row in rows_of(ranked)] == [
+        (r["index"], r["e_above_hull"]) for r in rows
+    ]
+    assert screen("verify", run)[0] == 0
+    assert "to do" not in screen(*arguments, "--resume")[2]
+    assert screen("rank", run, "--sort", "tau", "--top", 3)[0] == 0
+
+
+def test_one_model_is_chosen_for_a_screen_and_named(screen, shipped_models):
+    def named(*arguments):
+        return re.search("^model (.*), hull", screen(*arguments, "--dry-run")[2], re.MULTILINE)[1]
+
+    oxide = ("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O")
+    assert named(*oxide) == "untrained (default for these candidates; --model names another)"
+    assert named(*oxide, "--model", shipped_models / "mp") == "mp"
+    assert named("perovskites", "--a", "Ca,Cs", "--b", "Ti", "--x", "O,Cl").startswith("mp (default")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -150,6 +193,12 @@ def test_the_threshold_of_stability_can_be_chosen_before_and_after(screen, tmp_p
         (("perovskites", "--elements", "Ca,Ti,O", "--model", "nonesuch"), "nonesuch: no such model"),
         (("perovskites", "--elements", "Ca,Ti,O", "--filter", "beauty"), "there is no filter 'beauty'"),
         (("perovskites", "--elements", "Ca,Ti,O", "--sort", "beauty"), "--sort beauty: no such column"),
+        (("double-perovskites", "--a", "Ca", "--b", "Ti", "--x", "O"), "Only Ti for B and B'"),
+        (("double-perovskites", "--elements", "Ca,Ti,O"), "no two elements fit B and B'"),
+        (
+            ("double-perovskites", "--a", "Ca", "--b", "Ti,Zr", "--x", "O", "--model", "castelli"),
+            "--model castelli: trained for cubic-perovskite; the space holds double-perovskite",
+        ),
         (("list", "{tmp}/nowhere.csv"), "nowhere.csv: No such file"),
         (("perovskites", "--elements", "Ca,Ti,O", "--stable-at", "inf"), "stable_at: .*finite"),
         (("rank", "{tmp}"), "no run here"),
@@ -190,7 +239,11 @@ def test_wrong_usage_exits_with_2(screen):
 def test_what_is_shipped_is_listed(screen):
     code, models, _ = screen("models")
     assert code == 0
-    assert re.search(r"castelli +prototype: cubic-perovskite +e_above_hull +MAE 0\.\d+ eV/atom", models)
+    assert re.search(r"castelli +for +Energy above hull of cubic ABX3", models)
+    assert re.search(r"error +e_above_hull: MAE 0\.\d+ eV/atom", models)
+    assert re.search(r"takes +elements on the sites of cubic-perovskite", models)
+    assert re.search(r"hull +Castelli et al\. 2012", models)
+    assert max(map(len, models.splitlines())) <= 100
     code, recipes, _ = screen("recipes")
     assert code == 0
     assert "cgcnn train DATA --recipe castelli" in recipes

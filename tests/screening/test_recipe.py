@@ -6,7 +6,7 @@ from screening.recipe import make_recipe, read_recipe
 
 def test_settings_not_given_keep_their_defaults():
     recipe = make_recipe(kind="perovskites", elements=("Ca", "Ti", "O"), top=None, csv=None)
-    assert (recipe.model, recipe.anions, recipe.top) == ("castelli", 1, None)
+    assert (recipe.model, recipe.anions, recipe.top) == (None, 1, None)
 
 
 def test_charge_filter_is_the_default_where_chemistry_chooses_the_sites():
@@ -25,6 +25,7 @@ def test_charge_filter_is_the_default_where_chemistry_chooses_the_sites():
         ({"kind": "perovskites", "elements": ("Ca",), "colour": "red"}, "colour: .* not permitted"),
         ({"kind": "perovskites", "elements": ("Ca",), "file": "x.csv"}, 'goes with kind = "list"'),
         ({"kind": "list"}, "takes a file"),
+        ({"kind": "double-perovskites", "elements": ("Ca",), "anions": 2}, "one kind of X"),
     ],
 )
 def test_contradicting_settings_are_refused_with_one_line(settings, message):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
 from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
-from screening.factors import Listed, Multiset
-from screening.space import Space, double_perovskites, listed, parse_elements, perovskites, unordered_pair
+from screening.factors import Multiset
+from screening.space import Space, double_perovskites, parse_elements, perovskites, unordered_pair
 
 quick = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -140,25 +140,6 @@ def test_one_element_is_no_pair_for_b():
         double_perovskites((), (22, 40), (8,))
 
 
-def test_listed_rows_keep_their_order_and_become_canonical():
-    rows = [[56, 22, 8, 8, 8], [57, 22, 7, 8, 8], [20, 22, 8, 8, 8], [56, 22, 8, 8, 8]]
-    space = listed(CUBIC_PEROVSKITE, rows)
-    assert space.count == 4
-    assert space.decode(1, 3).tolist() == [[57, 22, 8, 8, 7], [20, 22, 8, 8, 8]]
-    assert space.encode([[20, 22, 8, 8, 8], [56, 22, 8, 8, 8]]).tolist() == [2, 0]
-    assert pickle.loads(pickle.dumps(space)) == space
-
-
-@quick
-@given(st.lists(st.tuples(*[st.integers(1, 100)] * 5), min_size=1, max_size=20, unique=True))
-def test_listed_rows_are_found_again(rows):
-    factor = Listed(np.array(rows, dtype=np.uint8).tobytes(), 5)
-    species = factor.unrank(np.arange(factor.count))
-    assert species.tolist() == [list(row) for row in rows]
-    assert factor.rank(species).tolist() == list(range(len(rows)))
-    assert factor.rank(np.array([[101] * 5], dtype=np.uint8)).tolist() == [-1]
-
-
 @pytest.mark.parametrize("row", [[57, 22, 8, 8, 16], [58, 22, 8, 8, 8], [57, 22, 7, 8, 9]])
 def test_encode_names_a_row_that_is_not_in_the_space(row):
     with pytest.raises(UserError, match="is not a candidate"):
@@ -176,8 +157,6 @@ def test_empty_spaces_are_refused():
         Space("any", (unordered_pair((22,)),))
     with pytest.raises(UserError, match="No element for site B"):
         perovskites((57,), (), (8,))
-    with pytest.raises(UserError, match="empty"):
-        listed(CUBIC_PEROVSKITE, [])
 
 
 def test_spaces_that_int64_cannot_address_are_refused():

@@ -1,0 +1,55 @@
+"""Which model a screen takes where none is named: one for all of its candidates, so that no ranking mixes two hulls."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgcnn.card import read_card, shipped
+from cgcnn.elements import MAX_Z
+from cgcnn.errors import UserError
+from cgcnn.prototype import PROTOTYPES
+from screening.candidates import Listed
+from screening.space import Space
+
+PREFERRED = ("castelli", "mp")
+"""Shipped models, the first choice first: the narrow field before the wide one."""
+
+ROWS_AT_ONCE = 65_536
+
+
+def default_model(space: Space | Listed) -> str:
+    """The first of `PREFERRED` that takes the space's prototype and was trained on every element on its site.
+
+    Where none was trained on all of them, it is the last that takes the prototype.
+
+    Raises:
+        UserError: no shipped model takes the prototype.
+    """
+    models = shipped()
+    able = [name for name in PREFERRED if name in models and space.prototype in read_card(name).prototypes]
+    if not able:
+        raise UserError(f"no shipped model takes {space.prototype}. Name one with --model.")
+    used, roles = _elements_on_sites(space), PROTOTYPES[space.prototype].role_index
+    return next((name for name in able if not (used & ~_trained(name)[roles]).any()), able[-1])
+
+
+def _elements_on_sites(space: Space | Listed) -> NDArray[np.bool_]:
+    """Whether an element occurs on a site, (n_sites, 101)."""
+    used = np.zeros((len(PROTOTYPES[space.prototype].sites), MAX_Z + 1), dtype=bool)
+    if isinstance(space, Space):
+        choices = [factor.elements for factor in space.factors for _ in range(factor.size)]
+        for site, elements in enumerate(choices):
+            used[site, list(elements)] = True
+        return used
+    for start in range(0, space.count, ROWS_AT_ONCE):
+        species = space.decode(start, min(start + ROWS_AT_ONCE, space.count))  # (n, n_sites)
+        used[np.arange(len(used)), species] = True
+    return used
+
+
+def _trained(model: str) -> NDArray[np.bool_]:
+    """Whether a shipped model was trained on an element on the sites of a role, (roles, 101); without torch."""
+    from safetensors import safe_open  # noqa: PLC0415 -- only where no model is named
+
+    with safe_open(shipped()[model], framework="numpy") as weights:
+        trained: NDArray[np.bool_] = weights.get_tensor("domain.trained")
+    return trained
