@@ -23,12 +23,14 @@ import click
 import numpy as np
 
 from cgcnn import calibration, command_line, train
-from cgcnn.data import Record, read_records, record_id, species
+from cgcnn.data import Record, read_records, record_id
 from cgcnn.errors import UserError
 from cgcnn.labels import targets
 from cgcnn.predict import predict_records
 from cgcnn.progress import Reporter
+from cgcnn.prototype import PROTOTYPES
 from cgcnn.recipe import TrainRecipe, read_recipe
+from cgcnn.sites import composition, shapes, species
 from cgcnn.weights import Model, load
 
 if TYPE_CHECKING:
@@ -111,9 +113,9 @@ def figures(model: Model, records: list[Record], rows: str) -> None:
     estimates = predict_records(model, records)
     seconds = time.perf_counter() - start
     conditions(model, records, f"{rows}: {len(records)} rows, predicted in {seconds:.1f} s")
-    prototype = model.prototype if model.card.prototype else None
+    kinds = shapes(records, model.card.prototypes) if model.card.prototypes else []
     for target in model.card.targets:
-        label = targets(records, [target.name], prototype)[:, 0].numpy()
+        label = targets(records, [target.name], kinds)[:, 0].numpy()
         pair = Comparison(label, *estimates[target.name])
         print(errors(target.name, target.unit, pair))
         print(intervals(pair, calibrated=any(c.target == target.name for c in model.card.calibrations)))
@@ -126,13 +128,22 @@ def conditions(model: Model, records: list[Record], measured: str) -> None:
     """Print what is measured, on what."""
     card = model.card
     print(f"model      {card.name}, {card.members} members, fitted on {card.training_size} rows")
-    if card.prototype:
-        seen = int(model.known(species(records, model.prototype)).sum())
-        print(f"input      prototype ({card.prototype}): no relaxed position or lattice is read")
+    if card.prototypes:
+        seen = known(model, records)
+        print(f"input      prototype ({', '.join(card.prototypes)}): no relaxed position or lattice is read")
         print(f"measured   {measured}; trained on {seen} of them" + (": NOT a test" if seen else ""))
     else:
         print(f"input      {card.input}")
         print(f"measured   {measured}")
+
+
+def known(model: Model, records: list[Record]) -> int:
+    """How many of the records have a composition that the model was trained on."""
+    prototypes = [PROTOTYPES[name] for name in model.card.prototypes]
+    rows = [composition(record, prototypes) for record in records]
+    table, shape = species(rows, prototypes), np.array([row.prototype for row in rows])
+    parts = [(kind, table[shape == i, : len(kind.sites)]) for i, kind in enumerate(prototypes)]
+    return sum(int(model.taking(kind.name).known(part).sum()) for kind, part in parts)
 
 
 def errors(name: str, unit: str, pair: Comparison) -> str:

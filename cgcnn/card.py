@@ -97,13 +97,14 @@ class Calibration(_Record):
 class Card(_Record):
     """A model's card, kept as JSON beside the weights.
 
-    ``peers`` are figures that others published for a like task, with what they were measured on.
+    ``prototypes`` are those whose candidates a model with prototype input takes; they share their roles. ``peers`` are
+    figures that others published for a like task, with what they were measured on.
     """
 
     name: str
     summary: str
     input: InputKind
-    prototype: str | None = None
+    prototypes: tuple[str, ...] = ()
     targets: tuple[Target, ...]
     label: str
     hull: str

@@ -8,15 +8,11 @@ import lzma
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterable, Iterator
 
     from cgcnn.prototype import Prototype
 
@@ -66,8 +62,8 @@ def record_id(record: Record, position: int) -> str:
     return str(next(named, position))
 
 
-def species(records: Sequence[Record], prototype: Prototype) -> NDArray[np.uint8]:
-    """Canonical compositions (n, n_sites) from the records' site columns.
+def site_numbers(record: Record, prototype: Prototype) -> list[int]:
+    """Atomic numbers (n_sites) of one record's sites, from its site columns.
 
     A record names the elements by role (``A, B, X``, where X is one symbol or a list with one for each site) or by site
     (``A, B, X1, X2, X3``).
@@ -75,37 +71,14 @@ def species(records: Sequence[Record], prototype: Prototype) -> NDArray[np.uint8
     Raises:
         UserError: A column is missing, has the wrong length or holds an unknown element.
     """
-    rows: list[list[int]] = []
-    for i, record in enumerate(records):
-        try:
-            rows.append(site_numbers(record, prototype))
-        except UserError as error:
-            raise UserError(f"record {record_id(record, i)}: {error}") from None
-    return prototype.canonical(np.array(rows, dtype=np.uint8).reshape(len(rows), len(prototype.sites)))
-
-
-def site_problem(record: Record, prototype: Prototype) -> str:
-    """Why the record names no composition; empty where it does."""
-    try:
-        site_numbers(record, prototype)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def site_numbers(record: Record, prototype: Prototype) -> list[int]:
-    """Atomic numbers of one record's sites; see `species`.
-
-    Raises:
-        UserError: A column is missing, has the wrong length or holds an unknown element.
-    """
-    symbols = {site: record[site] for site in prototype.sites if site in record}
+    symbols: Record = {}
     for role in prototype.role_names:
         sites = [site for site, of in zip(prototype.sites, prototype.roles, strict=True) if of == role]
         value = record.get(role)
         values = [value] * len(sites) if isinstance(value, str) else value
         if isinstance(values, list) and len(values) == len(sites):
             symbols |= dict(zip(sites, values, strict=True))
+    symbols |= {site: record[site] for site in prototype.sites if isinstance(record.get(site), str)}
     for site in prototype.sites:
         if not isinstance(symbols.get(site), str):
             wanted = ",".join(prototype.sites)

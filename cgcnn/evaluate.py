@@ -12,6 +12,7 @@ from cgcnn.errors import UserError
 from cgcnn.labels import targets
 from cgcnn.metrics import figures
 from cgcnn.predict import predict_entries
+from cgcnn.sites import shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,9 +76,9 @@ def evaluate(
     unnamed = any("target" in entry.labels for entry in entries) and not any(target in e.labels for e in entries)
     column = label or ("target" if unnamed else target)
     binary = target in model.settings.binary
-    prototype = None if model.card.prototype is None else model.prototype
     records = [entry.labels for entry in entries]
-    known = targets(records, [column], prototype, [column] if binary else [])[:, 0].numpy()
+    kinds = shapes(records, model.card.prototypes) if model.card.prototypes else []
+    known = targets(records, [column], kinds, [column] if binary else [])[:, 0].numpy()
     found = predict_entries(model, entries, builder)
     mean, std = found.estimates[target]
     rows = np.flatnonzero(~np.isnan(known) & ~np.isnan(mean))

@@ -70,7 +70,9 @@ def check_explains(card: Card) -> None:
     if card.settings.pooling == "linear":
         return
     others = (other for other in map(read_card, shipped()) if other.settings.pooling == "linear")
-    names = ", ".join(other.name for other in others if (other.input, other.prototype) == (card.input, card.prototype))
+    names = ", ".join(
+        other.name for other in others if (other.input, other.prototypes) == (card.input, card.prototypes)
+    )
     remedy = f"use {names}, which is for explaining, or " if names else ""
     raise UserError(
         f"model {card.name}: pools by {card.settings.pooling}, so that atoms have no contributions of their own; "

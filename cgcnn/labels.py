@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cgcnn.data import record_id
+from cgcnn.data import record_id, site_numbers
+from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
+from cgcnn.sites import cell_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,18 +28,26 @@ if TYPE_CHECKING:
 def targets(
     records: Sequence[Record],
     names: Sequence[str],
-    prototype: Prototype | None = None,
+    prototypes: Sequence[Prototype | None] = (),
     binary: Sequence[str] = (),
 ) -> Tensor:
     """Labels (n, T) float32; NaN where missing.
 
-    Where records do not have them, `FROM_LABELS` are worked out from other labels; with a prototype, ``a`` and
+    Where records do not have them, `FROM_LABELS` are worked out from other labels; with prototypes, ``a`` and
     ``displacement`` from the relaxed crystal: see `lattice_constant` and `displacement`.
+
+    Args:
+        records: n records.
+        names: T labels.
+        prototypes: That of each record, None where it has none; may be left out.
+        binary: Those of the names that are yes or no.
 
     Raises:
         UserError: No record has the label, one is not a number, or one of a ``binary`` target is not 0 or 1.
     """
-    columns = [[_label(record, name, prototype, i) for i, record in enumerate(records)] for name in names]
+    shapes = prototypes or [None] * len(records)
+    rows = list(zip(range(len(records)), records, shapes, strict=True))
+    columns = [[_label(record, name, shape, i) for i, record, shape in rows] for name in names]
     table = torch.tensor(columns, dtype=torch.float32).T  # (n, T)
     for name, column in zip(names, table.T, strict=True):
         if column.isnan().all():
@@ -52,9 +62,9 @@ def targets(
 
 def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
     value = record.get(name)
-    if value is None and name in FROM_LABELS:
+    if name not in record and name in FROM_LABELS:
         value = FROM_LABELS[name](record)
-    if value is None and prototype is not None and name in _FROM_CRYSTAL:
+    elif name not in record and prototype is not None and name in _FROM_CRYSTAL:
         value = _FROM_CRYSTAL[name](record, prototype)
     try:
         return math.nan if value is None or value == "" else float(value)
@@ -66,20 +76,17 @@ def lattice_constant(record: Record, prototype: Prototype) -> float | None:
     """Å; the a at which the prototype has the record's volume per atom. None without a cell."""
     if "cell" not in record:
         return None
-    a, b, c, *angles = record["cell"]
-    cos = np.cos(np.radians(angles))
-    volume = a * b * c * np.sqrt(1 - (cos**2).sum() + 2 * cos.prod())
-    per_atom = volume / len(record["species"])
-    return float((per_atom * len(prototype.sites) / abs(np.linalg.det(prototype.lattice))) ** (1 / 3))
+    per_atom = abs(np.linalg.det(cell_vectors(record["cell"]))) / len(record["species"])
+    return float((per_atom * len(prototype.atoms) / abs(np.linalg.det(prototype.lattice))) ** (1 / 3))
 
 
 def displacement(record: Record, prototype: Prototype) -> float | None:
     """Å; root mean square distance of the atoms from the prototype's sites, at the best shift of the whole crystal.
 
-    None unless the record lists one formula unit's atoms in the order of the prototype's roles.
+    None unless the record lists the atoms of one primitive cell of the prototype in the order of its sites.
     """
     a = lattice_constant(record, prototype)
-    if a is None or len(record.get("frac", ())) != len(prototype.sites):
+    if a is None or "frac" not in record or not _in_order(record, prototype):
         return None
     offset = np.array(record["frac"]) - np.array(prototype.frac)[_orders(prototype)]  # (P, n_sites, 3)
     # The mean of an angle, since coordinates are periodic.
@@ -90,10 +97,23 @@ def displacement(record: Record, prototype: Prototype) -> float | None:
     return float(a * np.sqrt(square.min()))
 
 
+def _in_order(record: Record, prototype: Prototype) -> bool:
+    """Whether the symbols are those of the site columns, role by role."""
+    try:
+        named = np.array(site_numbers(record, prototype))[list(prototype.atoms)]
+        symbols = np.array([atomic_number(symbol) for symbol in record.get("species", ())])
+    except UserError:
+        return False
+    roles = prototype.role_index[list(prototype.atoms)]
+    return len(named) == len(symbols) and all(
+        sorted(named[roles == role]) == sorted(symbols[roles == role]) for role in np.unique(roles)
+    )
+
+
 @lru_cache(maxsize=8)
 def _orders(prototype: Prototype) -> NDArray[np.int64]:
-    """(P, n_sites): every order of the sites that keeps their roles."""
-    roles = prototype.role_index
+    """(P, n_atoms): every order of the atoms that keeps their roles."""
+    roles = prototype.role_index[list(prototype.atoms)]
     groups = [np.flatnonzero(roles == role).tolist() for role in range(len(prototype.role_names))]
     orders = np.empty((0, len(roles)), dtype=np.int64)
     for choice in product(*(permutations(group) for group in groups)):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn import data
-from cgcnn.batch import from_graphs
+from cgcnn.card import read_card
 from cgcnn.csvfile import write_csv
 from cgcnn.elements import SYMBOLS
 from cgcnn.entry import from_record
 from cgcnn.errors import UserError
+from cgcnn.fast import FastModel, load_fast
 from cgcnn.graphs import Builder, Rule
 from cgcnn.prototype import PROTOTYPES
 from cgcnn.sites import Composition, composition_or_reason
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from cgcnn.entry import Entry
     from cgcnn.graph import CrystalGraph
     from cgcnn.weights import Estimate, Model
+
+    Predictor = Model | FastModel
 
 EDGES_AT_ONCE = 50_000  # a batch; bounds memory, whatever the size of the crystals
 
@@ -43,18 +46,31 @@ class Predictions:
     failures: dict[int, str]
 
 
-def predict_entries(model: Model, entries: Sequence[Entry], builder: Builder | None = None) -> Predictions:
+def load_predictor(name_or_path: str | Path) -> Predictor:
+    """A model as far as predicting needs it: of structures without torch, whose import takes longer than 1,000 graphs.
+
+    Raises:
+        UserError: As `cgcnn.weights.load` does.
+    """
+    if read_card(name_or_path).input == "structure":
+        return load_fast(name_or_path)
+    from cgcnn.weights import load  # noqa: PLC0415  # torch
+
+    return load(name_or_path)
+
+
+def predict_entries(model: Predictor, entries: Sequence[Entry], builder: Builder | None = None) -> Predictions:
     """Predict crystals, in their order.
 
     Prototype models read the site columns (A, B, X), or where there are none which element of the crystal is on which
     site, and nothing else; structure models read the crystals.
 
     Args:
-        model: A trained model.
+        model: A trained model; of structures, it may be a `FastModel`.
         entries: From `cgcnn.readers.read`.
         builder: How to build graphs, by the model's `Rule`; by default in this process, without a cache.
     """
-    if model.card.input == "prototype":
+    if not isinstance(model, FastModel) and model.card.input == "prototype":
         return _predict_compositions(model, entries)
     graphs = usable(model, (builder or Builder(Rule.of(model.settings))).build(entries))
     failures = {i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
@@ -63,18 +79,18 @@ def predict_entries(model: Model, entries: Sequence[Entry], builder: Builder | N
     return _spread(model, [(rows, predict_graphs(model, good))] if good else [], failures, len(entries))
 
 
-def usable(model: Model, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:
+def usable(model: Predictor, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:
     """The graphs, or the reason why there is none or why the model's element features are not enough for it."""
-    covered = ~np.isnan(model.members[0].element_features.cpu().numpy()).any(axis=1)  # (101,)
+    covered = model.covered
     return [graph if isinstance(graph, str) else _covered(graph, covered) for graph in graphs]
 
 
-def predict_graphs(model: Model, graphs: Sequence[CrystalGraph]) -> dict[str, Estimate]:
+def predict_graphs(model: Predictor, graphs: Sequence[CrystalGraph]) -> dict[str, Estimate]:
     """Predict at least one graph of those that are `usable`, in batches whose memory is bounded.
 
     The batches follow from the graphs alone, so that equal calls give equal bits.
     """
-    parts = [model.predict(from_graphs(part)) for part in _batches(graphs)]
+    parts = [model.predict_graphs(part) for part in _batches(graphs)]
     return {
         name: (np.concatenate([p[name][0] for p in parts]), np.concatenate([p[name][1] for p in parts]))
         for name in model.settings.targets
@@ -125,7 +141,7 @@ def _batches(graphs: Sequence[CrystalGraph]) -> Iterator[Sequence[CrystalGraph]]
 
 
 def _spread(
-    model: Model, parts: Sequence[tuple[NDArray[np.int64], dict[str, Estimate]]], failures: dict[int, str], n: int
+    model: Predictor, parts: Sequence[tuple[NDArray[np.int64], dict[str, Estimate]]], failures: dict[int, str], n: int
 ) -> Predictions:
     """Estimates of parts of the crystals put at their positions among all."""
     estimates: dict[str, Estimate] = {}

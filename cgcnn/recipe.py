@@ -55,6 +55,20 @@ class Fit(_Section):
     patience: int | None = Field(default=None, ge=1)
 
 
+class Source(_Section):
+    """One of several files to learn from.
+
+    Attributes:
+        file: Its name in the directory of the data.
+        labels: Target → the file's label that it is; the rows have no other targets.
+        only: Label → its values in the rows to use; empty: all rows.
+    """
+
+    file: str
+    labels: dict[str, str] = Field(min_length=1)
+    only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
 class RecipeTarget(Target):
     """A target, its share in the loss, and whether it is a number or yes (1) or no (0)."""
 
@@ -68,13 +82,16 @@ class TrainRecipe(_Section):
     Attributes:
         validation_fold: Rows whose ``fold`` is this are held out of a first ensemble, whose errors go on the card; the
             weights kept are then trained on every row. None: no such check.
+        groups: Rows without a ``fold`` get one of so many, the same for all rows of one reduced formula, whatever the
+            file: no formula is then on both sides of a check.
         shares: Without a validation fold, shares of the rows for training, validation and test; as in the paper.
+        sources: Files to learn from; empty: all labelled rows of the data.
     """
 
     name: str
     summary: str
     input: InputKind
-    prototype: str | None = None
+    prototypes: tuple[str, ...] = ()
     label: str
     hull: str = "none"
     data: str
@@ -84,17 +101,25 @@ class TrainRecipe(_Section):
     peers: tuple[str, ...] = ()
     weaknesses: tuple[str, ...] = ()
     validation_fold: int | None = None
+    groups: int | None = Field(default=None, ge=2)
     shares: str = "60/20/20"
+    sources: tuple[Source, ...] = ()
     targets: tuple[RecipeTarget, ...] = Field(min_length=1)
     network: Network = Network()
     fit: Fit = Fit()
 
     @model_validator(mode="after")
     def _input_fits_prototype(self) -> Self:
-        if self.input == "prototype" and self.prototype not in PROTOTYPES:
-            raise ValueError(f"prototype {self.prototype!r} is none of: {', '.join(PROTOTYPES)}")
-        if self.input == "structure" and self.prototype is not None:
-            raise ValueError("structure input has no prototype")
+        unknown = [name for name in self.prototypes if name not in PROTOTYPES]
+        if unknown or (self.input == "prototype" and not self.prototypes):
+            raise ValueError(f"prototypes {', '.join(unknown) or 'missing'}: there is {', '.join(PROTOTYPES)}")
+        if self.input == "structure" and self.prototypes:
+            raise ValueError("structure input has no prototypes")
+        if len({PROTOTYPES[name].role_names for name in self.prototypes}) > 1:
+            raise ValueError("prototypes of one model have the same roles")
+        unknown = sorted({label for source in self.sources for label in source.labels} - {t.name for t in self.targets})
+        if unknown:
+            raise ValueError(f"sources have labels that are no targets: {', '.join(unknown)}")
         if self.input == "prototype" and self.network.graphs != "shells":
             raise ValueError("graphs of prototypes have complete shells")
         return self

@@ -25,7 +25,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
     return [
         ("model", f"{card.name} (version {card.version}, {card.members} members)"),
         ("summary", card.summary),
-        ("input", f"{card.input}" + (f": {card.prototype}" if card.prototype else "")),
+        ("input", ": ".join(filter(None, [card.input, ", ".join(card.prototypes)]))),
         *(
             ("target", f"{t.name} ({t.unit or 'no unit'}){': ' + t.description if t.description else ''}")
             for t in card.targets

@@ -18,7 +18,6 @@ from cgcnn.elements import element_features
 from cgcnn.errors import UserError
 from cgcnn.fit import Fitted, Task, fit_validated
 from cgcnn.metrics import figures
-from cgcnn.prototype import PROTOTYPES
 from cgcnn.split import PARTS
 from cgcnn.table import inputs
 from cgcnn.train import calibrations, card, fit_domain, outputs
@@ -77,13 +76,13 @@ def run(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints:
     Raises:
         UserError: Folds of compositions (their input depends on the training part), or training diverged.
     """
-    if len(splits) > 1 and recipe.prototype is not None:
+    if len(splits) > 1 and recipe.prototypes:
         raise UserError(f"recipe {recipe.name}: folds are for structure input; pass --split or --fold-column")
     members = recipe.fit.members if len(splits) == 1 else 1
     recipe = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"members": members * len(splits)})})
     training = splits[0].part == 0
-    domain = None if recipe.prototype is None else fit_domain(table.rows(training), PROTOTYPES[recipe.prototype])
-    graphs = inputs(table, recipe.settings, recipe.prototype, domain)
+    domain = fit_domain(table.rows(training), recipe.prototypes) if recipe.prototypes else None
+    graphs = inputs(table, recipe.settings, recipe.prototypes, domain)
     task = Task(
         recipe.settings,
         recipe.fit,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from cgcnn.filling import join
 from cgcnn.prototype import PROTOTYPES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
     from cgcnn.batch import GraphBatch
     from cgcnn.card import Settings
+    from cgcnn.prototype import Prototype
     from cgcnn.weights import Domain
 
 
@@ -26,13 +30,15 @@ class Table:
     Attributes:
         targets: (n, T) float32; NaN where missing.
         fold: (n,) int64; -1 where a row has none.
-        species: (n, n_sites) canonical compositions, for prototype input.
+        shape: (n,) int8, each row's prototype as its position in the recipe's list, for prototype input.
+        species: (n, n_sites) canonical compositions, for prototype input; 0 beyond the sites of a row's prototype.
         lattice: (n,) Å, lattice constants of the labelled crystals, for prototype input; NaN where unknown.
         graphs: n graphs, for structure input.
     """
 
     targets: Tensor
     fold: NDArray[np.int64]
+    shape: NDArray[np.int8] | None = None
     species: NDArray[np.uint8] | None = None
     lattice: NDArray[np.float32] | None = None
     graphs: GraphBatch | None = None
@@ -42,17 +48,29 @@ class Table:
         return Table(
             self.targets[torch.from_numpy(chosen)],
             self.fold[chosen],
+            None if self.shape is None else self.shape[chosen],
             None if self.species is None else self.species[chosen],
             None if self.lattice is None else self.lattice[chosen],
             None if self.graphs is None else self.graphs.select(torch.from_numpy(np.flatnonzero(chosen))),
         )
 
+    def of(self, position: int, prototype: Prototype) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Positions (k,) and compositions (k, n_sites) of the rows of the recipe's ``position``-th prototype."""
+        if self.shape is None or self.species is None:
+            raise ValueError("crystals have no prototype")
+        rows = np.flatnonzero(self.shape == position)
+        return rows, self.species[rows, : len(prototype.sites)]
 
-def inputs(table: Table, settings: Settings, prototype: str | None, domain: Domain | None) -> GraphBatch:
+
+def inputs(table: Table, settings: Settings, prototypes: Sequence[str], domain: Domain | None) -> GraphBatch:
     """The graphs that a network sees: built from compositions for prototypes, from crystals otherwise."""
     if table.graphs is not None:
         return table.graphs
-    if prototype is None or domain is None or table.species is None:
-        raise ValueError("prototype input needs a prototype, a domain and compositions")
-    shape = PROTOTYPES[prototype]
-    return shape.batch(table.species, domain.reference_lattice(shape, table.species), settings.neighbours)
+    if domain is None:
+        raise ValueError("prototype input needs a domain")
+    parts = []
+    for position, prototype in enumerate(PROTOTYPES[name] for name in prototypes):
+        rows, species = table.of(position, prototype)
+        batch = prototype.batch(species, domain.reference_lattice(prototype, species), settings.neighbours)
+        parts.append(replace(batch, graph=torch.from_numpy(rows)[batch.graph]))
+    return join(parts, len(table.targets))

@@ -20,9 +20,11 @@ from cgcnn.elements import MAX_Z, element_features
 from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit
+from cgcnn.graph import CrystalGraph
 from cgcnn.graphs import Builder, Rule
 from cgcnn.metrics import figures
-from cgcnn.prototype import PROTOTYPES, Prototype
+from cgcnn.prototype import PROTOTYPES
+from cgcnn.sites import Composition, composition_or_reason, group, species
 from cgcnn.table import Table, inputs
 from cgcnn.weights import Domain, Model, composition_keys
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from cgcnn.entry import Entry
@@ -71,23 +74,30 @@ def prepare_entries(entries: Sequence[Entry], recipe: TrainRecipe, builder: Buil
     Raises:
         UserError: A label is not a number, or no entry is usable or has a target.
     """
-    prototype = PROTOTYPES[recipe.prototype] if recipe.prototype else None
-    if prototype is None:
-        built = (builder or Builder(Rule.of(recipe.settings))).build(entries)
-        failures = {i: graph for i, graph in enumerate(built) if isinstance(graph, str)}
+    settings, prototypes = recipe.settings, [PROTOTYPES[name] for name in recipe.prototypes]
+    found: Sequence[CrystalGraph | Composition | str]
+    if prototypes:
+        found = [composition_or_reason(entry.labels, prototypes) for entry in entries]
     else:
-        failures = {i: why for i, entry in enumerate(entries) if (why := data.site_problem(entry.labels, prototype))}
+        found = (builder or Builder(Rule.of(settings))).build(entries)
+    failures = {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
     good = [entry for i, entry in enumerate(entries) if i not in failures]
     if not good:
         raise UserError(f"none of {len(entries)} crystals can be used; the first is {entries[0].id}: {failures[0]}")
     records = [entry.labels for entry in good]
-    targets = labels.targets(records, recipe.settings.targets, prototype, recipe.settings.binary)
+    compositions = [row for row in found if isinstance(row, Composition)]
     fold = np.array([int(f) if (f := str(record.get("fold"))).isdigit() else -1 for record in records])
-    if prototype is None:
-        graphs = from_graphs([graph for graph in built if not isinstance(graph, str)])
+    if recipe.groups is not None:
+        own = [group(row, prototypes, recipe.groups) for row in compositions]
+        fold = np.where(fold < 0, own, fold)
+    shapes = [prototypes[row.prototype] for row in compositions]
+    targets = labels.targets(records, settings.targets, shapes, settings.binary)
+    if not prototypes:
+        graphs = from_graphs([graph for graph in found if isinstance(graph, CrystalGraph)])
         return Prepared(Table(targets, fold, graphs=graphs), good, failures)
-    lattice = labels.targets(records, ["a"], prototype)[:, 0].numpy()
-    table = Table(targets, fold, species=data.species(records, prototype), lattice=lattice)
+    lattice = labels.targets(records, ["a"], shapes)[:, 0].numpy()
+    shape = np.array([row.prototype for row in compositions], dtype=np.int8)
+    table = Table(targets, fold, shape=shape, species=species(compositions, prototypes), lattice=lattice)
     return Prepared(table, good, failures)
 
 
@@ -124,12 +134,16 @@ def train(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) 
 
 def validate(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Check:
     """How an ensemble that is fitted without the validation fold does on it."""
-    held = table.fold == recipe.validation_fold
+    held: NDArray[np.bool_] = table.fold == recipe.validation_fold
     if held.all() or not held.any():
         raise UserError(f"fold {recipe.validation_fold} holds {held.sum()} of {len(held)} rows; cannot validate on it")
     model = ensemble(table.rows(~held), recipe, checkpoints / "check", partial(report, "check"))
     rows, split = table.rows(held), f"fold {recipe.validation_fold}, by an ensemble fitted without it"
-    return Check(errors(model, rows, split), calibrations(model, rows, split))
+    found = list(errors(model, rows, split))
+    if rows.shape is not None and len(recipe.prototypes) > 1:
+        for position, name in enumerate(recipe.prototypes):
+            found += errors(model, rows.rows(rows.shape == position), f"{name} rows of {split}")
+    return Check(tuple(found), calibrations(model, rows, split))
 
 
 def calibrations(model: Model, table: Table, split: str) -> tuple[Calibration, ...]:
@@ -152,8 +166,8 @@ def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Calla
     checkpoints.mkdir(parents=True, exist_ok=True)
     weights = torch.tensor([target.weight for target in recipe.targets])
     task = Task(recipe.settings, recipe.fit, weights, torch.from_numpy(element_features()))
-    domain = None if recipe.prototype is None else fit_domain(table, PROTOTYPES[recipe.prototype])
-    examples = Examples(inputs(table, recipe.settings, recipe.prototype, domain), table.targets)
+    domain = fit_domain(table, recipe.prototypes) if recipe.prototypes else None
+    examples = Examples(inputs(table, recipe.settings, recipe.prototypes, domain), table.targets)
     members: list[CGCNN] = []
     for i in range(recipe.fit.members):
         file = checkpoints / f"{i}.pt"
@@ -161,30 +175,49 @@ def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Calla
     return Model(card(recipe, len(table.targets)), members, domain)
 
 
-def fit_domain(table: Table, prototype: Prototype) -> Domain:
+def fit_domain(table: Table, prototypes: Sequence[str]) -> Domain:
     """What the rows hold, and a reference lattice by ridge regression on the element features of each role.
+
+    Args:
+        table: Compositions.
+        prototypes: Those of the recipe; their roles are the same.
 
     Raises:
         UserError: No row has a lattice constant.
     """
-    species, a = table.species, table.lattice
-    if species is None or a is None:
+    if table.species is None or table.lattice is None:
         raise ValueError("a domain is that of compositions")
+    if np.isnan(table.lattice).all():
+        raise UserError("no record has a lattice constant: give each a cell, or the label a in Å")
+    roles = len(PROTOTYPES[prototypes[0]].role_names)
+    features = element_features().astype(np.float64)  # (101, F)
+    trained = np.zeros((roles, MAX_Z + 1), dtype=np.bool_)
+    means = np.empty((len(table.lattice), roles, features.shape[1]))  # of the sites of each role
+    keys = []
+    for position, prototype in enumerate(PROTOTYPES[name] for name in prototypes):
+        rows, species = table.of(position, prototype)
+        trained[prototype.role_index, species] = True
+        keys.append(composition_keys(species))
+        for role in range(roles):
+            means[rows, role] = features[species[:, prototype.role_index == role]].mean(axis=1)
+    return _with_lattice(trained, np.unique(np.concatenate(keys)), means, table.lattice)
+
+
+def _with_lattice(
+    trained: NDArray[np.bool_], keys: NDArray[np.int64], means: NDArray[np.float64], a: NDArray[np.float32]
+) -> Domain:
+    """The domain of rows whose roles have the mean features (n, R, F) and the lattice constants a (n,), Å or NaN."""
     known = ~np.isnan(a)
     features = element_features().astype(np.float64)  # (101, F)
-    roles = prototype.role_index
-    means = [features[species[known][:, roles == r]].mean(axis=1) for r in range(len(prototype.role_names))]
-    design = np.hstack(means)  # (n, R * F)
+    design = means[known].reshape(known.sum(), -1)  # (k, R * F)
     centre = design.mean(axis=0)
     gram = (design - centre).T @ (design - centre) + RIDGE * np.eye(len(centre))
     coefficients = np.linalg.solve(gram, (design - centre).T @ (a[known] - a[known].mean()))
-    offset = (a[known].mean() - centre @ coefficients) / len(means)
-    lattice = features @ coefficients.reshape(len(means), -1).T + offset  # (101, R)
-    trained = np.zeros((len(means), MAX_Z + 1), dtype=np.bool_)
-    trained[roles, species] = True
+    offset = (a[known].mean() - centre @ coefficients) / len(trained)
+    lattice = features @ coefficients.reshape(len(trained), -1).T + offset  # (101, R)
     return Domain(
         trained=trained,
-        known=np.unique(composition_keys(species)),
+        known=keys,
         lattice=lattice.T.astype(np.float32).copy(),
         lattice_range=np.array([a[known].min(), a[known].max()], dtype=np.float32),
     )
@@ -220,7 +253,7 @@ def errors(model: Model, table: Table, split: str) -> tuple[Metric, ...]:
 @torch.inference_mode()
 def outputs(model: Model, table: Table) -> Tensor:
     """What each member says of each row, (members, n, T) in the targets' units, from batches of bounded size."""
-    batch = inputs(table, model.settings, model.card.prototype, model.domain)
+    batch = inputs(table, model.settings, model.card.prototypes, model.domain)
     parts = [batch.select(rows) for rows in torch.split(torch.arange(batch.n_graphs), ROWS_AT_ONCE)]
     return torch.stack([torch.cat([member(part) for part in parts]) for member in model.members])
 
@@ -231,7 +264,7 @@ def card(recipe: TrainRecipe, training_size: int) -> Card:
         name=recipe.name,
         summary=recipe.summary,
         input=recipe.input,
-        prototype=recipe.prototype,
+        prototypes=recipe.prototypes,
         targets=tuple(Target(name=t.name, unit=t.unit, description=t.description) for t in recipe.targets),
         label=recipe.label,
         hull=recipe.hull,
@@ -268,10 +301,10 @@ def claim(checkpoints: Path, table: Table, recipe: TrainRecipe, *, resume: bool,
 
 def identity(table: Table, recipe: TrainRecipe, also: bytes = b"") -> str:
     """Sha256 over the table, ``also``, and what of the recipe decides the weights; the texts of the card do not."""
-    decisive = {"input", "prototype", "validation_fold", "network", "fit", "targets"}
+    decisive = {"input", "prototypes", "validation_fold", "network", "fit", "targets"}
     sha = hashlib.sha256(recipe.model_dump_json(include=decisive).encode())
     sha.update(also)
-    arrays = [table.targets.numpy(), table.fold, table.species, table.lattice]
+    arrays = [table.targets.numpy(), table.fold, table.shape, table.species, table.lattice]
     graphs = [] if table.graphs is None else [v.numpy() for v in vars(table.graphs).values() if torch.is_tensor(v)]
     for array in [*arrays, *graphs]:
         if array is not None:

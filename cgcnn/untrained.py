@@ -55,7 +55,7 @@ def _card(prototype: Prototype | None, settings: Settings) -> Card:
         name="untrained",
         summary="Random weights; its numbers mean nothing.",
         input="structure" if prototype is None else "prototype",
-        prototype=None if prototype is None else prototype.name,
+        prototypes=() if prototype is None else (prototype.name,),
         targets=tuple(Target(name=name, unit="") for name in settings.targets),
         label="none",
         hull="none",

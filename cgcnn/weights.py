@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +13,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 
+from cgcnn.batch import GraphBatch, from_graphs
 from cgcnn.calibration import calibrated
 from cgcnn.card import Card, Settings, read_card, shipped, weights_path
+from cgcnn.digest import digest
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.model import CGCNN
 from cgcnn.prototype import PROTOTYPES, Prototype
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from cgcnn.batch import GraphBatch
+    from cgcnn.graph import CrystalGraph
 
 __all__ = ["Card", "Domain", "Model", "load", "save", "shipped"]
 
@@ -69,9 +72,10 @@ class Model:
     def __init__(self, card: Card, members: list[CGCNN], domain: Domain | None = None) -> None:
         self.members = [member.eval() for member in members]
         self.domain = domain
-        self.digest = digest(card, tensors(self.members, domain))
+        self.digest = digest(card, arrays(tensors(self.members, domain)))
         self.card = card.model_copy(update={"digest": self.digest, "members": len(members)})
         self.device = "cpu"
+        self._prototype = PROTOTYPES[card.prototypes[0]] if card.prototypes else None
 
     @property
     def settings(self) -> Settings:
@@ -80,14 +84,27 @@ class Model:
 
     @property
     def prototype(self) -> Prototype:
-        """The prototype whose candidates this model takes.
+        """The prototype whose candidates this model takes: the card's first, unless `taking` chose another.
 
         Raises:
             UserError: The model takes structures.
         """
-        if self.card.prototype is None:
+        if self._prototype is None:
             raise UserError(f"model {self.card.name}: takes structures; pass crystals, or a model of a prototype")
-        return PROTOTYPES[self.card.prototype]
+        return self._prototype
+
+    def taking(self, prototype: str) -> Model:
+        """The same model, for candidates of another of its card's prototypes.
+
+        Raises:
+            UserError: It was not trained on that prototype.
+        """
+        if prototype not in self.card.prototypes:
+            known = ", ".join(self.card.prototypes) or "structures"
+            raise UserError(f"model {self.card.name}: trained for {known}, not {prototype}")
+        other = copy(self)
+        other._prototype = PROTOTYPES[prototype]  # noqa: SLF001  # a Model's own
+        return other
 
     def to(self, device: str) -> Model:
         """The model itself, its networks moved to a device such as "cuda"."""
@@ -110,6 +127,15 @@ class Model:
             column = self.settings.targets.index(calibration.target)
             std[:, column] = calibrated(std[:, column], calibration.scale, calibration.floor)
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self.settings.targets)}
+
+    def predict_graphs(self, graphs: Sequence[CrystalGraph]) -> dict[str, Estimate]:
+        """`predict` of the batch that the graphs make."""
+        return self.predict(from_graphs(graphs))
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """(101,) whether the model has features of the element."""
+        return np.asarray(~np.isnan(self.members[0].element_features.cpu().numpy()).any(axis=1))
 
     def predict_prototype(self, species: NDArray[np.uint8]) -> dict[str, Estimate]:
         """Predict candidates of the model's prototype from their elements alone.
@@ -180,7 +206,10 @@ class Model:
 
 
 def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site."""
+    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site.
+
+    Since no site is empty, rows of different numbers of sites have different keys.
+    """
     keys = np.zeros(len(species), dtype=np.int64)
     for column in species.T:
         keys = keys << 7 | column
@@ -201,21 +230,9 @@ def tensors(members: list[CGCNN], domain: Domain | None) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in {**named, **parts}.items()}
 
 
-def digest(card: Card, named: dict[str, Tensor]) -> str:
-    """Sha256 over what decides predictions: settings, calibrations, every tensor with its name, type and shape.
-
-    Settings at their defaults are left out, so that a setting added later does not change the digest of older models.
-    """
-    defaults = asdict(Settings(targets=()))
-    chosen = {name: value for name, value in asdict(card.settings).items() if value != defaults[name]}
-    if card.calibrations:
-        chosen["calibrations"] = [(c.target, c.scale, c.floor) for c in card.calibrations]
-    sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
-    for name in sorted(named):
-        array = named[name].numpy()
-        sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()
+def arrays(named: dict[str, Tensor]) -> dict[str, NDArray[np.generic]]:
+    """The tensors as numpy arrays."""
+    return {name: tensor.numpy() for name, tensor in named.items()}
 
 
 def save(model: Model, path: str | Path) -> Path:
@@ -249,7 +266,7 @@ def load(name_or_path: str | Path) -> Model:
         named = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
-    if digest(card, named) != card.digest:
+    if digest(card, arrays(named)) != card.digest:
         raise UserError(f"{path}: the weights are not those of the card {path.stem}.json; copy both files again")
     members = [_member(card, named, i) for i in range(card.members)]
     return Model(card, members, _read_domain(named) if card.input == "prototype" else None)

@@ -75,7 +75,7 @@ def data(rows: list[Record], tmp_path: Path) -> Path:
 
 
 def recipe(folder: Path, kind: str) -> Path:
-    prototype = 'prototype = "cubic-perovskite"' if kind == "prototype" else ""
+    prototype = 'prototypes = ["cubic-perovskite"]' if kind == "prototype" else ""
     path = folder / "toy.toml"
     path.write_text(RECIPE.format(kind=kind, prototype=prototype))
     return path

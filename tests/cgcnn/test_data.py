@@ -6,7 +6,6 @@ import pytest
 
 from cgcnn import data
 from cgcnn.errors import UserError
-from cgcnn.prototype import CUBIC_PEROVSKITE
 
 RECORD = {
     "id": "one",
@@ -51,26 +50,6 @@ def test_broken_file_is_named(tmp_path: Path, name: str, content: bytes, message
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing\.jsonl"):
         data.read_records(tmp_path / "nothing.jsonl")
-
-
-@pytest.mark.parametrize("record", [{"X": ["O", "N", "O"]}, {"X1": "N", "X2": "O", "X3": "O"}])
-def test_sites_by_role_or_by_name(record: data.Record) -> None:
-    species = data.species([{"A": "Ba", "B": "Ti", **record}], CUBIC_PEROVSKITE)
-    assert species.tolist() == [[56, 22, 8, 8, 7]]
-
-
-def test_one_symbol_fills_the_role() -> None:
-    assert data.species([{"A": "Ba", "B": "Ti", "X": "O"}], CUBIC_PEROVSKITE).tolist() == [[56, 22, 8, 8, 8]]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"A": None}, "site A"), ({"X": ["O", "O"]}, "site X1"), ({"B": "Xx"}, "'Xx'"), ({"B": 22}, "site B")],
-)
-def test_bad_site_names_the_record(change: data.Record, message: str) -> None:
-    with pytest.raises(UserError, match=message) as error:
-        data.species([RECORD, {**RECORD, "id": "bad", **change}], CUBIC_PEROVSKITE)
-    assert "record bad" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ CRYSTAL = {
 
 
 def test_missing_labels_are_nan() -> None:
-    table = labels.targets([CRYSTAL, {**CRYSTAL, "energy": None}, {}], ["energy", "a"], CUBIC_PEROVSKITE).numpy()
+    table = labels.targets([CRYSTAL, {**CRYSTAL, "energy": None}, {}], ["energy", "a"], [CUBIC_PEROVSKITE] * 3).numpy()
     np.testing.assert_allclose(table[0], [1.5, (4 * 4 * 4.2) ** (1 / 3)], rtol=1e-6)
     assert np.isnan(table).tolist() == [[False, False], [True, False], [True, True]]
 

@@ -7,12 +7,18 @@ from hypothesis.extra.numpy import arrays
 
 from cgcnn.batch import GraphBatch, from_graphs
 from cgcnn.graph import CrystalGraph
-from cgcnn.prototype import CUBIC_PEROVSKITE, PROTOTYPES
+from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, PROTOTYPES, Prototype
 from cgcnn.weights import Model
 
 TIGHT = 2e-4
 properties = settings(max_examples=20, deadline=None, derandomize=True)
-species_rows = arrays(np.uint8, st.tuples(st.integers(1, 12), st.just(5)), elements=st.sampled_from([7, 8, 9, 22, 56]))
+
+
+def rows_of(sites: int) -> st.SearchStrategy[np.ndarray]:
+    return arrays(np.uint8, st.tuples(st.integers(1, 12), st.just(sites)), elements=st.sampled_from([7, 8, 9, 22, 56]))
+
+
+species_rows = rows_of(5)
 
 
 @properties
@@ -48,12 +54,12 @@ def test_batch_uses_the_smallest_graph_of_each_pattern(anions: tuple[int, int, i
 
 @pytest.mark.parametrize("prototype", PROTOTYPES.values(), ids=PROTOTYPES)
 @properties
-@given(species=species_rows, a=st.floats(3.3, 6.0))
-def test_batch_equals_graphs_of_structures(prototype: object, species: np.ndarray, a: float) -> None:
-    assert prototype is CUBIC_PEROVSKITE  # the strategy draws rows for its sites
+@given(data=st.data(), a=st.floats(3.3, 6.0))
+def test_batch_equals_graphs_of_structures(prototype: Prototype, data: st.DataObject, a: float) -> None:
+    species = data.draw(rows_of(len(prototype.sites)))
     lattices = np.linspace(a, a + 0.3, len(species))
-    batch = CUBIC_PEROVSKITE.batch(species, lattices)
-    structures = [CUBIC_PEROVSKITE.structure(*pair) for pair in zip(species, lattices, strict=True)]
+    batch = prototype.batch(species, lattices)
+    structures = [prototype.structure(*pair) for pair in zip(species, lattices, strict=True)]
     graphs = from_graphs([CrystalGraph.from_structure(structure) for structure in structures])
     assert _outputs(batch) == pytest.approx(_outputs(graphs), abs=TIGHT)
 
@@ -79,3 +85,24 @@ def test_empty_batch_gives_no_results(model: Model, compositions: np.ndarray) ->
 def test_batch_moves_between_devices(compositions: np.ndarray) -> None:
     batch = CUBIC_PEROVSKITE.batch(compositions, np.full(len(compositions), 4.0)).to("meta")
     assert {tensor.device.type for tensor in vars(batch).values() if torch.is_tensor(tensor)} == {"meta"}
+
+
+def test_double_perovskite_is_small_and_rock_salt_ordered() -> None:
+    row = np.array([55, 47, 83, 17], dtype=np.uint8)
+    batch = DOUBLE_PEROVSKITE.batch(row[None], np.array([5.5]))
+    assert (len(batch.numbers), len(batch.source)) == (4, 9)
+    crystal = DOUBLE_PEROVSKITE.structure(row, 5.5)
+    assert crystal.get_space_group_info() == ("Fm-3m", 225)
+    assert crystal.volume == pytest.approx(2 * 5.5**3)
+
+
+def test_b_and_b_prime_are_unordered() -> None:
+    rows = np.array([[55, 83, 47, 17], [55, 47, 83, 17]], dtype=np.uint8)
+    assert DOUBLE_PEROVSKITE.canonical(rows).tolist() == [[55, 47, 83, 17]] * 2
+
+
+def test_double_perovskite_of_one_b_is_the_single_one() -> None:
+    a = np.array([4.0])
+    double = DOUBLE_PEROVSKITE.batch(np.array([[56, 22, 22, 8]], dtype=np.uint8), a)
+    single = CUBIC_PEROVSKITE.batch(np.array([[56, 22, 8, 8, 8]], dtype=np.uint8), a)
+    assert _outputs(double) == pytest.approx(_outputs(single), abs=TIGHT)

@@ -23,7 +23,7 @@ RECIPE = TrainRecipe(
     name="toy",
     summary="",
     input="prototype",
-    prototype="cubic-perovskite",
+    prototypes=("cubic-perovskite",),
     label="made up",
     data="made up",
     retrain="-",
@@ -143,7 +143,7 @@ def test_rate_rises_and_falls() -> None:
 
 
 def test_lattice_is_fitted_from_the_elements(table: Table) -> None:
-    domain = fit_domain(table, CUBIC_PEROVSKITE)
+    domain = fit_domain(table, RECIPE.prototypes)
     assert table.species is not None
     assert domain.reference_lattice(CUBIC_PEROVSKITE, table.species) == pytest.approx(table.lattice, abs=0.02)
     assert domain.trained.sum(axis=1).tolist() == [4, 4, 3]
@@ -168,7 +168,7 @@ def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> N
     spoiled = table.targets.clone()
     spoiled[torch.from_numpy(table.fold == 1)] += 100
     lattice = np.where(table.fold == 1, 9, table.lattice).astype(np.float32)
-    other = Table(spoiled, table.fold, species=table.species, lattice=lattice)
+    other = Table(spoiled, table.fold, shape=table.shape, species=table.species, lattice=lattice)
     honest = validate(table, RECIPE, tmp_path / "a", quiet)
     shifted = validate(other, RECIPE, tmp_path / "b", quiet)
     assert shifted.metrics[0].value - honest.metrics[0].value == pytest.approx(100, abs=5)
@@ -204,7 +204,7 @@ def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Pat
 
 
 def test_structures_train_too(tmp_path: Path) -> None:
-    recipe = RECIPE.model_copy(update={"input": "structure", "prototype": None, "targets": RECIPE.targets[:1]})
+    recipe = RECIPE.model_copy(update={"input": "structure", "prototypes": (), "targets": RECIPE.targets[:1]})
     model = train(prepare(records(), recipe), recipe, tmp_path, quiet)
     assert model.card.input == "structure"
     assert model.domain is None
