@@ -83,15 +83,21 @@ def train(
     unless a split is asked for. Progress is kept in MODEL.training until the model is written.
     """
     from cgcnn.readers import read
-
-    entries = read(data)  # before the heavy imports: a wrong path is told at once
-    from cgcnn import training
-    from cgcnn.building import builder
     from cgcnn.recipe import plain_recipe, read_recipe
 
-    if not (recipe or targets or binary) and "target" in entries[0].labels:
+    base = read_recipe(recipe) if recipe else None
+    if base is not None and base.sources:
+        from cgcnn.sources import read_sources
+
+        entries = read_sources(data, base)
+    else:
+        entries = read(data)  # before the heavy imports: a wrong path is told at once
+    from cgcnn import training
+    from cgcnn.building import builder
+
+    if base is None and not (targets or binary) and "target" in entries[0].labels:
         targets = ("target",)  # the unnamed column of an id_prop.csv
-    base = read_recipe(recipe) if recipe else plain_recipe(output.stem, data.name, targets, binary)
+    base = base or plain_recipe(output.stem, data.name, targets, binary)
     chosen = base.with_changes(targets, binary, epochs=epochs, patience=patience, members=members, seed=seed)
     with builder(chosen.settings, workers, cache, no_cache=no_cache) as build:
         prepared = training.prepared(entries, chosen, build, strict=strict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,7 @@ class Model:
         self.digest = digest(card, arrays(tensors(self.members, domain)))
         self.card = card.model_copy(update={"digest": self.digest, "members": len(members)})
         self.device = "cpu"
+        self._prototype = PROTOTYPES[card.prototypes[0]] if card.prototypes else None
 
     @property
     def settings(self) -> Settings:
@@ -82,14 +84,27 @@ class Model:
 
     @property
     def prototype(self) -> Prototype:
-        """The prototype whose candidates this model takes.
+        """The prototype whose candidates this model takes: the card's first, unless `taking` chose another.
 
         Raises:
             UserError: The model takes structures.
         """
-        if self.card.prototype is None:
+        if self._prototype is None:
             raise UserError(f"model {self.card.name}: takes structures; pass crystals, or a model of a prototype")
-        return PROTOTYPES[self.card.prototype]
+        return self._prototype
+
+    def taking(self, prototype: str) -> Model:
+        """The same model, for candidates of another of its card's prototypes.
+
+        Raises:
+            UserError: It was not trained on that prototype.
+        """
+        if prototype not in self.card.prototypes:
+            known = ", ".join(self.card.prototypes) or "structures"
+            raise UserError(f"model {self.card.name}: trained for {known}, not {prototype}")
+        other = copy(self)
+        other._prototype = PROTOTYPES[prototype]  # noqa: SLF001  # a Model's own
+        return other
 
     def to(self, device: str) -> Model:
         """The model itself, its networks moved to a device such as "cuda"."""
@@ -191,7 +206,10 @@ class Model:
 
 
 def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site."""
+    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site.
+
+    Since no site is empty, rows of different numbers of sites have different keys.
+    """
     keys = np.zeros(len(species), dtype=np.int64)
     for column in species.T:
         keys = keys << 7 | column
