@@ -90,10 +90,9 @@ def _lines(
         numbers = [
             NUMBERS.get(row[column] or "") or _number(row, column, reader.line_num, source) for column in columns
         ]
-        if "B'" in row and row["B"] == row["B'"]:
-            raise UserError(
-                f"{source}, line {reader.line_num}: {row['B']} on both B and B'. That is an ABX3: list it as one."
-            )
+        if "B'" in columns and numbers[columns.index("B")] == numbers[columns.index("B'")]:
+            where = f"{source}, line {reader.line_num}"
+            raise UserError(f"{where}: {row['B']} on both B and B'. That is an ABX3: list it as one.")
         yield json.dumps([numbers, [row[name] or "" for name in extra]], separators=(",", ":")).encode()
 
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from cgcnn.weights import load
-from screening.block import BATCH, Block, build_block, failed_block, infer_block, score_block, stable_probability
+from screening.block import (
+    BATCH,
+    Block,
+    build_block,
+    failed_block,
+    infer_block,
+    load_model,
+    score_block,
+    stable_probability,
+)
 from screening.plan import make_plan
 from screening.recipe import make_recipe
 from screening.status import Status
@@ -60,6 +69,19 @@ def test_the_two_halves_give_the_whole_when_the_block_travels_between_them(plan,
     assert {name: values.tobytes() for name, values in halves.columns.items()} == {
         name: values.tobytes() for name, values in whole.columns.items()
     }
+
+
+def test_blocks_of_double_perovskites_are_as_good_as_others(both_path):
+    elements = {"a": ("K", "Cs"), "b": ("Na", "Ag", "Bi", "In", "Al", "W", "Ti"), "x": ("F", "Cl", "Br")}
+    plan = make_plan(make_recipe(kind="double-perovskites", model=str(both_path), **elements))
+    model = load_model(plan)
+    rows = score_block(plan, model, Block(0, 0, plan.space.count)).columns
+    assert rows["species"].shape == (2 * 21 * 3, 4)
+    assert np.isfinite(rows["e_above_hull"]).all()
+    assert rows["in_domain"].all()
+    assert rows["charge_balanced"].any()
+    broken = failed_block(plan, Block(0, 0, plan.space.count), "it broke").columns
+    np.testing.assert_array_equal(broken["tau"], rows["tau"])
 
 
 def test_predictions_that_are_not_finite_are_failures_with_a_reason(plan, model, monkeypatch):

@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 
 from cgcnn.errors import UserError
-from cgcnn.prototype import CUBIC_PEROVSKITE
+from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from screening.candidates import read_candidates
 
 
 @pytest.fixture
 def parse(tmp_path):
-    def write(text):
+    def write(text, prototype=CUBIC_PEROVSKITE):
         (tmp_path / "some.csv").write_text(text, encoding="utf-8")
-        return read_candidates(tmp_path / "some.csv", CUBIC_PEROVSKITE)
+        return read_candidates(tmp_path / "some.csv", prototype)
 
     return write
 
@@ -34,6 +34,24 @@ def test_rows_keep_their_order_and_repeats(parse):
     assert listed.count == 3
     assert listed.decode(0, 3)[:, 0].tolist() == [20, 56, 20]
     assert listed.decode(1, 3)[:, 0].tolist() == [56, 20]
+
+
+def test_either_order_of_b_and_b_prime_is_the_same_double_perovskite(parse):
+    listed = parse("id,A,B,B',X\n1,Cs,Bi,Ag,Br\n2,Cs,Ag,Bi,Br\n", DOUBLE_PEROVSKITE)
+    assert listed.decode(0, 2).tolist() == [[55, 47, 83, 35]] * 2
+    assert (listed.columns, listed.texts([1])) == (("A", "B", "B'", "X"), {1: ["2"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("A,B,X\nCs,Ag,Br\n", r"its columns are A,B,X; double-perovskite needs A,B,B',X\."),
+        ("A,B,B',X\nCs,Ag,Bi,Br\nCa,Ti, Ti,O\n", r"line 3: Ti on both B and B'"),
+    ],
+)
+def test_a_bad_file_of_double_perovskites_is_refused(parse, text, message):
+    with pytest.raises(UserError, match=message):
+        parse(text, DOUBLE_PEROVSKITE)
 
 
 @pytest.mark.parametrize(

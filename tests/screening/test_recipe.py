@@ -1,6 +1,10 @@
+import tomllib
+
 import pytest
 
 from cgcnn.errors import UserError
+from cgcnn.resources import recipes
+from screening.plan import make_plan
 from screening.recipe import make_recipe, read_recipe
 
 
@@ -47,6 +51,15 @@ def test_a_broken_recipe_file_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UserError, match=r"broken\.toml: "):
         read_recipe(str(path))
+
+
+def test_shipped_campaigns_can_be_planned(both_path):
+    campaigns = {name for name, path in recipes().items() if "kind" in tomllib.loads(path.read_text())}
+    assert campaigns >= {"castelli-grid", "halide-doubles", "oxide-doubles"}
+    for name in campaigns:
+        recipe = read_recipe(name, model=str(both_path))
+        assert (bool(recipe.summary), recipe.out) == (True, f"{name}.zarr")
+        assert make_plan(recipe).space.count > 1000
 
 
 def test_a_missing_recipe_is_named():
