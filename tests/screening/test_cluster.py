@@ -94,8 +94,8 @@ def secured(tmp_path):
             try:
                 yield environment, file
             finally:
-                second.terminate()
-                first.terminate()
+                for process in (second, first):  # told to end, each might wait for the other
+                    process.kill()
 
 
 def test_a_running_scheduler_is_used_by_who_has_its_certificates_and_by_nobody_else(tmp_path, model_path, secured):
