@@ -1,17 +1,25 @@
-"""Files that come with the package: recipes."""
+"""Files that come with the package: TOML files of recipes, and of whatever else ships some."""
 
 from pathlib import Path
 
 from cgcnn.errors import UserError
 
-_PLACES = (Path(__file__).parent / "recipes", Path(__file__).parent.parent / "recipes")
-"""In an installed package, and in a checkout."""
+
+def shipped_files(installed: Path, checkout: str) -> dict[str, Path]:
+    """TOML files that are shipped together: name -> file.
+
+    Args:
+        installed: where they are in an installed package.
+        checkout: where they are in a checkout, from its root.
+    """
+    places = (installed, Path(__file__).parent.parent / checkout)
+    folder = next((place for place in places if place.is_dir()), None)
+    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def recipes() -> dict[str, Path]:
     """Shipped recipes: name -> TOML file, of trainings and of screens."""
-    folder = next((place for place in _PLACES if place.is_dir()), None)
-    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return shipped_files(Path(__file__).parent / "recipes", "recipes")
 
 
 def find_recipe(name_or_path: str) -> Path:

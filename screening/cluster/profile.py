@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cgcnn.errors import UserError
+from cgcnn.resources import shipped_files
 
-_PLACES = (Path(__file__).parents[1] / "profiles", Path(__file__).parents[2] / "cluster")
-"""In an installed package, and in a checkout."""
 Texts = tuple[str, ...]
 
 
@@ -119,8 +118,7 @@ _ANY: TypeAdapter[Profile] = TypeAdapter(Annotated[Profile, Field(discriminator=
 
 def profiles() -> dict[str, Path]:
     """Shipped profiles: name -> TOML file."""
-    folder = next((place for place in _PLACES if place.is_dir()), None)
-    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return shipped_files(Path(__file__).parents[1] / "profiles", "cluster")
 
 
 def read_profile(name_or_path: str) -> Profile:
