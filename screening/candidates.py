@@ -13,7 +13,7 @@ import numpy as np
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
-from cgcnn.prototype import PROTOTYPES, Prototype
+from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, PROTOTYPES, Prototype
 from screening.factors import Species
 from screening.space import parse_elements
 from screening.store import Records, draft
@@ -57,20 +57,26 @@ class Listed:
         return {index: json.loads(line)[1] for index, line in self.records.pick(indices)} if self.extra else {}
 
 
-def read_candidates(file: Path, prototype: Prototype) -> Listed:
+def read_candidates(file: Path, prototype_name: str | None = None) -> Listed:
     """Read candidates from a CSV file.
 
     Args:
         file: with a header line.
-        prototype: whose sites the columns name: one column a site, or one for all sites of a role.
+        prototype_name: whose sites the columns name, one column a site, or one for all X. By default the double
+            perovskite where there is a column B', else the cubic one.
 
     Raises:
-        UserError: it cannot be read, columns or rows are missing, or a row has an unknown element (the line is named).
+        UserError: there is no such prototype, the file cannot be read, columns or rows are missing, or a row has an
+            unknown element (the line is named).
     """
+    if prototype_name not in {None, *PROTOTYPES}:
+        raise UserError(f"--prototype {prototype_name}: unknown; there is {', '.join(PROTOTYPES)}.")
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             header = tuple(reader.fieldnames or ())
+            by_columns = DOUBLE_PEROVSKITE if "B'" in header else CUBIC_PEROVSKITE
+            prototype = PROTOTYPES[prototype_name] if prototype_name else by_columns
             columns = _site_columns(header, prototype, str(file))
             extra = tuple(dict.fromkeys(name for name in header if name not in columns))
             records = draft(_lines(reader, columns, extra, str(file)))

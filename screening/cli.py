@@ -97,15 +97,12 @@ def double_perovskites(**options: Any) -> int:  # noqa: ANN401 -- the recipe che
 
 @app.command("list")
 @click.argument("file", type=PATH)
-@click.option("--prototype", default="cubic-perovskite", help="The structure of the candidates.", show_default=True)
+@click.option("--prototype", metavar="NAME", help="cubic-perovskite or double-perovskite. [default: by the columns]")
 @run_options
 @filter_options
 @command_line.debug
 def list_(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks them
-    """Screen the candidates of a CSV FILE with columns A,B,X or A,B,X1,X2,X3; other columns pass through.
-
-    With --prototype double-perovskite, the columns are A,B,B',X.
-    """
+    """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3 or A,B,B',X; other columns pass through."""
     return _screen("list", **options)
 
 

@@ -13,7 +13,7 @@ from screening.columns import ENERGIES, SORTABLE, columns_for
 from screening.defaults import default_model
 from screening.factors import Species
 from screening.filters import Filter, parse_filter
-from screening.recipe import STABLE_AT, Recipe
+from screening.recipe import PROTOTYPE_OF, STABLE_AT, Recipe
 from screening.sites import Sites, assign_sites
 from screening.space import Space, double_perovskites, parse_elements, perovskites, symbols
 from screening.store import Column, Header, Records
@@ -177,15 +177,13 @@ def _space(definition: dict[str, Any], records: Records | None) -> Space | Liste
 
 def _define(recipe: Recipe) -> tuple[dict[str, Any], Records | None, tuple[str, ...]]:
     """The definition of the recipe's space, the records of a list, and the elements that have no place in it."""
-    if recipe.prototype not in PROTOTYPES:
-        raise UserError(f"--prototype {recipe.prototype}: unknown; there is {', '.join(PROTOTYPES)}.")
     if recipe.file is not None:
-        listed = read_candidates(recipe.file, PROTOTYPES[recipe.prototype])
+        listed = read_candidates(recipe.file, recipe.prototype)
         columns = {"columns": list(listed.columns), "extra": list(listed.extra)}
-        return {"prototype": recipe.prototype, **columns}, listed.records, ()
+        return {"prototype": listed.prototype, **columns}, listed.records, ()
     sites = _sites(recipe)
     a, b, x = (list(symbols(sorted(numbers))) for numbers in (sites.A, sites.B, sites.X))
-    definition: dict[str, Any] = {"prototype": recipe.candidate_prototype, "a": a, "b": b, "x": x}
+    definition: dict[str, Any] = {"prototype": PROTOTYPE_OF[recipe.kind], "a": a, "b": b, "x": x}
     if recipe.kind == "perovskites":
         definition["anions"] = recipe.anions
     return definition, None, symbols(sites.unplaced)
@@ -193,7 +191,7 @@ def _define(recipe: Recipe) -> tuple[dict[str, Any], Records | None, tuple[str, 
 
 def _sites(recipe: Recipe) -> Sites:
     if recipe.elements:
-        return assign_sites(parse_elements(recipe.elements), PROTOTYPES[recipe.candidate_prototype])
+        return assign_sites(parse_elements(recipe.elements), PROTOTYPES[PROTOTYPE_OF[recipe.kind]])
     return Sites(parse_elements(recipe.a), parse_elements(recipe.b), parse_elements(recipe.x), ())
 
 

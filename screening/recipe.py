@@ -25,7 +25,7 @@ class Recipe(BaseModel):
 
     summary: str = ""
     kind: Literal["perovskites", "double-perovskites", "list", "structures"]
-    prototype: str = "cubic-perovskite"
+    prototype: str | None = None
     elements: Symbols = ()
     a: Symbols = ()
     b: Symbols = ()
@@ -49,6 +49,8 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _candidates_are_named_once(self) -> Self:
         sites = (self.a, self.b, self.x)
+        if self.prototype is not None and self.kind != "list":
+            raise ValueError('a prototype goes with kind = "list"; other kinds have theirs')
         if self.kind == "structures":
             self._check_structures()
         elif self.paths:
@@ -77,11 +79,6 @@ class Recipe(BaseModel):
                 "--model missing: name a model of structures. It judges the geometry that it is given: only "
                 "structures like those that it was trained on, relaxed or not, get meaningful numbers"
             )
-
-    @property
-    def candidate_prototype(self) -> str:
-        """The prototype of the candidates: that of the kind, or of the list as it says."""
-        return PROTOTYPE_OF.get(self.kind, self.prototype)
 
     @property
     def chosen_filters(self) -> Symbols:

@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from cgcnn.errors import UserError
-from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from screening.candidates import read_candidates
 
 
 @pytest.fixture
 def parse(tmp_path):
-    def write(text, prototype=CUBIC_PEROVSKITE):
+    def write(text, prototype=None):
         (tmp_path / "some.csv").write_text(text, encoding="utf-8")
         return read_candidates(tmp_path / "some.csv", prototype)
 
@@ -37,7 +36,7 @@ def test_rows_keep_their_order_and_repeats(parse):
 
 
 def test_either_order_of_b_and_b_prime_is_the_same_double_perovskite(parse):
-    listed = parse("id,A,B,B',X\n1,Cs,Bi,Ag,Br\n2,Cs,Ag,Bi,Br\n", DOUBLE_PEROVSKITE)
+    listed = parse("id,A,B,B',X\n1,Cs,Bi,Ag,Br\n2,Cs,Ag,Bi,Br\n")
     assert listed.decode(0, 2).tolist() == [[55, 47, 83, 35]] * 2
     assert (listed.columns, listed.texts([1])) == (("A", "B", "B'", "X"), {1: ["2"]})
 
@@ -51,7 +50,16 @@ def test_either_order_of_b_and_b_prime_is_the_same_double_perovskite(parse):
 )
 def test_a_bad_file_of_double_perovskites_is_refused(parse, text, message):
     with pytest.raises(UserError, match=message):
-        parse(text, DOUBLE_PEROVSKITE)
+        parse(text, "double-perovskite")
+
+
+def test_the_prototype_can_be_named_where_the_columns_mislead(parse):
+    text = "A,B,B',X\nCa,Ti,a note,O\n"
+    assert parse(text, "cubic-perovskite").extra == ("B'",)
+    with pytest.raises(UserError, match="column B': 'a note'"):
+        parse(text)
+    with pytest.raises(UserError, match="--prototype spinel: unknown; there is cubic-perovskite"):
+        parse(text, "spinel")
 
 
 @pytest.mark.parametrize(

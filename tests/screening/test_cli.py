@@ -161,7 +161,7 @@ def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
     listed = tmp_path / "list.csv"
     swapped = ("index", "A", "B'", "B", "X")
     listed.write_text("\n".join(["id,A,B,B',X", *(",".join(row[name] for name in swapped) for row in rows)]))
-    as_list = ("list", listed, "--prototype", "double-perovskite", "--out", tmp_path / "L.zarr", "--csv", ranked)
+    as_list = ("list", listed, "--out", tmp_path / "L.zarr", "--csv", ranked)
     assert screen(*as_list)[0] == 0
     assert [(row["id"], row["e_above_hull"]) for row in rows_of(ranked)] == [
         (r["index"], r["e_above_hull"]) for r in rows

@@ -1,7 +1,6 @@
 import pytest
 
 from cgcnn.errors import UserError
-from cgcnn.prototype import PROTOTYPES
 from screening.candidates import read_candidates
 from screening.defaults import default_model
 from screening.space import double_perovskites, parse_elements, perovskites
@@ -31,10 +30,10 @@ def test_the_narrow_model_is_taken_where_it_knows_all_elements(space, model):
 
 @pytest.fixture
 def listed(tmp_path):
-    def read(text, prototype="cubic-perovskite"):
+    def read(text):
         path = tmp_path / "candidates.csv"
         path.write_text(text)
-        return read_candidates(path, PROTOTYPES[prototype])
+        return read_candidates(path)
 
     return read
 
@@ -43,7 +42,7 @@ def listed(tmp_path):
 def test_listed_candidates_go_by_all_of_their_rows(listed):
     assert default_model(listed("A,B,X\nCa,Ti,O\nSr,Zr,N\n")) == "castelli"
     assert default_model(listed("A,B,X\nCa,Ti,O\nCs,Pb,I\n")) == "mp"
-    assert default_model(listed("A,B,B',X\nCa,Ti,Zr,O\n", "double-perovskite")) == "mp"
+    assert default_model(listed("A,B,B',X\nCa,Ti,Zr,O\n")) == "mp"
 
 
 def test_a_model_that_lacks_elements_is_better_than_none(shipped_models):

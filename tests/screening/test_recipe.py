@@ -29,6 +29,7 @@ def test_charge_filter_is_the_default_where_chemistry_chooses_the_sites():
         ({"kind": "perovskites", "elements": ("Ca",), "colour": "red"}, "colour: .* not permitted"),
         ({"kind": "perovskites", "elements": ("Ca",), "file": "x.csv"}, 'goes with kind = "list"'),
         ({"kind": "list"}, "takes a file"),
+        ({"kind": "perovskites", "elements": ("Ca",), "prototype": "cubic-perovskite"}, "a prototype goes with"),
         ({"kind": "double-perovskites", "elements": ("Ca",), "anions": 2}, "one kind of X"),
     ],
 )
