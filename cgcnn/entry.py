@@ -92,7 +92,10 @@ def _parse_record(content: str) -> Structure:
 def _parse_cif(content: str) -> Structure:
     from pymatgen.core.structure import Structure  # noqa: PLC0415
 
-    return Structure.from_str(content, fmt="cif")
+    from cgcnn.cif import plain_cif  # noqa: PLC0415  # pymatgen
+
+    plain = plain_cif(content)
+    return Structure.from_str(content, fmt="cif") if plain is None else plain
 
 
 def _parse_poscar(content: str) -> Structure:

@@ -80,7 +80,8 @@ class CrystalGraph:
         Message passing cannot tell apart the atoms of one class, so a network that weights by the multiplicities gives
         the same answer on the quotient. Distances within ``tolerance`` Å are taken for equal.
         """
-        return _contract(self, self.classes(tolerance), _distance_bins(self.distance, tolerance))
+        bins = _distance_bins(self.distance, tolerance)
+        return _contract(self, _equitable_partition(self, bins), bins)
 
     def classes(self, tolerance: float = MERGE_TOLERANCE) -> NDArray[np.int64]:
         """(N,) the node of `quotient` that each node belongs to."""
@@ -160,12 +161,14 @@ def check_density(structure: Structure) -> None:
 def _distance_bins(distance: NDArray[np.float32], tolerance: float) -> NDArray[np.int64]:
     """(E,) number of the group of equal distances that each edge belongs to; a group spans at most ``tolerance``."""
     values, inverse = np.unique(distance, return_inverse=True)
-    bins = np.zeros(len(values), dtype=np.int64)
-    start = 0
-    while start < len(values):  # from the shortest up, not on a fixed grid: a grid would split equal distances
-        stop = int(np.searchsorted(values, values[start] + tolerance, side="right"))
-        bins[start:stop] = start
-        start = stop
+    starts = np.flatnonzero(np.append(True, values[1:] > values[:-1] + tolerance)[: len(values)])
+    stops = np.append(starts, len(values))[1:]
+    bins = np.repeat(starts, stops - starts)
+    for first, last in zip(starts, stops, strict=True):
+        start = first
+        while values[last - 1] > values[start] + tolerance:  # from the shortest up: a fixed grid would split equals
+            start += int(np.searchsorted(values[start:last], values[start] + tolerance, side="right"))
+            bins[start:last] = start
     return bins[inverse]
 
 
@@ -181,8 +184,20 @@ def _equitable_partition(graph: CrystalGraph, bins: NDArray[np.int64]) -> NDArra
         )
         signature = np.zeros(len(classes), dtype=np.uint64)
         np.add.at(signature, graph.target, words)
-        _, classes = np.unique(np.stack([classes.astype(np.uint64), signature]), axis=1, return_inverse=True)
+        classes, _ = _numbered(classes, signature)
     return classes
+
+
+def _numbered(*keys: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct rows of keys (n,) counted in their order: the number (n,) of each row, and a row of each number."""
+    order = np.lexsort(keys[::-1])
+    new = np.zeros(len(order), dtype=np.bool_)
+    for key in keys:
+        new[1:] |= key[order][1:] != key[order][:-1]
+    new[:1] = True
+    numbers = np.empty(len(order), dtype=np.int64)
+    numbers[order] = np.cumsum(new) - 1
+    return numbers, order[new]
 
 
 def _scramble(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -197,15 +212,15 @@ def _contract(graph: CrystalGraph, classes: NDArray[np.int64], bins: NDArray[np.
     """One node a class; its edges are those of the class's first atom, merged by (source class, bin)."""
     _, first = np.unique(classes, return_index=True)
     mine = np.flatnonzero(first[classes[graph.target]] == graph.target)
-    keys = np.stack([classes[graph.target[mine]], bins[mine], classes[graph.source[mine]]])
-    merged, group = np.unique(keys, axis=1, return_inverse=True)
+    target, source = classes[graph.target[mine]], classes[graph.source[mine]]
+    group, one = _numbered(target, bins[mine], source)
     multiplicity = np.bincount(group, weights=graph.edge_multiplicity[mine])
     distance = np.bincount(group, weights=graph.edge_multiplicity[mine] * graph.distance[mine].astype(np.float64))
     return CrystalGraph(
         numbers=graph.numbers[first],
         multiplicity=np.bincount(classes, weights=graph.multiplicity).astype(np.int32),
-        source=merged[2].astype(np.int32),
-        target=merged[0].astype(np.int32),
+        source=source[one].astype(np.int32),
+        target=target[one].astype(np.int32),
         distance=(distance / multiplicity).astype(np.float32),
         edge_multiplicity=multiplicity.astype(np.int32),
     )
