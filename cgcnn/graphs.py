@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
+from itertools import islice
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 2  # to be counted up when the same crystal gives another graph
 _AT_ONCE = 50  # crystals a task
-_WORTH_A_WORKER = 200  # crystals; fewer are built before a process has started
+_WORTH_A_WORKER = 1.5  # s of work; less is done before a process has started
 Report = Callable[[int, int], None]
 """Called with the graphs built so far and those to be built."""
 
@@ -102,14 +104,18 @@ class Builder:
             yield {k: graph for (k, _), graph in zip(task, graphs, strict=True)}
 
     def _results(self, tasks: list[list[tuple[Form, str]]]) -> Iterator[list[CrystalGraph | str]]:
-        run = partial(_build, self.rule)
-        workers = min(self.workers, sum(map(len, tasks)) // _WORTH_A_WORKER)
+        run, waiting = partial(_build, self.rule), iter(tasks)
+        yield from map(run, islice(waiting, 1))  # and imports
+        start = time.monotonic()
+        yield from map(run, islice(waiting, 1))  # the time that this takes: plain CIFs need a tenth of others
+        left = (time.monotonic() - start) * (len(tasks) - 2)
+        workers = min(self.workers, int(left / _WORTH_A_WORKER))
         if workers < 2:
-            yield from map(run, tasks)
+            yield from map(run, waiting)
             return
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # torch has threads: never fork
             try:
-                yield from pool.map(run, tasks)
+                yield from pool.map(run, waiting)
             except BrokenProcessPool:
                 raise UserError(
                     "a process that builds graphs died (out of memory?); pass --workers 1 to see where"

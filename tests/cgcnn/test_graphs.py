@@ -88,8 +88,8 @@ def test_cache_forgets_the_oldest_half_when_it_is_full(tmp_path: Path) -> None:
 
 
 def test_processes_build_the_same_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "_WORTH_A_WORKER", 1)
-    monkeypatch.setattr(graphs, "_AT_ONCE", 2)
+    monkeypatch.setattr(graphs, "_WORTH_A_WORKER", 1e-9)
+    monkeypatch.setattr(graphs, "_AT_ONCE", 1)
     alone = Builder(RULE).build(ENTRIES)
     together = Builder(RULE, workers=2).build(ENTRIES)
     assert all(same(one, other) for one, other in zip(alone, together, strict=True))
