@@ -1,7 +1,8 @@
 """How work spreads over workers, and how much of it one scheduler and one committer can take.
 
-python benchmarks/cluster.py shapes    2 workers against 1, two stages against one, how long inference workers wait
-python benchmarks/cluster.py scale     cost of a block for scheduler and committer; where 1,000 workers saturate them
+python benchmarks/cluster.py shapes        2 workers against 1, two stages against one, how long inference workers wait
+python benchmarks/cluster.py shapes PATH…  the same of structures from files, with a model of random weights
+python benchmarks/cluster.py scale         cost of a block for scheduler and committer; where 1,000 workers saturate it
 
 `scale` lets many workers that do nothing report blocks to the real pipeline and the real manifest, and counts the CPU
 time of the process that schedules and commits. That time is what a busy machine does not distort; the rest is a model:
@@ -27,8 +28,10 @@ from distributed import Client, LocalCluster, Worker
 from rich.console import Console
 from rich.table import Table
 
+from cgcnn.card import Settings
 from cgcnn.prototype import CUBIC_PEROVSKITE
-from cgcnn.weights import load
+from cgcnn.untrained import untrained_for_structures
+from cgcnn.weights import load, save
 from screening import pipeline
 from screening.block import BATCH, Block, score_block
 from screening.cluster.local import local_workers
@@ -44,8 +47,8 @@ from screening.store import BlockReceipt, Header, Run, Target, write_block
 A = "Li,Na,K,Rb,Cs,Mg,Ca,Sr,Ba,La,Y,Pb,Tl,Bi,Ce,Nd"
 B = "Ti,Zr,Hf,Nb,Ta,V,Al,Ga,Sc,Mn,Fe,Co,Ni,Cr,W,Mo"
 X = "O,N,F,S,Cl,Br,I"
-ROWS = 1024
-"""Candidates a block in `shapes`."""
+ROWS, STRUCTURES = 1024, 128
+"""Candidates and structures a block in `shapes`."""
 FARMS = (10, 50)
 """Numbers of workers that do nothing."""
 BLOCKS = 300
@@ -62,16 +65,29 @@ NOTHING = Assignment(Target("", ""), (), gpu=False)
 console = Console(width=140)
 
 
-def shapes() -> None:
+def shapes(*paths: str) -> None:
     """Rates of the shapes of work on this machine, once all workers have the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        _shapes(_structures(paths, folder) if paths else _compositions(), STRUCTURES if paths else ROWS)
+
+
+def _compositions() -> Plan:
     sites = {site: tuple(elements.split(",")) for site, elements in (("a", A), ("b", B), ("x", X))}
-    plan = make_plan(make_recipe(kind="perovskites", anions=3, **sites))
+    return make_plan(make_recipe(kind="perovskites", anions=3, **sites))
+
+
+def _structures(paths: tuple[str, ...], folder: str) -> Plan:
+    model = save(untrained_for_structures(Settings(targets=("e_above_hull",)), members=4), f"{folder}/random")
+    return make_plan(make_recipe(kind="structures", paths=paths, model=str(model)))
+
+
+def _shapes(plan: Plan, rows: int) -> None:
     table = Table(title=f"{os.cpu_count()} cores, of which others used {os.getloadavg()[0]:.1f} before")
     for header in ("processes", "candidates/s", "inference waits"):
         table.add_column(header, justify="right")
     rates = {}
     for builders, inference in ((1, 0), (2, 0), (1, 1)):
-        rate, waits = _rate(plan, builders, inference)
+        rate, waits = _rate(plan, rows, builders, inference)
         rates[builders, inference] = rate
         name = f"{builders} builder and {inference} for inference" if inference else f"{builders} that do both"
         table.add_row(name, f"{rate:,.0f}", f"{waits:.0%}" if inference else "")
@@ -80,9 +96,12 @@ def shapes() -> None:
     console.print(f"two stages against one, 2 processes each: {rates[1, 1] / rates[2, 0]:.2f}")
 
 
-def _rate(plan: Plan, builders: int, inference: int) -> tuple[float, float]:
+def _rate(plan: Plan, rows: int, builders: int, inference: int) -> tuple[float, float]:
     """Candidates a second, and the share of time in which inference workers have nothing to do."""
-    with tempfile.TemporaryDirectory() as folder, Run.create(f"{folder}/R.zarr", plan.header(ROWS)) as run:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Run.create(f"{folder}/R.zarr", plan.header(rows), records=plan.records) as run,
+    ):
         blocks = (Block(number, *run.header.bounds(number)) for number in range(run.header.n_blocks))
         with local_workers(builders, inference) as force:
             _screen(run, force, islice(blocks, force.slots))  # until all have the model
@@ -206,8 +225,7 @@ def _fixed_cost() -> float:
 
 def _core_rate() -> float:
     """Candidates that one core does in a second of its time."""
-    sites = {site: tuple(elements.split(",")) for site, elements in (("a", A), ("b", B), ("x", X))}
-    plan = make_plan(make_recipe(kind="perovskites", anions=3, **sites))
+    plan = _compositions()
     model = load(plan.model.path)
     torch.set_num_threads(1)
     score_block(plan, model, Block(0, 0, BATCH))
@@ -227,4 +245,4 @@ def _reading_cost() -> float:
 
 
 if __name__ == "__main__":
-    {"shapes": shapes, "scale": scale}[sys.argv[1]]()
+    {"shapes": shapes, "scale": scale}[sys.argv[1]](*sys.argv[2:])

@@ -22,8 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "screening" / "faultlab")]
 
-import fault_kinds as kinds  # noqa: E402 -- after the path
-from fault_kinds import Bench, Outcome  # noqa: E402
+import fault_blocks as blocks  # noqa: E402 -- after the path
+import fault_disks as disks  # noqa: E402
+import fault_stops as stops  # noqa: E402
+from fault_bench import Bench, Outcome  # noqa: E402
 from faultlab import SLOW, WORKERS, Lab, can_mount  # noqa: E402
 
 from screening.cluster.workforce import WAITING  # noqa: E402
@@ -31,20 +33,20 @@ from screening.cluster.workforce import WAITING  # noqa: E402
 Trial = Callable[[Bench, random.Random, int], Outcome]
 
 CAMPAIGN: dict[str, tuple[Trial, int, int]] = {  # what it does, how many faults in all, how many in one trial
-    "kill-client": (kinds.kill_client, 60, 6),
-    "kill-worker": (kinds.kill_worker, 125, 13),
-    "kill-scheduler": (kinds.kill_scheduler, 15, 5),
-    "sigterm": (kinds.terminate, 10, 5),
-    "ctrl-c": (kinds.interrupt, 10, 5),
-    "flip-bits": (kinds.flip_bits, 200, 25),
-    "truncate": (kinds.truncate, 50, 25),
-    "delete-files": (kinds.delete, 20, 20),
-    "full-disk": (kinds.fill_disk, 20, 5),
-    "read-only": (kinds.read_only, 4, 4),
-    "two-workers-a-block": (kinds.duplicate_workers, 42, 42),
-    "block-that-raises": (kinds.poison, 2, 2),
-    "block-that-kills": (kinds.deadly, 1, 1),
-    "clock-jumps": (kinds.jump_clock, 10, 5),
+    "kill-client": (stops.kill_client, 60, 6),
+    "kill-worker": (stops.kill_worker, 125, 13),
+    "kill-scheduler": (stops.kill_scheduler, 15, 5),
+    "sigterm": (stops.terminate, 10, 5),
+    "ctrl-c": (stops.interrupt, 10, 5),
+    "flip-bits": (disks.flip_bits, 200, 25),
+    "truncate": (disks.truncate, 50, 25),
+    "delete-files": (disks.delete, 20, 20),
+    "full-disk": (disks.fill_disk, 20, 5),
+    "read-only": (disks.read_only, 4, 4),
+    "two-workers-a-block": (blocks.duplicate_workers, 42, 42),
+    "block-that-raises": (blocks.poison, 2, 2),
+    "block-that-kills": (blocks.deadly, 1, 1),
+    "clock-jumps": (blocks.jump_clock, 10, 5),
 }
 NEED_MOUNT = ("full-disk", "read-only")
 IN_FLIGHT = WAITING * WORKERS
