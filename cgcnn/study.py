@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,14 @@ import torch
 
 from cgcnn.batch import Examples
 from cgcnn.card import Metric
+from cgcnn.domain import element_distance, fit_domain
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
 from cgcnn.fit import Fitted, Task, fit_validated
 from cgcnn.metrics import figures
 from cgcnn.split import PARTS
 from cgcnn.table import inputs
-from cgcnn.train import calibrations, card, fit_domain, outputs
+from cgcnn.train import calibrations, card, outputs
 from cgcnn.weights import Model
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def run(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints:
             raise UserError(f"no training rows ({split.text})")
         file, seed = checkpoints / f"{i}.pt", recipe.fit.seed + i
         fitted.append(fit_validated(task, (train, validation), seed, file, partial(report, "training", i)))
+    if domain is not None:
+        domain = replace(domain, distance=element_distance([f.best for f in fitted], domain.trained))
     base = card(recipe, int(training.sum())).model_copy(update={"split": splits[0].text})
     best, last = (Model(base, [getattr(f, which) for f in fitted], domain) for which in ("best", "last"))
     part, prediction = _measured(best, table, splits)

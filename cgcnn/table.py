@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from cgcnn.batch import GraphBatch
     from cgcnn.card import Settings
+    from cgcnn.domain import Domain
     from cgcnn.prototype import Prototype
-    from cgcnn.weights import Domain
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from cgcnn import __version__, data, labels
 from cgcnn.batch import Examples, from_graphs
 from cgcnn.calibration import fit_calibration
 from cgcnn.card import Calibration, Card, Metric, Target
-from cgcnn.elements import MAX_Z, element_features
+from cgcnn.domain import element_distance, fit_domain
+from cgcnn.elements import element_features
 from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit
@@ -26,7 +27,7 @@ from cgcnn.metrics import figures
 from cgcnn.prototype import PROTOTYPES
 from cgcnn.sites import Composition, composition_or_reason, group, species
 from cgcnn.table import Table, inputs
-from cgcnn.weights import Domain, Model, composition_keys
+from cgcnn.weights import Model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from cgcnn.recipe import TrainRecipe
 
 ROWS_AT_ONCE = 512  # predicted together; bounds memory
-RIDGE = 1.0  # penalty of the reference lattice's coefficients; features are of order 1
 Report = Callable[[str, int, Progress], None]
 """Called with the stage, the member and its progress after every epoch."""
 
@@ -172,55 +172,9 @@ def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Calla
     for i in range(recipe.fit.members):
         file = checkpoints / f"{i}.pt"
         members.append(fit(task, examples, recipe.fit.seed + i, file, partial(report, i)))
+    if domain is not None:
+        domain = replace(domain, distance=element_distance(members, domain.trained))
     return Model(card(recipe, len(table.targets)), members, domain)
-
-
-def fit_domain(table: Table, prototypes: Sequence[str]) -> Domain:
-    """What the rows hold, and a reference lattice by ridge regression on the element features of each role.
-
-    Args:
-        table: Compositions.
-        prototypes: Those of the recipe; their roles are the same.
-
-    Raises:
-        UserError: No row has a lattice constant.
-    """
-    if table.species is None or table.lattice is None:
-        raise ValueError("a domain is that of compositions")
-    if np.isnan(table.lattice).all():
-        raise UserError("no record has a lattice constant: give each a cell, or the label a in Å")
-    roles = len(PROTOTYPES[prototypes[0]].role_names)
-    features = element_features().astype(np.float64)  # (101, F)
-    trained = np.zeros((roles, MAX_Z + 1), dtype=np.bool_)
-    means = np.empty((len(table.lattice), roles, features.shape[1]))  # of the sites of each role
-    keys = []
-    for position, prototype in enumerate(PROTOTYPES[name] for name in prototypes):
-        rows, species = table.of(position, prototype)
-        trained[prototype.role_index, species] = True
-        keys.append(composition_keys(species))
-        for role in range(roles):
-            means[rows, role] = features[species[:, prototype.role_index == role]].mean(axis=1)
-    return _with_lattice(trained, np.unique(np.concatenate(keys)), means, table.lattice)
-
-
-def _with_lattice(
-    trained: NDArray[np.bool_], keys: NDArray[np.int64], means: NDArray[np.float64], a: NDArray[np.float32]
-) -> Domain:
-    """The domain of rows whose roles have the mean features (n, R, F) and the lattice constants a (n,), Å or NaN."""
-    known = ~np.isnan(a)
-    features = element_features().astype(np.float64)  # (101, F)
-    design = means[known].reshape(known.sum(), -1)  # (k, R * F)
-    centre = design.mean(axis=0)
-    gram = (design - centre).T @ (design - centre) + RIDGE * np.eye(len(centre))
-    coefficients = np.linalg.solve(gram, (design - centre).T @ (a[known] - a[known].mean()))
-    offset = (a[known].mean() - centre @ coefficients) / len(trained)
-    lattice = features @ coefficients.reshape(len(trained), -1).T + offset  # (101, R)
-    return Domain(
-        trained=trained,
-        known=keys,
-        lattice=lattice.T.astype(np.float32).copy(),
-        lattice_range=np.array([a[known].min(), a[known].max()], dtype=np.float32),
-    )
 
 
 def errors(model: Model, table: Table, split: str) -> tuple[Metric, ...]:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from cgcnn.card import Card, Settings, Target
+from cgcnn.domain import Domain, element_distance
 from cgcnn.elements import MAX_Z, atomic_number, element_features
 from cgcnn.model import CGCNN
-from cgcnn.weights import Domain, Model
+from cgcnn.weights import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +35,8 @@ def untrained(
     for role, symbols in trained.items():
         table[prototype.role_names.index(role), [atomic_number(symbol) for symbol in symbols]] = True
     lattice = np.full(table.shape, 4.0 / len(table), dtype=np.float32)
-    domain = Domain(table, np.empty(0, dtype=np.int64), lattice, np.array([3.0, 6.0], dtype=np.float32))
+    known, span = np.empty(0, dtype=np.int64), np.array([3.0, 6.0], dtype=np.float32)
+    domain = Domain(table, known, lattice, span, element_distance(networks, table))
     return Model(_card(prototype, settings), networks, domain)
 
 

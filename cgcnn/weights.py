@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from cgcnn.batch import GraphBatch, from_graphs
 from cgcnn.calibration import calibrated
 from cgcnn.card import Card, Settings, read_card, shipped, weights_path
 from cgcnn.digest import digest
+from cgcnn.domain import Domain, composition_keys
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.model import CGCNN
@@ -34,30 +34,6 @@ __all__ = ["Card", "Domain", "Model", "load", "save", "shipped"]
 
 ROWS_AT_ONCE = 1024  # bounds memory, and intermediate results stay near the caches
 Estimate = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
-
-
-@dataclass(frozen=True)
-class Domain:
-    """What a prototype model saw in training, and the lattice that its graphs are built with.
-
-    Attributes:
-        trained: (R, 101) bool, whether an element was trained on a role's sites.
-        known: (K,) int64, sorted keys of the training compositions, see `composition_keys`.
-        lattice: (R, 101) float32, Å; the reference lattice constant is the sum over roles of the site means of this.
-        lattice_range: (2,) float32, Å; the reference is kept inside what training saw.
-    """
-
-    trained: NDArray[np.bool_]
-    known: NDArray[np.int64]
-    lattice: NDArray[np.float32]
-    lattice_range: NDArray[np.float32]
-
-    def reference_lattice(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n,) Å, the lattice constants that the input graphs of species (n, n_sites) are built with."""
-        roles = prototype.role_index
-        share = (1.0 / np.bincount(roles))[roles].astype(np.float32)  # (n_sites,)
-        a: NDArray[np.float32] = (self.lattice[roles, species] * share).sum(axis=1)
-        return a.clip(*self.lattice_range)
 
 
 class Model:
@@ -188,6 +164,14 @@ class Model:
         keys = composition_keys(self.prototype.canonical(self._checked(species)))
         return np.isin(keys, self._domain().known)
 
+    def domain_distance(self, species: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n,) how far the least known element of species (n, n_sites) is from those trained on its site; 0 in domain.
+
+        About 1 where it is as new as an element of the training was to the others; see `cgcnn.domain.element_distance`.
+        """
+        distance: NDArray[np.float32] = self._domain().distance[self.prototype.role_index, self._checked(species)]
+        return np.asarray(distance.max(axis=1))
+
     def _domain(self) -> Domain:
         if self.domain is None:
             raise UserError(f"model {self.card.name}: takes structures; pass crystals, or a model of a prototype")
@@ -203,24 +187,6 @@ class Model:
         if len(wrong):
             raise UserError(f"atomic number {wrong[0]}: models know H to {SYMBOLS[MAX_Z]}")
         return species
-
-
-def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site.
-
-    Since no site is empty, rows of different numbers of sites have different keys.
-    """
-    keys = np.zeros(len(species), dtype=np.int64)
-    for column in species.T:
-        keys = keys << 7 | column
-    return keys
-
-
-def compositions(keys: NDArray[np.int64], n_sites: int) -> NDArray[np.uint8]:
-    """The rows (k, n_sites) of those of keys (n,) that are of so many sites; the inverse of `composition_keys`."""
-    mine = keys[keys >> 7 * (n_sites - 1) > 0]  # fewer sites leave these bits empty
-    mine = mine[mine >> 7 * (n_sites - 1) < 128]
-    return (mine[:, None] >> 7 * np.arange(n_sites - 1, -1, -1) & 127).astype(np.uint8)
 
 
 def tensors(members: list[CGCNN], domain: Domain | None) -> dict[str, Tensor]:

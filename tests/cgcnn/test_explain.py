@@ -11,13 +11,14 @@ from click.testing import CliRunner
 
 from cgcnn.card import Settings
 from cgcnn.cli import app
+from cgcnn.domain import composition_keys
 from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.explain import check_explains, explain, grid, site_contributions, site_means
 from cgcnn.periodic import position
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained, untrained_for_structures
-from cgcnn.weights import Model, composition_keys, load, save
+from cgcnn.weights import Model, load, save
 
 LINEAR = Settings(targets=("energy", "a"), width=8, layers=2, gaussians=12, pooling="linear")
 TIGHT = 1e-5

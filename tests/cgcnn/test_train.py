@@ -7,13 +7,14 @@ import torch
 from cgcnn.batch import Examples
 from cgcnn.card import Settings
 from cgcnn.data import Record
+from cgcnn.domain import fit_domain
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit, masked_loss, schedule
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.recipe import Fit, Network, RecipeTarget, TrainRecipe
 from cgcnn.table import Table
-from cgcnn.train import claim, fit_domain, prepare, train, validate
+from cgcnn.train import claim, prepare, train, validate
 from cgcnn.weights import Model
 
 SETTINGS = Settings(targets=("e_above_hull", "a"), width=8, layers=2, hidden=8, gaussians=12, dropout=0.1)

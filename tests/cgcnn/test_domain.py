@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+
+from cgcnn.domain import element_distance
+from cgcnn.elements import atomic_number
+from cgcnn.prototype import CUBIC_PEROVSKITE
+from cgcnn.untrained import untrained
+from cgcnn.weights import Model, load
+
+
+def row(*symbols: str) -> np.ndarray:
+    return np.array([[atomic_number(symbol) for symbol in symbols]], dtype=np.uint8)
+
+
+def test_trained_elements_are_at_no_distance(model: Model) -> None:
+    assert model.domain_distance(row("Ba", "Ti", "O", "O", "N")) == [0]
+    assert model.domain_distance(row("Ba", "Ti", "O", "O", "S")) > 0
+
+
+def test_the_least_known_element_decides(model: Model) -> None:
+    iron, uranium, both = (
+        float(model.domain_distance(row(a, b, "O", "O", "O"))[0]) for a, b in [("Ba", "Fe"), ("U", "Ti"), ("U", "Fe")]
+    )
+    assert both == max(iron, uranium)
+
+
+def test_distance_is_that_of_the_networks_own_vectors() -> None:
+    model = untrained(CUBIC_PEROVSKITE, {"A": ["Sr", "Ba"], "B": ["Ti", "Zr"], "X": ["O", "F"]}, members=1)
+    with torch.no_grad():
+        model.members[0].embed.weight.zero_()
+        model.members[0].learned.zero_()
+        for symbol, place in {"Sr": 0, "Ba": 2, "Ca": -3, "Ti": 10, "Zr": 11, "O": 20, "F": 22}.items():
+            model.members[0].learned[atomic_number(symbol), 0] = place
+    assert model.domain is not None
+    distance = element_distance(model.members, model.domain.trained)
+    # Sr and Ba are 2 apart, which is the unit; Ca is 3 from Sr.
+    assert distance[0, atomic_number("Ca")] == pytest.approx(1.5)
+
+
+def test_of_one_trained_element_nothing_is_near() -> None:
+    model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti", "Zr"], "X": ["O", "F"]})
+    assert model.domain is not None
+    assert np.isinf(model.domain.distance[0, atomic_number("Sr")])
+    assert model.domain.distance[0, atomic_number("Ba")] == 0
+
+
+def test_shipped_model_finds_a_neighbour_nearer_than_a_stranger() -> None:
+    castelli = load("castelli")
+    near, far = castelli.domain_distance(np.vstack([row("Gd", "Ti", "O", "O", "O"), row("Cl", "Ti", "O", "O", "O")]))
+    assert 0 < near < far
