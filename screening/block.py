@@ -123,7 +123,8 @@ def failed_block(plan: "Plan", block: Block, reason: str) -> BlockResult:
         return structure_block.failed(plan.space, block, reason)
     species = plan.decode(block.start, block.stop)
     flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "known")}
-    rows = _without_prediction({"species": species, **chemistry.columns(species, plan.prototype), **flags})
+    distance = {"domain_distance": np.full(len(species), np.nan, dtype=np.float32)}
+    rows = _without_prediction({"species": species, **chemistry.columns(species, plan.prototype), **flags, **distance})
     status = np.full(len(species), Status.FAILED, dtype=np.uint8)
     return BlockResult(block, rows | {"status": status}, dict.fromkeys(range(block.start, block.stop), reason))
 
@@ -139,8 +140,9 @@ def sift(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.nd
 
 def _sifted(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
     species = plan.decode(start, stop)  # (n, n_sites)
-    known = {"in_domain": model.in_domain(species), "known": model.known(species)}
-    rows = {"species": species, **chemistry.columns(species, plan.prototype), **known}
+    flags = {"in_domain": model.in_domain(species), "known": model.known(species)}
+    distance = {"domain_distance": model.domain_distance(species)}
+    rows = {"species": species, **chemistry.columns(species, plan.prototype), **flags, **distance}
     return rows | {"status": filters.apply(plan.filters, rows)}
 
 

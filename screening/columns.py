@@ -21,12 +21,13 @@ SORTABLE = (
     Column("charge_balanced", "bool", "", "some oxidation states of the elements balance", fill=False),
     Column("radii_imputed", "bool", "", "an ionic radius is not in Shannon's table for this site", fill=False),
     Column("known", "bool", "", "the model was trained on this very composition", fill=False),
+    Column("domain_distance", "float32", "", "how new the newest element is to the model; 0 in domain", math.nan),
 )
 """What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
 
 DECIMALS = {
     "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
-    "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4,
+    "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4, "domain_distance": 3,
 }  # fmt: skip
 """Decimals in the CSV."""
 

@@ -59,6 +59,7 @@ def test_candidates_out_of_domain_are_predicted_and_flagged(model_path, model):
     recipe = make_recipe(kind="perovskites", a=("Ca", "Cs"), b=("Ti",), x=("O",), model=str(model_path))
     rows = score_block(make_plan(recipe), model, Block(0, 0, 2)).columns
     assert rows["in_domain"].tolist() == [True, False]
+    assert rows["domain_distance"][0] == 0 < rows["domain_distance"][1]
     assert np.isfinite(rows["e_above_hull"]).all()
 
 

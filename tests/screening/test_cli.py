@@ -13,7 +13,7 @@ from screening.store import Run
 
 CONTRACT = (
     "rank,index,formula,A,B,X,e_above_hull,e_above_hull_std,p_stable,in_domain,a_angstrom,"
-    "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,known"
+    "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,known,domain_distance"
 )
 GRID = ("--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "--x", "O,N,F", "--anions", "3")
 
