@@ -59,13 +59,10 @@ site_options = _together(
     click.option("--b", type=Symbols(), help="Elements of site B, and of B' if there is one."),
     click.option("--x", type=Symbols(), help="Elements of site X."),
 )
-block_size = click.option(
-    "--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"
-)
 filter_options = _together(
     click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Screen only what passes."),
     click.option("--no-filter", is_flag=True, help="Filter nothing."),
-    block_size,
+    click.option("--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"),
 )
 
 
@@ -109,18 +106,15 @@ def list_(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks them
 @app.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
 @run_options
-@block_size
+@filter_options
 @command_line.debug
-def structures(resume: bool, dry_run: bool, **options: Any) -> int:  # noqa: ANN401 -- click passes flags so
+def structures(**options: Any) -> int:  # noqa: ANN401 -- the recipe checks them
     """Screen the structures of files: CIF, POSCAR, extxyz, JSON, JSON Lines, ASE databases, directories of these.
 
     Needs --model NAME|PATH, a model that predicts e_above_hull of structures. Such a model judges the geometry that it
     is given: only structures like those that it was trained on, relaxed or not, get meaningful numbers.
     """
-    from screening.campaign import run_campaign
-    from screening.recipe import make_recipe
-
-    return run_campaign(make_recipe(kind="structures", **options), resume=resume, dry_run=dry_run)
+    return _screen("structures", **options)
 
 
 @app.command("run")
