@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,7 @@ def predict(
     from cgcnn.card import weights_path
     from cgcnn.readers import read
 
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
     path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn import predict as predicting
     from cgcnn.building import builder
@@ -164,6 +166,9 @@ def predict(
 @click.option("--json", "figures", type=PATH, help="Where to write the figures.")
 @click.option("--csv", "output", type=PATH, help="Where to write id,prediction[,std] of the labelled crystals.")
 @click.option("--plot", type=PATH, multiple=True, metavar="FILE", help="Parity or ROC plot (.png, .svg); repeatable.")
+@click.option(
+    "--only", type=PATH, metavar="CSV", help="Only crystals whose ids it lists first, as MODEL.test.csv does."
+)
 @command_line.building
 @command_line.debug
 def evaluate(
@@ -174,6 +179,7 @@ def evaluate(
     figures: Path | None,
     output: Path | None,
     plot: tuple[Path, ...],
+    only: Path | None,
     strict: bool,
     workers: int | None,
     cache: Path | None,
@@ -184,9 +190,11 @@ def evaluate(
     Shows MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a target that is 0 or 1.
     """
     from cgcnn.card import weights_path
-    from cgcnn.readers import read
+    from cgcnn.readers import listed_in, read
 
     path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    if only:
+        entries = listed_in(only, entries)
     from cgcnn import evaluate as evaluating
     from cgcnn.building import builder
     from cgcnn.plots import draw

@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from cgcnn.entry import Entry, from_record, structure
 from cgcnn.errors import UserError
-from cgcnn.readers import read, stream
+from cgcnn.readers import listed_in, read, stream
 
 NAMES = ["second", "first", "third"]
 
@@ -288,3 +288,15 @@ def test_poscar_without_symbols_is_refused() -> None:
     with pytest.raises(UserError, match="element symbols"):
         structure("poscar", text)
     assert structure("poscar", text.replace("\n1 1\n", "\nNa Cl\n1 1\n")).composition.reduced_formula == "NaCl"
+
+
+def test_entries_can_be_limited_to_those_that_a_table_lists(tmp_path: Path) -> None:
+    entries = [Entry(name, {}, "broken", "") for name in ("a", "b", "c")]
+    table = tmp_path / "test.csv"
+    table.write_text("id,energy\nc,1\na,2\n")
+    assert [entry.id for entry in listed_in(table, entries)] == ["a", "c"]
+    table.write_text("id\nother\n")
+    with pytest.raises(UserError, match="none of the 3 crystals"):
+        listed_in(table, entries)
+    with pytest.raises(UserError, match="cannot be read"):
+        listed_in(tmp_path, entries)
