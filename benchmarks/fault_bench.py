@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import faultlab
-from faultlab import Lab, begun, committed, compare
+import faultruns
+from faultlab import Lab, begun
+from faultruns import committed, compare
 
 from cgcnn.errors import UserError
 from screening.store import load_header, load_records, verify
@@ -116,4 +117,4 @@ def after_stop(run: Path, log: Path, before: tuple[int, set[int]], outcome: Outc
     outcome.redone.append(len({block for block, _ in begun(log)[before[0] :]} - done))
     outcome.check(before[1] <= done, "a committed block is committed no more")
     if run.exists():
-        outcome.check(faultlab.promised_but_absent(run) == 0, "the manifest names a block that is not there")
+        outcome.check(faultruns.promised_but_absent(run) == 0, "the manifest names a block that is not there")

@@ -5,8 +5,9 @@ import shutil
 import time
 
 import faultlab
+import faultruns
 from fault_bench import SECONDS, Bench, Outcome, finish, space
-from faultlab import committed
+from faultruns import committed
 
 from screening.cluster.settings import DEATHS
 from screening.store import Run, load_header, verify
@@ -49,10 +50,10 @@ def _lost_block(bench: Bench, rng: random.Random, faults: int, how: str, reason:
             screen = bench.lab.start(run, **{how: str(block)})
             outcome.check(screen.wait(SECONDS) == 0, f"not exit 0: {screen.said}")
             outcome.faults += 1
-            receipt = next(line for line in faultlab.lines(run) if line.block == block)
+            receipt = next(line for line in faultruns.lines(run) if line.block == block)
             outcome.check(receipt.failures == {reason: ((receipt.start, receipt.stop),)}, f"{receipt}")
             outcome.check(verify(str(run), space(str(run))).ok, "verify finds something")
-            found, expected = faultlab.arrays(run), faultlab.reference(bench.undisturbed)
+            found, expected = faultruns.arrays(run), faultruns.reference(bench.undisturbed)
             rows = [*range(receipt.start), *range(receipt.stop, len(expected["status"]))]
             different = sum((found[name][rows].tobytes() != expected[name][rows].tobytes()) for name in expected)
             outcome.check(not different, "other blocks are touched")

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import faultlab
+import faultruns
 from fault_bench import SECONDS, Bench, Outcome, finish, space
-from faultlab import Screen, committed
+from faultlab import Screen
+from faultruns import committed
 
 from cgcnn.errors import UserError
 from screening.store import verify
@@ -19,7 +21,7 @@ def flip_bits(bench: Bench, rng: random.Random, faults: int) -> Outcome:
 
     def turn(path: Path) -> str:
         byte, bit = rng.randrange(path.stat().st_size), rng.randrange(8)
-        faultlab.flip(path, byte, bit)
+        faultruns.flip(path, byte, bit)
         return f"bit {bit} of byte {byte}"
 
     return _damage(bench, rng, faults, turn)
@@ -30,7 +32,7 @@ def truncate(bench: Bench, rng: random.Random, faults: int) -> Outcome:
 
     def cut(path: Path) -> str:
         size = rng.randrange(path.stat().st_size)
-        faultlab.cut(path, size)
+        faultruns.cut(path, size)
         return f"cut to {size} bytes"
 
     return _damage(bench, rng, faults, cut)
@@ -100,7 +102,7 @@ def fill_disk(bench: Bench, rng: random.Random, faults: int) -> Outcome:
     outcome = Outcome()
     need = sum(path.stat().st_size + 4096 for path in bench.undisturbed.rglob("*"))
     while outcome.faults < faults:
-        with bench.folder() as folder, faultlab.small_disk(folder / "disk", 4096) as resize:
+        with bench.folder() as folder, faultruns.small_disk(folder / "disk", 4096) as resize:
             run = folder / "disk" / "R.zarr"
             for size in sorted(rng.randrange(8192, int(need * 0.6)) for _ in range(min(5, faults - outcome.faults))):
                 resize(size)
@@ -112,7 +114,7 @@ def fill_disk(bench: Bench, rng: random.Random, faults: int) -> Outcome:
                 outcome.check(ended == 1 and faultlab.one_clear_line(screen.said), f"exit {ended}: {screen.said}")
                 outcome.check("No space left" in screen.said, f"stderr: {screen.said}")
                 if run.exists():
-                    outcome.check(faultlab.promised_but_absent(run) == 0, "a block in the manifest is not there")
+                    outcome.check(faultruns.promised_but_absent(run) == 0, "a block in the manifest is not there")
             resize(need * 4)
             finish(bench, run, outcome)
     return outcome
@@ -122,7 +124,7 @@ def read_only(bench: Bench, rng: random.Random, faults: int) -> Outcome:
     """A directory that becomes read-only at work, or is from the start."""
     outcome = Outcome()
     while outcome.faults < faults:
-        with bench.folder() as folder, faultlab.small_disk(folder / "disk", 1 << 26):
+        with bench.folder() as folder, faultruns.small_disk(folder / "disk", 1 << 26):
             run = folder / "disk" / "R.zarr"
             screen = bench.lab.start(run)
             if outcome.faults % 2:

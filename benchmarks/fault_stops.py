@@ -10,7 +10,8 @@ from pathlib import Path
 
 import faultlab
 from fault_bench import SECONDS, Bench, Outcome, after_stop, finish
-from faultlab import Screen, begun, committed
+from faultlab import Screen, begun
+from faultruns import committed
 
 
 def kill_client(bench: Bench, rng: random.Random, kills: int) -> Outcome:

@@ -26,7 +26,8 @@ import fault_blocks as blocks  # noqa: E402 -- after the path
 import fault_disks as disks  # noqa: E402
 import fault_stops as stops  # noqa: E402
 from fault_bench import Bench, Outcome  # noqa: E402
-from faultlab import SLOW, WORKERS, Lab, can_mount  # noqa: E402
+from faultlab import SLOW, WORKERS, Lab  # noqa: E402
+from faultruns import can_mount  # noqa: E402
 
 from screening.cluster.workforce import WAITING  # noqa: E402
 

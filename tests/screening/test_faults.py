@@ -15,7 +15,7 @@ import pytest
 from screening.store import Run, load_header, verify
 
 sys.path.insert(0, str(Path(__file__).parent / "faultlab"))
-faultlab = importlib.import_module("faultlab")
+faultlab, faultruns = (importlib.import_module(name) for name in ("faultlab", "faultruns"))
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +46,11 @@ def start(lab):
 
 def at_work(screen, run, blocks=2):
     """Wait until some blocks are committed."""
-    assert screen.wait_for(lambda: len(faultlab.committed(run)) >= blocks), screen.said
+    assert screen.wait_for(lambda: len(faultruns.committed(run)) >= blocks), screen.said
 
 
 def same(run, undisturbed):
-    return verify(str(run)).ok and faultlab.compare(run, undisturbed).none
+    return verify(str(run)).ok and faultruns.compare(run, undisturbed).none
 
 
 def test_killed_client_leaves_no_process_and_resumes_to_the_same_bits(start, undisturbed, tmp_path):
@@ -60,8 +60,8 @@ def test_killed_client_leaves_no_process_and_resumes_to_the_same_bits(start, und
     screen.kill()
     left, _ = screen.orphans()
     assert left == 0
-    assert faultlab.promised_but_absent(run) == 0
-    assert len({block for block, _ in faultlab.begun(log)} - faultlab.committed(run)) <= 4
+    assert faultruns.promised_but_absent(run) == 0
+    assert len({block for block, _ in faultlab.begun(log)} - faultruns.committed(run)) <= 4
     again = start(run)
     assert again.wait() == 0, again.said
     assert same(run, undisturbed)
@@ -98,7 +98,7 @@ def test_stopped_run_exits_130_and_says_how_to_go_on(start, tmp_path, moment):
 def test_flipped_bit_is_found_repaired_and_redone(lab, start, undisturbed, tmp_path):
     run = shutil.copytree(undisturbed, tmp_path / "R.zarr")
     shard = sorted((run / "e_above_hull").glob("c.*"))[3]
-    faultlab.flip(shard, 100, 3)
+    faultruns.flip(shard, 100, 3)
     code, _ = faultlab.command(lab.folder, "rank", str(run))
     assert code == 1
     assert [finding.kind for finding in verify(str(run)).findings] == ["damaged"]
@@ -110,15 +110,15 @@ def test_flipped_bit_is_found_repaired_and_redone(lab, start, undisturbed, tmp_p
 
 
 def test_full_disk_ends_in_one_clear_line_and_the_run_goes_on_once_there_is_room(start, undisturbed, tmp_path):
-    if not faultlab.can_mount(tmp_path):
+    if not faultruns.can_mount(tmp_path):
         pytest.skip("this process may not mount a disk of its own")
-    with faultlab.small_disk(tmp_path / "disk", 400_000) as resize:
+    with faultruns.small_disk(tmp_path / "disk", 400_000) as resize:
         run = tmp_path / "disk" / "R.zarr"
         screen = start(run)
         assert screen.wait() == 1
         assert faultlab.one_clear_line(screen.said), screen.said
         assert "No space left on device" in screen.said
-        assert faultlab.promised_but_absent(run) == 0
+        assert faultruns.promised_but_absent(run) == 0
         resize(40_000_000)
         again = start(run)
         assert again.wait() == 0, again.said
@@ -129,9 +129,9 @@ def test_poisoned_block_fails_with_its_reason_and_no_other_does(start, undisturb
     run = tmp_path / "R.zarr"
     screen = start(run, FAULT_RAISES="5")
     assert screen.wait() == 0, screen.said
-    failed = [line for line in faultlab.lines(run) if line.failures]
+    failed = [line for line in faultruns.lines(run) if line.failures]
     assert [(line.block, line.failures) for line in failed] == [(5, {"RuntimeError: poisoned": ((2560, 3072),)})]
-    assert faultlab.compare(run, undisturbed).wrong == 512
+    assert faultruns.compare(run, undisturbed).wrong == 512
     assert verify(str(run)).ok
 
 

@@ -1,10 +1,11 @@
 """A SLURM of three nodes, and a run that takes some seconds on it."""
 
+import json
 import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import zarr
 
 from cgcnn.model import Settings
 from cgcnn.prototype import CUBIC_PEROVSKITE
-from cgcnn.untrained import untrained
+from cgcnn.untrained import untrained, untrained_for_structures
 from cgcnn.weights import load, save
 from screening.block import Block, score_block
 from screening.plan import make_plan
@@ -101,10 +102,11 @@ class Slurm:
         with Run.open(str(self.folder / f"{run}.zarr")) as there:
             assert there.n_committed < there.header.n_blocks, "too late to disturb it"
 
-    def check(self, run: str) -> None:
+    def check(self, run: str, expected: dict[str, bytes] | None = None) -> None:
         """Compare a run with what was expected, bit by bit."""
         group = zarr.open_group(str(self.folder / f"{run}.zarr"), mode="r")
-        assert {name: np.asarray(group[name][:]).tobytes() for name in group.array_keys()} == self.expected
+        found = {name: np.asarray(group[name][:]).tobytes() for name in group.array_keys()}
+        assert found == (expected or self.expected)
 
 
 @pytest.fixture(scope="session")
@@ -120,15 +122,31 @@ def slurm(tmp_path_factory):
         "PYTHONPATH": str(ROOT),
         "SCREEN": f"{sys.executable} -m screening",
     }
-    yield Slurm(folder, environment, model, in_one_process(model))
+    sites = {"kind": "perovskites", "a": A, "b": B, "x": X, "anions": 3}
+    yield Slurm(folder, environment, model, in_one_process(model=str(model), **sites))
     subprocess.run([HERE / "start-slurm.sh", "--stop", state], check=True)
 
 
-def in_one_process(model: Path) -> dict[str, bytes]:
+def in_one_process(**recipe: object) -> dict[str, bytes]:
     """The columns of the whole space, without Dask, blocks or SLURM."""
-    plan = make_plan(make_recipe(kind="perovskites", a=A, b=B, x=X, anions=3, model=str(model)))
-    columns = score_block(plan, load(model), Block(0, 0, plan.space.count)).columns
+    plan = make_plan(make_recipe(**recipe))
+    columns = score_block(plan, load(plan.model.path), Block(0, 0, plan.space.count)).columns
     return {name: values.tobytes() for name, values in columns.items()}
+
+
+@pytest.fixture
+def crystals(slurm):
+    """Arguments of `screen` for 300 structures, and the columns to expect."""
+    model = save(untrained_for_structures(replace(SLOW, targets=("e_above_hull",))), slurm.folder / "structures")
+    path = slurm.folder / "crystals.jsonl"
+    frac = [list(site) for site in CUBIC_PEROVSKITE.frac]
+    rows = (
+        {"cell": [3.7 + i / 500] * 3 + [90] * 3, "species": [A[i % 12], "Ti", "O", "O", "O"], "frac": frac}
+        for i in range(300)
+    )
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    arguments = ["structures", str(path), "--model", str(model), "--block-size", "64", "--out", "crystals.zarr"]
+    return arguments, in_one_process(kind="structures", paths=(path,), model=str(model))
 
 
 @pytest.fixture

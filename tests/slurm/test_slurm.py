@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,22 +24,39 @@ def het(slurm):
     return path
 
 
-def test_each_batch_script_fills_a_run(slurm, het):
+@pytest.fixture(scope="module")
+def timed(slurm):
+    """A job whose minute of walltime is too short for its run: its number. It runs beside the first tests.
+
+    SLURM looks at time limits every half minute, and tells a job of its end then if less than a minute is left. Until
+    the job was told, a block takes a second more.
+    """
+    slow = slurm.folder / "slow.sh"
+    lab = Path(__file__).parents[1] / "screening" / "faultlab"
+    slow.write_text(
+        '#!/bin/sh\n[ "${SLURM_RESTART_COUNT:-0}" = 0 ] && export FAULT_SLOW=5\n'
+        f'PYTHONPATH="{lab}:$PYTHONPATH" exec {sys.executable} -m screening "$@"\n'
+    )
+    slow.chmod(0o755)
+    return one_node(slurm, "timed", "--time=1", "--partition=gpu", "--cpus-per-task=1", f"--export=ALL,SCREEN={slow}")
+
+
+def test_each_batch_script_fills_a_run(slurm, het, crystals, timed):  # noqa: ARG001 -- runs beside it
     sizes = ("--ntasks=2", ":", "--partition=gpu", "--gres=gpu:1", "--ntasks=1")
+    arguments, expected = crystals
     jobs = [
         one_node(slurm, "node", "--cpus-per-task=1"),
-        slurm.ask(
-            *("sbatch", "--parsable", f"--export=ALL,CLUSTER={het}", *sizes),
-            *(str(CLUSTER / "heterogeneous.sbatch"), *slurm.screen("het")),
-        ),
         slurm.ask(
             *("sbatch", "--parsable", "--array=1-2", "--cpus-per-task=1", str(CLUSTER / "array.sbatch")),
             *slurm.screen("array"),
         ),
     ]
-    assert [slurm.wait(job) for job in jobs] == ["COMPLETED"] * 3, slurm.logs()
+    two_kinds = ("sbatch", "--parsable", f"--export=ALL,CLUSTER={het}", *sizes, str(CLUSTER / "heterogeneous.sbatch"))
+    jobs += [slurm.ask(*two_kinds, *slurm.screen("het")), slurm.ask(*two_kinds, *arguments)]
+    assert [slurm.wait(job) for job in jobs] == ["COMPLETED"] * 4, slurm.logs()
     for run in ("node", "het", "array"):
         slurm.check(run)
+    slurm.check("crystals", expected)
     assert sorted(path.name for path in slurm.folder.glob("array.zarr/status/manifest/part*")) == [
         "part-0001.jsonl",
         "part-0002.jsonl",
@@ -85,6 +103,17 @@ def test_a_job_that_is_requeued_or_preempted_goes_on_where_it_stopped(slurm):
     told = slurm.logs()
     assert re.search(r"preempted.zarr: .* (\d+) of (\d+) blocks to do", told)
     assert "on a notice of the end" in told
+
+
+def test_a_job_at_the_end_of_its_walltime_goes_on_where_it_stopped(slurm, timed):
+    assert slurm.wait(timed) == "COMPLETED", slurm.logs()
+    slurm.check("timed")
+    log = (slurm.folder / f"screen-{timed}.log").read_text()
+    kept, again = re.search(r"stopped: (\d+) of 14 blocks are kept on a notice of the end", log), log.count("to do")
+    assert kept, log
+    assert 0 < int(kept[1]) < 14
+    assert f"{14 - int(kept[1])} of 14 blocks to do" in log
+    assert again >= 2
 
 
 def test_a_dead_service_fails_the_job(slurm, het):

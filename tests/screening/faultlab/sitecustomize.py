@@ -5,6 +5,7 @@ The code under test stays as it is; this wraps the function that a worker calls 
 FAULT_LOG=FILE     note each block that is begun, and by which process
 FAULT_RAISES=N     block N raises an error, always
 FAULT_DEADLY=N     block N ends the process that works on it, always
+FAULT_SLOW=SECONDS each block takes so much longer
 FAULT_CLOCK=FILE   the clock is wrong by so many seconds as the file says at the moment
 """
 
@@ -23,6 +24,7 @@ def _wrapped(score_block):
         if "FAULT_LOG" in os.environ:
             with Path(os.environ["FAULT_LOG"]).open("ab", buffering=0) as log:
                 log.write(f"{block.number} {os.getpid()}\n".encode())
+        time.sleep(float(os.environ.get("FAULT_SLOW", "0")))
         if os.environ.get("FAULT_RAISES") == str(block.number):
             raise RuntimeError("poisoned")
         if os.environ.get("FAULT_DEADLY") == str(block.number):
