@@ -65,7 +65,7 @@ class Grain:
 
 
 COMPOSITIONS = Grain(BATCH, 65_536, 18)
-STRUCTURES = Grain(structures.BATCH, 1_024, 2)
+STRUCTURES = Grain(structures.BATCH, 8_192, 8)
 
 
 def block_rows(candidates: int, workers: int, wanted: int | None = None, grain: Grain = COMPOSITIONS) -> int:

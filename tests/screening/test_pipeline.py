@@ -20,7 +20,9 @@ def test_blocks_are_whole_batches_and_never_too_many(candidates, workers, grain)
     rows = block_rows(candidates, workers, None, grain)
     assert rows % grain.batch == 0
     assert candidates / rows <= MOST_BLOCKS
-    assert rows <= max(grain.block, candidates / MOST_BLOCKS + grain.block + 1, workers * grain.per_worker + grain.block)
+    assert rows <= max(
+        grain.block, candidates / MOST_BLOCKS + grain.block + 1, workers * grain.per_worker + grain.block
+    )
 
 
 def test_blocks_grow_with_the_space_and_with_the_workers():
@@ -29,7 +31,7 @@ def test_blocks_grow_with_the_space_and_with_the_workers():
     assert block_rows(10**9, 100) == COMPOSITIONS.block
     assert block_rows(10**12, 100) == 15 * COMPOSITIONS.block
     assert block_rows(10**12, 100_000) == 28 * COMPOSITIONS.block
-    assert block_rows(10**5, 2, None, STRUCTURES) == STRUCTURES.block
+    assert block_rows(10**6, 2, None, STRUCTURES) == STRUCTURES.block
     assert block_rows(10, 2, None, STRUCTURES) == structures.BATCH
     assert block_rows(10**12, 100, 1000) == 2 * BATCH
 
