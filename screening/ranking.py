@@ -56,7 +56,7 @@ def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: in
         if top:
             best = [_ordered(_joined(best), sort, top)]
     if not best:
-        raise UserError("No candidate of this run can be ranked: all were filtered or failed. --no-filter keeps them.")
+        raise UserError("No candidate of this run can be ranked: all were filtered (--no-filter keeps them) or failed.")
     return Ranking(_ordered(_joined(best), sort, top), ranked, out_of_domain)
 
 
