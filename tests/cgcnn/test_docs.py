@@ -1,4 +1,4 @@
-"""What "Coming from txie-93/cgcnn" shows must exist and run."""
+"""What the pages on the model library show must exist and run."""
 
 import json
 import re
@@ -10,8 +10,11 @@ from pymatgen.core import Lattice, Structure
 
 from cgcnn.cli import app
 from cgcnn.readers import kind_of
+from cgcnn.resources import recipes
 
-PAGE = (Path(__file__).parents[2] / "docs" / "coming-from-cgcnn.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "coming-from-cgcnn.md").read_text(encoding="utf-8")
+FIGURES = (DOCS / "figures-of-the-paper.md").read_text(encoding="utf-8")
 
 
 def invoke(*arguments: object) -> str:
@@ -21,12 +24,20 @@ def invoke(*arguments: object) -> str:
 
 
 def test_every_option_shown_exists() -> None:
-    shown = re.findall(r"cgcnn (train|predict|evaluate|import|card) ([^`\n]*)", PAGE)
-    assert len(shown) > 6
+    commands = "train|predict|evaluate|import|card|explain|learning-curve"
+    shown = re.findall(rf"cgcnn ({commands}) ((?:[^`\n&])*)", PAGE + FIGURES)
+    assert len(shown) > 9
     for command, rest in shown:
         usage = invoke(command, "--help")
         for option in re.findall(r"--[\w-]+", rest):
             assert option in usage, f"cgcnn {command} {option}"
+
+
+def test_figures_and_recipes_shown_are_there() -> None:
+    for picture in re.findall(r"\]\((.*?\.png)\)", FIGURES):
+        assert (DOCS / picture).stat().st_size < 100_000
+    for recipe in re.findall(r"--recipe ([\w-]+)", FIGURES):
+        assert recipe in recipes()
 
 
 def test_every_training_option_named_in_the_table_exists() -> None:
