@@ -37,7 +37,7 @@ def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: in
     """Rank the scored candidates of a run.
 
     Candidates in the model's domain come first, where the run knows it; then the sorted column decides, then the
-    index. With `top`, memory holds that many rows and one block.
+    energy, then the index. With `top`, memory holds that many rows and one block.
 
     Args:
         blocks: (index of the first row, `status` and the columns to keep) of each block.
@@ -84,7 +84,7 @@ def _joined(parts: list[Rows]) -> Rows:
 def _ordered(rows: Rows, sort: str, top: int | None) -> Rows:
     key = rows[sort].astype(np.float64)
     key = -key if sort in DESCENDING else key
-    order = np.lexsort((rows["index"], key, _outside(rows)))[:top]
+    order = np.lexsort((rows["index"], rows["e_above_hull"], key, _outside(rows)))[:top]
     return {name: values[order] for name, values in rows.items()}
 
 

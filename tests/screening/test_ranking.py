@@ -51,6 +51,11 @@ def test_the_top_is_the_head_of_the_full_ranking(energies):
     assert top.ranked == full.ranked
 
 
+def test_probabilities_that_are_all_the_same_rank_by_energy():
+    rows = columns([0.3, 0.1, 0.2]) | {"p_stable": np.ones(3, dtype=np.float32)}
+    assert rank([(0, rows)], sort="p_stable").rows["index"].tolist() == [1, 2, 0]
+
+
 def test_nothing_to_rank_is_said():
     with pytest.raises(UserError, match="can be ranked"):
         rank([(0, columns([0.1], status=[Status.FAILED]))])
