@@ -79,19 +79,25 @@ class Metric(_Record):
 
 
 class Calibration(_Record):
-    """How the spread of the members becomes a standard deviation; see `cgcnn.calibration`.
+    """How the spread of the members becomes a standard deviation; see `cgcnn.calibration` and `cgcnn.reliability`.
 
     Attributes:
         target: Whose.
         scale: Factor of the spread.
         floor: What is there even where the members agree, in the target's unit.
         split: On which rows it was found.
+        factors: Role → element → factor of the deviation, for prototypes; mean of the logarithms over a role's sites.
+        held: Nominal share of a central interval → share of the labels that it held on rows it was not fitted on.
+        by_element: 5th and 95th percentile over the elements of what 90 % intervals held there.
     """
 
     target: str
     scale: float
     floor: float
     split: str
+    factors: dict[str, dict[str, float]] = {}
+    held: dict[float, float] = {}
+    by_element: tuple[float, float] | None = None
 
 
 class Card(_Record):

@@ -25,7 +25,7 @@ def digest(card: Card, arrays: Mapping[str, np.ndarray]) -> str:
     defaults = asdict(Settings(targets=()))
     chosen = {name: value for name, value in asdict(card.settings).items() if value != defaults[name]}
     if card.calibrations:
-        chosen["calibrations"] = [(c.target, c.scale, c.floor) for c in card.calibrations]
+        chosen["calibrations"] = [(c.target, c.scale, c.floor, c.factors) for c in card.calibrations]
     sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     for name in sorted(arrays):
         sha.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())

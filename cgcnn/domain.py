@@ -44,10 +44,7 @@ class Domain:
 
     def reference_lattice(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n,) Å, the lattice constants that the input graphs of species (n, n_sites) are built with."""
-        roles = prototype.role_index
-        share = (1.0 / np.bincount(roles))[roles].astype(np.float32)  # (n_sites,)
-        a: NDArray[np.float32] = (self.lattice[roles, species] * share).sum(axis=1)
-        return a.clip(*self.lattice_range)
+        return prototype.role_sums(self.lattice, species).clip(*self.lattice_range)
 
 
 def fit_domain(table: Table, prototypes: Sequence[str]) -> Domain:

@@ -68,6 +68,13 @@ class Prototype:
             result[:, columns] = np.take_along_axis(values, order, axis=1)
         return result
 
+    def role_sums(self, table: NDArray[np.float32], species: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n,) sum over the roles of the mean over their sites of table (R, 101), for species (n, n_sites)."""
+        roles = self.role_index
+        share = (1.0 / np.bincount(roles))[roles].astype(np.float32)  # (n_sites,)
+        sums: NDArray[np.float32] = (table[roles, species] * share).sum(axis=1)
+        return sums
+
     def batch(self, species: NDArray[np.uint8], a: NDArray[np.floating], neighbours: int = NEIGHBOURS) -> GraphBatch:
         """Quotient graphs of many candidates at once.
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from cgcnn.card import Card
+    from cgcnn.card import Calibration, Card
 
 
 def show_card(card: Card) -> None:
@@ -36,9 +36,10 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ("split", card.split),
         *((m.metric, f"{m.target}: {m.value:.4f} {m.unit} on {m.split}; {m.input} input") for m in card.metrics),
         *(
-            ("std", f"{c.target}: √(({c.scale:.3g} x spread)² + {c.floor:.3g}²), found on {c.split}")
+            ("std", f"{c.target}: √(({c.scale:.3g} x spread)² + {c.floor:.3g}²){_factors(c)}, found on {c.split}")
             for c in card.calibrations
         ),
+        *(("reliability", text) for c in card.calibrations if (text := _reliability(c))),
         *(("compare", text) for text in card.peers),
         *(("weakness", text) for text in card.weaknesses),
         ("retrain", card.recipe),
@@ -46,3 +47,19 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ("settings", ", ".join(f"{k}={v}" for k, v in vars(card.settings).items() if k != "targets")),
         ("digest", card.digest),
     ]
+
+
+def _factors(calibration: Calibration) -> str:
+    factors = [factor for role in calibration.factors.values() for factor in role.values()]
+    return f" x {min(factors):.2g} to {max(factors):.2g} by the elements" if factors else ""
+
+
+def _reliability(calibration: Calibration) -> str:
+    if not calibration.held:
+        return ""
+    held = ", ".join(f"{100 * level:g} % held {100 * share:.0f} %" for level, share in calibration.held.items())
+    ends = calibration.by_element
+    elements = f"; element by element 90 % held {100 * ends[0]:.0f} to {100 * ends[1]:.0f} %" if ends else ""
+    return (
+        f"{calibration.target}: intervals of {held}{elements}; each fifth of the rows with deviations from the others"
+    )

@@ -18,10 +18,11 @@ from cgcnn.domain import element_distance, fit_domain
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
 from cgcnn.fit import Fitted, Task, fit_validated
+from cgcnn.measure import calibrations, outputs
 from cgcnn.metrics import figures
 from cgcnn.split import PARTS
 from cgcnn.table import inputs
-from cgcnn.train import calibrations, card, outputs
+from cgcnn.train import card
 from cgcnn.weights import Model
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 
 from cgcnn import __version__, data, labels
 from cgcnn.batch import Examples, from_graphs
-from cgcnn.calibration import fit_calibration
 from cgcnn.card import Calibration, Card, Metric, Target
 from cgcnn.domain import element_distance, fit_domain
 from cgcnn.elements import element_features
@@ -23,7 +21,7 @@ from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit
 from cgcnn.graph import CrystalGraph
 from cgcnn.graphs import Builder, Rule
-from cgcnn.metrics import figures
+from cgcnn.measure import calibrations, errors
 from cgcnn.prototype import PROTOTYPES
 from cgcnn.sites import Composition, composition_or_reason, group, species
 from cgcnn.table import Table, inputs
@@ -34,13 +32,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from cgcnn.entry import Entry
     from cgcnn.model import CGCNN
     from cgcnn.recipe import TrainRecipe
 
-ROWS_AT_ONCE = 512  # predicted together; bounds memory
 Report = Callable[[str, int, Progress], None]
 """Called with the stage, the member and its progress after every epoch."""
 
@@ -146,21 +142,6 @@ def validate(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Repor
     return Check(tuple(found), calibrations(model, rows, split))
 
 
-def calibrations(model: Model, table: Table, split: str) -> tuple[Calibration, ...]:
-    """How the spread of an ensemble has to grow to hold on labelled rows that it has not seen, for every number."""
-    if len(model.members) < 2:
-        return ()
-    predictions, labels = outputs(model, table).numpy(), table.targets.numpy()  # (members, n, T), (n, T)
-    found = []
-    for j, name in enumerate(model.settings.targets):
-        known = ~np.isnan(labels[:, j])
-        if known.any() and name not in model.settings.binary:
-            error = predictions[:, known, j].mean(axis=0) - labels[known, j]
-            scale, floor = fit_calibration(error, predictions[:, known, j].std(axis=0))
-            found.append(Calibration(target=name, scale=scale, floor=floor, split=split))
-    return tuple(found)
-
-
 def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Callable[[int, Progress], None]) -> Model:
     """Fit every member on all rows of the table."""
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -175,41 +156,6 @@ def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Calla
     if domain is not None:
         domain = replace(domain, distance=element_distance(members, domain.trained))
     return Model(card(recipe, len(table.targets)), members, domain)
-
-
-def errors(model: Model, table: Table, split: str) -> tuple[Metric, ...]:
-    """Figures on labelled rows: of the ensemble for every target, and of single members for the first.
-
-    They are the mean absolute error of a number, AUC and accuracy of a binary target.
-    """
-    predictions = outputs(model, table).numpy()  # (members, n, T)
-    labels = table.targets.numpy()  # (n, T)
-    found: list[Metric] = []
-    for j, target in enumerate(model.card.targets):
-        binary = target.name in model.settings.binary
-        known = ~np.isnan(labels[:, j])
-        who = [("", predictions.mean(axis=0)[None])] + ([(", one member", predictions)] if j == 0 else [])
-        for name, (text, parts) in product(["AUC", "accuracy"] if binary else ["MAE"], who):
-            values = [figures(p[known, j], labels[known, j], binary=binary)[name] for p in parts]
-            unit = "" if binary else target.unit
-            metric = Metric(
-                metric=name + text,
-                target=target.name,
-                value=float(np.mean(values)),
-                unit=unit,
-                split=split,
-                input=model.card.input,
-            )
-            found.append(metric)
-    return tuple(metric for metric in found if np.isfinite(metric.value))
-
-
-@torch.inference_mode()
-def outputs(model: Model, table: Table) -> Tensor:
-    """What each member says of each row, (members, n, T) in the targets' units, from batches of bounded size."""
-    batch = inputs(table, model.settings, model.card.prototypes, model.domain)
-    parts = [batch.select(rows) for rows in torch.split(torch.arange(batch.n_graphs), ROWS_AT_ONCE)]
-    return torch.stack([torch.cat([member(part) for part in parts]) for member in model.members])
 
 
 def card(recipe: TrainRecipe, training_size: int) -> Card:

@@ -14,10 +14,10 @@ from safetensors.torch import save as serialize
 
 from cgcnn.batch import GraphBatch, from_graphs
 from cgcnn.calibration import calibrated
-from cgcnn.card import Card, Settings, read_card, shipped, weights_path
+from cgcnn.card import Calibration, Card, Settings, read_card, shipped, weights_path
 from cgcnn.digest import digest
 from cgcnn.domain import Domain, composition_keys
-from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.model import CGCNN
 from cgcnn.prototype import PROTOTYPES, Prototype
@@ -92,7 +92,7 @@ class Model:
     def predict(self, batch: GraphBatch) -> dict[str, Estimate]:
         """Mean over the members and standard deviation, (n,) float32 each, for every target in its unit.
 
-        The deviation is the members' spread, made larger where the card says how (`cgcnn.calibration`).
+        The deviation is the members' spread, made larger where the card says how (`cgcnn.calibration`); not by element.
         """
         moved = batch if self.device == "cpu" else batch.to(self.device)
         outputs = torch.stack([member(moved) for member in self.members])  # (members, n, T)
@@ -149,10 +149,23 @@ class Model:
             self.predict(prototype.batch(rows[i : i + ROWS_AT_ONCE], a[i : i + ROWS_AT_ONCE], neighbours))
             for i in range(0, max(len(rows), 1), ROWS_AT_ONCE)
         ]
-        return {
+        found = {
             name: (np.concatenate([p[name][0] for p in parts]), np.concatenate([p[name][1] for p in parts]))
             for name in self.settings.targets
         }
+        for calibration in self.card.calibrations:
+            mean, std = found[calibration.target]
+            found[calibration.target] = (mean, std * self._element_factor(calibration, rows))
+        return found
+
+    def _element_factor(self, calibration: Calibration, species: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n,) by which deviations of canonical species (n, n_sites) are larger than those of all."""
+        prototype = self.prototype
+        table = np.zeros((len(prototype.role_names), MAX_Z + 1), dtype=np.float32)  # (R, 101) logarithms
+        for role, factors in calibration.factors.items():
+            for symbol, factor in factors.items():
+                table[prototype.role_names.index(role), atomic_number(symbol)] = np.log(factor)
+        return np.exp(prototype.role_sums(table, species))
 
     def in_domain(self, species: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """(n,) whether each element of species (n, n_sites) was trained on a site of that role."""
