@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "faultlab"))
-faultlab = importlib.import_module("faultlab")
+faultlab, faultruns = (importlib.import_module(name) for name in ("faultlab", "faultruns"))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_run_on_an_object_store_survives_a_killed_client(lab, s3_server):
     assert code == 0, said
     assert "25 of 25 blocks to do" not in said
     assert faultlab.noise(said) == []
-    assert faultlab.compare(remote, local).none
+    assert faultruns.compare(remote, local).none
     for arguments in (["verify", remote], ["rank", remote, "--csv", "remote.csv"]):
         code, said = faultlab.command(lab.folder, *arguments)
         assert code == 0, said
