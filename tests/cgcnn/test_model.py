@@ -16,7 +16,7 @@ from cgcnn.errors import UserError
 from cgcnn.explain import atom_contributions, node_contributions, site_contributions
 from cgcnn.fit import Task, fit, masked_loss
 from cgcnn.graph import CrystalGraph
-from cgcnn.model import POOLS
+from cgcnn.model import EPSILON, POOLS, WeightedNorm
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.recipe import Fit
 from cgcnn.untrained import untrained, untrained_for_structures
@@ -90,7 +90,7 @@ def test_simple_convolution_is_equation_4(crystals: list[Structure]) -> None:
     norm.variance.uniform_(0.5, 2, generator=torch.Generator().manual_seed(0))
     batch = from_graphs(graphs(crystals))
     v, u = torch.rand(len(batch.numbers), 8), torch.rand(len(batch.source), 12)
-    factor = norm.scale / (norm.variance + norm.epsilon).sqrt()
+    factor = norm.scale / (norm.variance + EPSILON).sqrt()
     w_c = torch.cat([layer.sender.weight, layer.distance.weight], dim=1) * factor[:, None]
     w_s, b = layer.receiver.weight * factor[:, None], (layer.receiver.bias - norm.mean) * factor + norm.shift
     expected = []
@@ -99,6 +99,19 @@ def test_simple_convolution_is_equation_4(crystals: list[Structure]) -> None:
         total = torch.cat([v[batch.source[mine]], u[mine]], dim=1).sum(dim=0)
         expected.append(functional.softplus(w_c @ total + w_s @ v[i] + b))
     torch.testing.assert_close(layer(v, u, batch), torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_norms_in_training_are_batch_norms_of_repeated_rows_with_the_right_gradient() -> None:
+    norm, often = WeightedNorm(3).double(), torch.tensor([1, 3, 2, 1, 6])
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    repeated = functional.batch_norm(x.repeat_interleave(often, dim=0), None, None, training=True)
+    torch.testing.assert_close(norm(x, often.double()).repeat_interleave(often, dim=0), repeated)
+
+    def function(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(norm, {"scale": scale, "shift": shift}, (x, often.double()))
+
+    scale = torch.tensor([0.5, -1, 2], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (x, scale, (scale + 1).detach().requires_grad_()))
 
 
 def test_contributions_of_atoms_have_the_prediction_as_their_mean(crystals: list[Structure]) -> None:
