@@ -176,3 +176,7 @@ def _build_one(rule: Rule, form: Form, content: str) -> CrystalGraph | str:
         return rule.graph(entry.structure(form, content))
     except UserError as error:
         return str(error)
+    except MemoryError:  # the machine's fault, and not to be kept as the crystal's
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with one crystal must not stop the others
+        return f"no graph can be made of it ({type(error).__name__}: {' '.join(str(error).split())})"

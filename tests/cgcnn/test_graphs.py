@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymatgen.core.structure import Structure
 
 from cgcnn import cache, graphs
 from cgcnn.card import Settings
@@ -37,6 +38,20 @@ def test_failures_stand_among_the_graphs_with_their_reasons() -> None:
     for graph, reason in zip(built[1:4], ["lost", "isolated", "partially occupied"], strict=True):
         assert isinstance(graph, str)
         assert reason in graph
+
+
+def test_a_crystal_that_breaks_the_search_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    true_graph = Rule.graph
+
+    def odd(rule: Rule, crystal: Structure) -> CrystalGraph:
+        if crystal.volume > 65:
+            raise ValueError("odd\nlattice")
+        return true_graph(rule, crystal)
+
+    monkeypatch.setattr(Rule, "graph", odd)
+    first, second = Builder(RULE).build([entry(4.0), entry(4.1)])
+    assert isinstance(first, CrystalGraph)
+    assert second == "no graph can be made of it (ValueError: odd lattice)"
 
 
 def test_cached_graphs_are_the_same_and_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
