@@ -78,8 +78,8 @@ def block_rows(candidates: int, workers: int, wanted: int | None = None, grain: 
         grain: of the kind of candidates.
     """
     largest = max(grain.block, -(-candidates // MOST_BLOCKS), workers * grain.per_worker)
-    step = grain.batch if largest == grain.block or wanted else grain.block  # large shards have chunks of equal size
     rows = wanted or min(largest, candidates // (workers * BLOCKS_A_WORKER))
+    step = grain.block if rows > grain.block and not wanted else grain.batch  # large shards have chunks of equal size
     return max(1, -(-rows // step)) * step
 
 

@@ -34,6 +34,7 @@ def test_blocks_grow_with_the_space_and_with_the_workers():
     assert block_rows(10**6, 2, None, STRUCTURES) == STRUCTURES.block
     assert block_rows(10, 2, None, STRUCTURES) == structures.BATCH
     assert block_rows(10**12, 100, 1000) == 2 * BATCH
+    assert block_rows(10**6, 10_000) == BATCH  # few for each of so many
 
 
 def assignment(device, *, gpu=True):
