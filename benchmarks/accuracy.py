@@ -2,7 +2,8 @@ r"""How accurate a model is, with the conditions of each figure.
 
 \b
 accuracy.py castelli.jsonl.xz                      fit the recipe without its validation fold, measure on that fold
-accuracy.py castelli.jsonl.xz --leave-out Ti       the same for rows with an element, fitted without them
+accuracy.py perovskites --recipe mp --seed 9       another recipe, from its directory of files, with another seed
+accuracy.py castelli.jsonl.xz --leave-out Ti       the same for rows with an element, or a set of X (O2N)
 accuracy.py castelli.jsonl.xz --model castelli     measure a model as it is
 accuracy.py blind.jsonl.xz --model castelli --labels labels.csv   join the labels of a blind set by id
 
@@ -12,7 +13,9 @@ The first form reproduces the figures on the model's card; it takes half as long
 from __future__ import annotations
 
 import csv
+import json
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,19 +25,25 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from cgcnn import calibration, command_line, train
+from cgcnn import calibration, command_line, measure, show, study, train, training
+from cgcnn.building import builder
 from cgcnn.data import Record, read_records, record_id
 from cgcnn.errors import UserError
 from cgcnn.labels import targets
 from cgcnn.predict import predict_records
 from cgcnn.progress import Reporter
 from cgcnn.prototype import PROTOTYPES
+from cgcnn.readers import read
 from cgcnn.recipe import TrainRecipe, read_recipe
 from cgcnn.sites import composition, shapes, species
+from cgcnn.sources import read_sources
 from cgcnn.weights import Model, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from cgcnn.entry import Entry
+    from cgcnn.table import Table
 
 STABLE = 0.2  # eV/atom; the threshold of Castelli et al.
 SHARE = 0.02  # of the candidates that a user would look at
@@ -57,8 +66,11 @@ class Comparison:
 @click.option("--recipe", default="castelli", show_default=True, help="What to fit.")
 @click.option("--members", type=click.IntRange(min=1), help="Fit so many, instead of the recipe's number.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's; how much figures depend on it.")
 @click.option("--fold", type=int, help="Measure rows of this fold. [default: the recipe's; with --model, all rows]")
-@click.option("--leave-out", metavar="ELEMENT", help="Measure rows with this element instead of a fold.")
+@click.option(
+    "--leave-out", metavar="ELEMENT|ANIONS", help="Measure rows with this element, or set of X as O2N, instead."
+)
 @click.option(
     "--labels", type=PATH, help="Labels by id: JSON Lines(.xz), or CSV with columns id and the targets' names."
 )
@@ -66,34 +78,83 @@ class Comparison:
 @command_line.debug
 def main(data: Path, name: str | None, recipe: str, labels: Path | None, **options: Any) -> None:  # noqa: ANN401
     """Print the figures."""
-    records = read_records(data)
+    how = {key: options[key] for key in ("members", "epochs", "seed")}
+    plan = read_recipe(recipe).with_changes((), **how)
+    if name:
+        records = [entry.labels | crystal(entry) for entry in read(data)]
+        model = load(name)
+    else:
+        found = prepared(data, plan)
+        records = [entry.labels | crystal(entry) for entry in found.entries]
     if labels is not None:
         records = joined(records, labels)
-    plan = read_recipe(recipe).with_changes((), members=options["members"], epochs=options["epochs"])
+    if not name and plan.validation_fold is None:
+        drawn(found, plan, options["checkpoints"])
+        return
     fold = options["fold"] if options["fold"] is not None or name else plan.validation_fold
-    held = measured(records, fold, options["leave_out"])
-    rows = [record for record, chosen in zip(records, held, strict=True) if chosen]
-    if not rows:
+    held = measured(records, None if name else found.table.fold, fold, options["leave_out"])
+    if not held.any():
         raise UserError("no row to measure on; check --fold and --leave-out")
-    rest = [record for record, chosen in zip(records, held, strict=True) if not chosen]
-    model = load(name) if name else fitted(rest, plan, options["checkpoints"])
+    if not name:
+        model = fitted(found.table.rows(~held), plan, options["checkpoints"])
+    rows = [record for record, chosen in zip(records, held, strict=True) if chosen]
     figures(model, rows, f"{data.name}, {options['leave_out'] or ('all rows' if fold is None else f'fold {fold}')}")
+    if not name:
+        for calibrated in measure.calibrations(model, found.table.rows(held), "these rows"):
+            print(show.reliability(calibrated))
 
 
-def measured(records: list[Record], fold: int | None, element: str | None) -> list[bool]:
-    """Which rows to measure on: those with the element, or else those of the fold, or else all."""
-    if element is not None:
-        return [element in [record.get("A"), record.get("B"), *record.get("X", ())] for record in records]
-    return [fold is None or record.get("fold") == fold for record in records]
+def prepared(data: Path, recipe: TrainRecipe) -> train.Prepared:
+    """The usable rows of the data, as `cgcnn train` would use them."""
+    with builder(recipe.settings, workers=None, cache=None, no_cache=False) as build:
+        return train.prepare_entries(read_sources(data, recipe) if recipe.sources else read(data), recipe, build)
 
 
-def fitted(records: list[Record], recipe: TrainRecipe, checkpoints: Path | None) -> Model:
-    """An ensemble of the recipe on these records."""
-    table = train.prepare(records, recipe)
+def crystal(entry: Entry) -> Record:
+    """Id and crystal of an entry as a record has them."""
+    return {"id": entry.id, **(json.loads(entry.content) if entry.form == "record" else {})}
+
+
+def measured(
+    records: list[Record], folds: NDArray[np.int64] | None, fold: int | None, left_out: str | None
+) -> NDArray[np.bool_]:
+    """Which rows to measure on: those with the element or set of anions, or else those of the fold, or else all."""
+    if left_out is not None:
+        return np.array([left_out in {*elements(record), anions(record)} for record in records])
+    if folds is None:
+        return np.array([fold is None or record.get("fold") == fold for record in records])
+    return np.asarray(folds == fold)
+
+
+def elements(record: Record) -> set[str]:
+    """The symbols on the record's sites, or in its crystal."""
+    return {*record.get("species", ()), record.get("A"), record.get("B"), *record.get("X", ())} - {None}
+
+
+def anions(record: Record) -> str:
+    """What is on X, as O2N."""
+    counts: Counter[str] = Counter(record.get("X", ()))
+    return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in sorted(counts.items(), key=lambda x: (-x[1], x[0])))
+
+
+def fitted(table: Table, recipe: TrainRecipe, checkpoints: Path | None) -> Model:
+    """An ensemble of the recipe on these rows."""
     with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
         folder = checkpoints or Path(scratch)
         train.claim(folder, table, recipe, resume=True)
         return train.ensemble(table, recipe, folder, partial(report, "fit"))
+
+
+def drawn(found: train.Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> None:
+    """Print what `cgcnn train` puts on the card of a recipe whose rows are split at random."""
+    splits = training.divide(found, recipe, training.Division())
+    with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
+        folder = checkpoints or Path(scratch)
+        train.claim(folder, found.table, recipe, resume=True)
+        result = study.run(found.table, recipe, splits, folder, report)
+    for metric in result.best.card.metrics:
+        value = f"{metric.metric} {metric.value:.4f} {metric.unit}"
+        print(f"{metric.target:<14} {value}  {metric.split}; {metric.input} input")
 
 
 def joined(records: list[Record], labels: Path) -> list[Record]:
@@ -115,13 +176,16 @@ def figures(model: Model, records: list[Record], rows: str) -> None:
     conditions(model, records, f"{rows}: {len(records)} rows, predicted in {seconds:.1f} s")
     kinds = shapes(records, model.card.prototypes) if model.card.prototypes else []
     for target in model.card.targets:
-        label = targets(records, [target.name], kinds)[:, 0].numpy()
+        try:
+            label = targets(records, [target.name], kinds)[:, 0].numpy()
+        except UserError:  # no record has it
+            continue
         pair = Comparison(label, *estimates[target.name])
         print(errors(target.name, target.unit, pair))
-        print(intervals(pair, calibrated=any(c.target == target.name for c in model.card.calibrations)))
+        print(intervals(pair))
         if target.name == "e_above_hull":
             print(hits(pair))
-            print("\n".join(by_anions(records, pair)))
+            print("\n".join(by_kind(records, pair)))
 
 
 def conditions(model: Model, records: list[Record], measured: str) -> None:
@@ -158,20 +222,11 @@ def errors(name: str, unit: str, pair: Comparison) -> str:
     )
 
 
-def intervals(pair: Comparison, *, calibrated: bool) -> str:
-    """How many labels the central 90 % intervals hold; of a mere spread, also calibrated on the other half."""
+def intervals(pair: Comparison) -> str:
+    """How many labels the central 90 % intervals hold."""
     known = ~np.isnan(pair.label)
     error, std = (pair.mean - pair.label)[known], pair.std[known]
-    text = f"  90 % interval holds {100 * calibration.coverage(error, std):.1f} % of the labels"
-    if calibrated:
-        return text
-    order = np.random.default_rng(0).permutation(len(error))
-    halves = order[: len(order) // 2], order[len(order) // 2 :]
-    held = [
-        calibration.coverage(error[b], calibration.calibrated(std[b], *calibration.fit_calibration(error[a], std[a])))
-        for a, b in (halves, halves[::-1])
-    ]
-    return f"{text}; calibrated on one half of the rows, {100 * held[0]:.1f} and {100 * held[1]:.1f} % of the other"
+    return f"  90 % interval holds {100 * calibration.coverage(error, std):.1f} % of the labels"
 
 
 def hits(pair: Comparison) -> str:
@@ -183,13 +238,14 @@ def hits(pair: Comparison) -> str:
     return f"  hits         {found} of {stable.sum()} at or below {STABLE} eV/atom in the first {first} of {len(order)}"
 
 
-def by_anions(records: list[Record], pair: Comparison) -> list[str]:
-    """The error of each anion set."""
-    sets = np.array(["".join(sorted(record.get("X", "-"))) for record in records])
+def by_kind(records: list[Record], pair: Comparison) -> list[str]:
+    """The error of each set of anions, or where there are no columns of sites, of each size of cell."""
+    kinds = np.array([anions(record) or f"{len(record.get('species', ()))} atoms" for record in records])
     error = np.abs(pair.mean - pair.label)
     return [
-        f"  X = {anions:<8} MAE {np.nanmean(error[sets == anions]):.4f} eV/atom  ({(sets == anions).sum()} rows)"
-        for anions in np.unique(sets)
+        f"  {kind:<10} MAE {np.nanmean(error[kinds == kind]):.4f} eV/atom  ({(kinds == kind).sum()} rows)"
+        for kind in np.unique(kinds)
+        if not np.isnan(error[kinds == kind]).all()
     ]
 
 

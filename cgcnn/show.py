@@ -39,7 +39,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
             ("std", f"{c.target}: √(({c.scale:.3g} x spread)² + {c.floor:.3g}²){_factors(c)}, found on {c.split}")
             for c in card.calibrations
         ),
-        *(("reliability", text) for c in card.calibrations if (text := _reliability(c))),
+        *(("reliability", text) for c in card.calibrations if (text := reliability(c))),
         *(("compare", text) for text in card.peers),
         *(("weakness", text) for text in card.weaknesses),
         ("retrain", card.recipe),
@@ -54,7 +54,8 @@ def _factors(calibration: Calibration) -> str:
     return f" x {min(factors):.2g} to {max(factors):.2g} by the elements" if factors else ""
 
 
-def _reliability(calibration: Calibration) -> str:
+def reliability(calibration: Calibration) -> str:
+    """How often labels were inside intervals; empty where that is not known."""
     if not calibration.held:
         return ""
     held = ", ".join(f"{100 * level:g} % held {100 * share:.0f} %" for level, share in calibration.held.items())

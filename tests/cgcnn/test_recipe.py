@@ -2,18 +2,24 @@ from pathlib import Path
 
 import pytest
 
+from cgcnn.card import read_card, shipped
 from cgcnn.errors import UserError
 from cgcnn.recipe import read_recipe
 
 
-def test_shipped_recipe_is_that_of_the_shipped_model() -> None:
-    from cgcnn.card import read_card
-
-    recipe, card = read_recipe("castelli"), read_card("castelli")
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipe_is_that_of_the_shipped_model(name: str) -> None:
+    recipe, card = read_recipe(name), read_card(name)
     assert recipe.settings == card.settings
     assert recipe.fit.members == card.members
-    assert (recipe.label, recipe.hull, recipe.data, recipe.split) == (card.label, card.hull, card.data, card.split)
+    assert (recipe.name, recipe.summary, recipe.retrain) == (card.name, card.summary, card.recipe)
+    assert (recipe.label, recipe.hull, recipe.data, recipe.peers) == (card.label, card.hull, card.data, card.peers)
     assert recipe.weaknesses == card.weaknesses
+    assert recipe.weaknesses
+    if recipe.validation_fold is None:  # drawn by shares; else the recipe tells
+        assert all(share in card.split for share in recipe.shares.split("/"))
+    else:
+        assert recipe.split == card.split
 
 
 @pytest.mark.parametrize(
