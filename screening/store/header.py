@@ -183,8 +183,9 @@ def _digest(document: Mapping[str, Any]) -> str:
 def _identity(header: Header) -> dict[str, Any]:
     record = _record(header)
     columns = {column["name"]: f"{column['dtype']}{column['shape']} {column['unit']}" for column in record["columns"]}
-    compared = ("schema", "code_version", "rows", "space", "records", "recipe", "filters", "model_digest")
-    return {name.replace("_", " "): json.loads(json.dumps(record[name])) for name in compared} | {"column": columns}
+    compared = ("schema", "code_version", "rows", "space", "recipe", "filters", "model_digest")
+    told = {name.replace("_", " "): json.loads(json.dumps(record[name])) for name in compared}
+    return told | {"column": columns, "digest of the input": record["records"]}
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - any JSON

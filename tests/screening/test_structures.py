@@ -164,7 +164,7 @@ def test_a_run_needs_its_files_no_more_and_knows_them_by_content(screen, tmp_pat
     other.write_bytes(gzip.compress(many.read_bytes().replace(b"Ti", b"Zr", 1)))
     code, _, stderr = screen("structures", other, *arguments)
     assert code == 1
-    assert "cannot resume, records: the run has" in stderr
+    assert "cannot resume, digest of the input: the run has" in stderr
     code, stdout, _ = screen("rank", path, "--sort", "p_stable", "--top", 30, "--cif", "cifs")
     assert code == 0
     assert "SrTiO3" in stdout

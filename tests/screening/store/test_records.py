@@ -67,7 +67,7 @@ def test_damaged_records_are_found_never_read_and_put_back(toy, url, victim):
 def test_other_records_are_another_run(toy, url):
     header, _ = start(url, toy)
     other = draft([*LINES[1:], LINES[0]])
-    with pytest.raises(UserError, match="cannot resume, records: the run has"):
+    with pytest.raises(UserError, match="cannot resume, digest of the input: the run has"):
         Run.resume(url, replace(header, records=other.index.digest), records=other)
 
 
