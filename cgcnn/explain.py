@@ -65,14 +65,12 @@ def check_explains(card: Card) -> None:
     """Refuse a model whose predictions are no mean over atoms.
 
     Raises:
-        UserError: It does not pool linearly; names the shipped models for the same input that do.
+        UserError: It does not pool linearly; names the shipped models for such candidates that do.
     """
     if card.settings.pooling == "linear":
         return
     others = (other for other in map(read_card, shipped()) if other.settings.pooling == "linear")
-    names = ", ".join(
-        other.name for other in others if (other.input, other.prototypes) == (card.input, card.prototypes)
-    )
+    names = ", ".join(other.name for other in others if set(other.prototypes) & set(card.prototypes))
     remedy = f"use {names}, which is for explaining, or " if names else ""
     raise UserError(
         f"model {card.name}: pools by {card.settings.pooling}, so that atoms have no contributions of their own; "

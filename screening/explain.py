@@ -23,7 +23,7 @@ def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> 
             run, or a file cannot be written.
     """
     if not exists(what):
-        files = explain(load(weights_path(what)), folder)
+        files = explain(load(_model_path(what)), folder)
     else:
         with Run.open(what) as run:
             chosen = load(model or run.header.model)
@@ -33,6 +33,13 @@ def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> 
         files.append(folder / "candidates.csv")
         _write_candidates(files[-1], ranking, chosen.taking(run.header.space["prototype"]))
     click.echo(f"{folder}: {', '.join(file.name for file in files)} written", err=True)
+
+
+def _model_path(what: str) -> Path:
+    try:
+        return weights_path(what)
+    except UserError:
+        raise UserError(f"{what}: neither a run nor a model. `screen models` lists the shipped models.") from None
 
 
 def _check(model: Model, run: Run, *, named: bool) -> None:
