@@ -1,14 +1,21 @@
 """`screen explain`: a run's candidates, site by site."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from cgcnn.card import Settings
 from cgcnn.errors import UserError
+from cgcnn.prototype import CUBIC_PEROVSKITE
+from cgcnn.untrained import untrained
+from cgcnn.weights import Model, composition_keys, save
 from screening.cli import app
+
+LINEAR = Settings(targets=("e_above_hull", "a"), width=8, layers=2, gaussians=12, pooling="linear")
 
 
 def run(*arguments: object) -> Result:
@@ -23,9 +30,14 @@ def _no_maps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def screened(tmp_path: Path) -> Path:
+    """A run by a small model that can explain."""
+    model = untrained(CUBIC_PEROVSKITE, {"A": ["Ca", "Ba"], "B": ["Ti", "Zr"], "X": ["O", "N"]}, LINEAR)
+    known = np.unique(composition_keys(np.array([[20, 22, 8, 8, 8], [56, 40, 7, 7, 7]], dtype=np.uint8)))
+    assert model.domain is not None
+    save(Model(model.card, model.members, replace(model.domain, known=known)), tmp_path / "linear")
     place = tmp_path / "R.zarr"
     space = ("--a", "Ca,Ba", "--b", "Ti,Zr", "--x", "O,N", "--anions", 2)
-    done = run("perovskites", *space, "--model", "castelli-linear", "--workers", 1, "--out", place)
+    done = run("perovskites", *space, "--model", tmp_path / "linear", "--workers", 1, "--out", place)
     assert done.exit_code == 0, done.output
     return place
 
