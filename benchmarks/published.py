@@ -162,13 +162,20 @@ def compare_trainings(folder: Path, options: argparse.Namespace) -> None:
         "-o",
         "trained",
     ]
-    found: dict[str, list[Spent]] = {"main.py": [], "cgcnn train": []}
+    runs: dict[tuple[str, int], list[Spent]] = {
+        (name, n): [] for name in ("main.py", "cgcnn train") for n in (1, 1 + MORE)
+    }
     for _ in range(options.repeats):
-        for name, command in (("main.py", theirs), ("cgcnn train", ours)):
-            few, many = (spend(folder, [*command, "--epochs", n], ours=name != "main.py") for n in (1, 1 + MORE))
-            found[name].append(Spent((many.clock - few.clock) / MORE, (many.processor - few.processor) / MORE))
-    print(f"\nTraining, {count} crystals, batches of 256; an epoch, least of {options.repeats}")
-    show({name: least(spent) for name, spent in found.items()}, count)
+        for (name, n), spent in runs.items():
+            command = theirs if name == "main.py" else ours
+            spent.append(spend(folder, [*command, "--epochs", n], ours=command is ours))
+    found = {}
+    for name in ("main.py", "cgcnn train"):
+        few, many = least(runs[name, 1]), least(runs[name, 1 + MORE])
+        found[name] = Spent((many.clock - few.clock) / MORE, (many.processor - few.processor) / MORE)
+    text = f"an epoch, from the least of {options.repeats} with 1 and with {1 + MORE}"
+    print(f"\nTraining, {count} crystals, batches of 256; {text}")
+    show(found, count)
 
 
 def least(runs: list[Spent]) -> Spent:
