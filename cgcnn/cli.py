@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from cgcnn import command_line
 from cgcnn.errors import UserError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cgcnn.recipe import TrainRecipe
-    from cgcnn.table import Table
-
 PATH = click.Path(path_type=Path)
-
-
-class Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers above 0, separated by commas."""
-
-    name = "NUMBERS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401 -- click's signature
-        """Split the text."""
-        parts = value.split(",") if isinstance(value, str) else value
-        if not all(str(part).strip().isdigit() and int(part) > 0 for part in parts):
-            self.fail(f"{value}: give whole numbers, such as 500,1000,2000", param, ctx)
-        return tuple(sorted({int(part) for part in parts}))
 
 
 @click.group(name="cgcnn")
@@ -190,18 +171,16 @@ def evaluate(
     Shows MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a target that is 0 or 1.
     """
     from cgcnn.card import weights_path
-    from cgcnn.readers import listed_in, read
+    from cgcnn.readers import read
 
     path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
-    if only:
-        entries = listed_in(only, entries)
     from cgcnn import evaluate as evaluating
     from cgcnn.building import builder
     from cgcnn.plots import draw
     from cgcnn.predict import summary, write_predictions
     from cgcnn.weights import load
 
-    loaded = load(path)
+    loaded, entries = load(path), evaluating.listed_in(only, entries) if only else entries
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
         found = evaluating.evaluate(loaded, entries, target or loaded.settings.targets[0], label, build)
     failed = summary([entry.id for entry in entries], found.failures)
@@ -226,7 +205,11 @@ def evaluate(
     "--recipe", "names", multiple=True, required=True, metavar="NAME|FILE", help="To train; repeat to compare."
 )
 @click.option(
-    "--sizes", type=Numbers(), required=True, metavar="A,B,...", help="Training crystals, such as 500,1000,2000."
+    "--sizes",
+    type=command_line.Numbers(),
+    required=True,
+    metavar="A,B,...",
+    help="Training crystals, such as 500,1000,2000.",
 )
 @click.option("-o", "--output", type=PATH, required=True, metavar="CURVE", help="Writes CURVE.csv, .png and .svg.")
 @click.option("--epochs", type=click.IntRange(min=1), help="At the largest size, instead of the recipes'.")
@@ -254,19 +237,11 @@ def learning_curve(
     from cgcnn.recipe import read_recipe
 
     entries, recipes = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
-    from cgcnn import curve, training
+    from cgcnn import curve
     from cgcnn.building import builder
-    from cgcnn.plots import new_figure
 
-    new_figure(output, (1, 1))  # without matplotlib, say so before the work
-
-    def tables() -> Iterator[tuple[Table, TrainRecipe]]:
-        for recipe in recipes:
-            with builder(recipe.settings, workers, cache, no_cache=no_cache) as build:
-                prepared = training.prepared(entries, recipe, build, strict=strict)
-            yield prepared.table, recipe
-
-    curve.run(tables(), sizes, output)
+    build = partial(builder, workers=workers, cache=cache, no_cache=no_cache)
+    curve.run(curve.tables(entries, recipes, build, strict=strict), sizes, output)
 
 
 @app.command("import")

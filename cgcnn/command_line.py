@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -34,6 +34,19 @@ def building(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers above 0, separated by commas."""
+
+    name = "NUMBERS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401 -- click's signature
+        """Split the text."""
+        parts = value.split(",") if isinstance(value, str) else value
+        if not all(str(part).strip().isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value}: give whole numbers, such as 500,1000,2000", param, ctx)
+        return tuple(sorted({int(part) for part in parts}))
 
 
 def run(command: click.Command) -> NoReturn:

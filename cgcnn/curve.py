@@ -14,15 +14,20 @@ import numpy as np
 from cgcnn import study
 from cgcnn.csvfile import write_csv
 from cgcnn.errors import UserError
-from cgcnn.plots import draw_learning_curve
+from cgcnn.plots import draw_learning_curve, new_figure
 from cgcnn.progress import Reporter
 from cgcnn.split import nested
 from cgcnn.train import claim
+from cgcnn.training import prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from cgcnn.card import Settings
+    from cgcnn.entry import Entry
+    from cgcnn.graphs import Builder
     from cgcnn.recipe import TrainRecipe
     from cgcnn.table import Table
     from cgcnn.train import Report
@@ -82,6 +87,20 @@ def learning_curve(
         yield _point(study.run(table, longer, [split], folder, report(size)), size, epochs)
 
 
+def tables(
+    entries: Sequence[Entry],
+    recipes: Iterable[TrainRecipe],
+    build: Callable[[Settings], AbstractContextManager[Builder]],
+    *,
+    strict: bool,
+) -> Iterator[tuple[Table, TrainRecipe]]:
+    """The usable entries as each recipe needs them, one recipe after the other; see `cgcnn.training.prepared`."""
+    for recipe in recipes:
+        with build(recipe.settings) as builder:
+            found = prepared(entries, recipe, builder, strict=strict)
+        yield found.table, recipe
+
+
 def run(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Sequence[int], output: Path) -> None:
     """Make the curves of recipes with their tables, write ``OUTPUT.csv``, ``.png`` and ``.svg``, and show the points.
 
@@ -89,6 +108,7 @@ def run(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Sequence[int], outpu
         UserError: As `learning_curve` does, or matplotlib is missing, or a file cannot be written.
     """
     checkpoints, files = output.with_suffix(".training"), [output.with_suffix(end) for end in (".csv", ".png", ".svg")]
+    new_figure(output, (1, 1))  # without matplotlib, say so before the work
     points: list[Point] = []
     for table, recipe in tables:
         with Reporter(recipe.fit.members) as reporter:

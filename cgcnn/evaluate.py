@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,6 +89,23 @@ def evaluate(
     unit = model.card.targets[names.index(target)].unit
     ids = [entries[i].id for i in rows.tolist()]
     return Evaluation(target, unit, binary, ids, known[rows], mean[rows], std[rows], found.failures)
+
+
+def listed_in(path: Path, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries whose ids are in the first column of a CSV table with a header, in their own order.
+
+    Raises:
+        UserError: The file cannot be read, or names none of them.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            ids = {row[0] for row in csv.reader(file) if row}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected a CSV table of ids") from None
+    found = [entry for entry in entries if entry.id in ids]
+    if not found:
+        raise UserError(f"{path}: none of the {len(entries)} crystals is in its first column")
+    return found
 
 
 def write_figures(path: Path, evaluation: Evaluation, model: Model) -> None:

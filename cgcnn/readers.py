@@ -41,23 +41,6 @@ def read(path: str | Path) -> list[Entry]:
     return list(stream([Path(path)]))
 
 
-def listed_in(path: Path, entries: Sequence[Entry]) -> list[Entry]:
-    """The entries whose ids are in the first column of a CSV table with a header, in their own order.
-
-    Raises:
-        UserError: The file cannot be read, or names none of them.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            ids = {row[0] for row in csv.reader(file) if row}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected a CSV table of ids") from None
-    found = [entry for entry in entries if entry.id in ids]
-    if not found:
-        raise UserError(f"{path}: none of the {len(entries)} crystals is in its first column")
-    return found
-
-
 def stream(paths: Sequence[Path]) -> Iterator[Entry]:
     """As `read`, of one or more files and directories one after the other, entry by entry as they are wanted.
 

@@ -12,7 +12,8 @@ from pymatgen.core import Lattice, Structure
 
 from cgcnn.entry import Entry, from_record, structure
 from cgcnn.errors import UserError
-from cgcnn.readers import listed_in, read, stream
+from cgcnn.evaluate import listed_in
+from cgcnn.readers import read, stream
 
 NAMES = ["second", "first", "third"]
 
