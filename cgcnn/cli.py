@@ -260,13 +260,20 @@ def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
 
 @app.command()
 @click.argument("model")
+@click.option("--plot", type=PATH, multiple=True, metavar="FILE", help="Reliability diagram (.png, .svg); repeatable.")
 @command_line.debug
-def card(model: str) -> None:
+def card(model: str, plot: tuple[Path, ...]) -> None:
     """Show what MODEL (a shipped name or a path) predicts, from what, and how well."""
     from cgcnn.card import read_card
     from cgcnn.show import show_card
 
-    show_card(read_card(model))
+    found = read_card(model)
+    show_card(found)
+    if plot:
+        from cgcnn.plots import draw_reliability
+
+        for file in plot:
+            draw_reliability(found, file)
 
 
 @app.command()

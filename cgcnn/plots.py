@@ -1,4 +1,4 @@
-"""Plots of an evaluation: parity for numbers, ROC for classes. Needs matplotlib."""
+"""Plots of an evaluation (parity for numbers, ROC for classes), learning curves, reliability. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from cgcnn.card import Card
     from cgcnn.curve import Point
     from cgcnn.evaluate import Evaluation
 
@@ -88,6 +89,29 @@ def draw_learning_curve(points: Sequence[Point], path: Path) -> None:
     axes.set_axisbelow(True)
     axes.legend(frameon=False)
     axes.set_title(f"{first.test:,} test crystals", fontsize="medium")
+    save_figure(figure, path)
+
+
+def draw_reliability(card: Card, path: Path) -> None:
+    """Draw which share of labels the intervals of a card's model held into a file, a line a target.
+
+    Raises:
+        UserError: The card has no such shares; or as `new_figure` and `save_figure` do.
+    """
+    known = [calibration for calibration in card.calibrations if calibration.held]
+    if not known:
+        raise UserError(
+            f"model {card.name}: its card has no reliability; ensembles have one that are trained with a check"
+        )
+    figure = new_figure(path, (4.2, 4.0))
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.4", linewidth=0.8, zorder=0)
+    for calibration in known:
+        axes.plot(list(calibration.held), list(calibration.held.values()), "o-", markersize=3, label=calibration.target)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="central interval", ylabel="share of labels inside")
+    axes.set_aspect("equal")
+    axes.legend(frameon=False)
+    axes.set_title(f"{card.name}: {known[0].split}", fontsize="small")
     save_figure(figure, path)
 
 

@@ -202,3 +202,13 @@ def test_help_answers_at_once_without_heavy_imports() -> None:
     code = "import sys, cgcnn.cli; print({'torch', 'pymatgen', 'numpy', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_card_draws_how_often_intervals_hold(tmp_path: Path) -> None:
+    picture = tmp_path / "reliability.png"
+    assert run("card", "castelli", "--plot", picture).exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    model = save(untrained(CUBIC_PEROVSKITE, {}), tmp_path / "untrained")
+    with pytest.raises(UserError, match="its card has no reliability"):
+        run("card", model, "--plot", tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
