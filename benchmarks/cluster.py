@@ -33,15 +33,17 @@ from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained_for_structures
 from cgcnn.weights import load, save
 from screening import pipeline
-from screening.block import BATCH, Block, score_block
+from screening.block import Block
 from screening.cluster.local import local_workers
 from screening.cluster.settings import WORKER_SETTINGS
 from screening.cluster.workforce import BUILD, INFER, Workforce
 from screening.columns import columns_for
+from screening.composition_block import BATCH
 from screening.notice import Notice
 from screening.pipeline import Assignment, screen_blocks
 from screening.plan import Plan, make_plan
 from screening.recipe import make_recipe
+from screening.score import score_block
 from screening.store import BlockReceipt, Header, Run, Target, write_block
 
 A = "Li,Na,K,Rb,Cs,Mg,Ca,Sr,Ba,La,Y,Pb,Tl,Bi,Ce,Nd"

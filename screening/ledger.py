@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from screening.block import load_model, sift
 from screening.plan import Plan
+from screening.score import load_model, sift
 from screening.status import labels
 from screening.structures import Structures
 

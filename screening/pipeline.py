@@ -13,20 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cgcnn.errors import UserError
 from screening import structures
-from screening.block import (
-    BATCH,
-    Block,
-    BlockResult,
-    build_block,
-    failed_block,
-    infer_block,
-    load_model,
-    score_block,
-)
+from screening.block import Block, BlockResult
 from screening.cluster.settings import DEATHS, HEALTH
 from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.composition_block import BATCH
 from screening.notice import Notice
 from screening.plan import from_header
+from screening.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.store import BlockReceipt, Target, read_header, read_records, write_block
 from screening.versions import Versions, differences, versions
 
@@ -34,11 +27,8 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from cgcnn.weights import Model
-    from screening.block import BuiltBlock
     from screening.plan import Plan
-    from screening.structure_block import BuiltStructures
-
-    Built = BuiltBlock | BuiltStructures
+    from screening.score import Built
 
 Done = TypeVar("Done")
 

@@ -1,4 +1,4 @@
-"""What happens to one block of structures: parse, make graphs, predict. The counterpart of `screening.block`."""
+"""What happens to one block of structures: parse, make graphs, predict; see `screening.composition_block` too."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -16,6 +16,7 @@ from screening.structures import BATCH, Structures, compositions
 
 if TYPE_CHECKING:
     from cgcnn.weights import Model
+    from screening.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -66,22 +67,17 @@ class BuiltStructures:
     graphs: FlatGraphs
 
 
-def build(structures: Structures, model: "Model", block: Block) -> BuiltStructures:
+def build(plan: "Plan", model: "Model", block: Block) -> BuiltStructures:
     """Parse the structures of a block and make their graphs; each that cannot be used has a reason."""
+    structures = _structures(plan)
     graphs = usable(model, Builder(Rule.of(model.settings)).build(structures.entries(block.start, block.stop)))
     failures = {block.start + i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     flat = FlatGraphs.of([graph for graph in graphs if not isinstance(graph, str)])
     return BuiltStructures(block, structures.fingerprints(block.start, block.stop), failures, flat)
 
 
-def infer(stable_at: float, model: "Model", built: BuiltStructures) -> BlockResult:
-    """Predict what was built, `BATCH` by `BATCH` of absolute indices.
-
-    Args:
-        stable_at: eV/atom, for `p_stable`.
-        model: takes structures.
-        built: a block.
-    """
+def infer(plan: "Plan", model: "Model", built: BuiltStructures) -> BlockResult:
+    """Predict what was built, `BATCH` by `BATCH` of absolute indices."""
     rows, graphs = _unpredicted(built.fingerprints), built.graphs.graphs()
     failures, done = dict(built.failures), 0
     bad = np.array([index - built.block.start for index in failures], dtype=np.int64)
@@ -91,7 +87,7 @@ def infer(stable_at: float, model: "Model", built: BuiltStructures) -> BlockResu
     rows["composition"][good] = compositions(numbers, counts)
     for first in range(0, len(built.fingerprints), BATCH):
         kept = good[(first <= good) & (good < first + BATCH)]
-        for name, values in _predict(stable_at, model, graphs[done : done + len(kept)]).items():
+        for name, values in _predict(plan.stable_at, model, graphs[done : done + len(kept)]).items():
             rows[name][kept] = values
         done += len(kept)
     lost = good[~np.isfinite(rows["e_above_hull"][good])]
@@ -100,18 +96,24 @@ def infer(stable_at: float, model: "Model", built: BuiltStructures) -> BlockResu
     return BlockResult(built.block, rows, failures)
 
 
-def failed(structures: Structures, block: Block, reason: str) -> BlockResult:
+def failed(plan: "Plan", block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored."""
-    rows = _unpredicted(structures.fingerprints(block.start, block.stop))
+    rows = _unpredicted(_structures(plan).fingerprints(block.start, block.stop))
     return BlockResult(block, rows, dict.fromkeys(range(block.start, block.stop), reason))
 
 
-def sift(structures: Structures, model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
+def sift(plan: "Plan", model: "Model", start: int, stop: int) -> dict[str, np.ndarray]:
     """The `status` of structures [start, stop), short of predictions that fail."""
-    built = build(structures, model, Block(0, start, stop))
+    built = build(plan, model, Block(0, start, stop))
     status = np.full(stop - start, Status.OK, dtype=np.uint8)
     status[[index - start for index in built.failures]] = Status.FAILED
     return {"status": status}
+
+
+def _structures(plan: "Plan") -> Structures:
+    if not isinstance(plan.space, Structures):
+        raise TypeError("a plan of structures, please")
+    return plan.space
 
 
 def _unpredicted(fingerprints: NDArray[np.uint64]) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from cgcnn.readers import stream
 from screening.store import Records, draft
 
 BATCH = 64
-"""Structures whose graphs are predicted together at most; see `screening.block.BATCH`."""
+"""Structures whose graphs are predicted together at most; see `screening.composition_block.BATCH`."""
 
 
 @dataclass(frozen=True)

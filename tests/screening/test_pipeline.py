@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
 from screening import structures
-from screening.block import BATCH
+from screening.composition_block import BATCH
 from screening.pipeline import COMPOSITIONS, MOST_BLOCKS, STRUCTURES, Assignment, _device, block_rows
 from screening.store import Target
 

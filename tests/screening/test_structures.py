@@ -20,10 +20,11 @@ from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained_for_structures
 from cgcnn.weights import load, save
 from screening import cli
-from screening.block import Block, build_block, failed_block, infer_block, score_block
+from screening.block import Block
 from screening.ledger import dry_ledger
 from screening.plan import make_plan
 from screening.recipe import make_recipe
+from screening.score import build_block, failed_block, infer_block, score_block
 from screening.status import Status
 from screening.store import Run, verify, write_block
 from screening.structures import BATCH, formula

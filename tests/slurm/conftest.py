@@ -16,9 +16,10 @@ from cgcnn.model import Settings
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained, untrained_for_structures
 from cgcnn.weights import load, save
-from screening.block import Block, score_block
+from screening.block import Block
 from screening.plan import make_plan
 from screening.recipe import make_recipe
+from screening.score import score_block
 from screening.store import Run
 
 HERE = Path(__file__).parent

@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 
 from cgcnn.weights import load
-from screening.block import (
-    BATCH,
-    Block,
-    build_block,
-    failed_block,
-    infer_block,
-    load_model,
-    score_block,
-    stable_probability,
-)
+from screening.block import Block, stable_probability
+from screening.composition_block import BATCH
 from screening.plan import make_plan
 from screening.recipe import make_recipe
+from screening.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.status import Status
 
 A = ("Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "La", "Y", "Pb", "Bi")
