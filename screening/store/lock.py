@@ -93,12 +93,11 @@ class Lock:
             count += 1
             try:
                 self._place.write({_beat_key(self._part, self.holder.token): f"{count} {self.rate:.6g}".encode()})
-            except UserError as error:  # a full disk stops the heart but must not stop the run; commits will tell
+            except (UserError, RuntimeError) as error:
+                if "shutdown" in str(error):  # Python ends, and starts no more threads: the holder is as good as gone
+                    return
+                # A full disk, or no thread to be had, must not stop the run; commits will tell.
                 log.warning("heartbeat of the lock failed: %s", error)
-            except RuntimeError:
-                if threading.main_thread().is_alive():
-                    raise
-                return  # Python ends, and starts no more threads: the holder is as good as gone
 
 
 def acquire(place: Place, part: int = 0, *, beat: float = BEAT, patience: float = PATIENCE) -> Lock:
