@@ -28,9 +28,10 @@ import numpy as np
 from cgcnn import calibration, command_line, measure, show, study, train, training
 from cgcnn.building import builder
 from cgcnn.data import Record, read_records, record_id
+from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.labels import targets
-from cgcnn.predict import predict_records
+from cgcnn.predict import predict_entries
 from cgcnn.progress import Reporter
 from cgcnn.prototype import PROTOTYPES
 from cgcnn.readers import read
@@ -171,9 +172,13 @@ def joined(records: list[Record], labels: Path) -> list[Record]:
 def figures(model: Model, records: list[Record], rows: str) -> None:
     """Print every figure of the model on the records."""
     start = time.perf_counter()
-    estimates = predict_records(model, records)
+    found = predict_entries(model, [from_record(record, i) for i, record in enumerate(records)])
     seconds = time.perf_counter() - start
-    conditions(model, records, f"{rows}: {len(records)} rows, predicted in {seconds:.1f} s")
+    good = [i for i in range(len(records)) if i not in found.failures]
+    records = [records[i] for i in good]
+    estimates = {name: (mean[good], std[good]) for name, (mean, std) in found.estimates.items()}
+    left = f", {len(found.failures)} more could not be" if found.failures else ""
+    conditions(model, records, f"{rows}: {len(records)} rows, predicted in {seconds:.1f} s{left}")
     kinds = shapes(records, model.card.prototypes) if model.card.prototypes else []
     for target in model.card.targets:
         try:
