@@ -1,4 +1,4 @@
-"""Plain CIF files, a hundred times faster than by pymatgen's reader, and with the same result.
+"""Plain CIF files, faster than by pymatgen's reader (`benchmarks/README.md`), and with the same result.
 
 Plain is what pymatgen, ASE and the Materials Project write without symmetry: one block, P 1, every atom in one row with
 its element, full occupancy, nothing else that would change the crystal. What is not surely plain is left to pymatgen.
