@@ -101,7 +101,8 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
     rows = [record for record, chosen in zip(records, held, strict=True) if chosen]
     figures(model, rows, f"{data.name}, {options['leave_out'] or ('all rows' if fold is None else f'fold {fold}')}")
     if not name:
-        for calibrated in measure.calibrations(model, found.table.rows(held), "these rows"):
+        table = found.table.rows(held)
+        for calibrated in measure.calibrations(model, table, measure.outputs(model, table), "these rows"):
             print(show.reliability(calibrated))
 
 

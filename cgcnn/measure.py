@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from cgcnn.table import Table
     from cgcnn.weights import Model
@@ -27,12 +26,17 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 512  # predicted together; bounds memory
 
 
-def errors(model: Model, table: Table, split: str) -> tuple[Metric, ...]:
+def errors(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Metric, ...]:
     """Figures on labelled rows: of the ensemble for every target, and of single members for the first.
 
     They are the mean absolute error of a number, AUC and accuracy of a binary target.
+
+    Args:
+        model: Whose.
+        table: n rows.
+        predictions: (members, n, T), from `outputs`.
+        split: Which rows these are, for the card.
     """
-    predictions = outputs(model, table).numpy()  # (members, n, T)
     labels = table.targets.numpy()  # (n, T)
     found: list[Metric] = []
     for j, target in enumerate(model.card.targets):
@@ -57,18 +61,21 @@ def errors(model: Model, table: Table, split: str) -> tuple[Metric, ...]:
 
 
 @torch.inference_mode()
-def outputs(model: Model, table: Table) -> Tensor:
+def outputs(model: Model, table: Table) -> NDArray[np.float32]:
     """What each member says of each row, (members, n, T) in the targets' units, from batches of bounded size."""
     batch = inputs(table, model.settings, model.card.prototypes, model.domain)
     parts = [batch.select(rows) for rows in torch.split(torch.arange(batch.n_graphs), ROWS_AT_ONCE)]
-    return torch.stack([torch.cat([member(part) for part in parts]) for member in model.members])
+    return torch.stack([torch.cat([member(part) for part in parts]) for member in model.members]).numpy()
 
 
-def calibrations(model: Model, table: Table, split: str) -> tuple[Calibration, ...]:
-    """How the spread of an ensemble has to grow to hold on labelled rows that it has not seen, for every number."""
+def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Calibration, ...]:
+    """How the spread of an ensemble has to grow to hold on labelled rows that it has not seen, for every number.
+
+    The arguments are those of `errors`.
+    """
     if len(model.members) < 2:
         return ()
-    predictions, labels = outputs(model, table).numpy(), table.targets.numpy()  # (members, n, T), (n, T)
+    labels = table.targets.numpy()  # (n, T)
     shares = role_shares(table, model.card.prototypes)  # (n, roles * 101)
     found = []
     for j, name in enumerate(model.settings.targets):

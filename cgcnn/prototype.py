@@ -36,7 +36,6 @@ class Prototype:
         atoms: The site of each atom, as its position in ``sites``; in ascending order.
         frac: Fractional coordinates of each atom.
         lattice: Lattice vectors as rows, in units of the lattice constant a.
-        cell: Edge of the conventional cubic cell, in units of a.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Prototype:
     atoms: tuple[int, ...]
     frac: tuple[Triple, ...]
     lattice: tuple[Triple, Triple, Triple]
-    cell: float = 1.0
 
     @property
     def role_names(self) -> tuple[str, ...]:
@@ -128,7 +126,6 @@ DOUBLE_PEROVSKITE = Prototype(
         *((0.75, 0.25, 0.75), (0.25, 0.25, 0.75), (0.75, 0.75, 0.25)),
     ),
     lattice=((0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)),
-    cell=2.0,
 )
 """A2BB'X6 with B and B' in rock-salt order (elpasolite, Fm-3m, X midway between them). Its a is the distance of
 neighbouring B and B', half the edge of the conventional cell, so that it compares with that of a single perovskite."""

@@ -103,10 +103,11 @@ def run(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints:
         domain = replace(domain, distance=element_distance([f.best for f in fitted], domain.trained))
     base = card(recipe, int(training.sum())).model_copy(update={"split": splits[0].text})
     best, last = (Model(base, [getattr(f, which) for f in fitted], domain) for which in ("best", "last"))
-    part, prediction = _measured(best, table, splits)
+    by_member = outputs(best, table)  # (members, n, T)
+    part, prediction = _measured(by_member, splits)
     metrics = measure(best, part, prediction, table.targets.numpy(), splits[0].text)
     tested = tuple(metric for metric in metrics if metric.split.startswith("test"))
-    said = {"metrics": tested, "calibrations": _calibrated(best, table, splits)}
+    said = {"metrics": tested, "calibrations": _calibrated(best, table, splits, by_member)}
     best = Model(best.card.model_copy(update=said), best.members, domain)
     return Study(best, last, metrics, part, prediction, _history(fitted))
 
@@ -116,17 +117,18 @@ def _examples(examples: Examples, split: Split, name: str) -> Examples | None:
     return Examples(examples.graphs.select(rows), examples.targets[rows]) if len(rows) else None
 
 
-def _calibrated(model: Model, table: Table, splits: Sequence[Split]) -> tuple[Calibration, ...]:
+def _calibrated(
+    model: Model, table: Table, splits: Sequence[Split], by_member: NDArray[np.float32]
+) -> tuple[Calibration, ...]:
     """From the validation part, which chose the epochs; none with k folds, whose members saw different rows."""
     held = splits[0].part == PARTS.index("validation")
     if len(splits) > 1 or not held.any():
         return ()
-    return calibrations(model, table.rows(held), f"validation part ({splits[0].text})")
+    return calibrations(model, table.rows(held), by_member[:, held], f"validation part ({splits[0].text})")
 
 
-def _measured(model: Model, table: Table, splits: Sequence[Split]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """The part of each row, and its prediction by the members that it measures."""
-    by_member = outputs(model, table).numpy()  # (members, n, T)
+def _measured(by_member: NDArray[np.float32], splits: Sequence[Split]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """The part of each row, and its prediction by the members that it measures, of the outputs (members, n, T)."""
     if len(splits) == 1:
         return splits[0].part, by_member.mean(axis=0)
     held = np.array([split.part == 2 for split in splits])  # (k, n)

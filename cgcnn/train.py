@@ -21,7 +21,7 @@ from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit
 from cgcnn.graph import CrystalGraph
 from cgcnn.graphs import Builder, Rule
-from cgcnn.measure import calibrations, errors
+from cgcnn.measure import calibrations, errors, outputs
 from cgcnn.prototype import PROTOTYPES
 from cgcnn.sites import Composition, composition_or_reason, group, species
 from cgcnn.table import Table, inputs
@@ -135,11 +135,13 @@ def validate(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Repor
         raise UserError(f"fold {recipe.validation_fold} holds {held.sum()} of {len(held)} rows; cannot validate on it")
     model = ensemble(table.rows(~held), recipe, checkpoints / "check", partial(report, "check"))
     rows, split = table.rows(held), f"fold {recipe.validation_fold}, by an ensemble fitted without it"
-    found = list(errors(model, rows, split))
+    predictions = outputs(model, rows)  # (members, n, T)
+    found = list(errors(model, rows, predictions, split))
     if rows.shape is not None and len(recipe.prototypes) > 1:
         for position, name in enumerate(recipe.prototypes):
-            found += errors(model, rows.rows(rows.shape == position), f"{name} rows of {split}")
-    return Check(tuple(found), calibrations(model, rows, split))
+            mine = rows.shape == position
+            found += errors(model, rows.rows(mine), predictions[:, mine], f"{name} rows of {split}")
+    return Check(tuple(found), calibrations(model, rows, predictions, split))
 
 
 def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Callable[[int, Progress], None]) -> Model:
