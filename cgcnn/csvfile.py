@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a header and rows.
 
     Raises:
@@ -26,4 +26,5 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) 
             writer.writerows(rows)
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another file") from None

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgcnn import data
 from cgcnn.card import read_card
 from cgcnn.csvfile import write_csv
 from cgcnn.elements import SYMBOLS
-from cgcnn.entry import from_record
-from cgcnn.errors import UserError
 from cgcnn.fast import FastModel, load_fast
 from cgcnn.graphs import Builder, Rule
 from cgcnn.prototype import PROTOTYPES
@@ -95,18 +92,6 @@ def predict_graphs(model: Predictor, graphs: Sequence[CrystalGraph]) -> dict[str
         name: (np.concatenate([p[name][0] for p in parts]), np.concatenate([p[name][1] for p in parts]))
         for name in model.settings.targets
     }
-
-
-def predict_records(model: Model, records: Sequence[data.Record]) -> dict[str, Estimate]:
-    """As `predict_entries`, of records that must all be predictable.
-
-    Raises:
-        UserError: A record does not hold what the model reads.
-    """
-    predictions = predict_entries(model, [from_record(record, i) for i, record in enumerate(records)])
-    for position, reason in predictions.failures.items():
-        raise UserError(f"record {data.record_id(records[position], position)}: {reason}")
-    return predictions.estimates
 
 
 def _predict_compositions(model: Model, entries: Sequence[Entry]) -> Predictions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import torch
 
 from cgcnn.batch import Examples
 from cgcnn.card import Metric
+from cgcnn.csvfile import write_csv
 from cgcnn.domain import element_distance, fit_domain
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
@@ -188,20 +188,13 @@ def write(study: Study, table_ids: Sequence[str], targets: NDArray[np.float32], 
     ]
     try:
         files[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        _write_csv(files[1], list(Metric.model_fields), [list(metric.values()) for metric in metrics])
-        _write_csv(files[2], columns, rows)
-        _write_csv(files[3], list(study.history[0]), [list(row.values()) for row in study.history])
     except OSError as error:
         raise UserError(f"{output}: the figures cannot be written ({error.strerror})") from None
+    write_csv(files[1], list(Metric.model_fields), [list(metric.values()) for metric in metrics])
+    write_csv(files[2], columns, rows)
+    write_csv(files[3], list(study.history[0]), [list(row.values()) for row in study.history])
     return files
 
 
 def _text(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.7g}"
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -1,11 +1,12 @@
 """What a user takes home from a ranking: a CSV file, CIF files, a table on the terminal."""
 
-import csv
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from cgcnn import csvfile
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.prototype import Prototype
@@ -71,17 +72,7 @@ def write_csv(rows: Iterator[dict[str, str]], path: Path) -> None:
         UserError: the file cannot be written.
     """
     first = next(rows)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, list(first), lineterminator="\n")
-            writer.writeheader()
-            writer.writerow(first)
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"--csv {path}: cannot be written: {error.strerror}.") from None
+    csvfile.write_csv(path, list(first), (list(row.values()) for row in chain([first], rows)))
 
 
 def write_cifs(ranking: Ranking, plan: Plan, directory: Path, count: int) -> None:

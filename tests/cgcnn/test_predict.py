@@ -14,7 +14,7 @@ from cgcnn.card import Settings
 from cgcnn.cli import app
 from cgcnn.entry import broken, from_record
 from cgcnn.errors import UserError
-from cgcnn.predict import predict_entries, predict_records
+from cgcnn.predict import predict_entries
 from cgcnn.untrained import untrained_for_structures
 from cgcnn.weights import Model, save
 
@@ -99,17 +99,23 @@ def records(n: int) -> list[dict]:
     return [{"id": i, "cell": [3.5 + i / 50] * 3 + [90] * 3, "species": ["Na", "Cl"], "frac": HALVES} for i in range(n)]
 
 
+def energies(model: Model) -> np.ndarray:
+    return predict_entries(model, [from_record(row, i) for i, row in enumerate(records(20))]).estimates["energy"][0]
+
+
 def test_batches_do_not_matter(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = predict_records(model, records(20))["energy"][0]
+    together = energies(model)
     monkeypatch.setattr(predicting, "EDGES_AT_ONCE", 7)
-    assert predict_records(model, records(20))["energy"][0] == pytest.approx(together, abs=1e-5)
+    assert energies(model) == pytest.approx(together, abs=1e-5)
     monkeypatch.setattr(predicting, "EDGES_AT_ONCE", 1)
-    assert predict_records(model, records(20))["energy"][0] == pytest.approx(together, abs=1e-5)
+    assert energies(model) == pytest.approx(together, abs=1e-5)
 
 
-def test_records_that_must_be_predictable_name_the_one_that_is_not(model: Model) -> None:
-    with pytest.raises(UserError, match="record 1: not a crystal"):
-        predict_records(model, [records(1)[0], {**records(2)[1], "cell": None}])
+def test_a_record_that_cannot_be_predicted_is_named(model: Model) -> None:
+    broken = {**records(2)[1], "cell": None}
+    found = predict_entries(model, [from_record(row, i) for i, row in enumerate([records(1)[0], broken])])
+    assert list(found.failures) == [1]
+    assert found.failures[1].startswith("not a crystal")
 
 
 def test_element_that_the_model_lacks_is_a_failure() -> None:
