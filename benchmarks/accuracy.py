@@ -222,8 +222,9 @@ def errors(name: str, unit: str, pair: Comparison) -> str:
     error = np.abs(pair.mean - pair.label)[known]
     rmse = np.sqrt((error**2).mean())
     rank = np.corrcoef(np.argsort(np.argsort(error)), np.argsort(np.argsort(pair.std[known])))[0, 1]
+    tail = f"95 % below {np.quantile(error, 0.95):.4f}"
     return (
-        f"{name:<14} MAE {error.mean():.4f}  RMSE {rmse:.4f}  median {np.median(error):.4f}  95 % below {np.quantile(error, 0.95):.4f} {unit}"
+        f"{name:<14} MAE {error.mean():.4f}  RMSE {rmse:.4f}  median {np.median(error):.4f}  {tail} {unit}"
         f"  ({known.sum()} labels; rank correlation of spread and error {rank:.2f})"
     )
 
