@@ -15,7 +15,7 @@ FORMAT = 1  # of the weights file and the card together
 
 InputKind = Literal["prototype", "structure"]
 GraphKind = Literal["shells", "original"]
-ConvolutionKind = Literal["gated", "simple"]
+ConvolutionKind = Literal["gated", "simple", "edges"]
 Pooling = Literal["mean", "sum", "max", "linear"]
 
 
@@ -34,7 +34,7 @@ class Settings:
         neighbours: Shells are complete up to the one that holds this neighbour.
         dropout: Share of the pooled vector dropped in training.
         graphs: Complete shells, or the cut of the published code (`cgcnn.original`).
-        convolution: Gated (eq. 5 of the paper) or simple (eq. 4).
+        convolution: Gated (eq. 5 of the paper), simple (eq. 4), or one with vectors of edges that it updates.
         pooling: How the vectors of the atoms become that of the crystal: mean (the paper's normalised sum), sum, max.
             With linear there are no hidden layers: every atom contributes a number, and the target is their mean.
         binary: Those of the targets that are yes or no; their predictions are probabilities of yes.

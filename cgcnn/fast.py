@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 AT_ONCE = 64  # graphs, whose intermediate results stay near the caches
 CLOSE = 1e-4  # in deviations of the training targets
 EPSILON = np.float32(1e-5)  # of the norms
+SHARE = np.float32(12**-0.5)  # of the messages of edges
 
 
 class FastModel:
@@ -119,10 +120,10 @@ class _Network:
     def __call__(self, batch: _Batch) -> Array:
         v = self.table[batch.numbers]  # (N, W)
         centres = self.tensors["centres"]
-        u = np.exp(-np.square((batch.distance[:, None] - centres) / (centres[1] - centres[0])))  # (E, K)
-        convolve = _gated if self.settings.convolution == "gated" else _simple
+        e = np.exp(-np.square((batch.distance[:, None] - centres) / (centres[1] - centres[0])))  # (E, K)
+        convolve = _CONVOLVE[self.settings.convolution]
         for i in range(self.settings.layers):
-            v = convolve(v, u, batch, _part(self.tensors, f"convolutions.{i}."))
+            v, e = convolve(v, e, batch, _part(self.tensors, f"convolutions.{i}."))
         values = self._output(v, batch) * self.tensors["target_std"] + self.tensors["target_mean"]  # (n, T)
         binary = np.array([name in self.settings.binary for name in self.settings.targets])
         return np.asarray(np.where(binary, _sigmoid(values), values))
@@ -152,8 +153,8 @@ def _folded(tensors: Arrays, norm: str) -> tuple[Array, Array]:
     return factor, tensors[f"{norm}.shift"] - tensors[f"{norm}.mean"] * factor
 
 
-def _gated(v: Array, u: Array, batch: _Batch, layer: Arrays) -> Array:
-    """See `cgcnn.model.Convolution`."""
+def _gated(v: Array, u: Array, batch: _Batch, layer: Arrays) -> tuple[Array, Array]:
+    """See `cgcnn.convolution.GatedConvolution`."""
     factor, shift = _folded(layer, "edge_norm")
     z = u @ (layer["distance.weight"].T * factor)  # (E, 2W)
     z += (_linear(v, layer, "receiver") * factor + shift)[batch.target]
@@ -161,16 +162,31 @@ def _gated(v: Array, u: Array, batch: _Batch, layer: Arrays) -> Array:
     gate, core = np.split(z, 2, axis=1)  # (E, W) each
     message = _sigmoid(gate) * _softplus(core) * batch.often
     factor, shift = _folded(layer, "node_norm")
-    return _softplus(v + batch.sum_over_neighbours(message) * factor + shift)  # (N, W)
+    return _softplus(v + batch.sum_over_neighbours(message) * factor + shift), u
 
 
-def _simple(v: Array, u: Array, batch: _Batch, layer: Arrays) -> Array:
-    """See `cgcnn.model.SimpleConvolution`."""
+def _simple(v: Array, u: Array, batch: _Batch, layer: Arrays) -> tuple[Array, Array]:
+    """See `cgcnn.convolution.SimpleConvolution`."""
     neighbours = batch.sum_over_neighbours(v[batch.source] * batch.often)  # (N, W)
     distances = batch.sum_over_neighbours(u * batch.often)  # (N, K)
     z = neighbours @ layer["sender.weight"].T + distances @ layer["distance.weight"].T + _linear(v, layer, "receiver")
     factor, shift = _folded(layer, "node_norm")
-    return _softplus(z * factor + shift)  # (N, W)
+    return _softplus(z * factor + shift), u
+
+
+def _edges(v: Array, e: Array, batch: _Batch, layer: Arrays) -> tuple[Array, Array]:
+    """See `cgcnn.convolution.EdgeConvolution`."""
+    z = e @ layer["distance.weight"].T  # (E, W)
+    z += _linear(v, layer, "receiver")[batch.target]
+    z += (v @ layer["sender.weight"].T)[batch.source]
+    change = _silu(_linear(_silu(z), layer, "change"))  # (E, W)
+    total = batch.sum_over_neighbours(change * batch.often) * SHARE  # (N, W)
+    both = np.concatenate([v, total], axis=1)  # (N, 2W)
+    v = v + _linear(_silu(_linear(both, layer, "collect")), layer, "node_change")
+    return v, change if e.shape != change.shape else e + change
+
+
+_CONVOLVE = {"gated": _gated, "simple": _simple, "edges": _edges}
 
 
 def _pool(v: Array, batch: _Batch, how: str) -> Array:
@@ -184,6 +200,10 @@ def _pool(v: Array, batch: _Batch, how: str) -> Array:
 def _sigmoid(x: Array) -> Array:
     small = np.exp(-np.abs(x))  # never overflows
     return np.asarray(np.where(x < 0, small, 1) / (1 + small), dtype=np.float32)
+
+
+def _silu(x: Array) -> Array:
+    return np.asarray(x * _sigmoid(x))
 
 
 def _softplus(x: Array) -> Array:

@@ -1,7 +1,7 @@
 """The crystal graph convolutional network (Xie and Grossman, Phys. Rev. Lett. 2018, 120, 145301).
 
 Every sum over atoms or neighbours is weighted by multiplicities, BatchNorm statistics included, so that a quotient
-graph and the full graph give the same output, in training and in evaluation.
+graph and the full graph give the same output, in training and in evaluation. See `cgcnn.convolution`.
 
 Shapes: N nodes, E edges, G graphs, W width, F element features, K Gaussians, H hidden, T targets.
 """
@@ -9,124 +9,19 @@ Shapes: N nodes, E edges, G graphs, W width, F element features, K Gaussians, H 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from cgcnn.card import Settings
+from cgcnn.convolution import CONVOLUTIONS, EdgeConvolution
 
 if TYPE_CHECKING:
     from cgcnn.batch import GraphBatch
 
 __all__ = ["CGCNN", "Settings"]
-
-
-EPSILON = 1e-5  # added to variances
-
-
-class WeightedNorm(nn.Module):
-    """BatchNorm whose statistics count each row as often as its weight says."""
-
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, channels: int, momentum: float = 0.1) -> None:
-        super().__init__()
-        self.momentum = momentum
-        self.scale = nn.Parameter(torch.ones(channels))
-        self.shift = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Normalise x (M, C) with row weights (M,)."""
-        if self.training:
-            share = weight / weight.sum()  # (M,)
-            result, mean, variance = _Standardise.apply(x, share, self.scale, self.shift)  # type: ignore[no-untyped-call]
-            self.mean.lerp_(mean, self.momentum)
-            self.variance.lerp_(variance, self.momentum)
-            return cast("Tensor", result)
-        factor = self.scale * torch.rsqrt(self.variance + EPSILON)  # (C,)
-        return torch.addcmul(self.shift - self.mean * factor, x, factor)  # (M, C)
-
-
-class _Standardise(torch.autograd.Function):
-    """What a norm does in training, with a gradient of its own: half of the passes over M rows that autograd takes."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, share: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401  # torch types it so
-        """Normalised x (M, C), and its mean and variance (C,); shares (M,) of the rows add up to 1."""
-        mean = share @ x  # (C,)
-        y = x - mean  # (M, C)
-        variance = share @ y.square()  # (C,)
-        inverse = torch.rsqrt(variance + EPSILON)  # (C,)
-        y *= inverse
-        ctx.save_for_backward(y, share, scale, inverse)
-        ctx.mark_non_differentiable(mean, variance)
-        return torch.addcmul(shift, y, scale), mean, variance
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # torch types it so
-        """Gradients by x, scale and shift."""
-        y, share, scale, inverse = ctx.saved_tensors
-        by_shift, by_scale = grad.sum(dim=0), (grad * y).sum(dim=0)  # (C,)
-        common = torch.addcmul(by_shift, y, by_scale).mul_(share[:, None])  # (M, C) through mean and variance
-        return common.neg_().add_(grad).mul_(scale * inverse), None, by_scale, by_shift
-
-
-class Convolution(nn.Module):
-    """Gated convolution, eq. 5: v_i + Σ_j sigmoid(z W_f + b_f) ⊙ g(z W_s + b_s) with z = v_i ⊕ v_j ⊕ u(d).
-
-    z W is computed as v_i W_i + v_j W_j + u W_u: the products with v are then made once a node, not once an edge.
-    """
-
-    def __init__(self, width: int, gaussians: int) -> None:
-        super().__init__()
-        self.receiver = nn.Linear(width, 2 * width)
-        self.sender = nn.Linear(width, 2 * width, bias=False)
-        self.distance = nn.Linear(gaussians, 2 * width, bias=False)
-        self.edge_norm = WeightedNorm(2 * width)
-        self.node_norm = WeightedNorm(width)
-
-    def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
-        """New node vectors (N, W) from node vectors v (N, W) and expanded distances u (E, K)."""
-        per_atom = batch.edge_multiplicity * batch.multiplicity[batch.target]  # (E,) edges of the full graph
-        z = self.receiver(v).index_select(0, batch.target) + self.sender(v).index_select(0, batch.source)
-        z = z + self.distance(u)  # (E, 2W)
-        gate, core = self.edge_norm(z, per_atom).chunk(2, dim=1)  # (E, W) each
-        message = torch.sigmoid(gate) * functional.softplus(core) * batch.edge_multiplicity[:, None]  # (E, W)
-        total = torch.zeros_like(v).index_add(0, batch.target, message)  # (N, W)
-        return functional.softplus(v + self.node_norm(total, batch.multiplicity))  # (N, W)
-
-
-class SimpleConvolution(nn.Module):
-    """Simple convolution, eq. 4: g[(Σ_j v_j ⊕ u(d)) W_c + v_i W_s + b].
-
-    The argument of g is normalised; in evaluation that is a factor and a shift, part of the weights as it were. Sums
-    are made before the products, which are then made once a node.
-    """
-
-    def __init__(self, width: int, gaussians: int) -> None:
-        super().__init__()
-        self.receiver = nn.Linear(width, width)
-        self.sender = nn.Linear(width, width, bias=False)
-        self.distance = nn.Linear(gaussians, width, bias=False)
-        self.node_norm = WeightedNorm(width)
-
-    def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
-        """New node vectors (N, W) from node vectors v (N, W) and expanded distances u (E, K)."""
-        often = batch.edge_multiplicity[:, None]  # (E, 1)
-        neighbours = torch.zeros_like(v).index_add(0, batch.target, v.index_select(0, batch.source) * often)  # (N, W)
-        distances = u.new_zeros(len(v), u.shape[1]).index_add(0, batch.target, u * often)  # (N, K)
-        z = self.sender(neighbours) + self.distance(distances) + self.receiver(v)  # (N, W)
-        return functional.softplus(self.node_norm(z, batch.multiplicity))  # (N, W)
-
-
-CONVOLUTIONS = {"gated": Convolution, "simple": SimpleConvolution}
 
 
 class CGCNN(nn.Module):
@@ -150,7 +45,9 @@ class CGCNN(nn.Module):
         self.embed = nn.Linear(element_features.shape[1], s.width)
         # Zero at first, so that an element without training rows is described by its features alone.
         self.learned = nn.Parameter(torch.zeros(element_features.shape[0], s.width))  # (101, W)
-        self.convolutions = nn.ModuleList(CONVOLUTIONS[s.convolution](s.width, s.gaussians) for _ in range(s.layers))
+        convolution = CONVOLUTIONS[s.convolution]
+        later = s.width if convolution is EdgeConvolution else s.gaussians  # length of edge vectors after the first
+        self.convolutions = nn.ModuleList(convolution(s.width, later if i else s.gaussians) for i in range(s.layers))
         self.dropout = nn.Dropout(s.dropout)
         sizes = [s.width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
@@ -185,9 +82,9 @@ class CGCNN(nn.Module):
         """Node vectors (N, W) after the last convolution."""
         table = self.embed(self.element_features) + self.learned  # (101, W)
         v: Tensor = table.index_select(0, batch.numbers)  # (N, W)
-        u = self.expand(batch.distance)  # (E, K)
+        e = self.expand(batch.distance)  # (E, K)
         for convolution in self.convolutions:
-            v = convolution(v, u, batch)
+            v, e = convolution(v, e, batch)
         return v
 
     def expand(self, distance: Tensor) -> Tensor:

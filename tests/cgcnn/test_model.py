@@ -16,14 +16,15 @@ from cgcnn.errors import UserError
 from cgcnn.explain import atom_contributions, node_contributions, site_contributions
 from cgcnn.fit import Task, fit, masked_loss
 from cgcnn.graph import CrystalGraph
-from cgcnn.model import EPSILON, POOLS, WeightedNorm
+from cgcnn.model import POOLS
+from cgcnn.norm import EPSILON, WeightedNorm
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.recipe import Fit
 from cgcnn.untrained import untrained, untrained_for_structures
 from cgcnn.weights import Model, load, save
 
 TIGHT = 2e-4
-KINDS = list(product(["gated", "simple"], ["mean", "sum", "max", "linear"]))
+KINDS = list(product(["gated", "simple", "edges"], ["mean", "sum", "max", "linear"]))
 
 
 def settings(convolution: str = "gated", pooling: str = "mean", **changes) -> Settings:
@@ -98,7 +99,22 @@ def test_simple_convolution_is_equation_4(crystals: list[Structure]) -> None:
         mine = batch.target == i
         total = torch.cat([v[batch.source[mine]], u[mine]], dim=1).sum(dim=0)
         expected.append(functional.softplus(w_c @ total + w_s @ v[i] + b))
-    torch.testing.assert_close(layer(v, u, batch), torch.stack(expected), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer(v, u, batch)[0], torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_edges_change_by_what_their_atoms_are(crystals: list[Structure]) -> None:
+    """One product with v_i ⊕ v_j ⊕ e, atom by atom."""
+    layer = structure_model("edges").members[0].convolutions[1]
+    batch = from_graphs(graphs(crystals))
+    v, e = torch.rand(len(batch.numbers), 8), torch.rand(len(batch.source), 8)
+    weight = torch.cat([layer.receiver.weight, layer.sender.weight, layer.distance.weight], dim=1)
+    pairs = torch.cat([v[batch.target], v[batch.source], e], dim=1)
+    change = functional.silu(layer.change(functional.silu(pairs @ weight.T + layer.receiver.bias)))
+    total = torch.stack([change[batch.target == i].sum(dim=0) for i in range(len(v))]) / 12**0.5
+    expected = v + layer.node_change(functional.silu(layer.collect(torch.cat([v, total], dim=1))))
+    nodes, edges = layer(v, e, batch)
+    torch.testing.assert_close(nodes, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(edges, e + change, atol=1e-5, rtol=1e-5)
 
 
 def test_norms_in_training_are_batch_norms_of_repeated_rows_with_the_right_gradient() -> None:
@@ -152,7 +168,9 @@ def examples() -> Examples:
     return Examples(from_graphs([graph.quotient() for graph in graphs(crystals)]), labels)
 
 
-@pytest.mark.parametrize(("convolution", "pooling"), [("gated", "mean"), ("simple", "linear"), ("simple", "max")])
+@pytest.mark.parametrize(
+    ("convolution", "pooling"), [("gated", "mean"), ("simple", "linear"), ("simple", "max"), ("edges", "mean")]
+)
 def test_numbers_and_classes_are_learned_together(convolution: str, pooling: str, examples: Examples) -> None:
     both = settings(convolution, pooling, binary=("gap",), layers=1)
     how = Fit(epochs=25, batch_size=8, learning_rate=0.02, average=0.9)
