@@ -103,14 +103,16 @@ class Calibration(_Record):
 class Card(_Record):
     """A model's card, kept as JSON beside the weights.
 
-    ``prototypes`` are those whose candidates a model with prototype input takes; they share their roles. ``peers`` are
-    figures that others published for a like task, with what they were measured on.
+    ``prototypes`` are those whose candidates a model with prototype input takes; they share their roles. ``elements``
+    are those of the training crystals of a model of structures; none where that is not known. ``peers`` are figures
+    that others published for a like task, with what they were measured on.
     """
 
     name: str
     summary: str
     input: InputKind
     prototypes: tuple[str, ...] = ()
+    elements: tuple[str, ...] = ()
     targets: tuple[Target, ...]
     label: str
     hull: str

@@ -101,7 +101,7 @@ def run(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints:
         fitted.append(fit_validated(task, (train, validation), seed, file, partial(report, "training", i)))
     if domain is not None:
         domain = replace(domain, distance=element_distance([f.best for f in fitted], domain.trained))
-    base = card(recipe, int(training.sum())).model_copy(update={"split": splits[0].text})
+    base = card(recipe, table.rows(training)).model_copy(update={"split": splits[0].text})
     best, last = (Model(base, [getattr(f, which) for f in fitted], domain) for which in ("best", "last"))
     by_member = outputs(best, table)  # (members, n, T)
     part, prediction = _measured(by_member, splits)

@@ -15,7 +15,7 @@ from cgcnn import __version__, data, labels
 from cgcnn.batch import Examples, from_graphs
 from cgcnn.card import Calibration, Card, Metric, Target
 from cgcnn.domain import element_distance, fit_domain
-from cgcnn.elements import element_features
+from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit
@@ -157,22 +157,24 @@ def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Calla
         members.append(fit(task, examples, recipe.fit.seed + i, file, partial(report, i)))
     if domain is not None:
         domain = replace(domain, distance=element_distance(members, domain.trained))
-    return Model(card(recipe, len(table.targets)), members, domain)
+    return Model(card(recipe, table), members, domain)
 
 
-def card(recipe: TrainRecipe, training_size: int) -> Card:
-    """The card of a model that this recipe makes."""
+def card(recipe: TrainRecipe, table: Table) -> Card:
+    """The card of a model that this recipe makes from the rows of a table."""
+    numbers = [] if table.graphs is None else np.unique(table.graphs.numbers).tolist()
     return Card(
         name=recipe.name,
         summary=recipe.summary,
         input=recipe.input,
         prototypes=recipe.prototypes,
+        elements=tuple(SYMBOLS[number] for number in numbers),
         targets=tuple(Target(name=t.name, unit=t.unit, description=t.description) for t in recipe.targets),
         label=recipe.label,
         hull=recipe.hull,
         data=recipe.data,
         split=recipe.split,
-        training_size=training_size,
+        training_size=len(table.targets),
         members=recipe.fit.members,
         peers=recipe.peers,
         weaknesses=recipe.weaknesses,

@@ -218,7 +218,7 @@ def _asked_for(columns: dict[str, np.ndarray], outputs: Outputs) -> dict[str, np
 def _warn(ranking: Ranking, plan: Plan) -> None:
     if ranking.out_of_domain:
         click.echo(
-            f"warning: {ranking.out_of_domain:,} of {ranking.ranked:,} ranked candidates have an element on a site "
-            f"where {plan.model.name} never saw it; they rank after the others (in_domain false).",
+            f"warning: {ranking.out_of_domain:,} of {ranking.ranked:,} ranked candidates have an element that "
+            f"{plan.model.name} never saw on this site, or at all; they rank after the others (in_domain false).",
             err=True,
         )

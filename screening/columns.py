@@ -13,7 +13,7 @@ SORTABLE = (
     Column("e_above_hull", "float32", "eV/atom", "predicted energy above hull", math.nan),
     Column("e_above_hull_std", "float32", "eV/atom", "standard deviation of that prediction", math.nan),
     Column("p_stable", "float32", "", "probability of an energy above hull up to the threshold", math.nan),
-    Column("in_domain", "bool", "", "the model was trained on each element on this site", fill=False),
+    Column("in_domain", "bool", "", "the model was trained on each element (on this site)", fill=False),
     Column("a_angstrom", "float32", "Å", "predicted lattice constant: the distance of neighbouring B", math.nan),
     Column("tolerance_factor", "float32", "", "Goldschmidt tolerance factor t", math.nan),
     Column("octahedral_factor", "float32", "", "octahedral factor rB/rX", math.nan),
@@ -32,13 +32,13 @@ DECIMALS = {
 """Decimals in the CSV."""
 
 
-ENERGIES = SORTABLE[:3]
+OF_STRUCTURES = SORTABLE[:4]
 """As `SORTABLE`, of structures, which have no sites to tell more of."""
 
 
 def sortable(kind: str) -> list[str]:
     """Names of the columns by which candidates of a kind of screen may be sorted."""
-    return [column.name for column in (ENERGIES if kind == "structures" else SORTABLE)]
+    return [column.name for column in (OF_STRUCTURES if kind == "structures" else SORTABLE)]
 
 
 def columns_for(prototype: Prototype | None, stable_at: float) -> tuple[Column, ...]:
@@ -66,5 +66,5 @@ def _species(prototype: Prototype) -> Column:
 
 def _ranked(prototype: Prototype | None, stable_at: float) -> Iterator[Column]:
     meaning = f"probability that the energy above hull is at most {stable_at:g} eV/atom"
-    for column in ENERGIES if prototype is None else SORTABLE:
+    for column in OF_STRUCTURES if prototype is None else SORTABLE:
         yield replace(column, description=meaning) if column.name == "p_stable" else column

@@ -9,7 +9,7 @@ from cgcnn.card import read_card, weights_path
 from cgcnn.errors import UserError
 from cgcnn.prototype import PROTOTYPES, Prototype
 from screening.candidates import Listed, read_candidates
-from screening.columns import ENERGIES, SORTABLE, columns_for
+from screening.columns import OF_STRUCTURES, SORTABLE, columns_for
 from screening.defaults import default_model
 from screening.factors import Species
 from screening.filters import Filter, parse_filter
@@ -70,7 +70,7 @@ class Plan:
     @property
     def ranked(self) -> tuple[Column, ...]:
         """The columns of a ranking that hold what is known of a candidate."""
-        return ENERGIES if isinstance(self.space, Structures) else SORTABLE
+        return OF_STRUCTURES if isinstance(self.space, Structures) else SORTABLE
 
     @property
     def read(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from screening.store.place import ROOT, Place
 from screening.store.shard import Column, array_document
 
 FORMAT = "perovskite-screening run"
-SCHEMA = 2  # raised when an older reader would misread a run
+SCHEMA = 3  # raised when an older reader would misread a run
 MANIFEST = "status/manifest"  # inside an array's directory: Zarr readers list groups, never arrays
 COPY = f"{MANIFEST}/header.json"  # second copy of the header, so that a flipped bit in one can be mended
 

@@ -211,6 +211,7 @@ def test_structures_train_too(tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"input": "structure", "prototypes": (), "targets": RECIPE.targets[:1]})
     model = train(prepare(records(), recipe), recipe, tmp_path, quiet)
     assert model.card.input == "structure"
+    assert {"Ba", "Ti", "O"} <= set(model.card.elements) < set(SYMBOLS)
     assert model.domain is None
     with pytest.raises(UserError, match="takes structures"):
         model.predict_prototype(np.array([[56, 22, 8, 8, 8]], dtype=np.uint8))

@@ -18,7 +18,7 @@ from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained_for_structures
-from cgcnn.weights import load, save
+from cgcnn.weights import Model, load, save
 from screening import cli
 from screening.block import Block
 from screening.ledger import dry_ledger
@@ -135,7 +135,8 @@ def test_structures_of_many_kinds_are_ranked_and_what_is_broken_is_a_row_with_it
     code, stdout, stderr = screen("structures", *mixed, "--model", model_path, *out)
     assert code == 0, stderr
     rows = rows_of(tmp_path / "R.csv")
-    assert list(rows[0]) == ["rank", "index", "formula", "id", "e_above_hull", "e_above_hull_std", "p_stable"]
+    columns = ["rank", "index", "formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "in_domain"]
+    assert list(rows[0]) == columns
     assert re.search(r"\n13 candidates\n  ok +7\n  failed +6\n", stderr)
     failures = {row["id"]: row["reason"] for row in rows_of(tmp_path / "R.failures.csv")}
     assert list(failures) == ["b", "c", "d", "f", "g", "h"]
@@ -217,6 +218,18 @@ def test_predictions_are_those_of_the_model_library(model_path, many):
     found = score_block(plan_of(model_path, many), model, Block(0, 0, len(entries))).columns
     np.testing.assert_allclose(found["e_above_hull"], mean, atol=1e-6)
     np.testing.assert_allclose(found["e_above_hull_std"], spread, atol=1e-6)
+
+
+def test_crystals_with_an_element_that_training_never_saw_rank_last(screen, tmp_path, many):
+    model = untrained_for_structures(SETTINGS)
+    card = model.card.model_copy(update={"elements": ("Ba", "K", "La", "O", "Sr", "Ti")})
+    path = save(Model(card, model.members), tmp_path / "knows")
+    code, _, stderr = screen("structures", many, "--model", path, "--csv", "R.csv", "--workers", 1)
+    assert code == 0
+    assert "warning: 40 of 200 ranked candidates have an element that untrained never saw" in stderr
+    rows = rows_of(tmp_path / "R.csv")
+    assert [row["in_domain"] for row in rows] == ["true"] * 160 + ["false"] * 40
+    assert all(("Ca" in row["formula"]) == (row["in_domain"] == "false") for row in rows)
 
 
 def test_a_block_that_cannot_be_scored_still_has_all_its_structures(model_path, many):
