@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from cgcnn import calibration, command_line, measure, show, study, train, training
+from cgcnn import calibration, command_line, measure, reliability, show, study, train, training
 from cgcnn.building import builder
 from cgcnn.data import Record, read_records, record_id
 from cgcnn.entry import from_record
@@ -39,6 +39,8 @@ from cgcnn.recipe import TrainRecipe, read_recipe
 from cgcnn.sites import composition, shapes, species
 from cgcnn.sources import read_sources
 from cgcnn.weights import Model, load
+from screening.block import stable_probability
+from screening.recipe import STABLE_AT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,8 +104,10 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
     figures(model, rows, f"{data.name}, {options['leave_out'] or ('all rows' if fold is None else f'fold {fold}')}")
     if not name:
         table = found.table.rows(held)
-        for calibrated in measure.calibrations(model, table, measure.outputs(model, table), "these rows"):
+        outputs = measure.outputs(model, table)
+        for calibrated in measure.calibrations(model, table, outputs, "these rows"):
             print(show.reliability(calibrated))
+        print(probabilities(model, table, outputs))
 
 
 def prepared(data: Path, recipe: TrainRecipe) -> train.Prepared:
@@ -243,6 +247,28 @@ def hits(pair: Comparison) -> str:
     first = round(SHARE * len(order))
     found = int(stable[order[:first]].sum())
     return f"  hits         {found} of {stable.sum()} at or below {STABLE} eV/atom in the first {first} of {len(order)}"
+
+
+def probabilities(model: Model, table: Table, outputs: NDArray[np.float32]) -> str:
+    """What `p_stable` says of held-out rows, its deviations fitted on other rows; nothing without several members."""
+    if len(model.members) < 2 or "e_above_hull" not in model.settings.targets:
+        return ""
+    column = model.settings.targets.index("e_above_hull")
+    label = table.targets.numpy()[:, column]
+    known = ~np.isnan(label)
+    mean, spread = outputs[:, known, column].mean(axis=0), outputs[:, known, column].std(axis=0)
+    shares = measure.role_shares(table, model.card.prototypes)[known]
+    std = reliability.held_out(mean - label[known], spread, shares)
+    lines = []
+    for threshold in (STABLE_AT, STABLE):
+        stable = label[known] <= threshold + 1e-6
+        p = stable_probability(mean, std, threshold)
+        score, constant = np.square(p - stable).mean(), np.square(stable.mean() - stable).mean()
+        lines.append(
+            f"p_stable at {threshold} eV/atom adds up to {p.sum():.1f}, {stable.sum()} of {len(stable)} are stable; "
+            f"Brier score {score:.5f}, {constant:.5f} for the same probability everywhere"
+        )
+    return "\n".join(lines)
 
 
 def by_kind(records: list[Record], pair: Comparison) -> list[str]:

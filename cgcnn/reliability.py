@@ -92,15 +92,20 @@ def _log_factors(missed: NDArray[np.float64], shares: Shares) -> NDArray[np.floa
 
 
 def reliability(error: Values, spread: Values, shares: Shares) -> Reliability:
-    """How deviations hold that are fitted on four fifths of the rows, on the other fifth, in turn."""
+    """How the deviations of `held_out` hold."""
+    missed = np.abs(error) / np.maximum(held_out(error, spread, shares), 1e-9)
+    held = {level: float((missed <= width).mean()) for level, width in zip(LEVELS, _WIDTHS, strict=True)}
+    inside = [(missed[column > 0] <= WIDTH).mean() for column in shares.T if (column > 0).sum() >= FEW]
+    ends = tuple(float(end) for end in np.percentile(inside, [5, 95])) if inside else None
+    return Reliability(held, ends if ends is None else (ends[0], ends[1]))
+
+
+def held_out(error: Values, spread: Values, shares: Shares) -> NDArray[np.float32]:
+    """(n,) standard deviations, each by a fit on the four fifths of the rows that it is not in."""
     part = np.random.default_rng(0).permutation(len(error)) % PARTS
     std = np.ones(len(error), dtype=np.float32)
     for i in range(PARTS):
         rest = part != i
         if rest.any() and not rest.all():
             std[~rest] = fit_deviation(error[rest], spread[rest], shares[rest]).of(spread[~rest], shares[~rest])
-    missed = np.abs(error) / np.maximum(std, 1e-9)
-    held = {level: float((missed <= width).mean()) for level, width in zip(LEVELS, _WIDTHS, strict=True)}
-    inside = [(missed[column > 0] <= WIDTH).mean() for column in shares.T if (column > 0).sum() >= FEW]
-    ends = tuple(float(end) for end in np.percentile(inside, [5, 95])) if inside else None
-    return Reliability(held, ends if ends is None else (ends[0], ends[1]))
+    return std
