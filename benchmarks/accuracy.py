@@ -203,21 +203,24 @@ def conditions(model: Model, records: list[Record], measured: str) -> None:
     card = model.card
     print(f"model      {card.name}, {card.members} members, fitted on {card.training_size} rows")
     if card.prototypes:
-        seen = known(model, records)
+        seen, far = nearness(model, records)
         print(f"input      prototype ({', '.join(card.prototypes)}): no relaxed position or lattice is read")
         print(f"measured   {measured}; trained on {seen} of them" + (": NOT a test" if seen else ""))
+        print(f"domain     domain_distance {far:.2f} in the mean")
     else:
         print(f"input      {card.input}")
         print(f"measured   {measured}")
 
 
-def known(model: Model, records: list[Record]) -> int:
-    """How many of the records have a composition that the model was trained on."""
+def nearness(model: Model, records: list[Record]) -> tuple[int, float]:
+    """How many of the records have a composition that the model was trained on, and their mean `domain_distance`."""
     prototypes = [PROTOTYPES[name] for name in model.card.prototypes]
     rows = [composition(record, prototypes) for record in records]
     table, shape = species(rows, prototypes), np.array([row.prototype for row in rows])
     parts = [(kind, table[shape == i, : len(kind.sites)]) for i, kind in enumerate(prototypes)]
-    return sum(int(model.taking(kind.name).known(part).sum()) for kind, part in parts)
+    seen = sum(int(model.taking(kind.name).known(part).sum()) for kind, part in parts)
+    far = np.concatenate([model.taking(kind.name).domain_distance(part) for kind, part in parts])
+    return seen, float(far.mean())
 
 
 def errors(name: str, unit: str, pair: Comparison) -> str:

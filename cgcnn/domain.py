@@ -10,6 +10,7 @@ import torch
 
 from cgcnn.elements import MAX_Z, element_features
 from cgcnn.errors import UserError
+from cgcnn.keys import composition_keys, compositions
 from cgcnn.prototype import PROTOTYPES
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cgcnn.prototype import Prototype
     from cgcnn.table import Table
 
+ANIONS = "X"  # the role on which sets of elements are told apart
 RIDGE = 1.0  # penalty of the reference lattice's coefficients; features are of order 1
 
 
@@ -30,7 +32,7 @@ class Domain:
 
     Attributes:
         trained: (R, 101) bool, whether an element was trained on a role's sites.
-        known: (K,) int64, sorted keys of the training compositions, see `composition_keys`.
+        known: (K,) int64, sorted keys of the training compositions, see `cgcnn.keys`.
         lattice: (R, 101) float32, Å; the reference lattice constant is the sum over roles of the site means of this.
         lattice_range: (2,) float32, Å; the reference is kept inside what training saw.
         distance: (R, 101) float32, how far an element is from those trained on a role's sites, see `element_distance`.
@@ -127,19 +129,40 @@ def _nearest(vectors: NDArray[np.float64], trained: NDArray[np.bool_]) -> NDArra
     return rows
 
 
-def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site.
+class AnionSets:
+    """The sets of anions that a model was trained on (O3, O2N), and how far others are from them.
 
-    Since no site is empty, rows of different numbers of sites have different keys.
+    A set is described by the mean of the vectors that the networks start with for its elements. The unit of distances
+    is as in `element_distance`: what a trained set is from the nearest other one.
     """
-    keys = np.zeros(len(species), dtype=np.int64)
-    for column in species.T:
-        keys = keys << 7 | column
-    return keys
+
+    def __init__(self, members: Sequence[CGCNN], prototypes: Sequence[Prototype], known: NDArray[np.int64]) -> None:
+        """From the keys of the training compositions, see `cgcnn.keys`; without any, every set is near."""
+        parts = [_anion_shares(kind, compositions(known, len(kind.sites)))[0] for kind in prototypes]
+        self.trained = np.unique(np.concatenate(parts), axis=0)  # (S, 101)
+        self.vectors = [_vectors(member) for member in members]
+
+    def distance(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n,) of the sets of canonical species (n, n_sites) from the nearest trained ones; 0 if trained."""
+        shares, which = _anion_shares(prototype, species)  # (s, 101), (n,)
+        if not len(self.trained) or not len(shares):
+            return np.zeros(len(species), dtype=np.float32)
+        found = np.mean([self._from_nearest(shares, vectors) for vectors in self.vectors], axis=0)  # (s,)
+        is_trained = (shares[:, None] == self.trained[None]).all(axis=2).any(axis=1)  # (s,)
+        return np.asarray(np.where(is_trained, 0.0, found)[which], dtype=np.float32)
+
+    def _from_nearest(self, shares: NDArray[np.float64], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        held = shares.any(axis=0) | self.trained.any(axis=0)  # (101,), others may have no features
+        there, mine = self.trained[:, held] @ vectors[held], shares[:, held] @ vectors[held]  # (S, W), (s, W)
+        apart = np.linalg.norm(there[:, None] - there[None], axis=2)  # (S, S)
+        np.fill_diagonal(apart, np.inf)
+        nearest = np.linalg.norm(mine[:, None] - there[None], axis=2).min(axis=1)  # (s,)
+        return nearest / apart.min(axis=1).mean() if len(there) > 1 else np.full(len(mine), np.inf)
 
 
-def compositions(keys: NDArray[np.int64], n_sites: int) -> NDArray[np.uint8]:
-    """The rows (k, n_sites) of those of keys (n,) that are of so many sites; the inverse of `composition_keys`."""
-    mine = keys[keys >> 7 * (n_sites - 1) > 0]  # fewer sites leave these bits empty
-    mine = mine[mine >> 7 * (n_sites - 1) < 128]
-    return (mine[:, None] >> 7 * np.arange(n_sites - 1, -1, -1) & 127).astype(np.uint8)
+def _anion_shares(prototype: Prototype, species: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Sets on X of canonical species (n, n_sites): the share of each element (s, 101), and the set of each row (n,)."""
+    sites = species[:, prototype.role_index == prototype.role_names.index(ANIONS)]  # (n, k)
+    _, first, which = np.unique(composition_keys(sites), return_index=True, return_inverse=True)
+    shares = (sites[first, :, None] == np.arange(MAX_Z + 1)).mean(axis=1).round(6)  # as 2/3 of 3 and 4/6 of 6
+    return shares, which

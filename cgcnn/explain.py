@@ -11,11 +11,11 @@ import torch
 from cgcnn.batch import from_graphs
 from cgcnn.card import read_card, shipped
 from cgcnn.csvfile import write_csv
-from cgcnn.domain import compositions
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.filling import nodes_of_sites
 from cgcnn.graph import CrystalGraph
+from cgcnn.keys import compositions
 from cgcnn.original import original_graph
 from cgcnn.periodic import draw_elements
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ from cgcnn.batch import GraphBatch, from_graphs
 from cgcnn.calibration import calibrated
 from cgcnn.card import Calibration, Card, Settings, read_card, shipped, weights_path
 from cgcnn.digest import digest
-from cgcnn.domain import Domain, composition_keys
+from cgcnn.domain import AnionSets, Domain
 from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
+from cgcnn.keys import composition_keys
 from cgcnn.model import CGCNN
 from cgcnn.prototype import PROTOTYPES, Prototype
 
@@ -178,12 +180,18 @@ class Model:
         return np.isin(keys, self._domain().known)
 
     def domain_distance(self, species: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n,) how far the least known element of species (n, n_sites) is from those trained on its site; 0 in domain.
+        """(n,) how far species (n, n_sites) are from the training: their least known element, or their set of anions.
 
-        About 1 where it is as new as an element of the training was to the others; see `cgcnn.domain.element_distance`.
+        0 where each element was trained on its site, and the set on X as a whole. About 1 where an element, or the set,
+        is as new as one of the training was to the others; see `cgcnn.domain`.
         """
-        distance: NDArray[np.float32] = self._domain().distance[self.prototype.role_index, self._checked(species)]
-        return np.asarray(distance.max(axis=1))
+        by_site: NDArray[np.float32] = self._domain().distance[self.prototype.role_index, self._checked(species)]
+        by_set = self._anion_sets.distance(self.prototype, self.prototype.canonical(species))
+        return np.asarray(np.maximum(by_site.max(axis=1), by_set))
+
+    @cached_property
+    def _anion_sets(self) -> AnionSets:
+        return AnionSets(self.members, [PROTOTYPES[name] for name in self.card.prototypes], self._domain().known)
 
     def _domain(self) -> Domain:
         if self.domain is None:

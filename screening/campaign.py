@@ -222,3 +222,10 @@ def _warn(ranking: Ranking, plan: Plan) -> None:
             f"{plan.model.name} never saw on this site, or at all; they rank after the others (in_domain false).",
             err=True,
         )
+    if ranking.new_anions:
+        click.echo(
+            f"warning: {ranking.new_anions:,} of {ranking.ranked:,} ranked candidates have elements on X that "
+            f"{plan.model.name} never saw together (domain_distance above 0): expect errors larger than "
+            "e_above_hull_std says, or leave them out with --filter distance.",
+            err=True,
+        )

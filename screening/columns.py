@@ -21,7 +21,7 @@ SORTABLE = (
     Column("charge_balanced", "bool", "", "some oxidation states of the elements balance", fill=False),
     Column("radii_imputed", "bool", "", "an ionic radius is not in Shannon's table for this site", fill=False),
     Column("known", "bool", "", "the model was trained on this very composition", fill=False),
-    Column("domain_distance", "float32", "", "how new the newest element is to the model; 0 in domain", math.nan),
+    Column("domain_distance", "float32", "", "how new the newest element, or X as a whole, is to the model", math.nan),
 )
 """What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
 

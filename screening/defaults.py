@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from cgcnn.card import read_card, shipped
 from cgcnn.elements import MAX_Z
 from cgcnn.errors import UserError
-from cgcnn.prototype import PROTOTYPES
+from cgcnn.keys import compositions
+from cgcnn.prototype import PROTOTYPES, Prototype
 from screening.candidates import Listed
 from screening.space import Space
 
@@ -17,9 +18,10 @@ ROWS_AT_ONCE = 65_536
 
 
 def default_model(space: Space | Listed) -> str:
-    """The first of `PREFERRED` that takes the space's prototype and was trained on every element on its site.
+    """The first of `PREFERRED` that takes the space's prototype and knows its elements.
 
-    Where none was trained on all of them, it is the last that takes the prototype.
+    It has to be trained on every element on its site, and on some set of X that is made of the space's: a model of
+    oxides and oxyfluorides is not for fluorides. Where none is, it is the last that takes the prototype.
 
     Raises:
         UserError: no shipped model takes the prototype.
@@ -28,8 +30,8 @@ def default_model(space: Space | Listed) -> str:
     able = [name for name in PREFERRED if name in models and space.prototype in read_card(name).prototypes]
     if not able:
         raise UserError(f"no shipped model takes {space.prototype}. Name one with --model.")
-    used, roles = _elements_on_sites(space), PROTOTYPES[space.prototype].role_index
-    return next((name for name in able if not (used & ~_trained(name)[roles]).any()), able[-1])
+    used, prototype = _elements_on_sites(space), PROTOTYPES[space.prototype]
+    return next((name for name in able if _knows(name, prototype, used)), able[-1])
 
 
 def _elements_on_sites(space: Space | Listed) -> NDArray[np.bool_]:
@@ -46,10 +48,13 @@ def _elements_on_sites(space: Space | Listed) -> NDArray[np.bool_]:
     return used
 
 
-def _trained(model: str) -> NDArray[np.bool_]:
-    """Whether a shipped model was trained on an element on the sites of a role, (roles, 101); without torch."""
+def _knows(model: str, prototype: Prototype, used: NDArray[np.bool_]) -> bool:
+    """Whether a shipped model was trained on all that is used on the sites (n_sites, 101); without torch."""
     from safetensors import safe_open  # noqa: PLC0415 -- only where no model is named
 
     with safe_open(shipped()[model], framework="numpy") as weights:
-        trained: NDArray[np.bool_] = weights.get_tensor("domain.trained")
-    return trained
+        trained, known = (weights.get_tensor(f"domain.{name}") for name in ("trained", "known"))
+    on_x = np.array(prototype.roles) == "X"
+    sets = compositions(known, len(prototype.sites))[:, on_x]  # (k, sites of X)
+    made_of_these = used[on_x].any(axis=0)[sets].all(axis=1)  # (k,)
+    return bool(made_of_these.any() or not len(sets)) and not (used & ~trained[prototype.role_index]).any()

@@ -138,5 +138,6 @@ KINDS = {
     "octahedral": Kind("octahedral_factor", "LO:HI", Filter("octahedral", LEAST_OCTAHEDRAL, 0.90), _range),
     "tau": Kind("tau", "MAX", Filter("tau", None, 4.18), _most),
     "domain": Kind("in_domain", "", Filter("domain"), _no_value),
+    "distance": Kind("domain_distance", "MAX", Filter("distance", None, 0.0), _most),
 }
 """The filters by name. Defaults: t and rB/rX wide enough for all well-known perovskites, τ as Bartel et al. (2019)."""

@@ -26,11 +26,13 @@ class Ranking:
         rows: column name -> array of n rows; `index` holds the candidates' integers.
         ranked: how many candidates of the run could be ranked (n, unless only the top was asked for).
         out_of_domain: how many of these have an element on a site where the model never saw it, where that is known.
+        new_anions: how many of the others have elements on X that the model never saw together.
     """
 
     rows: Rows
     ranked: int
     out_of_domain: int
+    new_anions: int
 
 
 def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: int | None = None) -> Ranking:
@@ -48,16 +50,17 @@ def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: in
         UserError: no candidate can be ranked.
     """
     best: list[Rows] = []
-    ranked = out_of_domain = 0
+    ranked = out_of_domain = new_anions = 0
     for rows in _scored(blocks):
         ranked += len(rows["index"])
         out_of_domain += int(np.count_nonzero(_outside(rows)))
+        new_anions += int(np.count_nonzero(_new_anions(rows)))
         best.append(rows)
         if top:
             best = [_ordered(_joined(best), sort, top)]
     if not best:
         raise UserError("No candidate of this run can be ranked: all were filtered (--no-filter keeps them) or failed.")
-    return Ranking(_ordered(_joined(best), sort, top), ranked, out_of_domain)
+    return Ranking(_ordered(_joined(best), sort, top), ranked, out_of_domain, new_anions)
 
 
 def check_sort(sort: str, names: Sequence[str]) -> None:
@@ -91,3 +94,8 @@ def _ordered(rows: Rows, sort: str, top: int | None) -> Rows:
 def _outside(rows: Rows) -> np.ndarray:
     """(n,) whether the model is known not to know a candidate's elements."""
     return ~rows["in_domain"] if "in_domain" in rows else np.zeros(len(rows["index"]), dtype=bool)
+
+
+def _new_anions(rows: Rows) -> np.ndarray:
+    """(n,) whether each of a candidate's elements is known on its site, but not those on X together."""
+    return ~_outside(rows) & (rows["domain_distance"] > 0) if "domain_distance" in rows else np.zeros(1, dtype=bool)

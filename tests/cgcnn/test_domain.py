@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from cgcnn.domain import element_distance
 from cgcnn.elements import atomic_number
+from cgcnn.keys import composition_keys
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained
 from cgcnn.weights import Model, load
@@ -49,3 +52,37 @@ def test_shipped_model_finds_a_neighbour_nearer_than_a_stranger() -> None:
     castelli = load("castelli")
     near, far = castelli.domain_distance(np.vstack([row("Gd", "Ti", "O", "O", "O"), row("Cl", "Ti", "O", "O", "O")]))
     assert 0 < near < far
+
+
+def test_anions_that_were_never_together_are_at_a_distance() -> None:
+    """As of elements, by the vectors that the networks start with; a mixture is in the middle of its elements."""
+    model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O", "N", "F"]}, members=1)
+    with torch.no_grad():
+        model.members[0].embed.weight.zero_()
+        for symbol, place in {"O": 0, "N": 3, "F": -9}.items():
+            model.members[0].learned[atomic_number(symbol), 0] = place
+    sets = ["OOO", "NNN", "OON"]  # at 0, 3 and 1
+    known = composition_keys(np.vstack([row("Ba", "Ti", *x) for x in sets]))
+    assert model.domain is not None
+    model = Model(model.card, model.members, replace(model.domain, known=np.sort(known)))
+    # The trained ones are 1, 2 and 1 from the nearest other one, 4/3 in the mean.
+    found = model.domain_distance(np.vstack([row("Ba", "Ti", *x) for x in (*sets, "NOO", "ONN", "FFF", "FFO")]))
+    assert found == pytest.approx([0, 0, 0, 0, 1 / (4 / 3), 9 / (4 / 3), 6 / (4 / 3)])
+    assert model.in_domain(row("Ba", "Ti", "F", "F", "F")).all()
+
+
+def test_a_single_set_of_anions_leaves_all_others_far() -> None:
+    model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O", "N"]})
+    assert model.domain is not None
+    oxide = row("Ba", "Ti", "O", "O", "O")
+    model = Model(model.card, model.members, replace(model.domain, known=composition_keys(oxide)))
+    assert model.domain_distance(np.vstack([oxide, row("Ba", "Ti", "O", "O", "N")])).tolist() == [0, np.inf]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "new"), [("castelli", ["OOO", "FNO"], ["FFF", "OSS"]), ("mp", ["OOO", "FFF"], ["NOO"])]
+)
+def test_shipped_models_know_their_sets_of_anions(name: str, known: list[str], new: list[str]) -> None:
+    model = load(name)
+    rows = np.vstack([row("Ba", "Ti", *x) for x in (*known, *new)])
+    assert (model.domain_distance(rows) > 0).tolist() == [False] * len(known) + [True] * len(new)

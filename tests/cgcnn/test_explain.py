@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from cgcnn.card import Settings
 from cgcnn.cli import app
-from cgcnn.domain import composition_keys
 from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.explain import check_explains, explain, grid, site_contributions, site_means
+from cgcnn.keys import composition_keys
 from cgcnn.periodic import position
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained, untrained_for_structures

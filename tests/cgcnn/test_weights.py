@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cgcnn.card import shipped
-from cgcnn.domain import composition_keys
 from cgcnn.errors import UserError
+from cgcnn.keys import composition_keys
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained
 from cgcnn.weights import Model, load, save

@@ -109,7 +109,7 @@ def test_listed_candidates_keep_their_ids(screen, tmp_path, model_path):
     assert len({row["e_above_hull"] for row in rows if row["id"] == "q2"}) == 1
     assert rows[-1]["id"] == "q3"
     assert rows[-1]["in_domain"] == "false"
-    assert "1 of 4 ranked candidates have an element on a site where" in stderr
+    assert "1 of 4 ranked candidates have an element that untrained never saw" in stderr
 
 
 def test_a_run_can_be_ranked_again_by_another_column(screen, tmp_path, model_path):

@@ -28,6 +28,13 @@ def test_the_narrow_model_is_taken_where_it_knows_all_elements(space, model):
     assert default_model(space) == model
 
 
+def test_a_model_that_saw_fluorine_beside_oxygen_only_is_not_for_fluorides(listed):
+    assert default_model(singles("K", "Mg", "F")) == "mp"
+    assert default_model(singles("Ca", "Zr", "F,S", 2)) == "mp"
+    assert default_model(listed("A,B,X\nK,Mg,F\nCa,Zr,S\n")) == "mp"
+    assert default_model(singles("K", "Mg", "O,F", 2)) == "castelli"
+
+
 @pytest.fixture
 def listed(tmp_path):
     def read(text):

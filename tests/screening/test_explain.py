@@ -10,9 +10,10 @@ from click.testing import CliRunner, Result
 
 from cgcnn.card import Settings
 from cgcnn.errors import UserError
+from cgcnn.keys import composition_keys
 from cgcnn.prototype import CUBIC_PEROVSKITE
 from cgcnn.untrained import untrained
-from cgcnn.weights import Model, composition_keys, save
+from cgcnn.weights import Model, save
 from screening.cli import app
 
 LINEAR = Settings(targets=("e_above_hull", "a"), width=8, layers=2, gaussians=12, pooling="linear")

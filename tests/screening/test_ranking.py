@@ -30,6 +30,13 @@ def test_candidates_out_of_domain_rank_last_and_are_counted():
     assert ranking.out_of_domain == 1
 
 
+def test_candidates_whose_anions_were_never_together_are_counted_where_they_are_in_domain():
+    rows = columns([0.0, 0.2, 0.1], in_domain=[False, True, True])
+    ranking = rank([(0, rows | {"domain_distance": np.array([2.0, 0.5, 0.0], dtype=np.float32)})])
+    assert ranking.rows["index"].tolist() == [2, 1, 0]
+    assert (ranking.out_of_domain, ranking.new_anions) == (1, 1)
+
+
 def test_filtered_and_failed_candidates_are_not_ranked():
     status = [Status.OK, Status.FAILED, Status.FILTERED, Status.OK]
     ranking = rank([(10, columns([0.3, 0.0, 0.0, 0.1], status=status))])
