@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,13 +63,10 @@ class GraphBatch:
         Returns:
             A batch whose nodes and edges keep their order within each graph.
         """
-        new_graph = torch.full((self.n_graphs,), -1, dtype=torch.int64)  # (G,)
-        new_graph[rows] = torch.arange(len(rows))
-        graph = new_graph[self.graph]  # (N,) -1 where left out
-        nodes = torch.nonzero(graph >= 0).flatten()  # (n_nodes,)
-        new_node = torch.full_like(self.graph, -1)  # (N,)
+        nodes, counts = self._nodes_by_graph.of(rows)  # (n_nodes,), (n,)
+        edges, _ = self._edges_by_graph.of(rows)  # (n_edges,)
+        new_node = torch.empty_like(self.graph)  # (N,)
         new_node[nodes] = torch.arange(len(nodes))
-        edges = torch.nonzero(new_node[self.target] >= 0).flatten()  # (n_edges,)
         return GraphBatch(
             self.numbers[nodes],
             self.multiplicity[nodes],
@@ -76,9 +74,33 @@ class GraphBatch:
             new_node[self.target[edges]],
             self.distance[edges],
             self.edge_multiplicity[edges],
-            graph[nodes],
+            torch.arange(len(rows)).repeat_interleave(counts),
             len(rows),
         )
+
+    @cached_property
+    def _nodes_by_graph(self) -> _Runs:
+        return _Runs(self.graph, self.n_graphs)
+
+    @cached_property
+    def _edges_by_graph(self) -> _Runs:
+        return _Runs(self.graph[self.target], self.n_graphs)
+
+
+class _Runs:
+    """Where the members of each group are."""
+
+    def __init__(self, group: Tensor, n_groups: int) -> None:
+        """Members (m,) know their groups."""
+        self.order = torch.argsort(group, stable=True)  # (m,) members, group by group
+        self.counts = torch.bincount(group, minlength=n_groups)  # (n_groups,)
+        self.starts = self.counts.cumsum(0) - self.counts  # (n_groups,) in the order
+
+    def of(self, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """The members of some groups, one group after the other, and how many each has."""
+        counts = self.counts[groups]
+        offset = self.starts[groups] - (counts.cumsum(0) - counts)
+        return self.order[torch.arange(int(counts.sum())) + offset.repeat_interleave(counts)], counts
 
 
 @dataclass(frozen=True)
