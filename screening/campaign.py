@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-import numpy as np
 
 from cgcnn.card import read_card
 from cgcnn.errors import UserError
 from screening import store
-from screening.block import Block, stable_probability
+from screening.block import Block, with_threshold
 from screening.cluster import Choice, choose, preflight, start
 from screening.columns import sortable
 from screening.failures import tell_failures
@@ -196,7 +195,7 @@ def _present(run: Run, plan: Plan, outputs: Outputs) -> None:
     kept = outputs.top if outputs.top or outputs.csv else SHOWN
     if outputs.stable_at is not None:
         plan = replace(plan, stable_at=outputs.stable_at)
-    blocks = ((rows.start, _asked_for(dict(rows.columns), outputs)) for rows in run.blocks(plan.read))
+    blocks = ((rows.start, with_threshold(dict(rows.columns), outputs.stable_at)) for rows in run.blocks(plan.read))
     ranking = rank(blocks, outputs.sort, kept)
     shown = outputs.top or SHOWN
     if outputs.csv:
@@ -205,14 +204,6 @@ def _present(run: Run, plan: Plan, outputs: Outputs) -> None:
         write_cifs(ranking, plan, outputs.cif, shown)
     print_table(table_rows(ranking, plan, shown), plan)
     _warn(ranking, plan)
-
-
-def _asked_for(columns: dict[str, np.ndarray], outputs: Outputs) -> dict[str, np.ndarray]:
-    """The columns of a block with `p_stable` for the threshold asked for."""
-    if outputs.stable_at is None:
-        return columns
-    energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
-    return columns | {"p_stable": stable_probability(energy, deviation, outputs.stable_at)}
 
 
 def _warn(ranking: Ranking, plan: Plan) -> None:

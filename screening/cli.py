@@ -30,12 +30,17 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
+top_option = click.option(
+    "--top", type=click.IntRange(min=1), help="Keep only the best N. [default: all; 20 are shown]"
+)
+sort_option = click.option("--sort", metavar="COLUMN", help="Rank by this column. [default: e_above_hull]")
+stable_at_option = click.option(
+    "--stable-at", type=float, metavar="EV", help="p_stable: P(at most EV eV/atom). [default: 0.05, or the run's]"
+)
 ranking_options = _together(
-    click.option("--top", type=click.IntRange(min=1), help="Keep only the best N. [default: all; 20 are shown]"),
-    click.option("--sort", metavar="COLUMN", help="Rank by this column. [default: e_above_hull]"),
-    click.option(
-        "--stable-at", type=float, metavar="EV", help="p_stable: P(at most EV eV/atom). [default: 0.05, or the run's]"
-    ),
+    top_option,
+    sort_option,
+    stable_at_option,
     click.option("--csv", type=PATH, help="Write the ranking to this CSV file."),
     click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
 )
@@ -159,6 +164,20 @@ def status(run: str) -> None:
     from screening.state import print_state
 
     print_state(run)
+
+
+@app.command("report")
+@click.argument("run")
+@click.option("-o", "--output", type=PATH, required=True, metavar="FILE.html", help="The file to write.")
+@top_option
+@sort_option
+@stable_at_option
+@command_line.debug
+def report_(run: str, output: Path, top: int | None, sort: str | None, stable_at: float | None) -> None:
+    """Write RUN as one HTML page: what was screened by what, what became of it, figures, the best candidates."""
+    from screening.report import report
+
+    report(run, output, sort or "e_above_hull", stable_at, top)
 
 
 @app.command()
