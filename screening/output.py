@@ -11,11 +11,9 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.prototype import Prototype
 from screening import structures
-from screening.candidates import Listed
 from screening.columns import DECIMALS
 from screening.plan import Plan
 from screening.ranking import Ranking
-from screening.space import Space
 from screening.structures import Structures
 from screening.terminal import show, table
 
@@ -42,12 +40,11 @@ def table_rows(ranking: Ranking, plan: Plan, count: int | None = None) -> Iterat
         plan: says which columns name a candidate, and which pass through.
         count: how many rows; None for all.
     """
-    rows, extra = ranking.rows, plan.space.extra if isinstance(plan.space, Listed) else ()
-    texts = {} if isinstance(plan.space, Space) else plan.space.texts(rows["index"][:count].tolist())
+    rows, texts = ranking.rows, plan.space.texts(ranking.rows["index"][:count].tolist())
     for i, index in enumerate(rows["index"][:count].tolist()):
         row = {"rank": str(i + 1), "index": str(index), **_name(plan, rows, i, texts.get(index, []))}
         row |= {column.name: _text(column.name, rows[column.name][i]) for column in plan.ranked}
-        yield row | {_free(name, row): text for name, text in zip(extra, texts.get(index, []), strict=False)}
+        yield row | {_free(name, row): text for name, text in zip(plan.space.extra, texts.get(index, []), strict=False)}
 
 
 def _name(plan: Plan, rows: dict[str, np.ndarray], i: int, texts: list[str]) -> dict[str, str]:

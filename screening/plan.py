@@ -65,7 +65,7 @@ class Plan:
     @property
     def records(self) -> Records | None:
         """What the run is given to keep, where the space is not enumerated."""
-        return None if isinstance(self.space, Space) else self.space.records
+        return self.space.records
 
     @property
     def ranked(self) -> tuple[Column, ...]:

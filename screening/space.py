@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +28,8 @@ class Space:
     Attributes:
         prototype: name of the prototype, such as "cubic-perovskite".
         factors: most significant first.
+        records: none; a run keeps nothing of an enumerated space but its definition.
+        extra: none; no columns of a file pass through.
 
     Raises:
         UserError: the space is empty, or larger than int64 can address.
@@ -34,6 +37,8 @@ class Space:
 
     prototype: str
     factors: tuple[Multiset, ...]
+    records: ClassVar[None] = None
+    extra: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if self.count == 0:
@@ -68,6 +73,10 @@ class Space:
             indices, ranks = np.divmod(indices, factor.count)
             parts.insert(0, factor.unrank(ranks))
         return np.hstack(parts)
+
+    def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:  # noqa: ARG002 -- as other kinds of candidates have it
+        """Nothing: these candidates come from no file."""
+        return {}
 
     def encode(self, species: ArrayLike) -> Ranks:
         """The indices of candidates: the inverse of `decode`.

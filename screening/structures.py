@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,11 @@ class Structures:
 
     Attributes:
         records: a line each.
+        extra: none; no columns pass through.
     """
 
     records: Records
+    extra: ClassVar[tuple[str, ...]] = ()
 
     @property
     def count(self) -> int:
