@@ -87,13 +87,13 @@ class EdgeConvolution(nn.Module):
         self.node_change = nn.Linear(width, width)
 
     def forward(self, v: Tensor, e: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
-        """New node vectors (N, W) and edge vectors (E, W) from v (N, W) and e (E, K); the first e is the distances'."""
+        """New node vectors (N, W) and edge vectors (E, W) from v (N, W) and e (E, W)."""
         z = self.receiver(v).index_select(0, batch.target) + self.sender(v).index_select(0, batch.source)  # (E, W)
         change = functional.silu(self.change(functional.silu(z + self.distance(e))))  # (E, W)
         message = change * (batch.edge_multiplicity * SHARE)[:, None]  # (E, W)
         total = torch.zeros_like(v).index_add(0, batch.target, message)  # (N, W)
         v = v + self.node_change(functional.silu(self.collect(torch.cat([v, total], dim=1))))  # (N, W)
-        return v, change if e.shape != change.shape else e + change
+        return v, e + change
 
 
 CONVOLUTIONS = {"gated": GatedConvolution, "simple": SimpleConvolution, "edges": EdgeConvolution}

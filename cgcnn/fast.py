@@ -121,6 +121,8 @@ class _Network:
         v = self.table[batch.numbers]  # (N, W)
         centres = self.tensors["centres"]
         e = np.exp(-np.square((batch.distance[:, None] - centres) / (centres[1] - centres[0])))  # (E, K)
+        if self.settings.convolution == "edges":
+            e = _silu(_linear(e, self.tensors, "embed_edges.0"))  # (E, W)
         convolve = _CONVOLVE[self.settings.convolution]
         for i in range(self.settings.layers):
             v, e = convolve(v, e, batch, _part(self.tensors, f"convolutions.{i}."))
@@ -183,7 +185,7 @@ def _edges(v: Array, e: Array, batch: _Batch, layer: Arrays) -> tuple[Array, Arr
     total = batch.sum_over_neighbours(change * batch.often) * SHARE  # (N, W)
     both = np.concatenate([v, total], axis=1)  # (N, 2W)
     v = v + _linear(_silu(_linear(both, layer, "collect")), layer, "node_change")
-    return v, change if e.shape != change.shape else e + change
+    return v, e + change
 
 
 _CONVOLVE = {"gated": _gated, "simple": _simple, "edges": _edges}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cgcnn.card import Settings
-from cgcnn.convolution import CONVOLUTIONS, EdgeConvolution
+from cgcnn.convolution import CONVOLUTIONS
 
 if TYPE_CHECKING:
     from cgcnn.batch import GraphBatch
@@ -45,9 +45,10 @@ class CGCNN(nn.Module):
         self.embed = nn.Linear(element_features.shape[1], s.width)
         # Zero at first, so that an element without training rows is described by its features alone.
         self.learned = nn.Parameter(torch.zeros(element_features.shape[0], s.width))  # (101, W)
-        convolution = CONVOLUTIONS[s.convolution]
-        later = s.width if convolution is EdgeConvolution else s.gaussians  # length of edge vectors after the first
-        self.convolutions = nn.ModuleList(convolution(s.width, later if i else s.gaussians) for i in range(s.layers))
+        convolution, learns = CONVOLUTIONS[s.convolution], s.convolution == "edges"  # vectors of edges as of nodes
+        self.embed_edges = nn.Sequential(nn.Linear(s.gaussians, s.width), nn.SiLU()) if learns else nn.Identity()
+        edge_width = s.width if learns else s.gaussians
+        self.convolutions = nn.ModuleList(convolution(s.width, edge_width) for _ in range(s.layers))
         self.dropout = nn.Dropout(s.dropout)
         sizes = [s.width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
@@ -82,7 +83,7 @@ class CGCNN(nn.Module):
         """Node vectors (N, W) after the last convolution."""
         table = self.embed(self.element_features) + self.learned  # (101, W)
         v: Tensor = table.index_select(0, batch.numbers)  # (N, W)
-        e = self.expand(batch.distance)  # (E, K)
+        e = self.embed_edges(self.expand(batch.distance))  # (E, K)
         for convolution in self.convolutions:
             v, e = convolution(v, e, batch)
         return v
