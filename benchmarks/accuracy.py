@@ -113,7 +113,7 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
 def prepared(data: Path, recipe: TrainRecipe) -> train.Prepared:
     """The usable rows of the data, as `cgcnn train` would use them."""
     with builder(recipe.settings, workers=None, cache=None, no_cache=False) as build:
-        return train.prepare_entries(read_sources(data, recipe) if recipe.sources else read(data), recipe, build)
+        return train.prepare(read_sources(data, recipe) if recipe.sources else read(data), recipe, build)
 
 
 def crystal(entry: Entry) -> Record:

@@ -67,7 +67,7 @@ def learning_curve(
     epochs than the recipe says, by the square root of how much smaller they are than the largest.
 
     Args:
-        table: From `cgcnn.train.prepare_entries`.
+        table: From `cgcnn.train.prepare`.
         recipe: Its number of epochs is that of the largest part.
         sizes: Numbers of training rows.
         checkpoints: Folder; a training that is there is continued, a finished one is only measured again.

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cgcnn import __version__, data, labels
+from cgcnn import __version__, labels
 from cgcnn.batch import Examples, from_graphs
 from cgcnn.card import Calibration, Card, Metric, Target
 from cgcnn.domain import element_distance, fit_domain
 from cgcnn.elements import SYMBOLS, element_features
-from cgcnn.entry import from_record
 from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit
 from cgcnn.graph import CrystalGraph
@@ -64,7 +63,7 @@ class Check:
     calibrations: tuple[Calibration, ...] = ()
 
 
-def prepare_entries(entries: Sequence[Entry], recipe: TrainRecipe, builder: Builder | None = None) -> Prepared:
+def prepare(entries: Sequence[Entry], recipe: TrainRecipe, builder: Builder | None = None) -> Prepared:
     """Turn entries into a table; those that cannot be used are left out with a reason.
 
     Raises:
@@ -95,18 +94,6 @@ def prepare_entries(entries: Sequence[Entry], recipe: TrainRecipe, builder: Buil
     shape = np.array([row.prototype for row in compositions], dtype=np.int8)
     table = Table(targets, fold, shape=shape, species=species(compositions, prototypes), lattice=lattice)
     return Prepared(table, good, failures)
-
-
-def prepare(records: Sequence[data.Record], recipe: TrainRecipe) -> Table:
-    """Turn records, all of which must be usable, into a table.
-
-    Raises:
-        UserError: A record lacks what the recipe's input kind needs, or no record has a target.
-    """
-    prepared = prepare_entries([from_record(record, i) for i, record in enumerate(records)], recipe)
-    for i, reason in prepared.failures.items():
-        raise UserError(f"record {data.record_id(records[i], i)}: {reason}")
-    return prepared.table
 
 
 def train(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Model:

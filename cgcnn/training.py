@@ -14,7 +14,7 @@ from cgcnn.errors import UserError
 from cgcnn.predict import summary
 from cgcnn.progress import Reporter
 from cgcnn.split import by_column, by_share, by_size, folds
-from cgcnn.train import Prepared, claim, prepare_entries, train
+from cgcnn.train import Prepared, claim, prepare, train
 from cgcnn.weights import save
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def prepared(entries: Sequence[Entry], recipe: TrainRecipe, builder: Builder, *,
     Raises:
         UserError: With ``strict``, an entry that is not usable.
     """
-    found = prepare_entries(entries, recipe, builder)
+    found = prepare(entries, recipe, builder)
     text = summary([entry.id for entry in entries], found.failures)
     if text and strict:
         raise UserError(text)

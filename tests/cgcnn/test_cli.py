@@ -140,12 +140,12 @@ def test_training_without_recipe_needs_a_target(data: Path, tmp_path: Path) -> N
 
 
 def test_unfinished_training_is_only_continued_on_request(data: Path, tmp_path: Path) -> None:
-    from cgcnn.data import read_records
+    from cgcnn.readers import read
     from cgcnn.recipe import read_recipe
     from cgcnn.train import claim, prepare
 
     path = recipe(tmp_path, "prototype")
-    claim(tmp_path / "toy.training", prepare(read_records(data), read_recipe(path)), read_recipe(path), resume=False)
+    claim(tmp_path / "toy.training", prepare(read(data), read_recipe(path)).table, read_recipe(path), resume=False)
     refused = in_process("train", data, "--recipe", path, "-o", tmp_path / "toy")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
     assert "--resume" in refused.stderr

@@ -14,7 +14,7 @@ from cgcnn.errors import UserError
 from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.recipe import TrainRecipe, read_recipe
 from cgcnn.sources import read_sources
-from cgcnn.train import prepare_entries
+from cgcnn.train import prepare
 from cgcnn.weights import load
 
 RECIPE = """
@@ -95,7 +95,7 @@ def recipe(folder: Path) -> TrainRecipe:
 
 
 def test_labels_of_two_hulls_never_meet_in_one_target(folder: Path, recipe: TrainRecipe) -> None:
-    table = prepare_entries(read_sources(folder, recipe), recipe).table
+    table = prepare(read_sources(folder, recipe), recipe).table
     known = ~np.isnan(table.targets.numpy())
     assert known.sum(axis=0).tolist() == [14, 14, 12]  # the orthorhombic row is not wanted
     assert not (known[:, 0] & known[:, 2]).any()
@@ -103,7 +103,7 @@ def test_labels_of_two_hulls_never_meet_in_one_target(folder: Path, recipe: Trai
 
 
 def test_a_formula_is_on_one_side_of_the_check(folder: Path, recipe: TrainRecipe) -> None:
-    table = prepare_entries(read_sources(folder, recipe), recipe).table
+    table = prepare(read_sources(folder, recipe), recipe).table
     assert table.species is not None
     folds: dict[tuple[int, ...], set[int]] = {}
     for species, fold in zip(table.species.tolist(), table.fold.tolist(), strict=True):

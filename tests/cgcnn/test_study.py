@@ -161,8 +161,8 @@ def test_resumed_training_needs_the_same_split(folder: Path, monkeypatch: pytest
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[Examples, Examples]:
-    rows = [row for row in salts() if row["cell"] and row["energy"] is not None]
-    prepared = prepare(rows, plain_recipe("x", "y", ("energy",)))
+    rows = [from_record(row, i) for i, row in enumerate(salts()) if row["cell"] and row["energy"] is not None]
+    prepared = prepare(rows, plain_recipe("x", "y", ("energy",))).table
     assert prepared.graphs is not None
     everything = np.arange(len(rows))
     halves = [torch.from_numpy(everything[i::2]) for i in (0, 1)]

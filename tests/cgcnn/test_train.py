@@ -9,6 +9,7 @@ from cgcnn.card import Settings
 from cgcnn.data import Record
 from cgcnn.domain import fit_domain
 from cgcnn.elements import SYMBOLS, element_features
+from cgcnn.entry import Entry, from_record
 from cgcnn.errors import UserError
 from cgcnn.fit import Progress, Task, fit, masked_loss, schedule
 from cgcnn.prototype import CUBIC_PEROVSKITE
@@ -59,9 +60,13 @@ def records() -> list[Record]:
     return rows
 
 
+def entries() -> list[Entry]:
+    return [from_record(record, i) for i, record in enumerate(records())]
+
+
 @pytest.fixture(scope="module")
 def table() -> Table:
-    return prepare(records(), RECIPE)
+    return prepare(entries(), RECIPE).table
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +214,7 @@ def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Pat
 
 def test_structures_train_too(tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"input": "structure", "prototypes": (), "targets": RECIPE.targets[:1]})
-    model = train(prepare(records(), recipe), recipe, tmp_path, quiet)
+    model = train(prepare(entries(), recipe).table, recipe, tmp_path, quiet)
     assert model.card.input == "structure"
     assert {"Ba", "Ti", "O"} <= set(model.card.elements) < set(SYMBOLS)
     assert model.domain is None
