@@ -137,6 +137,12 @@ def predict(
         raise UserError(f"{summary}; nothing could be predicted")
     if summary:
         click.echo(f"{summary}; all reasons: {failed}", err=True)
+    if predictions.strangers:
+        click.echo(
+            f"warning: {len(predictions.strangers)} of {len(ids)} crystals have an element that {loaded.card.name} was "
+            f"not trained on, the first is {ids[predictions.strangers[0]]}: these predictions mean little",
+            err=True,
+        )
 
 
 @app.command()

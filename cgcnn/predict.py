@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cgcnn.card import Card
     from cgcnn.entry import Entry
     from cgcnn.graph import CrystalGraph
     from cgcnn.weights import Estimate, Model
@@ -37,10 +38,12 @@ class Predictions:
     Attributes:
         estimates: For every target the mean and deviation over the members, (n,) float32 each; NaN for failures.
         failures: Position → reason.
+        strangers: Positions of crystals with an element that the training did not have, or not on this site.
     """
 
     estimates: dict[str, Estimate]
     failures: dict[int, str]
+    strangers: list[int]
 
 
 def load_predictor(name_or_path: str | Path) -> Predictor:
@@ -73,7 +76,13 @@ def predict_entries(model: Predictor, entries: Sequence[Entry], builder: Builder
     failures = {i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     good = [graph for graph in graphs if not isinstance(graph, str)]
     rows = np.setdiff1d(np.arange(len(entries)), np.array(list(failures), dtype=np.int64))
-    return _spread(model, [(rows, predict_graphs(model, good))] if good else [], failures, len(entries))
+    strange = [i for i, graph in zip(rows.tolist(), good, strict=True) if not in_training(model.card, graph.numbers)]
+    return _spread(model, [(rows, predict_graphs(model, good))] if good else [], failures, len(entries), strange)
+
+
+def in_training(card: Card, numbers: NDArray[np.uint8]) -> bool:
+    """Whether all elements of a crystal were in the training of a model of structures, as far as its card knows."""
+    return not card.elements or {SYMBOLS[number] for number in numbers.tolist()} <= set(card.elements)
 
 
 def usable(model: Predictor, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:
@@ -99,12 +108,14 @@ def _predict_compositions(model: Model, entries: Sequence[Entry]) -> Predictions
     found = [composition_or_reason(entry.labels, prototypes) for entry in entries]
     failures = {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
     compositions = {i: row for i, row in enumerate(found) if isinstance(row, Composition)}
-    parts = []
+    parts, strange = [], []
     for position, prototype in enumerate(prototypes):
         rows = {i: row.numbers for i, row in compositions.items() if row.prototype == position}
         species = np.array(list(rows.values()), dtype=np.uint8).reshape(len(rows), len(prototype.sites))
-        parts.append((np.array(list(rows), dtype=np.int64), model.taking(prototype.name).predict_prototype(species)))
-    return _spread(model, parts, failures, len(entries))
+        mine = model.taking(prototype.name)
+        parts.append((np.array(list(rows), dtype=np.int64), mine.predict_prototype(species)))
+        strange += [i for i, known in zip(rows, mine.in_domain(species), strict=True) if not known]
+    return _spread(model, parts, failures, len(entries), sorted(strange))
 
 
 def _covered(graph: CrystalGraph, covered: NDArray[np.bool_]) -> CrystalGraph | str:
@@ -126,7 +137,11 @@ def _batches(graphs: Sequence[CrystalGraph]) -> Iterator[Sequence[CrystalGraph]]
 
 
 def _spread(
-    model: Predictor, parts: Sequence[tuple[NDArray[np.int64], dict[str, Estimate]]], failures: dict[int, str], n: int
+    model: Predictor,
+    parts: Sequence[tuple[NDArray[np.int64], dict[str, Estimate]]],
+    failures: dict[int, str],
+    n: int,
+    strangers: list[int],
 ) -> Predictions:
     """Estimates of parts of the crystals put at their positions among all."""
     estimates: dict[str, Estimate] = {}
@@ -135,7 +150,7 @@ def _spread(
         for rows, found in parts:
             mean[rows], std[rows] = found[name]
         estimates[name] = (mean, std)
-    return Predictions(estimates, failures)
+    return Predictions(estimates, failures, strangers)
 
 
 def summary(ids: Sequence[str], failures: dict[int, str]) -> str:

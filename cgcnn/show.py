@@ -26,6 +26,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ("model", f"{card.name} (version {card.version}, {card.members} members)"),
         ("summary", card.summary),
         ("input", ": ".join(filter(None, [card.input, ", ".join(card.prototypes)]))),
+        *([("elements", ", ".join(card.elements))] if card.elements else []),
         *(
             ("target", f"{t.name} ({t.unit or 'no unit'}){': ' + t.description if t.description else ''}")
             for t in card.targets

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cgcnn.elements import MAX_Z, atomic_number
+from cgcnn.elements import MAX_Z
 from cgcnn.graph import CrystalGraph
 from cgcnn.graphs import Builder, Rule
-from cgcnn.predict import predict_graphs, usable
+from cgcnn.predict import in_training, predict_graphs, usable
 from screening.block import Block, BlockResult, stable_probability
 from screening.status import Status
 from screening.structures import BATCH, Structures, compositions
@@ -85,7 +85,7 @@ def infer(plan: "Plan", model: "Model", built: BuiltStructures) -> BlockResult:
     rows["status"][good] = Status.OK
     numbers, counts = [graph.numbers for graph in graphs], [graph.multiplicity for graph in graphs]
     rows["composition"][good] = compositions(numbers, counts)
-    rows["in_domain"][good] = _in_domain(model, rows["composition"][good])
+    rows["in_domain"][good] = [in_training(model.card, some) for some in numbers]
     for first in range(0, len(built.fingerprints), BATCH):
         kept = good[(first <= good) & (good < first + BATCH)]
         for name, values in _predict(plan.stable_at, model, graphs[done : done + len(kept)]).items():
@@ -128,12 +128,6 @@ def _unpredicted(fingerprints: NDArray[np.uint64]) -> dict[str, np.ndarray]:
         "in_domain": np.zeros(n, dtype=np.bool_),
         **{name: np.full(n, np.nan, dtype=np.float32) for name in predicted},
     }
-
-
-def _in_domain(model: "Model", composition: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """(n,) whether the model was trained on each element of compositions (n, 101), as far as its card knows."""
-    trained = [atomic_number(symbol) for symbol in model.card.elements] or np.arange(MAX_Z + 1)
-    return np.asarray(~np.delete(composition, trained, axis=1).any(axis=1))
 
 
 def _predict(stable_at: float, model: "Model", graphs: list[CrystalGraph]) -> dict[str, np.ndarray]:

@@ -15,7 +15,8 @@ from cgcnn.cli import app
 from cgcnn.entry import broken, from_record
 from cgcnn.errors import UserError
 from cgcnn.predict import predict_entries
-from cgcnn.untrained import untrained_for_structures
+from cgcnn.prototype import CUBIC_PEROVSKITE
+from cgcnn.untrained import untrained, untrained_for_structures
 from cgcnn.weights import Model, save
 
 SETTINGS = Settings(targets=("energy",), width=8, layers=1, hidden=8, gaussians=12)
@@ -128,10 +129,19 @@ def test_element_that_the_model_lacks_is_a_failure() -> None:
     assert np.isnan(found.estimates["energy"][0]).tolist() == [True, False]
 
 
-def test_prototype_models_name_records_without_sites() -> None:
-    from cgcnn.prototype import CUBIC_PEROVSKITE
-    from cgcnn.untrained import untrained
+def test_crystals_with_an_element_that_training_lacked_are_named() -> None:
+    rows = [{**records(1)[0], "species": [metal, "Cl"]} for metal in ("Na", "K", "Na", "Rb")]
+    entries = [from_record(row, i) for i, row in enumerate(rows)]
+    anything = untrained_for_structures(SETTINGS)
+    assert predict_entries(anything, entries).strangers == []
+    card = anything.card.model_copy(update={"elements": ("Cl", "Na")})
+    assert predict_entries(Model(card, anything.members), entries).strangers == [1, 3]
+    site = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O"]})
+    entries = [from_record({"A": a, "B": "Ti", "X": "O"}, i) for i, a in enumerate(["Ba", "Ti"])]
+    assert predict_entries(site, entries).strangers == [1]
 
+
+def test_prototype_models_name_records_without_sites() -> None:
     entries = [from_record({"A": "Ba", "B": "Ti", "X": "O"}, 0), broken("x", "lost"), from_record({"A": "Ba"}, 2)]
     found = predict_entries(untrained(CUBIC_PEROVSKITE, {}), entries)
     assert list(found.failures) == [1, 2]
@@ -140,9 +150,6 @@ def test_prototype_models_name_records_without_sites() -> None:
 
 
 def test_all_failures_of_a_prototype_model_are_failures() -> None:
-    from cgcnn.prototype import CUBIC_PEROVSKITE
-    from cgcnn.untrained import untrained
-
     assert list(predict_entries(untrained(CUBIC_PEROVSKITE, {}), [broken("x", "lost")]).failures) == [0]
 
 
@@ -151,3 +158,12 @@ def test_predictions_need_no_labels(model: Model, tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records(3)))
     assert run("predict", path, "--model", save(model, tmp_path / "m"), "--csv", tmp_path / "o.csv").exit_code == 0
     assert [row["id"] for row in rows(tmp_path / "o.csv")] == ["0", "1", "2"]
+
+
+def test_a_warning_counts_crystals_that_the_training_was_not_about(model: Model, tmp_path: Path) -> None:
+    card = model.card.model_copy(update={"elements": ("Na",), "name": "sodium"})
+    path, data, out = save(Model(card, model.members), tmp_path / "model"), tmp_path / "data.jsonl", tmp_path / "o.csv"
+    data.write_text("\n".join(json.dumps(row) for row in records(3)))
+    result = CliRunner().invoke(app, ["predict", str(data), "--model", str(path), "--csv", str(out)])
+    assert result.exit_code == 0
+    assert "warning: 3 of 3 crystals have an element that sodium was not trained on" in result.stderr
