@@ -45,11 +45,3 @@ def stable_probability(energy: np.ndarray, spread: np.ndarray, threshold: float)
     distance = (threshold - energy.astype(np.float64)) / np.maximum(spread.astype(np.float64), 1e-6)
     probability: np.ndarray = torch.special.ndtr(torch.from_numpy(distance)).numpy().astype(np.float32)
     return probability
-
-
-def with_threshold(columns: dict[str, np.ndarray], threshold: float | None) -> dict[str, np.ndarray]:
-    """The columns of a block with `p_stable` for another threshold, eV/atom; None leaves it as it is."""
-    if threshold is None:
-        return columns
-    probability = stable_probability(columns["e_above_hull"], columns["e_above_hull_std"], threshold)
-    return columns | {"p_stable": probability}

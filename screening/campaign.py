@@ -1,8 +1,6 @@
 """A campaign from recipe to ranking: plan, run, workers, results. What the command line calls."""
 
-import math
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,7 +8,7 @@ import click
 from cgcnn.card import read_card
 from cgcnn.errors import UserError
 from screening import store
-from screening.block import Block, with_threshold
+from screening.block import Block
 from screening.cluster import Choice, choose, preflight, start
 from screening.columns import sortable
 from screening.failures import tell_failures
@@ -19,47 +17,13 @@ from screening.notice import AGAIN, on_notice
 from screening.output import SHOWN, print_table, table_rows, write_cifs, write_csv
 from screening.pipeline import COMPOSITIONS, STRUCTURES, block_rows, screen_blocks
 from screening.plan import Plan, from_header, make_plan
+from screening.presentation import Outputs
 from screening.progress import progress
 from screening.ranking import Ranking, check_sort, rank
 from screening.recipe import Recipe
 from screening.share import Share, parse_share
 from screening.store import Run, Target, exists, load_header, load_records
 from screening.structures import Structures
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What to make of a run.
-
-    Attributes:
-        sort: column to rank by.
-        stable_at: threshold of `p_stable`, eV/atom; None keeps what the run has.
-        top: how many candidates to keep; None keeps all, and shows `SHOWN`.
-        csv: file for the ranking.
-        cif: directory for the CIF files of the candidates shown.
-    """
-
-    sort: str = "e_above_hull"
-    stable_at: float | None = None
-    top: int | None = None
-    csv: Path | None = None
-    cif: Path | None = None
-
-    def check(self) -> None:
-        """Find out before the work, not after it, that its results could not be written.
-
-        Raises:
-            UserError: naming the option, the place and what is wrong with it.
-        """
-        if self.stable_at is not None and not math.isfinite(self.stable_at):
-            raise UserError(f"--stable-at {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
-        if self.csv is not None:
-            _check_folder("--csv", self.csv, self.csv.absolute().parent)
-            if self.csv.is_dir():
-                raise UserError(f"--csv {self.csv}: is a directory. Name a file.")
-        if self.cif is not None:
-            above = next(folder for folder in (self.cif.absolute(), *self.cif.absolute().parents) if folder.exists())
-            _check_folder("--cif", self.cif, above)
 
 
 def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
@@ -182,20 +146,12 @@ def _stopped(run: Run) -> str:
     return f"stopped: {run.n_committed} of {run.header.n_blocks} blocks are kept"
 
 
-def _check_folder(option: str, path: Path, folder: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(f"{option} {path}: there is no directory {folder}. Make it, or name another place.")
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"{option} {path}: {folder} is not writable. Name another place.")
-
-
 def _present(run: Run, plan: Plan, outputs: Outputs) -> None:
     tell_failures(run, plan, outputs.csv)
     # Without --top and --csv only the rows shown are kept, whatever the size of the run.
     kept = outputs.top if outputs.top or outputs.csv else SHOWN
-    if outputs.stable_at is not None:
-        plan = replace(plan, stable_at=outputs.stable_at)
-    blocks = ((rows.start, with_threshold(dict(rows.columns), outputs.stable_at)) for rows in run.blocks(plan.read))
+    plan = outputs.of(plan)
+    blocks = ((rows.start, outputs.of_block(dict(rows.columns))) for rows in run.blocks(plan.read))
     ranking = rank(blocks, outputs.sort, kept)
     shown = outputs.top or SHOWN
     if outputs.csv:

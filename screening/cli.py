@@ -140,7 +140,8 @@ def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> int:  # no
 @command_line.debug
 def rank_(run: str, **options: Any) -> None:  # noqa: ANN401 -- the ranking checks them
     """Rank the candidates of RUN again, without predicting again."""
-    from screening.campaign import Outputs, rank_run
+    from screening.campaign import rank_run
+    from screening.presentation import Outputs
 
     rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}))
 
@@ -173,11 +174,12 @@ def status(run: str) -> None:
 @sort_option
 @stable_at_option
 @command_line.debug
-def report_(run: str, output: Path, top: int | None, sort: str | None, stable_at: float | None) -> None:
+def report_(run: str, output: Path, **options: Any) -> None:  # noqa: ANN401 -- the report checks them
     """Write RUN as one HTML page: what was screened by what, what became of it, figures, the best candidates."""
+    from screening.presentation import Outputs
     from screening.report import report
 
-    report(run, output, sort or "e_above_hull", stable_at, top)
+    report(run, output, Outputs(**{name: value for name, value in options.items() if value is not None}))
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """`screen report`: a run as one HTML file that needs no other."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from cgcnn.card import Card, read_card
 from cgcnn.errors import UserError
 from screening import figures
-from screening.block import with_threshold
 from screening.ledger import make_ledger
 from screening.output import SHOWN, table_rows
 from screening.plan import Plan, from_header
+from screening.presentation import Outputs
 from screening.ranking import check_sort, rank
 from screening.store import Run
 from screening.structures import Structures
@@ -24,62 +23,61 @@ REASONS = 10
 """Reasons of failures that are shown."""
 
 
-def report(url: str, path: Path, sort: str, stable_at: float | None, top: int | None) -> None:
+def report(url: str, path: Path, outputs: Outputs) -> None:
     """Write the report of a run: what was screened by what, what became of it, and the best candidates.
 
     Args:
         url: of the run, finished or not.
         path: the HTML file; it appears whole or not at all.
-        sort: column to rank by.
-        stable_at: threshold of `p_stable`, eV/atom; None keeps what the run has.
-        top: how many candidates to list.
+        outputs: how to rank, and how many candidates to list.
 
     Raises:
         UserError: there is no run, it is damaged or has no candidate to rank, or the file cannot be written.
     """
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"-o {path}: there is no directory {path.absolute().parent}. Make it, or name another place.")
+    outputs.check()
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UserError(f"-o {path}: cannot be written; it is a directory, or in none. Name another place.")
     with Run.open(url) as run:
         plan = from_header(run.header, run.records)
-        check_sort(sort, [column.name for column in plan.ranked])
-        plan = plan if stable_at is None else replace(plan, stable_at=stable_at)
-        pair = _pair(plan)
-        survey = Survey(plan.stable_at, pair and pair[0])
-        blocks = ((rows.start, with_threshold(dict(rows.columns), stable_at)) for rows in run.blocks(plan.read))
-        ranking = rank(survey.watch(blocks), sort, top or SHOWN)
-        card = _card(run, plan)
-        html = _template().render(
-            title=Path(url.rstrip("/")).name,
-            header=run.header,
-            plan=plan,
-            card=card,
-            metrics=[metric for metric in card.metrics if metric.target == "e_above_hull"] if card else [],
-            ledger=make_ledger(run.ledger(), plan.filters, plan.space.count).counts,
-            survey=survey,
-            ranking=ranking,
-            rows=list(table_rows(ranking, plan)),
-            sort=sort,
-            reasons=list(islice(_reasons(run), REASONS)),
-            distribution=figures.distribution(survey),
-            best_of_pairs=figures.best_of_pairs(survey, pair[1]) if pair else "",
-            pair=pair and pair[1],
-        )
+        check_sort(outputs.sort, [column.name for column in plan.ranked])
+        page = _page(run, outputs.of(plan), outputs)
     try:
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(html, encoding="utf-8")
+        partial.write_text(page, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise UserError(f"-o {path}: cannot be written ({error.strerror}). Name another place.") from None
     click.echo(f"{path} written", err=True)
 
 
-def _pair(plan: Plan) -> tuple[tuple[int, int], tuple[str, str]] | None:
-    """The columns of the two sites that the map is of, and their names."""
-    if isinstance(plan.space, Structures):
-        return None
-    sites = plan.prototype.sites
+def _page(run: Run, plan: Plan, outputs: Outputs) -> str:
+    columns, names = _pair(plan)
+    survey, card = Survey(plan.stable_at, columns), _card(run, plan)
+    blocks = survey.watch((rows.start, outputs.of_block(dict(rows.columns))) for rows in run.blocks(plan.read))
+    ranking = rank(blocks, outputs.sort, outputs.top or SHOWN)
+    return _template().render(
+        title=Path(run.target.url.rstrip("/")).name,
+        header=run.header,
+        plan=plan,
+        card=card,
+        metrics=[metric for metric in card.metrics if metric.target == "e_above_hull"] if card else [],
+        ledger=make_ledger(run.ledger(), plan.filters, plan.space.count).counts,
+        survey=survey,
+        ranking=ranking,
+        rows=list(table_rows(ranking, plan)),
+        sort=outputs.sort,
+        reasons=list(islice(_reasons(run), REASONS)),
+        distribution=figures.distribution(survey),
+        best_of_pairs=figures.best_of_pairs(survey, names),
+        pair=names,
+    )
+
+
+def _pair(plan: Plan) -> tuple[tuple[int, int] | None, tuple[str, str]]:
+    """The columns of the two sites that the map is of, none of structures, and the names of the sites."""
+    sites = () if isinstance(plan.space, Structures) else plan.prototype.sites
     names = ("B", "B'") if "B'" in sites else ("A", "B")
-    return (sites.index(names[0]), sites.index(names[1])), names
+    return (sites.index(names[0]), sites.index(names[1])) if sites else None, names
 
 
 def _card(run: Run, plan: Plan) -> Card | None:
