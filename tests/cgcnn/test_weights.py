@@ -116,7 +116,7 @@ def test_composition_keys_are_one_to_one() -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_model_loads_and_is_small(name: str) -> None:
     model = load(name)
-    assert shipped()[name].stat().st_size < 5e6
+    assert shipped()[name].stat().st_size < 8e6
     assert len(model.members) >= 2
     assert model.card.metrics
     row = np.array([56, 22, 8, 8, 8], dtype=np.uint8)
