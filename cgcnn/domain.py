@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cgcnn.prototype import Prototype
     from cgcnn.table import Table
 
-ANIONS = "X"  # the role on which sets of elements are told apart
 RIDGE = 1.0  # penalty of the reference lattice's coefficients; features are of order 1
 
 
@@ -162,7 +161,7 @@ class AnionSets:
 
 def _anion_shares(prototype: Prototype, species: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Sets on X of canonical species (n, n_sites): the share of each element (s, 101), and the set of each row (n,)."""
-    sites = species[:, prototype.role_index == prototype.role_names.index(ANIONS)]  # (n, k)
+    sites = species[:, prototype.on_x]  # (n, k)
     _, first, which = np.unique(composition_keys(sites), return_index=True, return_inverse=True)
     shares = (sites[first, :, None] == np.arange(MAX_Z + 1)).mean(axis=1).round(6)  # as 2/3 of 3 and 4/6 of 6
     return shares, which

@@ -76,13 +76,19 @@ def predict_entries(model: Predictor, entries: Sequence[Entry], builder: Builder
     failures = {i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     good = [graph for graph in graphs if not isinstance(graph, str)]
     rows = np.setdiff1d(np.arange(len(entries)), np.array(list(failures), dtype=np.int64))
-    strange = [i for i, graph in zip(rows.tolist(), good, strict=True) if not in_training(model.card, graph.numbers)]
+    strange = rows[~in_training(model.card, [graph.numbers for graph in good])].tolist()
     return _spread(model, [(rows, predict_graphs(model, good))] if good else [], failures, len(entries), strange)
 
 
-def in_training(card: Card, numbers: NDArray[np.uint8]) -> bool:
-    """Whether all elements of a crystal were in the training of a model of structures, as far as its card knows."""
-    return not card.elements or {SYMBOLS[number] for number in numbers.tolist()} <= set(card.elements)
+def in_training(card: Card, crystals: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+    """(n,) whether all elements of crystals were in the training of a model of structures, as far as its card knows.
+
+    Args:
+        card: Of the model.
+        crystals: Atomic numbers of each crystal.
+    """
+    known = np.isin(SYMBOLS, card.elements or SYMBOLS)  # (101,)
+    return np.array([known[numbers].all() for numbers in crystals], dtype=np.bool_)
 
 
 def usable(model: Predictor, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:

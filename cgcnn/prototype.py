@@ -55,6 +55,11 @@ class Prototype:
         """(n_sites,) position in `role_names` of each site's role."""
         return np.array([self.role_names.index(role) for role in self.roles], dtype=np.int64)
 
+    @property
+    def on_x(self) -> NDArray[np.bool_]:
+        """(n_sites,) whether a site is of the anions' role, X."""
+        return np.array([role == "X" for role in self.roles])
+
     def canonical(self, species: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Species (n, n_sites) with equal-role sites sorted: most frequent element first, then by atomic number."""
         result = np.array(species, dtype=np.uint8)

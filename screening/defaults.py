@@ -54,7 +54,7 @@ def _knows(model: str, prototype: Prototype, used: NDArray[np.bool_]) -> bool:
 
     with safe_open(shipped()[model], framework="numpy") as weights:
         trained, known = (weights.get_tensor(f"domain.{name}") for name in ("trained", "known"))
-    on_x = np.array(prototype.roles) == "X"
-    sets = compositions(known, len(prototype.sites))[:, on_x]  # (k, sites of X)
-    made_of_these = used[on_x].any(axis=0)[sets].all(axis=1)  # (k,)
+    sets = compositions(known, len(prototype.sites))[:, prototype.on_x]  # (k, sites of X)
+    on_x: NDArray[np.bool_] = np.any(used[prototype.on_x], axis=0)  # (101,)
+    made_of_these = on_x[sets].all(axis=1)  # (k,)
     return bool(made_of_these.any() or not len(sets)) and not (used & ~trained[prototype.role_index]).any()

@@ -98,4 +98,5 @@ def _outside(rows: Rows) -> np.ndarray:
 
 def _new_anions(rows: Rows) -> np.ndarray:
     """(n,) whether each of a candidate's elements is known on its site, but not those on X together."""
-    return ~_outside(rows) & (rows["domain_distance"] > 0) if "domain_distance" in rows else np.zeros(1, dtype=bool)
+    distance = rows.get("domain_distance", np.zeros(len(rows["index"])))
+    return ~_outside(rows) & (distance > 0)

@@ -40,7 +40,7 @@ def report(url: str, path: Path, outputs: Outputs) -> None:
     with Run.open(url) as run:
         plan = from_header(run.header, run.records)
         check_sort(outputs.sort, [column.name for column in plan.ranked])
-        page = _page(run, outputs.of(plan), outputs)
+        page = _page(run, outputs.of(plan), outputs, path)
     try:
         partial = path.with_name(path.name + ".partial")
         partial.write_text(page, encoding="utf-8")
@@ -50,7 +50,7 @@ def report(url: str, path: Path, outputs: Outputs) -> None:
     click.echo(f"{path} written", err=True)
 
 
-def _page(run: Run, plan: Plan, outputs: Outputs) -> str:
+def _page(run: Run, plan: Plan, outputs: Outputs, path: Path) -> str:
     columns, names = _pair(plan)
     survey, card = Survey(plan.stable_at, columns), _card(run, plan)
     blocks = survey.watch((rows.start, outputs.of_block(dict(rows.columns))) for rows in run.blocks(plan.read))
@@ -67,8 +67,8 @@ def _page(run: Run, plan: Plan, outputs: Outputs) -> str:
         rows=list(table_rows(ranking, plan)),
         sort=outputs.sort,
         reasons=list(islice(_reasons(run), REASONS)),
-        distribution=figures.distribution(survey),
-        best_of_pairs=figures.best_of_pairs(survey, names),
+        distribution=figures.distribution(survey, path),
+        best_of_pairs=figures.best_of_pairs(survey, names, path),
         pair=names,
     )
 

@@ -85,7 +85,7 @@ def infer(plan: "Plan", model: "Model", built: BuiltStructures) -> BlockResult:
     rows["status"][good] = Status.OK
     numbers, counts = [graph.numbers for graph in graphs], [graph.multiplicity for graph in graphs]
     rows["composition"][good] = compositions(numbers, counts)
-    rows["in_domain"][good] = [in_training(model.card, some) for some in numbers]
+    rows["in_domain"][good] = in_training(model.card, numbers)
     for first in range(0, len(built.fingerprints), BATCH):
         kept = good[(first <= good) & (good < first + BATCH)]
         for name, values in _predict(plan.stable_at, model, graphs[done : done + len(kept)]).items():
