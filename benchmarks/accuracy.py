@@ -25,28 +25,34 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from cgcnn import calibration, command_line, measure, reliability, show, study, train, training
-from cgcnn.building import builder
-from cgcnn.data import Record, read_records, record_id
-from cgcnn.entry import from_record
+from cgcnn.cli import options as command_line
+from cgcnn.cli import show
+from cgcnn.cli import train as training
+from cgcnn.cli.building import builder
+from cgcnn.cli.progress import Reporter
+from cgcnn.data.composition import composition, shapes, species
+from cgcnn.data.labels import targets
+from cgcnn.data.read import read
+from cgcnn.data.records import Record, read_records, record_id
+from cgcnn.data.sample import from_record
 from cgcnn.errors import UserError
-from cgcnn.labels import targets
-from cgcnn.predict import predict_entries
-from cgcnn.progress import Reporter
-from cgcnn.prototype import PROTOTYPES
-from cgcnn.readers import read
-from cgcnn.recipe import TrainRecipe, read_recipe
-from cgcnn.sites import composition, shapes, species
-from cgcnn.sources import read_sources
-from cgcnn.weights import Model, load
-from screening.block import stable_probability
+from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.inference.predict import predict_entries
+from cgcnn.models import calibration, reliability
+from cgcnn.models.model import Model, load
+from cgcnn.training import ensemble as train
+from cgcnn.training import experiment as study
+from cgcnn.training import measure
+from cgcnn.training.recipe import TrainRecipe, read_recipe
+from cgcnn.training.sources import read_sources
+from screening.engine.block import stable_probability
 from screening.recipe import STABLE_AT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cgcnn.entry import Entry
-    from cgcnn.table import Table
+    from cgcnn.data.sample import Entry
+    from cgcnn.training.table import Table
 
 STABLE = 0.2  # eV/atom; the threshold of Castelli et al.
 SHARE = 0.02  # of the candidates that a user would look at

@@ -28,22 +28,22 @@ from distributed import Client, LocalCluster, Worker
 from rich.console import Console
 from rich.table import Table
 
-from cgcnn.card import Settings
-from cgcnn.prototype import CUBIC_PEROVSKITE
-from cgcnn.untrained import untrained_for_structures
-from cgcnn.weights import load, save
-from screening import pipeline
-from screening.block import Block
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.model import load, save
+from cgcnn.network.settings import Settings
+from cgcnn.testing import untrained_for_structures
+from screening.candidates.columns import columns_for
 from screening.cluster.local import local_workers
 from screening.cluster.settings import WORKER_SETTINGS
 from screening.cluster.workforce import BUILD, INFER, Workforce
-from screening.columns import columns_for
-from screening.composition_block import BATCH
-from screening.notice import Notice
-from screening.pipeline import Assignment, screen_blocks
+from screening.engine import pipeline
+from screening.engine.block import Block
+from screening.engine.compositions import BATCH
+from screening.engine.notice import Notice
+from screening.engine.pipeline import Assignment, screen_blocks
+from screening.engine.score import score_block
 from screening.plan import Plan, make_plan
 from screening.recipe import make_recipe
-from screening.score import score_block
 from screening.store import BlockReceipt, Header, Run, Target, write_block
 
 A = "Li,Na,K,Rb,Cs,Mg,Ca,Sr,Ba,La,Y,Pb,Tl,Bi,Ce,Nd"
@@ -158,7 +158,7 @@ def _outlook(name: str, cost: float, fixed: float, reading: float, rates: dict[s
         )
 
 
-def _report(assignment: Assignment, block: Block) -> BlockReceipt:  # noqa: ARG001 -- in place of the pipeline's tasks
+def _report(assignment: Assignment, block: Block) -> BlockReceipt:  # noqa: ARG001  # in place of the pipeline's tasks
     rows = block.stop - block.start
     return BlockReceipt(block.number, block.start, block.stop, "0" * 32, rows, 1.0, "nobody:1", {1: rows})
 
@@ -203,7 +203,7 @@ def _large_run(folder: str) -> Run:
     return Run.create(f"{folder}/R.zarr", header)
 
 
-def _farm(address: str, workers: int, staged: bool) -> None:  # noqa: FBT001 -- arguments of a process
+def _farm(address: str, workers: int, staged: bool) -> None:  # noqa: FBT001  # arguments of a process
     logging.disable(logging.CRITICAL)
 
     async def live() -> None:

@@ -8,8 +8,8 @@ crystals come to (correlations over the elements); how far the networks' means l
 
 import numpy as np
 
-from cgcnn.explain import site_means
-from cgcnn.weights import Model, load
+from cgcnn.inference.explain import site_means
+from cgcnn.models.model import Model, load
 
 
 def main() -> None:

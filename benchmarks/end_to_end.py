@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cgcnn.card import read_card
+from cgcnn.models.card import read_card
 
 CASES = {
     "README example (40 candidates, 20 predicted)": (

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "screening" / "faultlab")]
 
-import fault_blocks as blocks  # noqa: E402 -- after the path
+import fault_blocks as blocks  # noqa: E402  # after the path
 import fault_disks as disks  # noqa: E402
 import fault_stops as stops  # noqa: E402
 from fault_bench import Bench, Outcome  # noqa: E402
@@ -114,8 +114,8 @@ def trial(bench: Bench, name: str, seed: str, faults: int) -> tuple[Outcome, flo
     """One trial, in a process of its own; whatever goes wrong with it is a problem of its kind."""
     begun = time.monotonic()
     try:
-        outcome = CAMPAIGN[name][0](bench, random.Random(seed), faults)  # noqa: S311 -- no secret
-    except Exception as error:  # noqa: BLE001 -- the other trials go on
+        outcome = CAMPAIGN[name][0](bench, random.Random(seed), faults)  # noqa: S311  # no secret
+    except Exception as error:  # noqa: BLE001  # the other trials go on
         outcome = Outcome(problems=[f"{seed}: {type(error).__name__}: {error}"])
     return outcome, time.monotonic() - begun
 

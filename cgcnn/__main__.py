@@ -1,6 +1,8 @@
 """`python -m cgcnn` is the command `cgcnn`."""
 
-from cgcnn.cli import main
+from __future__ import annotations
+
+from cgcnn.cli.commands import main
 
 if __name__ == "__main__":
     main()

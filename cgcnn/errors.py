@@ -1,5 +1,7 @@
 """Errors that a user can cause and mend."""
 
+from __future__ import annotations
+
 
 class UserError(Exception):
     """One clear line for the user: what is wrong, with the value, and what to do."""

@@ -1,29 +1,34 @@
 """A campaign from recipe to ranking: plan, run, workers, results. What the command line calls."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cgcnn.card import read_card
 from cgcnn.errors import UserError
+from cgcnn.models.card import read_card
 from screening import store
-from screening.block import Block
+from screening.candidates.columns import sortable
+from screening.candidates.structures import Structures
+from screening.cli.progress import progress
 from screening.cluster import Choice, choose, preflight, start
-from screening.columns import sortable
-from screening.failures import tell_failures
-from screening.ledger import dry_ledger, make_ledger
-from screening.notice import AGAIN, on_notice
-from screening.output import SHOWN, print_table, table_rows, write_cifs, write_csv
-from screening.pipeline import COMPOSITIONS, STRUCTURES, block_rows, screen_blocks
+from screening.engine.block import Block
+from screening.engine.notice import AGAIN, on_notice
+from screening.engine.pipeline import COMPOSITIONS, STRUCTURES, block_rows, screen_blocks
+from screening.engine.share import Share, parse_share
 from screening.plan import Plan, from_header, make_plan
-from screening.presentation import Outputs
-from screening.progress import progress
-from screening.ranking import Ranking, check_sort, rank
-from screening.recipe import Recipe
-from screening.share import Share, parse_share
+from screening.results.failures import tell_failures
+from screening.results.ledger import dry_ledger, make_ledger
+from screening.results.outputs import SHOWN, print_table, table_rows, write_cifs, write_csv
+from screening.results.presentation import Outputs
+from screening.results.ranking import Ranking, check_sort, rank
 from screening.store import Run, Target, exists, load_header, load_records
-from screening.structures import Structures
+
+if TYPE_CHECKING:
+    from screening.recipe import Recipe
 
 
 def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
@@ -33,7 +38,7 @@ def run_campaign(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
         0, or `AGAIN` if it stopped on a notice and there is more to do.
 
     Raises:
-        UserError: the recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
+        UserError: The recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
     """
     outputs = Outputs(recipe.sort, None, recipe.top, recipe.csv, recipe.cif)
     outputs.check()
@@ -69,7 +74,7 @@ def rank_run(url: str, outputs: Outputs) -> None:
     """Rank the committed candidates of a run again.
 
     Raises:
-        UserError: there is no run, it is damaged, or an output cannot be written.
+        UserError: There is no run, it is damaged, or an output cannot be written.
     """
     outputs.check()
     with Run.open(url) as run:
@@ -82,7 +87,7 @@ def verify_run(url: str, *, repair: bool) -> int:
     """Print what is wrong with a run, mending it if asked; 1 if there is anything, else 0.
 
     Raises:
-        UserError: there is no run, or (to mend it) it is in use.
+        UserError: There is no run, or (to mend it) it is in use.
     """
     try:
         identity = from_header(load_header(url), load_records(url)).identity

@@ -1,24 +1,28 @@
 """The plan: a recipe with everything resolved, and the form in which a run keeps it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cgcnn import __version__
-from cgcnn.card import read_card, weights_path
 from cgcnn.errors import UserError
-from cgcnn.prototype import PROTOTYPES, Prototype
-from screening.candidates import Listed, read_candidates
-from screening.columns import OF_STRUCTURES, SORTABLE, columns_for
-from screening.defaults import default_model
-from screening.factors import Species
-from screening.filters import Filter, parse_filter
+from cgcnn.graphs.prototype import PROTOTYPES, Prototype
+from cgcnn.models.card import read_card, weights_path
+from screening.candidates.columns import OF_STRUCTURES, SORTABLE, columns_for
+from screening.candidates.default_model import default_model
+from screening.candidates.listed import Listed, read_candidates
+from screening.candidates.space import Space, double_perovskites, parse_elements, perovskites, symbols
+from screening.candidates.structures import Structures, read_structures
+from screening.chemistry.filters import Filter, parse_filter
+from screening.chemistry.placement import Sites, assign_sites
 from screening.recipe import PROTOTYPE_OF, STABLE_AT, Recipe
-from screening.sites import Sites, assign_sites
-from screening.space import Space, double_perovskites, parse_elements, perovskites, symbols
 from screening.store import Column, Header, Records
-from screening.store.shard import Array
-from screening.structures import Structures, read_structures
+
+if TYPE_CHECKING:
+    from screening.candidates.multisets import Species
+    from screening.store.shard import Array
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,13 @@ class Plan:
     """What to compute: workers need nothing else.
 
     Attributes:
-        space: the candidates: enumerated, listed in a file, or structures.
-        filters: in the order in which they are applied.
-        model: what predicts.
-        definition: how the space was named, as JSON values: prototype, elements of the sites and kinds of anions, or
+        space: The candidates: enumerated, listed in a file, or structures.
+        filters: In the order in which they are applied.
+        model: What predicts.
+        definition: How the space was named, as JSON values: prototype, elements of the sites and kinds of anions, or
             the columns of a candidate file; nothing for structures.
-        stable_at: energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
-        unplaced: elements that were named but fit no site, for a note to the user.
+        stable_at: Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
+        unplaced: Elements that were named but fit no site, for a note to the user.
     """
 
     space: Space | Listed | Structures
@@ -56,7 +60,7 @@ class Plan:
         """The structure that every candidate takes.
 
         Raises:
-            TypeError: the candidates are structures of their own.
+            TypeError: The candidates are structures of their own.
         """
         if isinstance(self.space, Structures):
             raise TypeError("structures have no prototype")
@@ -97,7 +101,7 @@ class Plan:
         """The candidates [start, stop): atomic numbers on their sites, (n, n_sites), canonical.
 
         Raises:
-            TypeError: they are structures.
+            TypeError: They are structures.
         """
         if isinstance(self.space, Structures):
             raise TypeError("structures have no sites")
@@ -124,7 +128,7 @@ def make_plan(recipe: Recipe) -> Plan:
     """Resolve a recipe: sites, space, filters, model.
 
     Raises:
-        UserError: an element, filter, file or model is unknown, the space is empty, or model and space do not fit.
+        UserError: An element, filter, file or model is unknown, the space is empty, or model and space do not fit.
     """
     if recipe.kind == "structures":
         return _plan_of_structures(recipe)
@@ -145,8 +149,8 @@ def from_header(header: Header, records: Records | None) -> Plan:
     """The plan of a run; the inverse of `Plan.header`.
 
     Args:
-        header: of the run.
-        records: of the run, if it has any.
+        header: Of the run.
+        records: Of the run, if it has any.
     """
     model = ModelReference(header.recipe["model"], header.model, header.model_digest)
     definition, filters = dict(header.space), tuple(parse_filter(text) for text in header.filters)

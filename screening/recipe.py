@@ -1,5 +1,7 @@
 """A recipe: everything that a screen is asked for, from the command line or from a TOML file."""
 
+from __future__ import annotations
+
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
@@ -7,7 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cgcnn.errors import UserError
-from cgcnn.resources import find_recipe
+from cgcnn.files import find_recipe
 
 Symbols = tuple[str, ...]
 
@@ -92,7 +94,7 @@ def make_recipe(**settings: object) -> Recipe:
     """A recipe from settings, where None means: not given.
 
     Raises:
-        UserError: a setting is unknown, contradicts another, or has a value out of range.
+        UserError: A setting is unknown, contradicts another, or has a value out of range.
     """
     return _validated({name: value for name, value in settings.items() if value is not None}, source="")
 
@@ -101,11 +103,11 @@ def read_recipe(name_or_path: str, **overrides: object) -> Recipe:
     """Read a shipped recipe by name, or any by path; paths in it are relative to the working directory.
 
     Args:
-        name_or_path: such as "castelli-grid", or a TOML file.
-        overrides: settings that replace those of the file, where not None.
+        name_or_path: Such as "castelli-grid", or a TOML file.
+        overrides: Settings that replace those of the file, where not None.
 
     Raises:
-        UserError: there is no such recipe, it is not TOML, or a setting is unknown or out of range.
+        UserError: There is no such recipe, it is not TOML, or a setting is unknown or out of range.
     """
     path = find_recipe(name_or_path)
     try:

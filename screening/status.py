@@ -1,7 +1,12 @@
 """How every candidate of a run ends: one status code a row."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Status(IntEnum):
@@ -21,7 +26,7 @@ def labels(filters: Iterable[object]) -> dict[int, str]:
     """The text of each status code of a run with these filters, for ledgers and headers.
 
     Args:
-        filters: the run's filters in order; `str()` gives the text that the user knows.
+        filters: The run's filters in order; `str()` gives the text that the user knows.
 
     Returns:
         code -> text, for every code a finished row can have.

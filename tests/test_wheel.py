@@ -49,5 +49,5 @@ def test_the_wheel_holds_recipes_cluster_files_weights_and_licence(installed, tm
 
 def test_the_wheel_installs_both_commands(installed):
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "screen = screening.cli:main" in entry_points.read_text()
-    assert "cgcnn = cgcnn.cli:main" in entry_points.read_text()
+    assert "screen = screening.cli.commands:main" in entry_points.read_text()
+    assert "cgcnn = cgcnn.cli.commands:main" in entry_points.read_text()

@@ -1,5 +1,7 @@
 """Where the workers of a screen come from: this machine, SLURM jobs, an allocation, or a scheduler that runs."""
 
+from __future__ import annotations
+
 from screening.cluster.choice import Choice, choose
 from screening.cluster.workforce import Workforce, preflight, start
 

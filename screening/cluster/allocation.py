@@ -1,22 +1,26 @@
 """Inside a SLURM job: scheduler and client in this process, one worker for each task of the job's components."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
-from screening.cluster.profile import AllocationProfile, Step
 from screening.cluster.remote import DEATH_TIMEOUT, inherited, names, remote_cluster, wait_for, worker_arguments
 from screening.cluster.tls import certificates
 from screening.cluster.workforce import BUILD, INFER, Workforce
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from distributed import Security
+
+    from screening.cluster.profile import AllocationProfile, Step
 
 GRACE = 10.0
 """Seconds that workers get to end when the run does."""
@@ -27,9 +31,9 @@ class Component:
     """One component of the job that we run in; an ordinary job is one component.
 
     Attributes:
-        kind: of its workers: build or infer.
-        group: its number in a heterogeneous job, else None.
-        tasks: workers to start in it.
+        kind: Of its workers: build or infer.
+        group: Its number in a heterogeneous job, else None.
+        tasks: Workers to start in it.
     """
 
     kind: str
@@ -58,7 +62,7 @@ def components() -> list[Component]:
     """The components of the job that this process runs in.
 
     Raises:
-        UserError: it runs in none, or in one with more components than we have kinds of workers.
+        UserError: It runs in none, or in one with more components than we have kinds of workers.
     """
     if "SLURM_JOB_ID" not in os.environ:
         raise UserError("not inside a SLURM job. Submit cluster/heterogeneous.sbatch, or pass --cluster slurm.")
@@ -76,11 +80,11 @@ def allocation_workers(profile: AllocationProfile, name: str) -> Iterator[Workfo
     """Start workers in the job that this process runs in; one that fails, fails the run.
 
     Args:
-        profile: what srun and the workers are told.
-        name: of the profile, for messages.
+        profile: What srun and the workers are told.
+        name: Of the profile, for messages.
 
     Raises:
-        UserError: this is no SLURM job, or the workers of a component ended.
+        UserError: This is no SLURM job, or the workers of a component ended.
     """
     parts = components()
     job = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
@@ -113,8 +117,8 @@ def allocation_workers(profile: AllocationProfile, name: str) -> Iterator[Workfo
 
 @contextmanager
 def _step(
-    profile: AllocationProfile, part: Component, address: str, security: "Security", logs: Path
-) -> Iterator["subprocess.Popen[bytes]"]:
+    profile: AllocationProfile, part: Component, address: str, security: Security, logs: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     step, resources = (profile.inference, INFER) if part.kind == "infer" else (profile.builders, BUILD)
     tls = security.get_tls_config_for_role("worker")
     worker = [
@@ -126,7 +130,7 @@ def _step(
         *worker_arguments(resources),
     ]
     variable, _, value = inherited().partition("=")
-    process = subprocess.Popen(  # noqa: S603 -- no shell here
+    process = subprocess.Popen(  # noqa: S603  # no shell here
         [*part.command(step, logs / part.kind), "bash", "-c", _quoted(worker)],
         env={**os.environ, variable: value},
         start_new_session=True,  # a signal to the client's process group is the client's to answer
@@ -147,6 +151,6 @@ def _quoted(words: list[str]) -> str:
     return "exec " + " ".join(f'"{word}"' for word in escaped)
 
 
-def _wait(process: "subprocess.Popen[bytes]") -> None:
+def _wait(process: subprocess.Popen[bytes]) -> None:
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)

@@ -1,5 +1,7 @@
 """What `--cluster` names, before anything is started."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +29,10 @@ class Choice:
     """Where workers come from, and how many at most.
 
     Attributes:
-        source: a profile or a scheduler.
-        name: as the user wrote it, for messages.
-        builders: worker processes that build, or that do both where there is no other kind.
-        inference: worker processes that only predict.
+        source: A profile or a scheduler.
+        name: As the user wrote it, for messages.
+        builders: Worker processes that build, or that do both where there is no other kind.
+        inference: Worker processes that only predict.
     """
 
     source: Profile | Running
@@ -54,7 +56,7 @@ def choose(cluster: str, workers: int | None) -> Choice:
     """Resolve `--cluster` and `--workers`.
 
     Raises:
-        UserError: the profile cannot be read, or the address is no scheduler's.
+        UserError: The profile cannot be read, or the address is no scheduler's.
     """
     if "://" in cluster or cluster.endswith(".json"):
         return Choice(_running(cluster), cluster, workers or ASSUMED_WORKERS, 0)

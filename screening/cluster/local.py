@@ -1,8 +1,9 @@
 """Workers on this machine: processes of one thread each, reachable over loopback alone."""
 
+from __future__ import annotations
+
 import logging
 import signal
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain, repeat
 from multiprocessing import resource_tracker
@@ -13,6 +14,8 @@ from screening.cluster.settings import HEALTH, WORKER_SETTINGS
 from screening.cluster.workforce import BUILD, INFER, Workforce
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from distributed import LocalCluster
 
 
@@ -21,10 +24,10 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
     """Workers on this machine.
 
     Args:
-        builders: processes that build, or that do all where there is no other kind.
-        inference: processes that predict, each with a GPU of its own while there are GPUs.
+        builders: Processes that build, or that do all where there is no other kind.
+        inference: Processes that predict, each with a GPU of its own while there are GPUs.
     """
-    import dask  # noqa: PLC0415 -- half a second that planning and ranking do without
+    import dask  # noqa: PLC0415  # half a second that planning and ranking do without
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     with dask.config.set(WORKER_SETTINGS), ExitStack() as closing:
@@ -48,7 +51,7 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
                 closing.close()
 
 
-def _add_inference(cluster: "LocalCluster", count: int) -> None:
+def _add_inference(cluster: LocalCluster, count: int) -> None:
     """Beside the builders, workers of the other kind."""
     kind = cluster.new_spec
     for number, gpu in zip(range(count), chain(gpus(), repeat(None)), strict=False):
@@ -58,13 +61,13 @@ def _add_inference(cluster: "LocalCluster", count: int) -> None:
     cluster.scale(len(cluster.worker_spec))
 
 
-def _keep_alive(cluster: "LocalCluster", workers: int) -> None:
+def _keep_alive(cluster: LocalCluster, workers: int) -> None:
     """Replace worker processes that stay dead.
 
     Dask restarts a worker that dies at work, but not one that dies while it starts; and it forgets one that takes
     long to come back. A run whose workers are all lost in one of these ways would wait for ever.
     """
-    from tornado.ioloop import PeriodicCallback  # noqa: PLC0415 -- comes with distributed, as slow to import
+    from tornado.ioloop import PeriodicCallback  # noqa: PLC0415  # comes with distributed, as slow to import
 
     dead: set[object] = set()
 

@@ -1,5 +1,7 @@
 """Profiles: what a site needs to be told, one TOML file each. The shipped ones lie in `cluster/`."""
 
+from __future__ import annotations
+
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cgcnn.errors import UserError
-from cgcnn.resources import shipped_files
+from cgcnn.files import shipped_files
 
 Texts = tuple[str, ...]
 
@@ -20,8 +22,8 @@ class LocalProfile(_Strict):
     """Workers on this machine.
 
     Attributes:
-        builders: processes that build, one a core if not given.
-        inference: processes that predict, one a GPU if not given; with none, builders do both.
+        builders: Processes that build, one a core if not given.
+        inference: Processes that predict, one a GPU if not given; with none, builders do both.
     """
 
     kind: Literal["local"]
@@ -34,16 +36,16 @@ class Jobs(_Strict):
     """One kind of SLURM job; each runs one worker process.
 
     Attributes:
-        count: how many are kept in the queue or running.
-        partition: none asks for the site's default.
-        account: to be billed.
-        walltime: as SLURM writes it: minutes, hours:minutes:seconds, days-hours and so on.
-        cpus: of a job.
-        memory: of a job, such as "4GB".
-        gres: such as "gpu:1".
-        directives: further options of sbatch, each as on its command line.
-        skip: directives that the site does not take; lines of the job's header with such a text are left out.
-        prologue: shell commands before the worker starts: modules, environments.
+        count: How many are kept in the queue or running.
+        partition: None asks for the site's default.
+        account: To be billed.
+        walltime: As SLURM writes it: minutes, hours:minutes:seconds, days-hours and so on.
+        cpus: Of a job.
+        memory: Of a job, such as "4GB".
+        gres: Such as "gpu:1".
+        directives: Further options of sbatch, each as on its command line.
+        skip: Directives that the site does not take; lines of the job's header with such a text are left out.
+        prologue: Shell commands before the worker starts: modules, environments.
     """
 
     count: int = Field(ge=0)
@@ -62,12 +64,12 @@ class SlurmProfile(_Strict):
     """Jobs that this process submits and keeps alive, from a login node.
 
     Attributes:
-        builders: jobs that build.
-        inference: jobs that predict; with a count of 0, builders do both.
-        interface: network interface over which all reach each other, such as "ib0".
-        logs: folder for the logs of the jobs and, while they run, their certificates; on a shared file system.
-        scratch: folder on the nodes for the workers' own files.
-        patience: seconds after which, and every so often again, a wait for workers is explained.
+        builders: Jobs that build.
+        inference: Jobs that predict; with a count of 0, builders do both.
+        interface: Network interface over which all reach each other, such as "ib0".
+        logs: Folder for the logs of the jobs and, while they run, their certificates; on a shared file system.
+        scratch: Folder on the nodes for the workers' own files.
+        patience: Seconds after which, and every so often again, a wait for workers is explained.
     """
 
     kind: Literal["slurm"]
@@ -84,7 +86,7 @@ class Step(_Strict):
     """Workers of one component of a heterogeneous job.
 
     Attributes:
-        srun: further options of srun, such as "--gpus-per-task=1".
+        srun: Further options of srun, such as "--gpus-per-task=1".
     """
 
     srun: Texts = ()
@@ -94,12 +96,12 @@ class AllocationProfile(_Strict):
     """Workers in the SLURM job that this process itself runs in, one a task; for batch scripts.
 
     Attributes:
-        builders: of the only, or the first, component of the job.
-        inference: of the second component, if the job has one.
-        interface: as in `SlurmProfile`.
-        logs: as in `SlurmProfile`.
-        scratch: as in `SlurmProfile`.
-        patience: seconds to wait for the first worker of each kind.
+        builders: Of the only, or the first, component of the job.
+        inference: Of the second component, if the job has one.
+        interface: As in `SlurmProfile`.
+        logs: As in `SlurmProfile`.
+        scratch: As in `SlurmProfile`.
+        patience: Seconds to wait for the first worker of each kind.
     """
 
     kind: Literal["allocation"]
@@ -108,7 +110,7 @@ class AllocationProfile(_Strict):
     inference: Step = Step()
     interface: str | None = None
     logs: Path = Path("screen-logs")
-    scratch: Path = Path("/tmp")  # noqa: S108 -- the node's own, as Dask's workers make private folders in it
+    scratch: Path = Path("/tmp")  # noqa: S108  # the node's own, as Dask's workers make private folders in it
     patience: float = Field(default=120.0, gt=0)
 
 
@@ -125,7 +127,7 @@ def read_profile(name_or_path: str) -> Profile:
     """Read a shipped profile by name, or any by path.
 
     Raises:
-        UserError: there is no such profile, it is not TOML, or a setting is unknown, missing or out of range.
+        UserError: There is no such profile, it is not TOML, or a setting is unknown, missing or out of range.
     """
     known = profiles()
     path = known.get(name_or_path, Path(name_or_path))

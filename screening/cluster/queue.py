@@ -1,5 +1,7 @@
 """The few things that we ask SLURM."""
 
+from __future__ import annotations
+
 import getpass
 import subprocess
 import tempfile
@@ -14,7 +16,7 @@ def check_script(script: str, what: str) -> None:
     """Ask SLURM whether it would take a batch script, submitting nothing.
 
     Raises:
-        UserError: with SLURM's own reason, or because there is no SLURM here.
+        UserError: With SLURM's own reason, or because there is no SLURM here.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
         file.write(script)
@@ -34,9 +36,9 @@ def jobs() -> dict[str, str] | None:
     return {number: state if reason == "None" else f"{state} ({reason})" for number, state, reason in rows}
 
 
-def _call(*command: str) -> "subprocess.CompletedProcess[str]":
+def _call(*command: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)  # noqa: S603 -- no shell
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)  # noqa: S603  # no shell
     except FileNotFoundError:
         raise UserError(f"{command[0]}: not found. SLURM's commands are on login nodes; run this there.") from None
     except subprocess.TimeoutExpired:

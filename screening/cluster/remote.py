@@ -1,16 +1,19 @@
 """A scheduler in this process for workers on other nodes: encrypted, and stopped with the run."""
 
+from __future__ import annotations
+
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from screening.cluster.settings import WORKER_SETTINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from distributed import Client, Security, SpecCluster
 
 LOOPBACK = "127.0.0.1:0"
@@ -25,16 +28,16 @@ LOOK = 0.2
 
 @contextmanager
 def remote_cluster(
-    security: "Security", interface: str | None, workers: Mapping[str, Any]
-) -> Iterator[tuple["SpecCluster", "Client"]]:
+    security: Security, interface: str | None, workers: Mapping[str, Any]
+) -> Iterator[tuple[SpecCluster, Client]]:
     """A scheduler that listens on the network, with workers as Dask's `SpecCluster` takes them.
 
     Args:
-        security: certificates of the run.
-        interface: of the network; None takes the one by which other hosts are reached.
-        workers: name -> {"cls", "options"}.
+        security: Certificates of the run.
+        interface: Of the network; None takes the one by which other hosts are reached.
+        workers: Name -> {"cls", "options"}.
     """
-    import dask  # noqa: PLC0415 -- half a second that planning does without
+    import dask  # noqa: PLC0415  # half a second that planning does without
     from distributed import Client, Scheduler, SpecCluster  # noqa: PLC0415
 
     options = {"protocol": "tls://", "security": security, "interface": interface, "dashboard_address": LOOPBACK}
@@ -70,10 +73,10 @@ def wait_for(come: Callable[[], bool], patience: float, explain: Callable[[], st
     """Wait until workers came; say on stderr now and then what it is that we wait for.
 
     Args:
-        come: whether enough are there.
-        patience: seconds between two explanations.
-        explain: one line.
-        check: raises when nobody will come any more.
+        come: Whether enough are there.
+        patience: Seconds between two explanations.
+        explain: One line.
+        check: Raises when nobody will come any more.
     """
     told = time.monotonic()
     while not come():
@@ -85,7 +88,7 @@ def wait_for(come: Callable[[], bool], patience: float, explain: Callable[[], st
             sys.stderr.flush()
 
 
-def names(client: "Client") -> list[str]:
+def names(client: Client) -> list[str]:
     """Names of the workers that are there."""
     return [str(worker["name"]) for worker in client.scheduler_info()["workers"].values()]
 

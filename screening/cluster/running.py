@@ -1,7 +1,8 @@
 """A scheduler that somebody else started: workers are what is found there."""
 
+from __future__ import annotations
+
 import logging
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from screening.cluster.remote import names, scheduler_info, wait_for
 from screening.cluster.workforce import Workforce
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from distributed import Client
 
 CONNECT = 15
@@ -27,9 +30,9 @@ def running_workers(address: str) -> Iterator[Workforce]:
         address: tls://HOST:PORT, or the path of the JSON file that the scheduler wrote.
 
     Raises:
-        UserError: as `connect`.
+        UserError: As `connect`.
     """
-    from distributed.utils import silence_logging_cmgr  # noqa: PLC0415 -- half a second that planning does without
+    from distributed.utils import silence_logging_cmgr  # noqa: PLC0415  # half a second that planning does without
 
     # A lost scheduler is an error of one line; Dask's client would log its attempts to reach it, also at the end.
     with silence_logging_cmgr(logging.CRITICAL, "distributed.client"), connect(address) as client:
@@ -39,15 +42,15 @@ def running_workers(address: str) -> Iterator[Workforce]:
         yield Workforce(client, builders, inference, unlabelled=len(found))
 
 
-def connect(address: str) -> "Client":
+def connect(address: str) -> Client:
     """A client of a scheduler, with the certificates of Dask's configuration.
 
     These are `distributed.comm.tls` there, or DASK_DISTRIBUTED__COMM__TLS__… in the environment.
 
     Raises:
-        UserError: nobody answers there, the certificates are not those of the scheduler, or it is not encrypted.
+        UserError: Nobody answers there, the certificates are not those of the scheduler, or it is not encrypted.
     """
-    from distributed import Client, Security  # noqa: PLC0415 -- half a second that planning does without
+    from distributed import Client, Security  # noqa: PLC0415  # half a second that planning does without
     from distributed.utils import silence_logging_cmgr  # noqa: PLC0415
 
     where, security = _address(address), Security()

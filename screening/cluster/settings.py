@@ -1,5 +1,7 @@
 """Settings of Dask for every worker of ours, wherever it runs."""
 
+from __future__ import annotations
+
 DEATHS = 5
 """Workers that may die on a block before it is set apart, and again before its candidates count as failed."""
 HEALTH = 2.0

@@ -1,23 +1,27 @@
 """From a login node: one scheduler here, two kinds of SLURM jobs for it, and a keeper that replaces lost ones."""
 
+from __future__ import annotations
+
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
 from screening.cluster import queue
-from screening.cluster.profile import Jobs, SlurmProfile
 from screening.cluster.remote import DEATH_TIMEOUT, inherited, names, remote_cluster, wait_for, worker_arguments
 from screening.cluster.tls import certificates
 from screening.cluster.walltime import lifetime
 from screening.cluster.workforce import BUILD, INFER, Workforce
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from distributed import Client, SpecCluster
+
+    from screening.cluster.profile import Jobs, SlurmProfile
 
 INTERVAL = 5.0
 """Seconds between two looks at the queue."""
@@ -30,9 +34,9 @@ def slurm_workers(profile: SlurmProfile, name: str, builders: int) -> Iterator[W
     """Submit the jobs of a profile, keep their number, and cancel them at the end.
 
     Args:
-        profile: what to ask SLURM for.
-        name: of the profile, for messages.
-        builders: jobs that build.
+        profile: What to ask SLURM for.
+        name: Of the profile, for messages.
+        builders: Jobs that build.
 
     Raises:
         UserError: SLURM does not take the jobs, or they all end before a worker came.
@@ -74,13 +78,13 @@ class Keeper:
     submits no other in either case. So the queue is asked: what is no longer in it is replaced, under a new name.
 
     Attributes:
-        cluster: whose jobs it keeps.
-        wanted: kind -> number of jobs.
-        logs: where the jobs' logs are, for messages.
-        problem: what is wrong, once there is no point in going on.
+        cluster: Whose jobs it keeps.
+        wanted: Kind -> number of jobs.
+        logs: Where the jobs' logs are, for messages.
+        problem: What is wrong, once there is no point in going on.
     """
 
-    cluster: "SpecCluster"
+    cluster: SpecCluster
     wanted: dict[str, int]
     logs: str
     problem: str = ""
@@ -149,7 +153,7 @@ class Keeper:
         for name in [name for name in spec if name not in self.cluster.workers]:
             kind = name.partition("-")[0]
             spec[f"{kind}-again-{next(self._numbers)}"] = spec.pop(name)
-        await self.cluster._correct_state()  # noqa: SLF001 -- what `scale` calls, which knows one kind of worker only
+        await self.cluster._correct_state()  # noqa: SLF001  # what `scale` calls, which knows one kind of worker only
 
     def _count_futile(self, error: Exception) -> None:
         self._futile["sbatch"] += 1
@@ -157,7 +161,7 @@ class Keeper:
             self.problem = f"SLURM takes no more jobs: {' '.join(str(error).split())}"
 
 
-def _kinds(client: "Client") -> set[str]:
+def _kinds(client: Client) -> set[str]:
     return {name.partition("-")[0] for name in names(client)}
 
 
@@ -198,9 +202,9 @@ def _job(profile: SlurmProfile, kind: str, jobs: Jobs, resources: dict[str, int]
     }
 
 
-def _job_class() -> Any:  # noqa: ANN401 -- dask-jobqueue has no types
+def _job_class() -> Any:  # noqa: ANN401  # dask-jobqueue has no types
     try:
-        from dask_jobqueue.slurm import SLURMJob  # noqa: PLC0415 -- only this needs it
+        from dask_jobqueue.slurm import SLURMJob  # noqa: PLC0415  # only this needs it
     except ImportError:
         raise UserError("a slurm profile needs dask-jobqueue: pip install 'perovskite-screening[slurm]'.") from None
     return SLURMJob

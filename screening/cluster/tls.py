@@ -1,9 +1,10 @@
 """Certificates made for one run: who has them may talk to its scheduler and workers, and nobody else."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,20 +12,22 @@ from typing import TYPE_CHECKING
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from distributed import Security
 
 
 @contextmanager
-def certificates(beside: Path) -> Iterator["Security"]:
+def certificates(beside: Path) -> Iterator[Security]:
     """A certificate and its key as files, for as long as the run lasts.
 
     Args:
-        beside: folder, on a file system that the workers share, in which a folder that only the user can enter is made.
+        beside: Folder, on a file system that the workers share, in which a folder that only the user can enter is made.
 
     Raises:
-        UserError: the folder cannot be written, or the package that makes certificates is missing.
+        UserError: The folder cannot be written, or the package that makes certificates is missing.
     """
-    from distributed import Security  # noqa: PLC0415 -- half a second that planning does without
+    from distributed import Security  # noqa: PLC0415  # half a second that planning does without
 
     try:
         beside.mkdir(parents=True, exist_ok=True)
@@ -55,6 +58,6 @@ def _make() -> dict[str, str]:
 
 
 def _private(path: Path, text: str) -> str:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123 -- Path.open takes no mode bits
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123  # Path.open takes no mode bits
         file.write(text)
     return str(path)

@@ -1,5 +1,7 @@
 """Time limits as SLURM writes them, and how long a worker may live within one."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 
@@ -23,7 +25,7 @@ def parse_walltime(text: str) -> int:
     """Seconds of a SLURM time limit: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S.
 
     Raises:
-        UserError: it is none of these.
+        UserError: It is none of these.
     """
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
     if match is None:

@@ -1,6 +1,7 @@
 """The workers of a run, whoever started them."""
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from screening.cluster.choice import Choice, Running
 from screening.cluster.profile import AllocationProfile, LocalProfile, SlurmProfile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from distributed import Client
 
 BUILD, INFER = {"BUILD": 1}, {"INFER": 1}
@@ -22,14 +25,14 @@ class Workforce:
     """What the pipeline needs to know of its workers.
 
     Attributes:
-        client: connected to their scheduler.
-        builders: how many have the resource BUILD, once all are there.
-        inference: how many have the resource INFER, once all are there.
-        unlabelled: how many have neither; they count only where nobody has one.
-        check: raises UserError when workers are gone that will not come back; called now and then.
+        client: Connected to their scheduler.
+        builders: How many have the resource BUILD, once all are there.
+        inference: How many have the resource INFER, once all are there.
+        unlabelled: How many have neither; they count only where nobody has one.
+        check: Raises UserError when workers are gone that will not come back; called now and then.
     """
 
-    client: "Client"
+    client: Client
     builders: int = 0
     inference: int = 0
     unlabelled: int = 0
@@ -57,11 +60,11 @@ def preflight(choice: Choice) -> None:
     """Find out, before a run is made, whether its workers can be had; nothing is started.
 
     Raises:
-        UserError: what is needed is missing, refused or unreachable.
+        UserError: What is needed is missing, refused or unreachable.
     """
     match choice.source:
         case SlurmProfile():
-            from screening.cluster.slurm import check_jobs  # noqa: PLC0415 -- each imports what only it needs
+            from screening.cluster.slurm import check_jobs  # noqa: PLC0415  # each imports what only it needs
 
             check_jobs(choice.source, choice.name)
         case AllocationProfile():
@@ -80,20 +83,20 @@ def start(choice: Choice, blocks: int) -> Iterator[Workforce]:
     """Start or find the workers of a choice, and stop those that it started.
 
     Args:
-        choice: where workers come from.
-        blocks: how many there are to do: no more processes than that are started on this machine.
+        choice: Where workers come from.
+        blocks: How many there are to do: no more processes than that are started on this machine.
 
     Raises:
-        UserError: what is needed is missing, refused or unreachable.
+        UserError: What is needed is missing, refused or unreachable.
     """
     with _source(choice, blocks) as workforce:
         yield workforce
 
 
-def _source(choice: Choice, blocks: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- a context manager of Workforce
+def _source(choice: Choice, blocks: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  # a context manager of Workforce
     match choice.source:
         case LocalProfile():
-            from screening.cluster.local import local_workers  # noqa: PLC0415 -- each imports what only it needs
+            from screening.cluster.local import local_workers  # noqa: PLC0415  # each imports what only it needs
 
             return local_workers(min(choice.builders, blocks), min(choice.inference, blocks))
         case SlurmProfile():

@@ -1,5 +1,7 @@
 """The run store: a Zarr group that survives what happens to week-long runs. See docs/run-format.md."""
 
+from __future__ import annotations
+
 from screening.store.blocks import Target, exists, load_header, load_records, read_header, read_records, write_block
 from screening.store.header import Header, differences
 from screening.store.manifest import BlockReceipt

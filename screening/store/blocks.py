@@ -1,11 +1,12 @@
 """One block of a run: written whole by a worker that needs no lock, read back column by column."""
 
+from __future__ import annotations
+
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from screening.store.manifest import FAILED, BlockReceipt
 from screening.store.place import ROOT, Place, open_place
 from screening.store.records import Records
 from screening.store.shard import Array, checksum, decode, encode, shard_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Target:
     digest: str
 
 
-def write_block(  # noqa: PLR0913 - the last four only describe the block
+def write_block(  # noqa: PLR0913  # the last four only describe the block
     target: Target,
     start: int,
     columns: Mapping[str, Array],
@@ -53,8 +57,8 @@ def write_block(  # noqa: PLR0913 - the last four only describe the block
         device: Kind of device that predicted it, such as "cpu"; empty if none did.
 
     Raises:
-        UserError: if the run is gone or another one took its place, or the disk refuses.
-        ValueError: if the columns are not those of the block.
+        UserError: If the run is gone or another one took its place, or the disk refuses.
+        ValueError: If the columns are not those of the block.
     """
     place, header, documents = _opened(target)
     root = place.read(ROOT) or place.read(COPY)
@@ -87,8 +91,8 @@ def load_shard(place: Place, header: Header, documents: Mapping[str, Any], name:
     """One column of one block.
 
     Raises:
-        ValueError: if its shard is missing or damaged. (Zarr itself would read a missing shard as fill values.)
-        UserError: if there is no such column.
+        ValueError: If its shard is missing or damaged. (Zarr itself would read a missing shard as fill values.)
+        UserError: If there is no such column.
     """
     shard = shard_name(header.column(name), block)
     data = place.read(f"{name}/{shard}")
@@ -140,7 +144,7 @@ def read_header(target: Target) -> Header:
     """The header of a run, as its workers need it; read once a process.
 
     Raises:
-        UserError: where there is no run, or its header is damaged.
+        UserError: Where there is no run, or its header is damaged.
     """
     return _opened(target)[1]
 
@@ -149,7 +153,7 @@ def read_records(target: Target) -> Records | None:
     """The records of a run, as its workers need them; None for a run of none.
 
     Raises:
-        UserError: where there is no run, or its header or the index of its records is damaged.
+        UserError: Where there is no run, or its header or the index of its records is damaged.
     """
     place, header, _ = _opened(target)
     return Records.at(place, header.records) if header.records else None
@@ -159,7 +163,7 @@ def load_header(url: str) -> Header:
     """The header of the run at a URL.
 
     Raises:
-        UserError: where there is no run, or its header is damaged.
+        UserError: Where there is no run, or its header is damaged.
     """
     return headers.load(open_place(url))[0]
 

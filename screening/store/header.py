@@ -1,14 +1,18 @@
 """The header of a run: what was asked for, of which space, with which model and code; and the identity to resume."""
 
+from __future__ import annotations
+
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
 from screening.store.place import ROOT, Place
 from screening.store.shard import Column, array_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 FORMAT = "perovskite-screening run"
 SCHEMA = 3  # raised when an older reader would misread a run
@@ -68,7 +72,7 @@ class Header:
         """The column of that name.
 
         Raises:
-            UserError: naming the columns that there are.
+            UserError: Naming the columns that there are.
         """
         for column in self.columns:
             if column.name == name:
@@ -108,7 +112,7 @@ def parse(root: bytes) -> Header:
     """Read a group's `zarr.json`.
 
     Raises:
-        ValueError: if a byte of it has changed, or it is no run of this schema.
+        ValueError: If a byte of it has changed, or it is no run of this schema.
     """
     document = json.loads(root)
     attributes = document["attributes"]
@@ -125,7 +129,7 @@ def load(place: Place) -> tuple[Header, bytes]:
     """The header of the run at a place, and its bytes.
 
     Raises:
-        UserError: where there is no run, or its header is damaged.
+        UserError: Where there is no run, or its header is damaged.
     """
     root = place.read(ROOT)
     if root is None and place.read(COPY) is None:
@@ -188,7 +192,7 @@ def _identity(header: Header) -> dict[str, Any]:
     return told | {"column": columns, "digest of the input": record["records"]}
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - any JSON
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  # any JSON
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _leaves(inner, f"{path} {name}".strip())
@@ -196,6 +200,6 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: A
         yield path, value
 
 
-def _short(value: Any) -> str:  # noqa: ANN401 - any JSON
+def _short(value: Any) -> str:  # noqa: ANN401  # any JSON
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -10,6 +10,8 @@ start time, so a reused number does not mislead). Elsewhere its heartbeat is wat
 clock: no two clocks are compared, so a clock that jumps changes nothing.
 """
 
+from __future__ import annotations
+
 import getpass
 import json
 import logging
@@ -20,14 +22,18 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
 from screening.store.header import MANIFEST
-from screening.store.place import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from screening.store.place import Place
 
 BEAT = 5.0  # s between heartbeats
 PATIENCE = 60.0  # s without a heartbeat after which a holder elsewhere counts as gone: many beats, for slow disks
@@ -110,7 +116,7 @@ def acquire(place: Place, part: int = 0, *, beat: float = BEAT, patience: float 
         patience: Seconds to watch the heart of a holder elsewhere.
 
     Raises:
-        UserError: naming the holder if it lives.
+        UserError: Naming the holder if it lives.
     """
     _clear(place, part, patience)
     for _ in range(TRIES):
@@ -120,7 +126,7 @@ def acquire(place: Place, part: int = 0, *, beat: float = BEAT, patience: float 
         if not others:
             return Lock(place, part, mine, beat)
         _withdraw(place, part, mine.token)
-        time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - only to part two claimants
+        time.sleep(random.uniform(0.05, 0.5))  # noqa: S311  # only to part two claimants
         _clear(place, part, patience)
     raise _refusal(place, others[0])
 

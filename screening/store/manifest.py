@@ -4,18 +4,23 @@ A line is canonical JSON with a CRC of its own, so any changed byte is noticed. 
 part of its own; a reader takes all parts together.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cgcnn.errors import UserError
 from screening.store.header import MANIFEST, Header, canonical
-from screening.store.place import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from screening.store.place import Place
 
 FAILED = 2  # status code of rows that carry a reason
 
@@ -29,7 +34,7 @@ class BlockReceipt:
         start: First row.
         stop: Row after the last.
         checksum: Of the decoded content, see `screening.store.shard.checksum`.
-        rows: stop - start.
+        rows: Stop - start.
         seconds: Time that the block took, s.
         worker: Who wrote it.
         counts: Rows by status code.
@@ -91,7 +96,7 @@ def from_line(data: bytes, header: Header) -> BlockReceipt:
     """The receipt that a line holds.
 
     Raises:
-        ValueError: with the reason, if a byte has changed or the block is none of this run.
+        ValueError: With the reason, if a byte has changed or the block is none of this run.
     """
     record = json.loads(data)
     if not isinstance(record, dict) or record.pop("crc", None) != _crc(record):
@@ -128,7 +133,7 @@ def read(place: Place, header: Header) -> Iterator[BlockReceipt]:
     """The committed blocks. A torn last line is passed over: its commit never finished.
 
     Raises:
-        UserError: at a line that is malformed otherwise.
+        UserError: At a line that is malformed otherwise.
     """
     for line in read_lines(place, header):
         if line.receipt is not None:
@@ -144,7 +149,7 @@ def mend_tail(place: Place, part: int) -> bool:
     """Cut off a torn last line. Only for the holder of the part's lock."""
     key = log_key(part)
     last = b"\n"
-    for last in place.lines(key):  # noqa: B007 - only the last one counts
+    for last in place.lines(key):  # noqa: B007  # only the last one counts
         pass
     if last.endswith(b"\n"):
         return False
@@ -166,7 +171,7 @@ class Tally:
         """Whether the very same block was counted before.
 
         Raises:
-            ValueError: if it was counted with another content.
+            ValueError: If it was counted with another content.
         """
         known = self._marks[receipt.block]
         if known and known != _mark(receipt):

@@ -4,15 +4,19 @@ An object is written whole or not at all. Nothing can be appended, so a log is a
 commit.
 """
 
+from __future__ import annotations
+
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
 from cgcnn.errors import UserError
 from screening.store.place import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 BATCH = 256  # objects of a log that are fetched at once
 
@@ -20,7 +24,7 @@ BATCH = 256  # objects of a log that are fetched at once
 class ObjectPlace:
     """See `screening.store.place.Place`."""
 
-    def __init__(self, url: str, fs: Any, root: str) -> None:  # noqa: ANN401 - fsspec has no types
+    def __init__(self, url: str, fs: Any, root: str) -> None:  # noqa: ANN401  # fsspec has no types
         self.url = url
         self._fs = fs
         self._root = root.rstrip("/")
@@ -28,11 +32,11 @@ class ObjectPlace:
         self._written: dict[str, int] = {}
 
     @classmethod
-    def from_url(cls, url: str) -> "ObjectPlace":
+    def from_url(cls, url: str) -> ObjectPlace:
         """Credentials and endpoints come from the environment or fsspec's own configuration.
 
         Raises:
-            UserError: for an unknown protocol or one whose package is not installed.
+            UserError: For an unknown protocol or one whose package is not installed.
         """
         with _explained(url):
             fs, root = url_to_fs(url, use_listings_cache=False)  # a lock must not be judged by an old listing

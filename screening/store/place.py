@@ -4,16 +4,20 @@ What the run store asks of a place, and nothing more: small whole files that are
 log that grows by whole lines, listing and deleting. Keys are relative paths with `/`.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from cgcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 PARTIAL = ".partial"  # what a killed writer leaves behind ends so; no reader ever looks at it
 ROOT = "zarr.json"  # the file that makes a directory a run
@@ -64,14 +68,14 @@ def open_place(url: str | Path) -> Place:
     """The place that a path or URL names.
 
     Raises:
-        UserError: for a URL whose file system is unknown or not installed.
+        UserError: For a URL whose file system is unknown or not installed.
     """
     text = str(url)
     if "://" not in text:
         return LocalPlace(Path(text))
     if text.startswith("file://"):
         return LocalPlace(Path(urlsplit(text).path))
-    from screening.store.objects import ObjectPlace  # noqa: PLC0415 - fsspec's file systems are slow to import
+    from screening.store.objects import ObjectPlace  # noqa: PLC0415  # fsspec's file systems are slow to import
 
     return ObjectPlace.from_url(text)
 
@@ -127,7 +131,7 @@ class LocalPlace:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
-    def occupied(self, files: Iterable[str]) -> bool:  # noqa: ARG002 - here `create` leaves all or nothing
+    def occupied(self, files: Iterable[str]) -> bool:  # noqa: ARG002  # here `create` leaves all or nothing
         """See `Place`."""
         try:
             return os.path.lexists(self.root) and not (self.root.is_dir() and not any(self.root.iterdir()))

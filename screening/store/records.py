@@ -5,6 +5,8 @@ compressed; an index has a digest of each chunk, and the run's header the digest
 small, a worker reads what its block needs, and whatever changes on the disk is noticed.
 """
 
+from __future__ import annotations
+
 import gzip
 import hashlib
 import json
@@ -71,11 +73,11 @@ class Records:
         """The records of a run.
 
         Args:
-            place: where the run is.
-            digest: of the index, from the run's header.
+            place: Where the run is.
+            digest: Of the index, from the run's header.
 
         Raises:
-            UserError: the index is missing or damaged.
+            UserError: The index is missing or damaged.
         """
         content = place.read(INDEX)
         if content is None or _digest(content) != digest:
@@ -91,7 +93,7 @@ class Records:
         """Records [start, stop).
 
         Raises:
-            UserError: a chunk is missing or damaged.
+            UserError: A chunk is missing or damaged.
         """
         starts = self.index.starts
         found: list[bytes] = []
@@ -105,7 +107,7 @@ class Records:
         """These records with their numbers, in ascending order, so that each chunk is read once.
 
         Raises:
-            UserError: a chunk is missing or damaged.
+            UserError: A chunk is missing or damaged.
         """
         for number in sorted(numbers):
             chunk = bisect_right(self.index.starts, number) - 1
@@ -121,7 +123,7 @@ class Records:
         """Write into a run whatever it lacks of these records.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: It cannot be written.
         """
         if place.read(INDEX) != self.index.content:
             place.write({INDEX: self.index.content})
@@ -145,12 +147,12 @@ def draft(lines: Iterable[bytes]) -> Records:
     """Records that are to go into a run, from their lines; memory does not grow with them.
 
     Args:
-        lines: without line breaks.
+        lines: Without line breaks.
 
     Raises:
-        UserError: there is no room for a temporary file.
+        UserError: There is no room for a temporary file.
     """
-    spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 -- lives as long as the records
+    spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # lives as long as the records
     counts, digests, ends = [], [], [0]
     try:
         for chunk in _chunks(lines):

@@ -5,10 +5,10 @@ receipt = write_block(run.target, start, columns)    any worker; needs no lock
 run.commit(receipt)                                  the client alone: from here on the block is part of the run
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -16,11 +16,16 @@ from cgcnn.errors import UserError
 from screening.store import header as headers
 from screening.store import lock, manifest
 from screening.store.blocks import Target, load_shard
-from screening.store.header import Header
 from screening.store.manifest import BlockReceipt, Tally
 from screening.store.place import ROOT, Place, open_place
 from screening.store.records import Records
-from screening.store.shard import Array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from screening.store.header import Header
+    from screening.store.shard import Array
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Run:
         """Make a new run and take its lock. Of records, the header has the digest.
 
         Raises:
-            UserError: if there is anything at the URL already, or it cannot be written. Nothing is left behind then.
+            UserError: If there is anything at the URL already, or it cannot be written. Nothing is left behind then.
         """
         place = open_place(url)
         files = headers.files(header)
@@ -69,7 +74,7 @@ class Run:
         Records that the run lacks, or that are damaged in it, are written into it.
 
         Raises:
-            UserError: if it is another run, naming each difference; if it is in use, naming the holder; if it is
+            UserError: If it is another run, naming each difference; if it is in use, naming the holder; if it is
                 damaged, naming where.
         """
         place = open_place(url)
@@ -91,7 +96,7 @@ class Run:
         """Open a run to read; also while another process writes it.
 
         Raises:
-            UserError: where there is no run, or its header or manifest is damaged.
+            UserError: Where there is no run, or its header or manifest is damaged.
         """
         return cls(open_place(url))
 
@@ -117,7 +122,7 @@ class Run:
         """What the run was given, if it was given records.
 
         Raises:
-            UserError: their index is missing or damaged.
+            UserError: Their index is missing or damaged.
         """
         return Records.at(self.place, self.header.records) if self.header.records else None
 
@@ -145,7 +150,7 @@ class Run:
         A block that is there already with the same content is passed over.
 
         Raises:
-            UserError: if the lock was lost, the manifest cannot be written, a block is there with other content, or a
+            UserError: If the lock was lost, the manifest cannot be written, a block is there with other content, or a
                 block was predicted on another kind of device than those before it.
         """
         if self._lock is None:
@@ -192,7 +197,7 @@ class Run:
         """The committed blocks in order, one at a time, with the columns named.
 
         Raises:
-            UserError: at a damaged or missing shard, or an unknown column.
+            UserError: At a damaged or missing shard, or an unknown column.
         """
         for block in range(self.header.n_blocks):
             if block in self._tally:
@@ -203,7 +208,7 @@ class Run:
         """Rows [start, stop) of the columns named.
 
         Raises:
-            UserError: if a row is not committed, a shard is damaged, or a column is unknown.
+            UserError: If a row is not committed, a shard is damaged, or a column is unknown.
         """
         if not 0 <= start < stop <= self.header.rows:
             raise UserError(f"rows {start} to {stop}: this run has rows 0 to {self.header.rows}.")

@@ -4,9 +4,10 @@ Zarr itself encodes and decodes, into and from memory, so the bytes are those th
 how safely they are put is the business of `screening.store.place`.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from zarr.core.buffer import Buffer
 
 CHUNK_ROWS = 65_536  # rows of an inner chunk at most: what a reader must decode to see one row
@@ -55,7 +58,7 @@ def chunk_rows(block_rows: int) -> int:
 
 def array_document(column: Column, rows: int, block_rows: int) -> dict[str, Any]:
     """The `zarr.json` of a column: one shard a block, zstd and crc32c on each inner chunk, crc32c on the index."""
-    import zarr.codecs  # noqa: PLC0415 - slow to import, and much of the program does without
+    import zarr.codecs  # noqa: PLC0415  # slow to import, and much of the program does without
 
     files: dict[str, Buffer] = {}
     attributes: dict[str, Any] = {"long_name": column.description} | ({"units": column.unit} if column.unit else {})
@@ -82,7 +85,7 @@ def shard_name(column: Column, block: int) -> str:
 
 def encode(document: Mapping[str, Any], start: int, values: Array) -> bytes:
     """The shard that holds `values` from row `start` on; they must fill the block."""
-    import zarr  # noqa: PLC0415 - slow to import, and much of the program does without
+    import zarr  # noqa: PLC0415  # slow to import, and much of the program does without
 
     files = {"zarr.json": _buffer(json.dumps(document).encode())}
     array = zarr.open_array(zarr.storage.MemoryStore(files), mode="r+")
@@ -94,7 +97,7 @@ def encode(document: Mapping[str, Any], start: int, values: Array) -> bytes:
     return content
 
 
-def _another(fill: Any) -> float | bool:  # noqa: ANN401 - any JSON
+def _another(fill: Any) -> float | bool:  # noqa: ANN401  # any JSON
     """A fill value of the same type that differs; shards do not hold theirs."""
     return 0.0 if isinstance(fill, str) else type(fill)(not fill)
 
@@ -103,11 +106,11 @@ def decode(document: Mapping[str, Any], name: str, shard: bytes, start: int, sto
     """Rows [start, stop) of the shard called `name`.
 
     Raises:
-        ValueError: if a checksum does not match, or the shard is cut short.
+        ValueError: If a checksum does not match, or the shard is cut short.
     """
     if not shard:  # Zarr takes an empty shard for one that was never written, and would give fill values
         raise ValueError("empty")
-    import zarr  # noqa: PLC0415 - slow to import, and much of the program does without
+    import zarr  # noqa: PLC0415  # slow to import, and much of the program does without
 
     files = {"zarr.json": _buffer(json.dumps(document).encode()), name: _buffer(shard)}
     try:
@@ -126,7 +129,7 @@ def checksum(columns: Sequence[Column], values: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def _buffer(data: bytes) -> "Buffer":
-    from zarr.core.buffer import cpu  # noqa: PLC0415 - as above
+def _buffer(data: bytes) -> Buffer:
+    from zarr.core.buffer import cpu  # noqa: PLC0415  # as above
 
     return cpu.Buffer.from_bytes(data)

@@ -1,5 +1,7 @@
 """Prove a run sound, or list what is not: header, metadata, manifest, and each committed block's content."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ class Finding:
     """Something that verification found.
 
     Attributes:
-        kind: header, metadata, records, manifest, damaged, missing or foreign; device, uncommitted, leftover or
+        kind: Header, metadata, records, manifest, damaged, missing or foreign; device, uncommitted, leftover or
             unknown.
         where: Block, file or line.
         what: What is the matter with it.
@@ -100,7 +102,7 @@ def verify(url: str, decode: Decode | None = None) -> Report:
             its candidate.
 
     Raises:
-        UserError: where there is no run, or both copies of its header are damaged.
+        UserError: Where there is no run, or both copies of its header are damaged.
     """
     return _Audit(open_place(url), decode).report()
 
@@ -112,7 +114,7 @@ def repair(url: str, decode: Decode | None = None) -> Report:
     again; shards outside the run and what stopped writers left are deleted.
 
     Raises:
-        UserError: as `verify`; or if the run is in use.
+        UserError: As `verify`; or if the run is in use.
     """
     place = open_place(url)
     _Audit.header_of(place)  # before any lock is written into something that is no run

@@ -7,9 +7,9 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from cgcnn.prototype import CUBIC_PEROVSKITE
-from cgcnn.untrained import untrained
-from cgcnn.weights import Model
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.model import Model
+from cgcnn.testing import untrained
 
 GRID = {"A": ["Sr", "Ba", "La"], "B": ["Ti", "Zr"], "X": ["N", "O", "F"]}
 

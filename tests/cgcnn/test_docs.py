@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from pymatgen.core import Lattice, Structure
 
-from cgcnn.cli import app
-from cgcnn.readers import kind_of
-from cgcnn.resources import recipes
+from cgcnn.cli.commands import app
+from cgcnn.data.read import kind_of
+from cgcnn.files import recipes
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "coming-from-cgcnn.md").read_text(encoding="utf-8")

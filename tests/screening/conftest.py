@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from cgcnn.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
-from cgcnn.untrained import untrained
-from cgcnn.weights import save
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
+from cgcnn.models.model import save
+from cgcnn.testing import untrained
 
 TRAINED = {"A": ("Ca", "Sr", "Ba", "La"), "B": ("Ti", "Zr", "Hf", "Ta"), "X": ("O", "N")}
 S3_SERVER = """
@@ -48,7 +48,7 @@ def shipped_models(tmp_path, monkeypatch, model_path, both_path):
     for name, path in (("castelli", model_path), ("mp", both_path)):
         for suffix in (".safetensors", ".json"):
             shutil.copy(path.with_suffix(suffix), folder / f"{name}{suffix}")
-    monkeypatch.setattr("cgcnn.card.MODELS", folder)
+    monkeypatch.setattr("cgcnn.models.card.MODELS", folder)
     return folder
 
 

@@ -3,7 +3,7 @@ import tomllib
 import pytest
 
 from cgcnn.errors import UserError
-from cgcnn.resources import recipes
+from cgcnn.files import recipes
 from screening.plan import make_plan
 from screening.recipe import make_recipe, read_recipe
 

@@ -1,4 +1,4 @@
-from screening.filters import parse_filter
+from screening.chemistry.filters import parse_filter
 from screening.status import Status, labels
 
 

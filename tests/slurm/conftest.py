@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import zarr
 
-from cgcnn.model import Settings
-from cgcnn.prototype import CUBIC_PEROVSKITE
-from cgcnn.untrained import untrained, untrained_for_structures
-from cgcnn.weights import load, save
-from screening.block import Block
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.model import load, save
+from cgcnn.network.reference import Settings
+from cgcnn.testing import untrained, untrained_for_structures
+from screening.engine.block import Block
+from screening.engine.score import score_block
 from screening.plan import make_plan
 from screening.recipe import make_recipe
-from screening.score import score_block
 from screening.store import Run
 
 HERE = Path(__file__).parent

@@ -41,7 +41,7 @@ def timed(slurm):
     return one_node(slurm, "timed", "--time=1", "--partition=gpu", "--cpus-per-task=1", f"--export=ALL,SCREEN={slow}")
 
 
-def test_each_batch_script_fills_a_run(slurm, het, crystals, timed):  # noqa: ARG001 -- runs beside it
+def test_each_batch_script_fills_a_run(slurm, het, crystals, timed):  # noqa: ARG001  # runs beside it
     sizes = ("--ntasks=2", ":", "--partition=gpu", "--gres=gpu:1", "--ntasks=1")
     arguments, expected = crystals
     jobs = [

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cgcnn.model import Settings
-from cgcnn.prototype import CUBIC_PEROVSKITE
-from cgcnn.untrained import untrained
-from cgcnn.weights import save
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.model import save
+from cgcnn.network.reference import Settings
+from cgcnn.testing import untrained
 from screening.store import BlockReceipt
 
 HERE = Path(__file__).parent
@@ -175,10 +175,10 @@ def scheduler_elsewhere(folder: Path, **fault: str) -> Iterator[tuple[Screen, st
 
 WORKER = """
 import pickle, random, sys
-from screening.block import Block
-from screening.pipeline import Assignment, screen_block
+from screening.engine.block import Block
+from screening.engine.pipeline import Assignment, screen_block
 from screening.store import BlockReceipt, Run
-from screening.versions import versions
+from screening.store.versions import versions
 
 url, receipts, blocks, seed = sys.argv[1:]
 run = Run.open(url)

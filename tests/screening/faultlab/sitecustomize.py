@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-WATCHED = "screening.pipeline"
+WATCHED = "screening.engine.pipeline"
 
 
 def _wrapped(score_block):
@@ -41,7 +41,7 @@ def _jumping_clock():
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):  # noqa: ARG002 -- the protocol
+    def find_spec(self, name, path=None, target=None):  # noqa: ARG002  # the protocol
         if name != WATCHED:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)

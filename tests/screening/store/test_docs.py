@@ -14,7 +14,7 @@ def test_the_code_on_the_page_runs(toy, tmp_path, monkeypatch, capsys):
     toy.make(str(tmp_path / "RUN.zarr"))
     monkeypatch.chdir(tmp_path)
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(code, {})  # noqa: S102 - our own page
+        exec(code, {})  # noqa: S102  # our own page
     assert capsys.readouterr().out.startswith("castelli eV/atom -0.99")
 
 

@@ -45,7 +45,7 @@ with Run.resume(sys.argv[1], toy.header) as run:
 
 def test_client_killed_at_random_moments_loses_nothing(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
-    moments = random.Random(3)  # noqa: S311 - a seed, no secret
+    moments = random.Random(3)  # noqa: S311  # a seed, no secret
     for _ in range(5):
         client = python(CLIENT, url)
         assert client.stdout.readline() == "up\n"

@@ -1,0 +1,308 @@
+"""The command `cgcnn`. Heavy imports wait until a command needs them, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import click
+
+from cgcnn.cli import options as command_line
+from cgcnn.errors import UserError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group(name="cgcnn")
+def app() -> None:
+    """Train crystal graph convolutional neural networks, and predict with them."""
+
+
+@app.command()
+@click.argument("data", type=PATH)
+@click.option("--recipe", metavar="NAME|FILE", help="A training recipe. [default: structures, plain settings]")
+@click.option("--target", "targets", multiple=True, metavar="NAME", help="Label to learn; repeat for several.")
+@click.option("--binary", multiple=True, metavar="NAME", help="Label that is 0 or 1, to learn as a probability.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Where to write the model.")
+@click.option("--split", metavar="A/B/C", help="Shares of training, validation and test rows. [default: 60/20/20]")
+@click.option("--sizes", metavar="A/B/C", help="Numbers of training, validation and test rows instead.")
+@click.option("--fold-column", metavar="NAME", help="Label that says train, validation or test, or names a fold.")
+@click.option("--test-fold", metavar="FOLD", help="The fold of --fold-column to test on; validation is the one after.")
+@click.option("--folds", type=click.IntRange(min=3), metavar="K", help="K-fold: a member for each fold to test on.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option("--patience", type=click.IntRange(min=1), help="Stop after so many epochs without a better validation.")
+@click.option("--members", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the split and the first member; other members count on.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted training of the same MODEL.")
+@command_line.building
+@command_line.debug
+def train(
+    data: Path,
+    recipe: str | None,
+    output: Path,
+    targets: tuple[str, ...],
+    binary: tuple[str, ...],
+    epochs: int | None,
+    patience: int | None,
+    members: int | None,
+    seed: int | None,
+    resume: bool,
+    strict: bool,
+    workers: int | None,
+    cache: Path | None,
+    no_cache: bool,
+    split: str | None,
+    sizes: str | None,
+    fold_column: str | None,
+    test_fold: str | None,
+    folds: int | None,
+) -> None:
+    """Train a model on the labelled crystals of DATA, in any format that `predict` reads.
+
+    Writes MODEL (the epochs with the best validation), MODEL-last (the last ones), MODEL.metrics.json and .csv,
+    MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with a check of its own follows that,
+    unless a split is asked for. Progress is kept in MODEL.training until the model is written.
+    """
+    from cgcnn.data.read import read
+    from cgcnn.training.recipe import plain_recipe, read_recipe
+
+    base = read_recipe(recipe) if recipe else None
+    if base is not None and base.sources:
+        from cgcnn.training.sources import read_sources
+
+        entries = read_sources(data, base)
+    else:
+        entries = read(data)  # before the heavy imports: a wrong path is told at once
+    from cgcnn.cli import train as training
+    from cgcnn.cli.building import builder
+
+    if base is None and not (targets or binary) and "target" in entries[0].labels:
+        targets = ("target",)  # the unnamed column of an id_prop.csv
+    base = base or plain_recipe(output.stem, data.name, targets, binary)
+    chosen = base.with_changes(targets, binary, epochs=epochs, patience=patience, members=members, seed=seed)
+    with builder(chosen.settings, workers, cache, no_cache=no_cache) as build:
+        prepared = training.prepared(entries, chosen, build, strict=strict)
+    how = training.Division(split, sizes, fold_column, test_fold, folds)
+    splits = training.divide(prepared, chosen, how)
+    training.run(prepared, chosen, splits, output, resume=resume)
+
+
+@app.command()
+@click.argument("data", type=PATH)
+@click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
+@click.option("--csv", "output", type=PATH, required=True, help="Where to write id,prediction[,std].")
+@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@command_line.building
+@command_line.debug
+def predict(
+    data: Path,
+    model: str,
+    output: Path,
+    target: str | None,
+    strict: bool,
+    workers: int | None,
+    cache: Path | None,
+    no_cache: bool,
+) -> None:
+    """Predict the crystals of DATA, in their order; no labels needed.
+
+    DATA is a CIF, POSCAR, extended XYZ, JSON, JSON Lines, CSV with a column `cif`, ASE database, a directory of these
+    files, or one with an id_prop.csv. A crystal that cannot be predicted has an empty prediction; the reasons go to
+    OUT.failures.csv.
+    """
+    from cgcnn.data.read import read
+    from cgcnn.models.card import weights_path
+
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
+    path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    from cgcnn.cli.building import builder
+    from cgcnn.inference import predict as predicting
+
+    loaded = predicting.load_predictor(path)
+    names = loaded.settings.targets
+    if target is not None and target not in names:
+        raise UserError(f"--target {target}: model {loaded.card.name} predicts {', '.join(names)}")
+    with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
+        predictions = predicting.predict_entries(loaded, entries, build)
+    ids = [entry.id for entry in entries]
+    failed = predicting.failures_path(output)
+    summary = predicting.summary(ids, predictions.failures)
+    if strict and summary:
+        raise UserError(summary)
+    estimate = predictions.estimates[target or names[0]]
+    predicting.write_predictions(output, ids, estimate, spread=len(loaded.members) > 1)
+    predicting.write_failures(failed, ids, predictions.failures)
+    if len(predictions.failures) == len(entries):
+        raise UserError(f"{summary}; nothing could be predicted")
+    if summary:
+        click.echo(f"{summary}; all reasons: {failed}", err=True)
+    if predictions.strangers:
+        click.echo(
+            f"warning: {len(predictions.strangers)} of {len(ids)} crystals have an element that {loaded.card.name} was "
+            f"not trained on, the first is {ids[predictions.strangers[0]]}: these predictions mean little",
+            err=True,
+        )
+
+
+@app.command()
+@click.argument("data", type=PATH)
+@click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
+@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@click.option("--label", metavar="NAME", help="The label to compare with. [default: the target's name]")
+@click.option("--json", "figures", type=PATH, help="Where to write the figures.")
+@click.option("--csv", "output", type=PATH, help="Where to write id,prediction[,std] of the labelled crystals.")
+@click.option("--plot", type=PATH, multiple=True, metavar="FILE", help="Parity or ROC plot (.png, .svg); repeatable.")
+@click.option(
+    "--only", type=PATH, metavar="CSV", help="Only crystals whose ids it lists first, as MODEL.test.csv does."
+)
+@command_line.building
+@command_line.debug
+def evaluate(
+    data: Path,
+    model: str,
+    target: str | None,
+    label: str | None,
+    figures: Path | None,
+    output: Path | None,
+    plot: tuple[Path, ...],
+    only: Path | None,
+    strict: bool,
+    workers: int | None,
+    cache: Path | None,
+    no_cache: bool,
+) -> None:
+    """Measure a model on the labelled crystals of DATA, in any format that `predict` reads.
+
+    Shows MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a target that is 0 or 1.
+    """
+    from cgcnn.data.read import read
+    from cgcnn.models.card import weights_path
+
+    path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    from cgcnn.cli.building import builder
+    from cgcnn.inference import evaluate as evaluating
+    from cgcnn.inference.plots import draw
+    from cgcnn.inference.predict import summary, write_predictions
+    from cgcnn.models.model import load
+
+    loaded, entries = load(path), evaluating.listed_in(only, entries) if only else entries
+    with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
+        found = evaluating.evaluate(loaded, entries, target or loaded.settings.targets[0], label, build)
+    failed = summary([entry.id for entry in entries], found.failures)
+    if failed and strict:
+        raise UserError(failed)
+    if failed:
+        click.echo(f"{failed}; measured without", err=True)
+    if figures:
+        evaluating.write_figures(figures, found, loaded)
+    if output:
+        write_predictions(output, found.ids, (found.prediction, found.std), spread=len(loaded.members) > 1)
+    for file in plot:
+        draw(found, file)
+    click.echo(f"{found.target} of {len(found.ids)} crystals by {loaded.card.name}")
+    for name, value in found.figures.items():
+        click.echo(f"{name:9s} {value:.4f} {'' if found.binary or name == 'R2' else found.unit}".rstrip())
+
+
+@app.command("learning-curve")
+@click.argument("data", type=PATH)
+@click.option(
+    "--recipe", "names", multiple=True, required=True, metavar="NAME|FILE", help="To train; repeat to compare."
+)
+@click.option(
+    "--sizes",
+    type=command_line.Numbers(),
+    required=True,
+    metavar="A,B,...",
+    help="Training crystals, such as 500,1000,2000.",
+)
+@click.option("-o", "--output", type=PATH, required=True, metavar="CURVE", help="Writes CURVE.csv, .png and .svg.")
+@click.option("--epochs", type=click.IntRange(min=1), help="At the largest size, instead of the recipes'.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the draw and the networks, instead of the recipes'.")
+@command_line.building
+@command_line.debug
+def learning_curve(
+    data: Path,
+    names: tuple[str, ...],
+    sizes: tuple[int, ...],
+    output: Path,
+    epochs: int | None,
+    seed: int | None,
+    strict: bool,
+    workers: int | None,
+    cache: Path | None,
+    no_cache: bool,
+) -> None:
+    """Train recipes on more and more of the labelled crystals of DATA, and draw the error on the same test crystals.
+
+    A tenth of the crystals measures, another tenth chooses the best epoch. What is trained is kept in CURVE.training
+    until the curve is written; the same command goes on from there.
+    """
+    from cgcnn.data.read import read
+    from cgcnn.training.recipe import read_recipe
+
+    entries, recipes = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
+    from cgcnn.cli.building import builder
+    from cgcnn.training import learning_curve as curve
+
+    build = partial(builder, workers=workers, cache=cache, no_cache=no_cache)
+    curve.run(curve.tables(entries, recipes, build, strict=strict), sizes, output)
+
+
+@app.command("import")
+@click.argument("checkpoint", type=PATH)
+@click.option("--atom-init", type=PATH, required=True, help="The atom_init.json that it was trained with.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Where to write the model.")
+@command_line.debug
+def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
+    """Turn CHECKPOINT, a .pth.tar of the published code (txie-93/cgcnn), into a model that predicts the same."""
+    from cgcnn.models.model import save
+    from cgcnn.models.published import import_model, read_atom_init, read_checkpoint
+
+    model = import_model(read_checkpoint(checkpoint), read_atom_init(atom_init), output.stem)
+    click.echo(f"{save(model, output)} written", err=True)
+
+
+@app.command()
+@click.argument("model")
+@click.option("--plot", type=PATH, multiple=True, metavar="FILE", help="Reliability diagram (.png, .svg); repeatable.")
+@command_line.debug
+def card(model: str, plot: tuple[Path, ...]) -> None:
+    """Show what MODEL (a shipped name or a path) predicts, from what, and how well."""
+    from cgcnn.cli.show import show_card
+    from cgcnn.models.card import read_card
+
+    found = read_card(model)
+    show_card(found)
+    if plot:
+        from cgcnn.inference.plots import draw_reliability
+
+        for file in plot:
+            draw_reliability(found, file)
+
+
+@app.command()
+@click.argument("model")
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where to write maps and table.")
+@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@command_line.debug
+def explain(model: str, output: Path, target: str | None) -> None:
+    """Show what each element contributes on each site, by a MODEL of compositions with linear pooling.
+
+    Writes DIR/contributions.csv, and periodic tables for each kind of site: site-A.png and .svg of the contributions,
+    crystals-A.png and .svg of the predictions for the whole crystals. The shipped model for this is castelli-linear.
+    """
+    from cgcnn.models.card import weights_path
+
+    path = weights_path(model)  # before the heavy imports: a wrong path is told at once
+    from cgcnn.inference.explain import explain as explain_model
+    from cgcnn.models.model import load
+
+    files = explain_model(load(path), output, target)
+    click.echo(f"{output}: {', '.join(file.name for file in files)} written", err=True)
+
+
+def main() -> None:
+    """Run the command line; see `cgcnn.cli.options.run` for the exit codes."""
+    command_line.run(app)

@@ -1,0 +1,93 @@
+"""How the commands `cgcnn` and `screen` meet their user: exit codes, and one clear line for an error."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from cgcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+debug = click.option("--debug", is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error.")
+"""Decorator: the option that every command takes; `run` looks for it on the command line."""
+
+
+def building(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorator: the options of commands that build graphs, in the order of their help."""
+    options = (
+        click.option("--strict", is_flag=True, help="Stop at a crystal that cannot be used."),
+        click.option("--workers", type=click.IntRange(min=1), help="Processes that build graphs. [default: cores]"),
+        click.option(
+            "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Of built graphs. [default: yours]"
+        ),
+        click.option("--no-cache", is_flag=True, help="Neither read nor keep built graphs."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers above 0, separated by commas."""
+
+    name = "NUMBERS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401  # click's signature
+        """Split the text."""
+        parts = value.split(",") if isinstance(value, str) else value
+        if not all(str(part).strip().isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value}: give whole numbers, such as 500,1000,2000", param, ctx)
+        return tuple(sorted({int(part) for part in parts}))
+
+
+def run(command: click.Command) -> NoReturn:
+    """Run a command and exit: 0 done, 1 failed with one clear line, 2 wrong usage, 130 interrupted.
+
+    With `--debug` among the arguments, errors show their traceback.
+    """
+    name = command.name or "command"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is told to end stops as cleanly as by Ctrl-C
+    try:
+        result = command.main(prog_name=name, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(name, "interrupted.", 130)
+    except UserError as error:
+        _fail(name, str(error), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001  # no traceback reaches a user unless asked for
+        _fail(name, f"unexpected {type(error).__name__}: {error}. --debug shows where.", 1)
+    atexit.register(_last_words)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _last_words() -> None:
+    """Whoever interrupts from here on interrupts nothing but the interpreter's own end, and would only see errors."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of reads that were cut short
+
+
+def _fail(name: str, message: str, code: int) -> NoReturn:
+    if "--debug" in sys.argv and sys.exc_info()[1] is not None:
+        raise  # noqa: PLE0704  # called from an except clause
+    atexit.register(_last_words)  # now, so that it comes before what others registered
+    one_line = " ".join(message.split())
+    click.echo(f"{name}: {one_line}", err=True)
+    sys.exit(code)

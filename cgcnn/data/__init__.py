@@ -1,0 +1,1 @@
+"""Files to samples, samples to graphs; compositions and labels of records."""

@@ -1,0 +1,161 @@
+"""Which elements a record has on the sites of a prototype: as its columns say, or worked out from its crystal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from itertools import product
+from math import gcd
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.data.records import site_numbers
+from cgcnn.elements import atomic_number
+from cgcnn.errors import UserError
+from cgcnn.graphs.prototype import PROTOTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cgcnn.data.records import Record
+    from cgcnn.graphs.prototype import Prototype
+
+_IMAGES = np.array(list(product((-1, 0, 1), repeat=3)))  # (27, 3)
+_BOND = 0.64  # of a: longer than B-X (a/2), shorter than A-X (a/√2)
+_ROLES = {0: "A", 2: "X", 6: "B"}  # bonds of an atom → its role in a perovskite
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a record is made of: its prototype, as a position among several, and the atomic numbers on its sites."""
+
+    prototype: int
+    numbers: tuple[int, ...]
+
+
+def species(compositions: Sequence[Composition], prototypes: Sequence[Prototype]) -> NDArray[np.uint8]:
+    """Canonical rows (n, n_sites of the largest prototype) uint8; 0 beyond the sites of a row's prototype."""
+    table = np.zeros((len(compositions), max(len(prototype.sites) for prototype in prototypes)), dtype=np.uint8)
+    for position, prototype in enumerate(prototypes):
+        rows = [i for i, row in enumerate(compositions) if row.prototype == position]
+        numbers = np.array([compositions[i].numbers for i in rows], dtype=np.uint8).reshape(-1, len(prototype.sites))
+        table[rows, : len(prototype.sites)] = prototype.canonical(numbers)
+    return table
+
+
+def group(composition: Composition, prototypes: Sequence[Prototype], groups: int) -> int:
+    """One of ``groups`` numbers for a composition, which follows from its reduced formula alone."""
+    sites = prototypes[composition.prototype].atoms
+    counts = Counter(composition.numbers[site] for site in sites)
+    shared = gcd(*counts.values())
+    formula = ",".join(f"{number}:{count // shared}" for number, count in sorted(counts.items()))
+    return int.from_bytes(hashlib.sha256(formula.encode()).digest()[:8]) % groups
+
+
+def composition_or_reason(record: Record, prototypes: Sequence[Prototype]) -> Composition | str:
+    """`composition`, or why there is none."""
+    try:
+        return composition(record, prototypes)
+    except UserError as error:
+        return str(error)
+
+
+def shapes(records: Sequence[Record], names: Sequence[str]) -> list[Prototype | None]:
+    """Which of the prototypes of these names each record is of."""
+    prototypes = [PROTOTYPES[name] for name in names]
+    found = (composition_or_reason(record, prototypes) for record in records)
+    return [prototypes[row.prototype] if isinstance(row, Composition) else None for row in found]
+
+
+def composition(record: Record, prototypes: Sequence[Prototype]) -> Composition:
+    """The first of the prototypes that a record is of, and the elements on its sites.
+
+    Columns such as ``A, B, X`` decide; without them the record's crystal does, if it is a perovskite of a prototype.
+    Its geometry serves for nothing else.
+
+    Raises:
+        UserError: A column is missing or holds no element, and there is no crystal of a prototype.
+    """
+    exact = sorted(range(len(prototypes)), key=lambda i: not set(prototypes[i].sites) <= record.keys())
+    reasons: list[str] = []
+    for i in exact:
+        try:
+            return Composition(i, tuple(site_numbers(record, prototypes[i])))
+        except UserError as error:
+            reasons.append(str(error))
+    found = perovskite_roles(record)
+    if found is not None:
+        for i, prototype in enumerate(prototypes):
+            sites = _on_sites(*found, prototype)
+            if sites is not None:
+                return Composition(i, tuple(sites))
+        raise UserError(f"a perovskite, but not ordered as in {' or '.join(p.name for p in prototypes)}")
+    has_crystal = record.get("species") is not None
+    raise UserError(reasons[0] + (", and its crystal is no cubic perovskite" if has_crystal else ""))
+
+
+def perovskite_roles(record: Record) -> tuple[list[str], list[str], list[tuple[int, ...]]] | None:
+    """Symbols and roles of the atoms of ``cell``, ``species`` and ``frac``, and each atom's bonds.
+
+    An atom is on A, B or X if it has none, six or two neighbours of other elements nearer than 0.64 a, where a³ is the
+    volume of five atoms. None if another number occurs, or the roles are not 1 : 1 : 3, or a bond is not between B and
+    X, or there is no crystal.
+    """
+    try:
+        lattice = cell_vectors(record["cell"])
+        symbols, frac = list(record["species"]), np.asarray(record["frac"], dtype=np.float64).reshape(-1, 3)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if len(symbols) != len(frac) or not len(frac):
+        return None
+    a = (abs(np.linalg.det(lattice)) * 5 / max(len(symbols), 1)) ** (1 / 3)
+    delta = frac[:, None] - frac[None]
+    delta -= np.round(delta)
+    length = np.linalg.norm((delta[:, :, None] + _IMAGES) @ lattice, axis=-1)  # (N, N, 27)
+    unlike = np.array(symbols)[:, None] != np.array(symbols)  # (N, N); X may come near X
+    bonds = ((length < _BOND * a) & unlike[:, :, None]).sum(axis=2)  # (N, N)
+    roles = [_ROLES.get(int(count), "") for count in bonds.sum(axis=1)]
+    counts = [roles.count(role) for role in "ABX"]
+    if "" in roles or counts[0] != counts[1] or counts[2] != 3 * counts[1]:
+        return None
+    partners = [tuple(np.repeat(np.arange(len(roles)), row).tolist()) for row in bonds]
+    if any(roles[j] == roles[i] for i, bonded in enumerate(partners) for j in bonded):
+        return None
+    return symbols, roles, partners
+
+
+def _on_sites(
+    symbols: list[str], roles: list[str], partners: list[tuple[int, ...]], prototype: Prototype
+) -> list[int] | None:
+    """Atomic numbers on the sites of a prototype, or None where the crystal does not fill it."""
+    numbers = [0] * len(prototype.sites)
+    for role in prototype.role_names:
+        sites = [i for i, of in enumerate(prototype.roles) if of == role]
+        atoms = [symbol for symbol, of in zip(symbols, roles, strict=True) if of == role]
+        if len(set(atoms)) > 1 and len(sites) != len(atoms):
+            return None
+        chosen = atoms if len(atoms) == len(sites) else atoms[:1] * len(sites)
+        for site, symbol in zip(sites, chosen, strict=True):
+            numbers[site] = atomic_number(symbol)
+    return numbers if _alternates(symbols, roles, partners) else None
+
+
+def _alternates(symbols: list[str], roles: list[str], partners: list[tuple[int, ...]]) -> bool:
+    """Whether every X joins different elements on B, if there are two."""
+    kinds = {symbol for symbol, role in zip(symbols, roles, strict=True) if role == "B"}
+    joined = [{symbols[j] for j in partners[i]} for i, role in enumerate(roles) if role == "X"]
+    return len(kinds) == 1 or all(len(pair) == len(kinds) for pair in joined)
+
+
+def cell_vectors(cell: Sequence[float]) -> NDArray[np.float64]:
+    """(3, 3) lattice vectors as rows, Å, of a cell: three lengths in Å, then three angles in degrees."""
+    a, b, c, *angles = cell
+    alpha, beta, gamma = np.cos(np.radians(angles))
+    sin = np.sin(np.radians(angles[2]))
+    y = (alpha - beta * gamma) / sin
+    z = np.sqrt(max(1 - beta**2 - y**2, 0.0))
+    return np.array([[a, 0, 0], [b * gamma, b * sin, 0], [c * beta, c * y, c * z]])

@@ -1,0 +1,157 @@
+"""Labels of records, and those worked out from other labels or a relaxed crystal: never input, only targets."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from itertools import permutations, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from cgcnn.data.composition import cell_vectors
+from cgcnn.data.records import record_id, site_numbers
+from cgcnn.elements import atomic_number
+from cgcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from cgcnn.data.records import Record
+    from cgcnn.graphs.prototype import Prototype
+
+
+def targets(
+    records: Sequence[Record],
+    names: Sequence[str],
+    prototypes: Sequence[Prototype | None] = (),
+    binary: Sequence[str] = (),
+) -> Tensor:
+    """Labels (n, T) float32; NaN where missing.
+
+    Where records do not have them, `FROM_LABELS` are worked out from other labels; with prototypes, ``a`` and
+    ``displacement`` from the relaxed crystal: see `lattice_constant` and `displacement`.
+
+    Args:
+        records: N records.
+        names: T labels.
+        prototypes: That of each record, None where it has none; may be left out.
+        binary: Those of the names that are yes or no.
+
+    Raises:
+        UserError: No record has the label, one is not a number, or one of a ``binary`` target is not 0 or 1.
+    """
+    shapes = prototypes or [None] * len(records)
+    rows = list(zip(range(len(records)), records, shapes, strict=True))
+    columns = [[_label(record, name, shape, i) for i, record, shape in rows] for name in names]
+    table = torch.tensor(columns, dtype=torch.float32).T  # (n, T)
+    for name, column in zip(names, table.T, strict=True):
+        if column.isnan().all():
+            raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
+        if name in binary and not ((column == 0) | (column == 1) | column.isnan()).all():
+            first = int((~((column == 0) | (column == 1) | column.isnan())).nonzero()[0])
+            raise UserError(
+                f"record {record_id(records[first], first)}: {name} is {column[first]:g}; a binary target is 0 or 1"
+            )
+    return table.contiguous()
+
+
+def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
+    value = record.get(name)
+    if name not in record and name in FROM_LABELS:
+        value = FROM_LABELS[name](record)
+    elif name not in record and prototype is not None and name in _FROM_CRYSTAL:
+        value = _FROM_CRYSTAL[name](record, prototype)
+    try:
+        return math.nan if value is None or value == "" else float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"record {record_id(record, position)}: {name} is {value!r}, not a number") from None
+
+
+def lattice_constant(record: Record, prototype: Prototype) -> float | None:
+    """Å; the a at which the prototype has the record's volume per atom. None without a cell."""
+    if "cell" not in record:
+        return None
+    per_atom = abs(np.linalg.det(cell_vectors(record["cell"]))) / len(record["species"])
+    return float((per_atom * len(prototype.atoms) / abs(np.linalg.det(prototype.lattice))) ** (1 / 3))
+
+
+def displacement(record: Record, prototype: Prototype) -> float | None:
+    """Å; root mean square distance of the atoms from the prototype's sites, at the best shift of the whole crystal.
+
+    None unless the record lists the atoms of one primitive cell of the prototype in the order of its sites.
+    """
+    a = lattice_constant(record, prototype)
+    if a is None or "frac" not in record or not _in_order(record, prototype):
+        return None
+    offset = np.array(record["frac"]) - np.array(prototype.frac)[_orders(prototype)]  # (P, n_sites, 3)
+    # The mean of an angle, since coordinates are periodic.
+    shift = np.angle(np.exp(2j * np.pi * offset).mean(axis=1, keepdims=True)) / (2 * np.pi)  # (P, 1, 3)
+    rest = offset - shift
+    rest -= np.round(rest)
+    square = ((rest @ np.array(prototype.lattice)) ** 2).sum(axis=2).mean(axis=1)  # (P,)
+    return float(a * np.sqrt(square.min()))
+
+
+def _in_order(record: Record, prototype: Prototype) -> bool:
+    """Whether the symbols are those of the site columns, role by role."""
+    try:
+        named = np.array(site_numbers(record, prototype))[list(prototype.atoms)]
+        symbols = np.array([atomic_number(symbol) for symbol in record.get("species", ())])
+    except UserError:
+        return False
+    roles = prototype.role_index[list(prototype.atoms)]
+    return len(named) == len(symbols) and all(
+        sorted(named[roles == role]) == sorted(symbols[roles == role]) for role in np.unique(roles)
+    )
+
+
+@lru_cache(maxsize=8)
+def _orders(prototype: Prototype) -> NDArray[np.int64]:
+    """(P, n_atoms): every order of the atoms that keeps their roles."""
+    roles = prototype.role_index[list(prototype.atoms)]
+    groups = [np.flatnonzero(roles == role).tolist() for role in range(len(prototype.role_names))]
+    orders = np.empty((0, len(roles)), dtype=np.int64)
+    for choice in product(*(permutations(group) for group in groups)):
+        order = np.empty(len(roles), dtype=np.int64)
+        for group, chosen in zip(groups, choice, strict=True):
+            order[group] = chosen
+        orders = np.vstack([orders, order])
+    return orders
+
+
+_FROM_CRYSTAL = {"a": lattice_constant, "displacement": displacement}
+
+
+def poisson_ratio(record: Record) -> float | None:
+    """Of an isotropic solid with these moduli: (3K - 2G) / (6K + 2G). None without ``bulk_`` and ``shear_modulus``."""
+    bulk, shear = record.get("bulk_modulus"), record.get("shear_modulus")
+    if bulk is None or shear is None:
+        return None
+    return (3 * float(bulk) - 2 * float(shear)) / (6 * float(bulk) + 2 * float(shear))
+
+
+def _log10(name: str) -> Callable[[Record], float | None]:
+    def label(record: Record) -> float | None:
+        value = record.get(name)
+        return None if value is None or float(value) <= 0 else math.log10(float(value))
+
+    return label
+
+
+def _is_metal(record: Record) -> float | None:
+    gap = record.get("band_gap")
+    return None if gap is None else float(float(gap) == 0)
+
+
+FROM_LABELS: dict[str, Callable[[Record], float | None]] = {
+    "log10_bulk_modulus": _log10("bulk_modulus"),
+    "log10_shear_modulus": _log10("shear_modulus"),
+    "poisson_ratio": poisson_ratio,
+    "metal": _is_metal,
+}
+"""Targets that other labels give: name → the value, None where those are missing. A ``metal`` has no band gap (1)."""

@@ -1,0 +1,1 @@
+"""Crystals and prototypes as graphs: complete shells, exact quotients, batches."""

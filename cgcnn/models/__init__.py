@@ -1,0 +1,1 @@
+"""Trained models: weights, cards, domains, calibrated deviations."""

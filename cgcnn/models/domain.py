@@ -1,0 +1,167 @@
+"""What a prototype model was trained on: elements on sites, compositions, lattices; and how far others are from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from cgcnn.data.keys import composition_keys, compositions
+from cgcnn.elements import MAX_Z, element_features
+from cgcnn.errors import UserError
+from cgcnn.graphs.prototype import PROTOTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cgcnn.graphs.prototype import Prototype
+    from cgcnn.network.reference import CGCNN
+    from cgcnn.training.table import Table
+
+RIDGE = 1.0  # penalty of the reference lattice's coefficients; features are of order 1
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a prototype model saw in training, and the lattice that its graphs are built with.
+
+    Attributes:
+        trained: (R, 101) bool, whether an element was trained on a role's sites.
+        known: (K,) int64, sorted keys of the training compositions, see `cgcnn.data.keys`.
+        lattice: (R, 101) float32, Å; the reference lattice constant is the sum over roles of the site means of this.
+        lattice_range: (2,) float32, Å; the reference is kept inside what training saw.
+        distance: (R, 101) float32, how far an element is from those trained on a role's sites, see `element_distance`.
+    """
+
+    trained: NDArray[np.bool_]
+    known: NDArray[np.int64]
+    lattice: NDArray[np.float32]
+    lattice_range: NDArray[np.float32]
+    distance: NDArray[np.float32]
+
+    def reference_lattice(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n,) Å, the lattice constants that the input graphs of species (n, n_sites) are built with."""
+        return prototype.role_sums(self.lattice, species).clip(*self.lattice_range)
+
+
+def fit_domain(table: Table, prototypes: Sequence[str]) -> Domain:
+    """What the rows hold, and a reference lattice by ridge regression on the element features of each role.
+
+    The distances of elements are those of a network, and still 0.
+
+    Args:
+        table: Compositions.
+        prototypes: Those of the recipe; their roles are the same.
+
+    Raises:
+        UserError: No row has a lattice constant.
+    """
+    if table.species is None or table.lattice is None:
+        raise ValueError("a domain is that of compositions")
+    if np.isnan(table.lattice).all():
+        raise UserError("no record has a lattice constant: give each a cell, or the label a in Å")
+    roles = len(PROTOTYPES[prototypes[0]].role_names)
+    features = element_features().astype(np.float64)  # (101, F)
+    trained = np.zeros((roles, MAX_Z + 1), dtype=np.bool_)
+    means = np.empty((len(table.lattice), roles, features.shape[1]))  # of the sites of each role
+    keys = []
+    for position, prototype in enumerate(PROTOTYPES[name] for name in prototypes):
+        rows, species = table.of(position, prototype)
+        trained[prototype.role_index, species] = True
+        keys.append(composition_keys(species))
+        for role in range(roles):
+            means[rows, role] = features[species[:, prototype.role_index == role]].mean(axis=1)
+    return _with_lattice(trained, np.unique(np.concatenate(keys)), means, table.lattice)
+
+
+def _with_lattice(
+    trained: NDArray[np.bool_], keys: NDArray[np.int64], means: NDArray[np.float64], a: NDArray[np.float32]
+) -> Domain:
+    """The domain of rows whose roles have the mean features (n, R, F) and the lattice constants a (n,), Å or NaN."""
+    known = ~np.isnan(a)
+    features = element_features().astype(np.float64)  # (101, F)
+    design = means[known].reshape(known.sum(), -1)  # (k, R * F)
+    centre = design.mean(axis=0)
+    gram = (design - centre).T @ (design - centre) + RIDGE * np.eye(len(centre))
+    coefficients = np.linalg.solve(gram, (design - centre).T @ (a[known] - a[known].mean()))
+    offset = (a[known].mean() - centre @ coefficients) / len(trained)
+    lattice = features @ coefficients.reshape(len(trained), -1).T + offset  # (101, R)
+    return Domain(
+        trained=trained,
+        known=keys,
+        lattice=lattice.T.astype(np.float32).copy(),
+        lattice_range=np.array([a[known].min(), a[known].max()], dtype=np.float32),
+        distance=np.zeros(trained.shape, dtype=np.float32),
+    )
+
+
+def element_distance(members: Sequence[CGCNN], trained: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How far elements are from those trained on a role's sites, (R, 101) float32 from ``trained`` (R, 101).
+
+    The distance is that of the vectors with which the networks start for the elements, to the nearest of the trained
+    ones, mean over the members. Its unit is the mean distance of a trained element from the nearest other one, so that
+    at 1 an element is as new as a trained one would have been. 0 where trained; NaN without element features.
+    """
+    found = np.mean([_nearest(_vectors(member), trained) for member in members], axis=0)
+    return np.asarray(found, dtype=np.float32)
+
+
+def _vectors(member: CGCNN) -> NDArray[np.float64]:
+    """(101, W) what a network starts from for each element."""
+    with torch.inference_mode():
+        vectors = member.embed(member.element_features) + member.learned
+    return np.asarray(vectors.double().cpu().numpy())
+
+
+def _nearest(vectors: NDArray[np.float64], trained: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(R, 101) distances; infinite where fewer than two elements were trained, since those set the unit."""
+    length = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)  # (101, 101)
+    np.fill_diagonal(length, np.inf)
+    rows = np.zeros(trained.shape)  # (R, 101)
+    for role, known in enumerate(trained):
+        to_trained = length[:, known].min(axis=1, initial=np.inf)  # (101,)
+        rows[role, ~known] = to_trained[~known] / to_trained[known].mean() if known.sum() > 1 else np.inf
+    return rows
+
+
+class AnionSets:
+    """The sets of anions that a model was trained on (O3, O2N), and how far others are from them.
+
+    A set is described by the mean of the vectors that the networks start with for its elements. The unit of distances
+    is as in `element_distance`: what a trained set is from the nearest other one.
+    """
+
+    def __init__(self, members: Sequence[CGCNN], prototypes: Sequence[Prototype], known: NDArray[np.int64]) -> None:
+        """From the keys of the training compositions, see `cgcnn.data.keys`; without any, every set is near."""
+        parts = [_anion_shares(kind, compositions(known, len(kind.sites)))[0] for kind in prototypes]
+        self.trained = np.unique(np.concatenate(parts), axis=0)  # (S, 101)
+        self.vectors = [_vectors(member) for member in members]
+
+    def distance(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n,) of the sets of canonical species (n, n_sites) from the nearest trained ones; 0 if trained."""
+        shares, which = _anion_shares(prototype, species)  # (s, 101), (n,)
+        if not len(self.trained) or not len(shares):
+            return np.zeros(len(species), dtype=np.float32)
+        found = np.mean([self._from_nearest(shares, vectors) for vectors in self.vectors], axis=0)  # (s,)
+        is_trained = (shares[:, None] == self.trained[None]).all(axis=2).any(axis=1)  # (s,)
+        return np.asarray(np.where(is_trained, 0.0, found)[which], dtype=np.float32)
+
+    def _from_nearest(self, shares: NDArray[np.float64], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        held = shares.any(axis=0) | self.trained.any(axis=0)  # (101,), others may have no features
+        there, mine = self.trained[:, held] @ vectors[held], shares[:, held] @ vectors[held]  # (S, W), (s, W)
+        apart = np.linalg.norm(there[:, None] - there[None], axis=2)  # (S, S)
+        np.fill_diagonal(apart, np.inf)
+        nearest = np.linalg.norm(mine[:, None] - there[None], axis=2).min(axis=1)  # (s,)
+        return nearest / apart.min(axis=1).mean() if len(there) > 1 else np.full(len(mine), np.inf)
+
+
+def _anion_shares(prototype: Prototype, species: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Sets on X of canonical species (n, n_sites): the share of each element (s, 101), and the set of each row (n,)."""
+    sites = species[:, prototype.on_x]  # (n, k)
+    _, first, which = np.unique(composition_keys(sites), return_index=True, return_inverse=True)
+    shares = (sites[first, :, None] == np.arange(MAX_Z + 1)).mean(axis=1).round(6)  # as 2/3 of 3 and 4/6 of 6
+    return shares, which

@@ -1,0 +1,115 @@
+"""The crystal graph convolutional network (Xie and Grossman, Phys. Rev. Lett. 2018, 120, 145301).
+
+Every sum over atoms or neighbours is weighted by multiplicities, BatchNorm statistics included, so that a quotient
+graph and the full graph give the same output, in training and in evaluation. See `cgcnn.network.convolution`.
+
+Shapes: N nodes, E edges, G graphs, W width, F element features, K Gaussians, H hidden, T targets.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cgcnn.network.convolution import CONVOLUTIONS
+from cgcnn.network.settings import Settings
+
+if TYPE_CHECKING:
+    from cgcnn.graphs.batch import GraphBatch
+
+__all__ = ["CGCNN", "Settings"]
+
+
+class CGCNN(nn.Module):
+    """Element features and learned element vectors → convolutions → pooling → hidden layers → targets."""
+
+    element_features: Tensor
+    centres: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(self, settings: Settings, element_features: Tensor) -> None:
+        super().__init__()
+        s = settings
+        self.settings = s
+        # In torch's own aligned memory, row by row: products of other layouts differ in the last bit.
+        features = element_features.clone(memory_format=torch.contiguous_format)
+        self.register_buffer("element_features", features)  # (101, F)
+        self.register_buffer("centres", torch.linspace(0, s.radius, s.gaussians))  # (K,)
+        self.register_buffer("target_mean", torch.zeros(len(s.targets)))  # (T,)
+        self.register_buffer("target_std", torch.ones(len(s.targets)))  # (T,)
+        self.embed = nn.Linear(element_features.shape[1], s.width)
+        # Zero at first, so that an element without training rows is described by its features alone.
+        self.learned = nn.Parameter(torch.zeros(element_features.shape[0], s.width))  # (101, W)
+        convolution, learns = CONVOLUTIONS[s.convolution], s.convolution == "edges"  # vectors of edges as of nodes
+        self.embed_edges = nn.Sequential(nn.Linear(s.gaussians, s.width), nn.SiLU()) if learns else nn.Identity()
+        edge_width = s.width if learns else s.gaussians
+        self.convolutions = nn.ModuleList(convolution(s.width, edge_width) for _ in range(s.layers))
+        self.dropout = nn.Dropout(s.dropout)
+        sizes = [s.width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.output = nn.Linear(sizes[-1], len(s.targets))
+
+    def forward(self, batch: GraphBatch) -> Tensor:
+        """Targets (G, T) in their units; probabilities where a target is binary."""
+        values = self.scaled(batch) * self.target_std + self.target_mean  # (G, T)
+        if not self.settings.binary:
+            return values
+        binary = torch.tensor([name in self.settings.binary for name in self.settings.targets], device=values.device)
+        return torch.where(binary, values.sigmoid(), values)
+
+    def scaled(self, batch: GraphBatch) -> Tensor:
+        """Targets (G, T) with the training set's mean 0 and deviation 1; log odds where a target is binary."""
+        if self.settings.pooling == "linear":
+            return mean_pool(self.output(self.dropout(self.nodes(batch))), batch)
+        crystal = POOLS[self.settings.pooling](self.nodes(batch), batch)  # (G, W)
+        crystal = self.dropout(functional.softplus(crystal))  # (G, W)
+        for layer in self.hidden:
+            crystal = functional.softplus(layer(crystal))  # (G, H)
+        return cast("Tensor", self.output(crystal))  # (G, T)
+
+    def contributions(self, batch: GraphBatch) -> Tensor:
+        """What an atom of each node contributes (N, T) with linear pooling; their mean over a crystal is its target.
+
+        In the targets' units; log odds where a target is binary.
+        """
+        return cast("Tensor", self.output(self.nodes(batch)) * self.target_std + self.target_mean)  # (N, T)
+
+    def nodes(self, batch: GraphBatch) -> Tensor:
+        """Node vectors (N, W) after the last convolution."""
+        table = self.embed(self.element_features) + self.learned  # (101, W)
+        v: Tensor = table.index_select(0, batch.numbers)  # (N, W)
+        e = self.embed_edges(self.expand(batch.distance))  # (E, K)
+        for convolution in self.convolutions:
+            v, e = convolution(v, e, batch)
+        return v
+
+    def expand(self, distance: Tensor) -> Tensor:
+        """Gaussians (E, K) of distances (E,) Å, as wide as their spacing."""
+        spacing = self.centres[1] - self.centres[0]
+        offset = (distance[:, None] - self.centres) / spacing  # (E, K)
+        return offset.square().neg().exp()
+
+
+def sum_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+    """Sum over the atoms of each crystal, (G, W) from node vectors (N, W)."""
+    return v.new_zeros(batch.n_graphs, v.shape[1]).index_add(0, batch.graph, v * batch.multiplicity[:, None])
+
+
+def mean_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+    """Mean over the atoms of each crystal (normalised sum), (G, W) from node vectors (N, W)."""
+    atoms = v.new_zeros(batch.n_graphs).index_add(0, batch.graph, batch.multiplicity)  # (G,)
+    return sum_pool(v, batch) / atoms[:, None]
+
+
+def max_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+    """Largest value over the atoms of each crystal, component by component, (G, W) from node vectors (N, W)."""
+    lowest = v.new_full((batch.n_graphs, v.shape[1]), -torch.inf)
+    return lowest.scatter_reduce(0, batch.graph[:, None].expand_as(v), v, "amax")
+
+
+POOLS = {"mean": mean_pool, "sum": sum_pool, "max": max_pool}

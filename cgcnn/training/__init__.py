@@ -1,0 +1,1 @@
+"""From labelled samples and a recipe to a model."""

@@ -1,0 +1,281 @@
+"""Fitting one network: loss, rate schedule, averaged weights, checkpoints after every epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from cgcnn.errors import UserError
+from cgcnn.network.reference import CGCNN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from cgcnn.graphs.batch import Examples
+    from cgcnn.network.settings import Settings
+    from cgcnn.training.recipe import Fit
+
+ROWS_AT_ONCE = 512  # judged together; bounds memory
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is fitted, and how.
+
+    Attributes:
+        settings: Shape of the network.
+        how: Epochs, rates and so on.
+        weights: (T,) share of each target in the loss.
+        features: (101, F) element features.
+    """
+
+    settings: Settings
+    how: Fit
+    weights: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known after an epoch.
+
+    Attributes:
+        epoch: Epochs done.
+        epochs: Epochs in all.
+        loss: Mean training loss of the epoch, in deviations of the targets.
+        network: The averaged network so far, in evaluation mode.
+        validation: Loss of the averaged network on the validation examples; NaN without any.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    network: CGCNN
+    validation: float = math.nan
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit came to.
+
+    Attributes:
+        last: The averaged network after the last epoch, in evaluation mode.
+        best: That of the epoch with the lowest validation loss; the last one without validation examples.
+        history: For each epoch the training loss and the validation loss (NaN without examples).
+    """
+
+    last: CGCNN
+    best: CGCNN
+    history: tuple[tuple[float, float], ...]
+
+
+@dataclass
+class _State:
+    """All that changes while fitting; what a checkpoint holds."""
+
+    network: CGCNN
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    history: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def averaged(self) -> CGCNN:
+        """The network with averaged weights, in evaluation mode."""
+        return cast("CGCNN", self.average.module).eval()
+
+
+def fit(
+    task: Task,
+    examples: Examples,
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> CGCNN:
+    """Train one network without validation; see `fit_validated`. Returns the averaged network after the last epoch."""
+    return fit_validated(task, (examples, None), seed, checkpoint, report).last
+
+
+def fit_validated(
+    task: Task,
+    parts: tuple[Examples, Examples | None],
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Fitted:
+    """Train one network; the same arguments give the same weights, interrupted or not.
+
+    With ``patience`` among the task's settings, stops after so many epochs without a lower validation loss.
+
+    Args:
+        task: What to fit and how.
+        parts: Training examples, with NaN where a label is missing; and examples that choose the best epoch and take no
+            other part, or None.
+        seed: Of the initial weights, the order of the examples and the dropout.
+        checkpoint: File written after every epoch, and continued from where it exists.
+        report: Called after every epoch.
+
+    Raises:
+        UserError: The checkpoint is not one, or the loss is no longer finite.
+    """
+    how, (examples, validation) = task.how, parts
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        state = _start(task, examples, seed)
+        if checkpoint is not None and checkpoint.exists():
+            _restore(state, checkpoint)
+        while state.epoch < how.epochs and not _is_stale(state, how):
+            loss = _epoch(state, examples, task)
+            if not math.isfinite(loss):
+                raise UserError(f"training diverged in epoch {state.epoch}; lower learning_rate")
+            _judge(state, loss, validation, task)
+            if checkpoint is not None:
+                _write(state, checkpoint)
+            report(Progress(state.epoch, how.epochs, loss, state.averaged, state.history[-1][1]))
+        best = CGCNN(task.settings, task.features)
+    best.load_state_dict(state.best)
+    return Fitted(state.averaged, best.eval(), tuple(state.history))
+
+
+def _is_stale(state: _State, how: Fit) -> bool:
+    return how.patience is not None and state.epoch - state.best_epoch >= how.patience
+
+
+def _judge(state: _State, loss: float, validation: Examples | None, task: Task) -> None:
+    """Add the epoch to the history, and keep its network where it is the best so far."""
+    checked = math.nan if validation is None else loss_on(state.averaged, validation, task.weights)
+    earlier = min((value for _, value in state.history), default=math.inf)
+    state.history.append((loss, checked))
+    if validation is None or checked < earlier or not state.best:
+        state.best = {name: tensor.clone() for name, tensor in state.averaged.state_dict().items()}
+        state.best_epoch = state.epoch
+
+
+def _start(task: Task, examples: Examples, seed: int) -> _State:
+    how = task.how
+    network = CGCNN(task.settings, task.features)
+    known = ~examples.targets.isnan()  # (n, T)
+    count = known.sum(dim=0)  # (T,)
+    mean = examples.targets.nan_to_num().sum(dim=0) / count
+    square = torch.where(known, examples.targets - mean, 0.0).square().sum(dim=0) / count
+    number = ~binary_columns(task.settings)
+    network.target_mean.copy_(torch.where(number, mean, 0.0))
+    network.target_std.copy_(torch.where(number & (square > 0), square.sqrt(), 1.0))
+    steps = how.epochs * math.ceil(len(examples.targets) / how.batch_size)
+    decay = min(how.average, max(0.0, 1 - 5 / steps))  # a short training would not get away from its start
+    average = AveragedModel(network, multi_avg_fn=_moving_average(decay), use_buffers=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
+    return _State(network, average, optimizer, torch.Generator().manual_seed(seed))
+
+
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    def update(averages: list[Tensor], current: list[Tensor], _: Tensor) -> None:
+        for average, tensor in zip(averages, current, strict=True):
+            if average.is_floating_point():
+                average.lerp_(tensor, 1 - decay)
+
+    return torch.no_grad()(update)
+
+
+def _epoch(state: _State, examples: Examples, task: Task) -> float:
+    """One pass over the examples in random order; returns the mean loss."""
+    n, how = len(examples.targets), task.how
+    batches = torch.randperm(n, generator=state.generator).tensor_split(math.ceil(n / how.batch_size))
+    total = 0.0
+    state.network.train()
+    for step, rows in enumerate(batches):
+        rate = how.learning_rate * schedule((state.epoch + step / len(batches)) / how.epochs, how.warm_up)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        loss = masked_loss(state.network, examples, rows, task.weights)
+        state.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        state.optimizer.step()
+        state.average.update_parameters(state.network)
+        total += float(loss.detach()) * len(rows)
+    state.epoch += 1
+    return total / n
+
+
+def schedule(done: float, warm_up: float) -> float:
+    """Share of the peak rate after a share ``done`` of the training: straight up, then a cosine down to zero."""
+    if done < warm_up:
+        return 0.04 + 0.96 * done / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
+
+
+def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, weights: Tensor) -> Tensor:
+    """`_loss` of the network on some rows of the examples."""
+    return _loss(network, network.scaled(examples.graphs.select(rows)), examples.targets[rows], weights)
+
+
+@torch.inference_mode()
+def loss_on(network: CGCNN, examples: Examples, weights: Tensor) -> float:
+    """`_loss` on all examples, from batches of bounded size."""
+    parts = torch.split(torch.arange(examples.graphs.n_graphs), ROWS_AT_ONCE)
+    scaled = torch.cat([network.scaled(examples.graphs.select(rows)) for rows in parts])  # (n, T)
+    return float(_loss(network, scaled, examples.targets, weights))
+
+
+def _loss(network: CGCNN, scaled: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Loss of each target over its known labels, summed with the targets' weights.
+
+    It is the mean absolute error in deviations of a number, the cross entropy of a binary target.
+    """
+    labels = (targets - network.target_mean) / network.target_std  # (n, T)
+    known = ~labels.isnan()
+    labels = labels.nan_to_num()
+    error = torch.where(known, scaled - labels, 0.0).abs()  # (n, T)
+    if network.settings.binary:
+        entropy = functional.binary_cross_entropy_with_logits(scaled, labels.clamp(0, 1), reduction="none")  # (n, T)
+        error = torch.where(binary_columns(network.settings), torch.where(known, entropy, 0.0), error)
+    return (error.sum(dim=0) / known.sum(dim=0).clamp(min=1)) @ weights
+
+
+def binary_columns(settings: Settings) -> Tensor:
+    """(T,) bool, which targets are binary."""
+    return torch.tensor([name in settings.binary for name in settings.targets])
+
+
+def _write(state: _State, path: Path) -> None:
+    """Replace the checkpoint in one step, so that a kill leaves the old one or the new one."""
+    content = {
+        "network": state.network.state_dict(),
+        "average": state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "order": state.generator.get_state(),
+        "dropout": torch.get_rng_state(),
+        "epoch": state.epoch,
+        "best": state.best,
+        "best_epoch": state.best_epoch,
+        "history": state.history,
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def _restore(state: _State, path: Path) -> None:
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True)
+        state.network.load_state_dict(content["network"])
+        state.average.load_state_dict(content["average"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.generator.set_state(content["order"])
+        torch.set_rng_state(content["dropout"])
+        state.epoch, state.best_epoch = content["epoch"], content["best_epoch"]
+        state.best, state.history = content["best"], content["history"]
+    except Exception as error:  # noqa: BLE001  # torch.load documents no set of errors for damaged files
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a checkpoint of this training ({reason}); delete it to start again") from None

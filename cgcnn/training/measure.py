@@ -1,0 +1,123 @@
+"""What labelled rows say of a model: errors, and deviations that hold."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.inference.metrics import figures
+from cgcnn.models.card import Calibration, Metric
+from cgcnn.models.reliability import fit_deviation, reliability
+from cgcnn.training.table import inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cgcnn.models.model import Model
+    from cgcnn.training.table import Table
+
+ROWS_AT_ONCE = 512  # predicted together; bounds memory
+
+
+def errors(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Metric, ...]:
+    """Figures on labelled rows: of the ensemble for every target, and of single members for the first.
+
+    They are the mean absolute error of a number, AUC and accuracy of a binary target.
+
+    Args:
+        model: Whose.
+        table: N rows.
+        predictions: (members, n, T), from `outputs`.
+        split: Which rows these are, for the card.
+    """
+    labels = table.targets.numpy()  # (n, T)
+    found: list[Metric] = []
+    for j, target in enumerate(model.card.targets):
+        binary = target.name in model.settings.binary
+        known = ~np.isnan(labels[:, j])
+        if not known.any():
+            continue
+        who = [("", predictions.mean(axis=0)[None])] + ([(", one member", predictions)] if j == 0 else [])
+        for name, (text, parts) in product(["AUC", "accuracy"] if binary else ["MAE"], who):
+            values = [figures(p[known, j], labels[known, j], binary=binary)[name] for p in parts]
+            unit = "" if binary else target.unit
+            metric = Metric(
+                metric=name + text,
+                target=target.name,
+                value=float(np.mean(values)),
+                unit=unit,
+                split=split,
+                input=model.card.input,
+            )
+            found.append(metric)
+    return tuple(metric for metric in found if np.isfinite(metric.value))
+
+
+@torch.inference_mode()
+def outputs(model: Model, table: Table) -> NDArray[np.float32]:
+    """What each member says of each row, (members, n, T) in the targets' units, from batches of bounded size."""
+    batch = inputs(table, model.settings, model.card.prototypes, model.domain)
+    parts = [batch.select(rows) for rows in torch.split(torch.arange(batch.n_graphs), ROWS_AT_ONCE)]
+    return torch.stack([torch.cat([member(part) for part in parts]) for member in model.members]).numpy()
+
+
+def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Calibration, ...]:
+    """How the spread of an ensemble has to grow to hold on labelled rows that it has not seen, for every number.
+
+    The arguments are those of `errors`.
+    """
+    if len(model.members) < 2:
+        return ()
+    labels = table.targets.numpy()  # (n, T)
+    shares = role_shares(table, model.card.prototypes)  # (n, roles * 101)
+    found = []
+    for j, name in enumerate(model.settings.targets):
+        known = ~np.isnan(labels[:, j])
+        if known.any() and name not in model.settings.binary:
+            error = predictions[:, known, j].mean(axis=0) - labels[known, j]
+            spread = predictions[:, known, j].std(axis=0)
+            how = fit_deviation(error, spread, shares[known])
+            seen = reliability(error, spread, shares[known])
+            found.append(
+                Calibration(
+                    target=name,
+                    scale=how.scale,
+                    floor=how.floor,
+                    split=split,
+                    factors=_named(how.log_factors, model.card.prototypes),
+                    held=seen.held,
+                    by_element=seen.by_element,
+                )
+            )
+    return tuple(found)
+
+
+def role_shares(table: Table, prototypes: Sequence[str]) -> NDArray[np.float32]:
+    """(n, R * 101) of the sites of each role, the share that holds an element; no columns for structures."""
+    if not prototypes:
+        return np.empty((len(table.targets), 0), dtype=np.float32)
+    shares = np.zeros((len(table.targets), len(PROTOTYPES[prototypes[0]].role_names), MAX_Z + 1), dtype=np.float32)
+    for position, prototype in enumerate(PROTOTYPES[name] for name in prototypes):
+        rows, species = table.of(position, prototype)
+        for role, numbers in zip(prototype.role_index, species.T, strict=True):
+            shares[rows, role, numbers] += 1 / (prototype.role_index == role).sum()
+    return shares.reshape(len(shares), -1)
+
+
+def _named(log_factors: NDArray[np.float64], prototypes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Role → symbol → factor, of those that are not 1."""
+    if not prototypes:
+        return {}
+    roles = PROTOTYPES[prototypes[0]].role_names
+    table = log_factors.reshape(len(roles), -1)  # (R, 101)
+    return {
+        role: {SYMBOLS[z]: round(float(np.exp(row[z])), 4) for z in np.flatnonzero(row)}
+        for role, row in zip(roles, table, strict=True)
+    }

@@ -1,0 +1,180 @@
+"""Training recipes: one TOML file says everything that a training needs besides the data."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cgcnn.errors import UserError
+from cgcnn.files import find_recipe
+from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.models.card import InputKind, Target
+from cgcnn.network.settings import ConvolutionKind, GraphKind, Pooling, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Network(_Section):
+    """Shape of the networks; see `cgcnn.network.settings.Settings`."""
+
+    width: int = Field(default=64, ge=1)
+    layers: int = Field(default=3, ge=1)
+    hidden: int = Field(default=128, ge=1)
+    hidden_layers: int = Field(default=1, ge=0)
+    gaussians: int = Field(default=40, ge=2)
+    radius: float = Field(default=8.0, gt=0)
+    neighbours: int = Field(default=12, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    graphs: GraphKind = "shells"
+    convolution: ConvolutionKind = "gated"
+    pooling: Pooling = "mean"
+
+
+class Fit(_Section):
+    """How the members are trained.
+
+    The rate rises over the first ``warm_up`` share of the steps to ``learning_rate`` and falls to zero on a cosine. The
+    weights kept are a moving average with decay ``average`` a step, or less in a short training. With ``patience``, a
+    member stops after so many epochs without a lower loss on the validation part of a split.
+    """
+
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warm_up: float = Field(default=0.1, ge=0, lt=1)
+    average: float = Field(default=0.999, ge=0, lt=1)
+    members: int = Field(default=3, ge=1)
+    seed: int = 0
+    patience: int | None = Field(default=None, ge=1)
+
+
+class Source(_Section):
+    """One of several files to learn from.
+
+    Attributes:
+        file: Its name in the directory of the data.
+        labels: Target → the file's label that it is; the rows have no other targets.
+        only: Label → its values in the rows to use; empty: all rows.
+    """
+
+    file: str
+    labels: dict[str, str] = Field(min_length=1)
+    only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class RecipeTarget(Target):
+    """A target, its share in the loss, and whether it is a number or yes (1) or no (0)."""
+
+    weight: float = Field(default=1.0, gt=0)
+    kind: Literal["number", "binary"] = "number"
+
+
+class TrainRecipe(_Section):
+    """A whole training: what the model is, its targets, its networks, how they are fitted.
+
+    Attributes:
+        validation_fold: Rows whose ``fold`` is this are held out of a first ensemble, whose errors go on the card; the
+            weights kept are then trained on every row. None: no such check.
+        groups: Rows without a ``fold`` get one of so many, the same for all rows of one reduced formula, whatever the
+            file: no formula is then on both sides of a check.
+        shares: Without a validation fold, shares of the rows for training, validation and test; as in the paper.
+        sources: Files to learn from; empty: all labelled rows of the data.
+    """
+
+    name: str
+    summary: str
+    input: InputKind
+    prototypes: tuple[str, ...] = ()
+    label: str
+    hull: str = "none"
+    data: str
+    split: str = "no rows held out"
+    licence: str = "MIT"
+    retrain: str
+    peers: tuple[str, ...] = ()
+    weaknesses: tuple[str, ...] = ()
+    validation_fold: int | None = None
+    groups: int | None = Field(default=None, ge=2)
+    shares: str = "60/20/20"
+    sources: tuple[Source, ...] = ()
+    targets: tuple[RecipeTarget, ...] = Field(min_length=1)
+    network: Network = Network()
+    fit: Fit = Fit()
+
+    @model_validator(mode="after")
+    def _input_fits_prototype(self) -> Self:
+        unknown = [name for name in self.prototypes if name not in PROTOTYPES]
+        if unknown or (self.input == "prototype" and not self.prototypes):
+            raise ValueError(f"prototypes {', '.join(unknown) or 'missing'}: there is {', '.join(PROTOTYPES)}")
+        if self.input == "structure" and self.prototypes:
+            raise ValueError("structure input has no prototypes")
+        if len({PROTOTYPES[name].role_names for name in self.prototypes}) > 1:
+            raise ValueError("prototypes of one model have the same roles")
+        unknown = sorted({label for source in self.sources for label in source.labels} - {t.name for t in self.targets})
+        if unknown:
+            raise ValueError(f"sources have labels that are no targets: {', '.join(unknown)}")
+        if self.input == "prototype" and self.network.graphs != "shells":
+            raise ValueError("graphs of prototypes have complete shells")
+        return self
+
+    @property
+    def settings(self) -> Settings:
+        """Shape of the networks."""
+        names = tuple(target.name for target in self.targets)
+        binary = tuple(target.name for target in self.targets if target.kind == "binary")
+        return Settings(targets=names, binary=binary, **self.network.model_dump())
+
+    def with_changes(self, targets: tuple[str, ...], binary: tuple[str, ...] = (), **how: int | None) -> TrainRecipe:
+        """The same recipe with other targets (none: its own) and with what of `Fit` is given and not None."""
+        own = {target.name: target for target in self.targets}
+        numbers = [own.get(name, RecipeTarget(name=name, unit="")) for name in targets]
+        classes = [RecipeTarget(name=name, unit="probability", kind="binary") for name in binary]
+        changed = (*numbers, *classes) or self.targets
+        fit = self.fit.model_copy(update={key: value for key, value in how.items() if value is not None})
+        return self.model_copy(update={"targets": changed, "fit": fit})
+
+
+def plain_recipe(name: str, data: str, targets: tuple[str, ...], binary: tuple[str, ...] = ()) -> TrainRecipe:
+    """Structures in, plain settings: what `cgcnn train` does without a recipe.
+
+    Raises:
+        UserError: No targets.
+    """
+    if not (targets or binary):
+        raise UserError("no target: pass --target NAME or --binary NAME (labels of the data), or --recipe")
+    chosen = [*(f"--target {target}" for target in targets), *(f"--binary {target}" for target in binary)]
+    return TrainRecipe(
+        name=name,
+        summary=f"Trained on {data} without a recipe.",
+        input="structure",
+        label="as in the data",
+        data=data,
+        retrain=" ".join([f"cgcnn train {data}", *chosen, f"-o {name}"]),
+        licence="not stated",
+        targets=tuple(RecipeTarget(name=target, unit="") for target in targets + binary),
+    )
+
+
+def read_recipe(name_or_path: str | Path) -> TrainRecipe:
+    """Read a training recipe.
+
+    Raises:
+        UserError: No such recipe, not TOML, or a key or value that no recipe has.
+    """
+    path = find_recipe(str(name_or_path))
+    try:
+        return TrainRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not TOML ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "recipe"
+        raise UserError(f"{path}: {where}: {first['msg']}") from None

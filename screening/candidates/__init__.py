@@ -1,0 +1,1 @@
+"""What can be screened: enumerated spaces, lists, structures."""

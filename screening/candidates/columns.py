@@ -1,0 +1,76 @@
+"""The columns of a run: what is known of each candidate, in which unit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cgcnn.elements import MAX_Z
+from screening.status import Status
+from screening.store.shard import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cgcnn.graphs.prototype import Prototype
+
+SORTABLE = (
+    Column("e_above_hull", "float32", "eV/atom", "predicted energy above hull", math.nan),
+    Column("e_above_hull_std", "float32", "eV/atom", "standard deviation of that prediction", math.nan),
+    Column("p_stable", "float32", "", "probability of an energy above hull up to the threshold", math.nan),
+    Column("in_domain", "bool", "", "the model was trained on each element (on this site)", fill=False),
+    Column("a_angstrom", "float32", "Å", "predicted lattice constant: the distance of neighbouring B", math.nan),
+    Column("tolerance_factor", "float32", "", "Goldschmidt tolerance factor t", math.nan),
+    Column("octahedral_factor", "float32", "", "octahedral factor rB/rX", math.nan),
+    Column("tau", "float32", "", "tolerance factor tau of Bartel et al. 2019", math.nan),
+    Column("charge_balanced", "bool", "", "some oxidation states of the elements balance", fill=False),
+    Column("radii_imputed", "bool", "", "an ionic radius is not in Shannon's table for this site", fill=False),
+    Column("known", "bool", "", "the model was trained on this very composition", fill=False),
+    Column("domain_distance", "float32", "", "how new the newest element, or X as a whole, is to the model", math.nan),
+)
+"""What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
+
+DECIMALS = {
+    "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
+    "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4, "domain_distance": 3,
+}  # fmt: skip
+"""Decimals in the CSV."""
+
+
+OF_STRUCTURES = SORTABLE[:4]
+"""As `SORTABLE`, of structures, which have no sites to tell more of."""
+
+
+def sortable(kind: str) -> list[str]:
+    """Names of the columns by which candidates of a kind of screen may be sorted."""
+    return [column.name for column in (OF_STRUCTURES if kind == "structures" else SORTABLE)]
+
+
+def columns_for(prototype: Prototype | None, stable_at: float) -> tuple[Column, ...]:
+    """All columns of a run.
+
+    Args:
+        prototype: Names the sites of the candidates; None for structures.
+        stable_at: Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
+    """
+    status = Column("status", "uint8", "", "how the candidate ended; see the run's status labels", Status.UNWRITTEN)
+    return (*(_SHOWN_BY if prototype is None else (_species(prototype),)), status, *_ranked(prototype, stable_at))
+
+
+_SHOWN_BY = (
+    Column("fingerprint", "uint64", "", "digest of the structure as it was given", 0),
+    Column("composition", "uint16", "", "atoms in the cell by atomic number", 0, (MAX_Z + 1,), ("element",)),
+)
+"""What shows which structure a row is."""
+
+
+def _species(prototype: Prototype) -> Column:
+    sites = (len(prototype.sites),)
+    return Column("species", "uint8", "", f"atomic numbers on {','.join(prototype.sites)}", 0, sites, ("site",))
+
+
+def _ranked(prototype: Prototype | None, stable_at: float) -> Iterator[Column]:
+    meaning = f"probability that the energy above hull is at most {stable_at:g} eV/atom"
+    for column in OF_STRUCTURES if prototype is None else SORTABLE:
+        yield replace(column, description=meaning) if column.name == "p_stable" else column

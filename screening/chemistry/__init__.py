@@ -1,0 +1,1 @@
+"""What chemistry says of elements on sites: ions, radii, charges, tolerance, filters."""

@@ -1,0 +1,201 @@
+"""Which element may sit on which site of a perovskite, worked out from charges, radii and electronegativities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from itertools import combinations_with_replacement, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.elements import SYMBOLS
+from cgcnn.errors import UserError
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, Prototype
+from screening.chemistry.descriptors import LEAST_OCTAHEDRAL, TOLERANCE, sites_of, tolerance_factor
+from screening.chemistry.ions import MOST_RELUCTANCE, Flags, Floats, electronegativities, tables
+from screening.chemistry.radii import shannon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+LEAST_A_RADIUS = 1.0
+"""Å, twelve neighbours: less is no A cation. Sc3+ (1.05), the smallest of a known perovskite (ScAlO3), may sit there;
+Al3+, Ga3+ and Fe3+ may not."""
+
+MOST_A_CHARGE = 3
+"""Quadrivalent cations sit on B. (ThTaN3 is an exception: it has to be asked for by sites.)"""
+
+MOST_ANION_KINDS = 3
+"""How many anions are mixed on X in search of a place for an element."""
+
+LEAST_A_RADIUS_IN_DOUBLE = 1.15
+"""Å, likewise: Lu3+ (1.17, as in Lu2NiMnO6) may sit there; Mg2+, Fe2+ and Li+ share B instead."""
+
+LEAST_OCTAHEDRAL_OF_TWO = 0.33
+"""rB/rX below which a cation holds no anion octahedron beside a larger one on B'; Cs2AgCrCl6 has 0.34."""
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Atomic numbers for each site, in the order in which the elements were named.
+
+    Attributes:
+        A: Elements for A.
+        B: Elements for B, and for B' of a double perovskite.
+        X: Elements for X.
+        unplaced: Elements that fit nowhere.
+    """
+
+    A: tuple[int, ...]
+    B: tuple[int, ...]
+    X: tuple[int, ...]
+    unplaced: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Cations:
+    """Ions that may sit on a site: arrays of atomic number, charge, reluctance (see `Ions`) and radii (Å).
+
+    The radii are those with twelve neighbours, as on A, and with six, as on B.
+    """
+
+    z: NDArray[np.int64]
+    charge: NDArray[np.int64]
+    reluctance: NDArray[np.int64]
+    twelve: Floats
+    six: Floats
+
+    def where(self, kept: Flags | NDArray[np.int64]) -> _Cations:
+        return _Cations(*(getattr(self, field.name)[kept] for field in fields(self)))
+
+
+def assign_sites(elements: Sequence[int], prototype: Prototype = CUBIC_PEROVSKITE) -> Sites:
+    """Find the sites of a perovskite where each element may sit.
+
+    X takes the elements with a Shannon radius as an anion. A cation may sit on a site if some perovskite of the named
+    elements has it there: of different cations, with balanced charges, cations less electronegative than the anions,
+    A larger than B, no more charge on A than on B, and t, rB/rX and rA within limits (`TOLERANCE`, `LEAST_OCTAHEDRAL`
+    and those of this module). A takes only common oxidation states that Shannon's table knows. The likely come first:
+    X of one element, then (ABX3 only) of two and three; in each case B in a common state, then in others. What is less
+    likely gives sites only to cations that have none yet. (Otherwise some rare oxyfluoride would put Ca on B of every
+    titanate.)
+
+    Args:
+        elements: Atomic numbers.
+        prototype: One site B stands for ABX3, two for A2BB'X6.
+
+    Raises:
+        UserError: A site gets no element.
+    """
+    double = len(sites_of("B", prototype)) == 2
+    a, b, anions = _a_cations(elements), _b_cations(elements), _anions(elements)
+    on: dict[str, set[int]] = {"A": set(), "B": set(), "X": set()}
+    for kinds, reluctance in product(range(1, 1 + (1 if double else MOST_ANION_KINDS)), range(MOST_RELUCTANCE + 1)):
+        may_a = a.where(_either_in_or_new(a.z, on["A"], on["B"]))
+        may_b = b.where(_either_in_or_new(b.z, on["B"], on["A"]) & (b.reluctance <= reluctance))
+        for x in _anion_sets(anions, kinds):
+            fits = (_fit_in_double if double else _fit)(may_a, may_b, x)  # (A ions, B ions)
+            on["A"].update(may_a.z[fits.any(axis=1)].tolist())
+            on["B"].update(may_b.z[fits.any(axis=0)].tolist())
+            on["X"].update(x if fits.any() else ())
+    if not on["X"]:
+        site = "X" if not anions else "A" if not len(a.z) else "B"
+        raise _no_perovskite(elements, site, double=double)
+    placed = {role: tuple(z for z in elements if z in on[role]) for role in on}
+    return Sites(**placed, unplaced=tuple(z for z in elements if not any(z in on[role] for role in on)))
+
+
+def _either_in_or_new(z: NDArray[np.int64], on_this: set[int], on_other: set[int]) -> Flags:
+    """Which elements (n,) sit on this site already, or on neither."""
+    return np.isin(z, list(on_this)) | ~np.isin(z, list(on_other))
+
+
+def _anion_sets(anions: Sequence[int], kinds: int) -> Iterator[list[int]]:
+    """The anions of an ABX3, of so many kinds; of one kind, they stand for those of any formula."""
+    return (list(x) for x in combinations_with_replacement(anions, 3) if len(set(x)) == kinds)
+
+
+def _fit(a: _Cations, b: _Cations, x: list[int]) -> Flags:
+    """Whether each A with each B makes an ABX3 of these three anions, (A ions, B ions)."""
+    ions = tables()
+    r_x = ions.radius["X"][x].mean(keepdims=True)  # (1,)
+    fits = _tolerated(a.twelve[:, None], b.six, r_x)
+    fits &= (a.twelve[:, None] > b.six) & (a.z[:, None] != b.z)
+    fits &= (a.charge[:, None] + b.charge + ions.anion_charge[x].sum() == 0) & (a.charge[:, None] <= b.charge)
+    fits &= _electropositive(a, x)[:, None] & _electropositive(b, x)
+    return np.asarray(fits, dtype=bool)
+
+
+def _fit_in_double(a: _Cations, b: _Cations, x: list[int]) -> Flags:
+    """Whether each A with each B, and some B', makes an A2BB'X6 of these anions of one kind, (A ions, B ions)."""
+    ions = tables()
+    r_x = ions.radius["X"][x].mean(keepdims=True)  # (1,)
+    a_fits = _electropositive(a, x) & (a.twelve >= LEAST_A_RADIUS_IN_DOUBLE)
+    b_fits = _electropositive(b, x) & (b.six / r_x >= LEAST_OCTAHEDRAL_OF_TWO)
+    fits = np.zeros((len(a.z), len(b.z)), dtype=bool)
+    for charge in np.unique(a.charge):
+        both = -2 * int(ions.anion_charge[x].sum()) - 2 * charge  # of B and B'; three anions are half a formula
+        pairs = np.triu(b.charge[:, None] + b.charge == both) & (b.z[:, None] != b.z) & b_fits[:, None] & b_fits
+        first, second = np.nonzero(pairs)
+        of_a = np.flatnonzero((a.charge == charge) & a_fits & (2 * charge <= both))
+        large = a.twelve[of_a, None]
+        fit = _tolerated(large, (b.six[first] + b.six[second]) / 2, r_x)  # (A ions, pairs)
+        for one in (first, second):  # A is larger than both with as many neighbours: no Ba on B of Sr
+            fit &= (large > b.twelve[one]) & (a.z[of_a, None] != b.z[one])
+        row, pair = np.nonzero(fit)
+        fits[of_a[row], first[pair]] = fits[of_a[row], second[pair]] = True
+    return fits
+
+
+def _tolerated(r_a: Floats, r_b: Floats, r_x: Floats) -> Flags:
+    tolerance = tolerance_factor(r_a, r_b, r_x)
+    return (tolerance >= TOLERANCE[0]) & (tolerance <= TOLERANCE[1]) & (r_b / r_x >= LEAST_OCTAHEDRAL)
+
+
+def _electropositive(cations: _Cations, x: list[int]) -> Flags:
+    negativity = electronegativities()
+    return np.asarray(negativity[cations.z] < negativity[x].min(), dtype=bool)
+
+
+def _a_cations(elements: Iterable[int]) -> _Cations:
+    """Cations for A: common states of Shannon's table up to `MOST_A_CHARGE`, and large."""
+    ions = _cations(elements)
+    likely = _tabulated(ions) & (ions.reluctance == 0) & (ions.charge <= MOST_A_CHARGE)
+    return ions.where(likely & (ions.twelve >= LEAST_A_RADIUS))
+
+
+def _b_cations(elements: Iterable[int]) -> _Cations:
+    """Cations for B: any state, but for elements that are anions elsewhere only those of Shannon's table (I5+)."""
+    ions = _cations(elements)
+    return ions.where(_tabulated(ions) | ~np.isin(ions.z, _anions(elements)))
+
+
+def _anions(elements: Iterable[int]) -> list[int]:
+    return [z for z in elements if any(charge < 0 for charge in shannon(z))]
+
+
+def _tabulated(ions: _Cations) -> Flags:
+    return np.array([q in shannon(z) for z, q in zip(ions.z.tolist(), ions.charge.tolist(), strict=True)], dtype=bool)
+
+
+def _cations(elements: Iterable[int]) -> _Cations:
+    """Every cation of the elements, in each of its states."""
+    ions = tables()
+    numbers = np.array(list(elements), dtype=np.int64)
+    which, state = np.nonzero(ions.charge[numbers])
+    at = (numbers[which], state)
+    radii = (ions.radius["A"][at], ions.radius["B"][at])
+    return _Cations(at[0], ions.charge[at].astype(int), ions.reluctance[at].astype(int), *radii)
+
+
+def _no_perovskite(elements: Iterable[int], site: str, *, double: bool) -> UserError:
+    named = ",".join(SYMBOLS[z] for z in elements)
+    kind, missing = "ABX3 perovskite", f"no element fits site {site}"
+    if double:
+        kind, missing = "double perovskite A2BB'X6", "no two elements fit B and B'" if site == "B" else missing
+    return UserError(
+        f"No {kind} can be expected of {named}: {missing}. "
+        "Name more elements, or say yourself which sit where with --a, --b and --x."
+    )

@@ -1,0 +1,243 @@
+"""The command `screen`. Heavy imports wait until a command needs them, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cgcnn.cli import options as command_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATH = click.Path(path_type=Path)
+
+
+class Symbols(click.ParamType[tuple[str, ...]]):
+    """A list of element symbols, separated by commas."""
+
+    name = "ELEMENTS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ANN401, ARG002  # click's signature
+        """Split the text; whether the symbols exist is the recipe's business."""
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:  # noqa: ANN401  # a click decorator
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+top_option = click.option(
+    "--top", type=click.IntRange(min=1), help="Keep only the best N. [default: all; 20 are shown]"
+)
+sort_option = click.option("--sort", metavar="COLUMN", help="Rank by this column. [default: e_above_hull]")
+stable_at_option = click.option(
+    "--stable-at", type=float, metavar="EV", help="p_stable: P(at most EV eV/atom). [default: 0.05, or the run's]"
+)
+ranking_options = _together(
+    top_option,
+    sort_option,
+    stable_at_option,
+    click.option("--csv", type=PATH, help="Write the ranking to this CSV file."),
+    click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
+)
+run_options = _together(
+    click.option("--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: COMMAND.zarr]"),
+    click.option("--model", metavar="NAME|PATH", help="A shipped model or a model file. [default: by the candidates]"),
+    ranking_options,
+    click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
+    click.option("--resume", is_flag=True, help="Go on with the run at --out where it stopped."),
+    click.option(
+        "--cluster",
+        metavar="NAME|FILE|ADDRESS",
+        help="Where to work: local, slurm, a PROFILE.toml, a SCHEDULER.json or tls://HOST:PORT. [default: local]",
+    ),
+    click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]"),
+    click.option("--share", metavar="K/N", help="Do the K-th of N shares of the run; others do the rest meanwhile."),
+)
+site_options = _together(
+    click.option("--elements", type=Symbols(), help="Elements to use; chemistry works out who may sit where."),
+    click.option("--a", type=Symbols(), help="Elements of site A."),
+    click.option("--b", type=Symbols(), help="Elements of site B, and of B' if there is one."),
+    click.option("--x", type=Symbols(), help="Elements of site X."),
+)
+filter_options = _together(
+    click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Screen only what passes."),
+    click.option("--no-filter", is_flag=True, help="Filter nothing."),
+    click.option("--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"),
+)
+
+
+@click.group(name="screen")
+def app() -> None:
+    """Screen perovskites: name elements, get candidates ranked by predicted energy above hull."""
+
+
+@app.command()
+@site_options
+@click.option("--anions", type=click.IntRange(1, 3), help="Up to so many kinds of X in one cell. [default: 1]")
+@run_options
+@filter_options
+@command_line.debug
+def perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
+    """Screen every cubic ABX3 that the elements allow."""
+    return _screen("perovskites", **options)
+
+
+@app.command("double-perovskites")
+@site_options
+@run_options
+@filter_options
+@command_line.debug
+def double_perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
+    """Screen every double perovskite A2BB'X6, B and B' in rock-salt order, that the elements allow."""
+    return _screen("double-perovskites", **options)
+
+
+@app.command("list")
+@click.argument("file", type=PATH)
+@click.option("--prototype", metavar="NAME", help="cubic-perovskite or double-perovskite. [default: by the columns]")
+@run_options
+@filter_options
+@command_line.debug
+def list_(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
+    """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3 or A,B,B',X; other columns pass through."""
+    return _screen("list", **options)
+
+
+@app.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
+@run_options
+@filter_options
+@command_line.debug
+def structures(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
+    """Screen the structures of files: CIF, POSCAR, extxyz, JSON, JSON Lines, ASE databases, directories of these.
+
+    Needs --model NAME|PATH, a model that predicts e_above_hull of structures. Such a model judges the geometry that it
+    is given: only structures like those that it was trained on, relaxed or not, get meaningful numbers.
+    """
+    return _screen("structures", **options)
+
+
+@app.command("run")
+@click.argument("recipe")
+@run_options
+@command_line.debug
+def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> int:  # noqa: ANN401  # click passes flags so
+    """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""
+    from screening.campaign import run_campaign
+    from screening.recipe import read_recipe
+
+    return run_campaign(read_recipe(recipe, **options), resume=resume, dry_run=dry_run)
+
+
+@app.command("rank")
+@click.argument("run")
+@ranking_options
+@command_line.debug
+def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking checks them
+    """Rank the candidates of RUN again, without predicting again."""
+    from screening.campaign import rank_run
+    from screening.results.presentation import Outputs
+
+    rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}))
+
+
+@app.command()
+@click.argument("run")
+@click.option("--repair", is_flag=True, help="Mend what can be mended; --resume then redoes what is lost.")
+@command_line.debug
+def verify(run: str, *, repair: bool) -> int:
+    """Prove that RUN holds every candidate exactly once, undamaged; exit 1 and list what is wrong otherwise."""
+    from screening.campaign import verify_run
+
+    return verify_run(run, repair=repair)
+
+
+@app.command()
+@click.argument("run")
+@command_line.debug
+def status(run: str) -> None:
+    """Say how far RUN is, who is at work on it, how fast, and when it will be done."""
+    from screening.cli.status import print_state
+
+    print_state(run)
+
+
+@app.command("report")
+@click.argument("run")
+@click.option("-o", "--output", type=PATH, required=True, metavar="FILE.html", help="The file to write.")
+@top_option
+@sort_option
+@stable_at_option
+@command_line.debug
+def report_(run: str, output: Path, **options: Any) -> None:  # noqa: ANN401  # the report checks them
+    """Write RUN as one HTML page: what was screened by what, what became of it, figures, the best candidates."""
+    from screening.results.presentation import Outputs
+    from screening.results.report import report
+
+    report(run, output, Outputs(**{name: value for name, value in options.items() if value is not None}))
+
+
+@app.command()
+@click.argument("what", metavar="RUN|MODEL")
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where to write maps and tables.")
+@click.option("--model", metavar="NAME|PATH", help="Explain the candidates of RUN with another model than its own.")
+@click.option("--top", type=click.IntRange(min=1), help="Explain the best N candidates of RUN. [default: 20]")
+@command_line.debug
+def explain(what: str, output: Path, model: str | None, top: int | None) -> None:
+    """Show what each element contributes on each site: maps for A and B, and for a RUN its best candidates.
+
+    Needs a model with linear pooling, such as castelli-linear: `screen explain castelli-linear -o DIR`.
+    """
+    from screening.results.explain import explain_any
+
+    explain_any(what, output, model, top)
+
+
+@app.command()
+@command_line.debug
+def models() -> None:
+    """List the shipped models and how good they are."""
+    from screening.cli.listing import list_models
+
+    list_models()
+
+
+@app.command()
+@command_line.debug
+def recipes() -> None:
+    """List the shipped recipes."""
+    from screening.cli.listing import list_recipes
+
+    list_recipes()
+
+
+def _screen(
+    kind: str,
+    *,
+    filters: tuple[str, ...],
+    no_filter: bool,
+    resume: bool,
+    dry_run: bool,
+    **options: Any,  # noqa: ANN401  # the recipe checks them
+) -> int:
+    if filters and no_filter:
+        raise click.UsageError("--filter and --no-filter exclude each other.")
+    from screening.campaign import run_campaign
+    from screening.recipe import make_recipe
+
+    chosen = () if no_filter else (filters or None)
+    return run_campaign(make_recipe(kind=kind, filters=chosen, **options), resume=resume, dry_run=dry_run)
+
+
+def main() -> None:
+    """Run the command line; see `cgcnn.cli.options.run` for the exit codes."""
+    command_line.run(app)

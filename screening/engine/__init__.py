@@ -1,0 +1,1 @@
+"""From blocks of candidates to committed rows."""

@@ -1,0 +1,288 @@
+"""How blocks reach workers: a bounded number of them in flight, in one stage or in two."""
+
+from __future__ import annotations
+
+import socket
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+from cgcnn.errors import UserError
+from screening.candidates import structures
+from screening.cluster.settings import DEATHS, HEALTH
+from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.engine.block import Block, BlockResult
+from screening.engine.compositions import BATCH
+from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
+from screening.plan import from_header
+from screening.store import BlockReceipt, Target, read_header, read_records, write_block
+from screening.store.versions import Versions, differences, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from distributed import Future
+
+    from cgcnn.models.model import Model
+    from screening.engine.notice import Notice
+    from screening.engine.score import Built
+    from screening.plan import Plan
+
+Done = TypeVar("Done")
+
+BLOCKS_A_WORKER = 4
+"""Blocks that a worker should get at least, so that none idles long at the end."""
+MOST_BLOCKS = 2**20
+"""Blocks of a run at most, unless the user asks for smaller ones: 200 MB of manifest, half a minute to resume."""
+
+
+@dataclass(frozen=True)
+class Grain:
+    """What decides the size of blocks of one kind of candidates; see benchmarks/cluster.py for the costs behind it.
+
+    Attributes:
+        batch: Blocks are a multiple of what the model sees at once.
+        block: Candidates that are some seconds of a core's work: with these a block's fixed cost is nothing.
+        per_worker: Candidates of a block for each worker there is, so that many workers do not end more blocks than
+            one scheduler can pass on: 11 ms of a core's work.
+    """
+
+    batch: int
+    block: int
+    per_worker: int
+
+
+COMPOSITIONS = Grain(BATCH, 65_536, 18)
+STRUCTURES = Grain(structures.BATCH, 8_192, 8)
+
+
+def block_rows(candidates: int, workers: int, wanted: int | None = None, grain: Grain = COMPOSITIONS) -> int:
+    """Candidates a block: what is wanted, or by the size of the space and the number of workers.
+
+    Args:
+        candidates: Of the space.
+        workers: That share it.
+        wanted: By the user; made a multiple of the batch.
+        grain: Of the kind of candidates.
+    """
+    largest = max(grain.block, -(-candidates // MOST_BLOCKS), workers * grain.per_worker)
+    rows = wanted or min(largest, candidates // (workers * BLOCKS_A_WORKER))
+    step = grain.block if rows > grain.block and not wanted else grain.batch  # large shards have chunks of equal size
+    return max(1, -(-rows // step)) * step
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What every task of a run is told.
+
+    Attributes:
+        target: The run.
+        versions: Of the client; a worker with others would give other bits, and refuses.
+        gpu: Whether to predict on a GPU where there is one.
+        device: Kind of device on which the run was begun, and must go on; empty if it was not begun.
+    """
+
+    target: Target
+    versions: Versions
+    gpu: bool
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """Blocks that ended together.
+
+    Attributes:
+        receipts: To be committed, at once.
+        in_flight: Blocks that are under way.
+    """
+
+    receipts: list[BlockReceipt]
+    in_flight: int
+
+
+def screen_blocks(
+    force: Workforce, target: Target, blocks: Iterable[Block], notice: Notice, device: str = ""
+) -> Iterator[Harvest]:
+    """Screen blocks with a workforce; receipts come in order of completion.
+
+    A worker is sent the address of the run and a block; it reads the plan from the run, and scores and writes the
+    block by itself. Where some workers build and others predict, a block goes from one to the other directly. Memory
+    does not grow with the space: a fixed number of blocks is in flight, and each that ends makes room for one more.
+
+    Args:
+        force: Whose workers do it.
+        target: The run.
+        blocks: What to screen.
+        notice: Once it comes, nothing new is begun, and blocks in flight have little time left.
+        device: Kind of device on which the run was begun, see `Assignment`.
+    """
+    flight = _Flight(force, Assignment(target, versions(), gpu=force.inference > 0, device=device))
+    waiting = iter(blocks)
+    suspects: list[Block] = []
+    while not notice.expired:
+        for block in () if notice else islice(waiting, force.slots - len(flight.under_way)):
+            flight.begin(block)
+        if not flight.under_way:
+            break
+        receipts = []
+        for block, receipt in flight.ended():
+            receipts += [receipt] if receipt else []
+            suspects += [] if receipt else [block]
+        if receipts:
+            yield Harvest(receipts, len(flight.under_way))
+    for block in () if notice else suspects:  # one by one, for Dask also blames blocks that waited on a dead worker
+        flight.begin(block)
+        while flight.under_way:
+            for _, receipt in flight.ended():
+                yield Harvest([receipt or _give_up(target, block)], 0)
+
+
+class _Flight:
+    """The blocks that are under way on a workforce."""
+
+    def __init__(self, force: Workforce, assignment: Assignment) -> None:
+        self._force, self._assignment = force, assignment
+        self._name = uuid.uuid4()  # a scheduler may serve several runs, and remember what an earlier client asked for
+        self._ended: SimpleQueue[Future[BlockReceipt]] = SimpleQueue()
+        self.under_way: dict[Future[BlockReceipt], Block] = {}
+
+    def begin(self, block: Block) -> None:
+        """Hand a block out. Each task names what it needs of a worker, or it may land anywhere."""
+        submit, name = self._force.client.submit, f"{block.number}-{self._name}"
+        if self._force.staged:
+            built = submit(build_stage, self._assignment, block, key=f"build-{name}", resources=BUILD, pure=False)
+            infer = (infer_stage, self._assignment, block, built)
+            future = submit(*infer, key=f"block-{name}", resources=INFER, pure=False)
+        else:
+            fused = (screen_block, self._assignment, block)
+            future = submit(*fused, key=f"block-{name}", resources=self._force.resources or None, pure=False)
+        self.under_way[future] = block
+        future.add_done_callback(self._ended.put)
+
+    def ended(self) -> Iterator[tuple[Block, BlockReceipt | None]]:
+        """What ended since: at least one block if all goes well, none after some time in which nothing did."""
+        try:
+            futures = [self._ended.get(timeout=HEALTH)]
+        except Empty:
+            self._force.check()
+            return
+        with suppress(Empty):
+            while True:
+                futures.append(self._ended.get_nowait())
+        for future in futures:
+            block = self.under_way.pop(future)
+            receipt = _receipt(future, self._force.check)
+            future.release()
+            yield block, receipt
+
+
+def _receipt(future: Future[BlockReceipt], check: Callable[[], None]) -> BlockReceipt | None:
+    """What a worker reports; None if too many workers died.
+
+    A report can be lost with its worker before it is fetched; others then do the block again, if there are any.
+    """
+    from distributed import CancelledError, KilledWorker  # noqa: PLC0415
+
+    while True:
+        try:
+            return future.result(timeout=HEALTH)
+        except KilledWorker:
+            return None
+        except TimeoutError:
+            check()
+        except (CancelledError, OSError) as error:  # OSError: Dask's errors of communication
+            raise UserError("the connection to the Dask scheduler is lost. Go on with --resume.") from error
+
+
+def screen_block(assignment: Assignment, block: Block) -> BlockReceipt:
+    """Score one block and write it into the run; what a worker does that both builds and predicts."""
+    begun = time.monotonic()
+    device = _device(assignment)
+    plan, model = _plan_and_model(assignment, device)
+    result = _whatever_happens(plan, block, lambda: score_block(plan, model, block))
+    return _write(assignment.target, result, begun, device)
+
+
+def build_stage(assignment: Assignment, block: Block) -> Built | BlockResult:
+    """Build one block; what a worker does that only builds. A block that cannot be built is a result already."""
+    plan, model = _plan_and_model(assignment, "cpu")
+    return _whatever_happens(plan, block, lambda: build_block(plan, model, block))
+
+
+def infer_stage(assignment: Assignment, block: Block, built: Built | BlockResult) -> BlockReceipt:
+    """Predict what was built and write the block into the run; what a worker does that only predicts."""
+    begun = time.monotonic()
+    device = _device(assignment)
+    plan, model = _plan_and_model(assignment, device)
+    result = built
+    if not isinstance(result, BlockResult):
+        whole = result
+        result = _whatever_happens(plan, block, lambda: infer_block(plan, model, whole))
+    return _write(assignment.target, result, begun, device)
+
+
+def _whatever_happens(plan: Plan, block: Block, work: Callable[[], Done]) -> Done | BlockResult:
+    """What the work gives; whatever is wrong with one block must not stop the others."""
+    try:
+        return work()
+    except MemoryError:  # the machine's fault, not the block's
+        raise
+    except Exception as error:  # noqa: BLE001  # becomes the reason of the block's failures
+        return failed_block(plan, block, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _write(target: Target, result: BlockResult, begun: float, device: str) -> BlockReceipt:
+    first, columns, seconds = result.block.start, result.columns, time.monotonic() - begun
+    return write_block(target, first, columns, failures=result.failures, seconds=seconds, device=device)
+
+
+def _device(assignment: Assignment) -> str:
+    """Where this process predicts. One process a GPU: each sees its own through CUDA_VISIBLE_DEVICES.
+
+    Raises:
+        UserError: The run was begun on a GPU, and there is none here.
+    """
+    import torch  # noqa: PLC0415  # a worker's business; the client does without
+
+    found = "cuda" if assignment.gpu and torch.cuda.is_available() else "cpu"
+    if assignment.device in {"", found}:
+        return found
+    if assignment.device == "cpu":
+        return "cpu"
+    raise UserError(
+        f"worker on {socket.gethostname()}: no GPU, but the run was begun on {assignment.device}, which rounds "
+        "differently. Go on with --resume and workers that have one, or begin another run."
+    )
+
+
+def _give_up(target: Target, block: Block) -> BlockReceipt:
+    """Write the failure rows of a block that no worker survived."""
+    result = failed_block(_plan(target), block, f"{DEATHS} workers died on this block alone")
+    return write_block(target, block.start, result.columns, failures=result.failures)
+
+
+def _plan(target: Target) -> Plan:
+    return from_header(read_header(target), read_records(target))
+
+
+@lru_cache(maxsize=2)
+def _plan_and_model(assignment: Assignment, device: str) -> tuple[Plan, Model]:
+    """What a worker process loads once a run, having found that it may work for it."""
+    import torch  # noqa: PLC0415  # a worker's business; the client does without
+
+    if found := differences(assignment.versions, versions()):
+        raise UserError(f"worker on {socket.gethostname()}: {found}. Give all workers the environment of the client.")
+    torch.set_num_threads(1)  # parallelism is in the blocks, and the bits must not depend on the cores
+    if device != "cpu":  # sums over edges are otherwise made in the order in which threads happen to come
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    plan = _plan(assignment.target)
+    model = load_model(plan)
+    if model.digest != plan.model.digest:
+        raise UserError(f"{plan.model.path}: not the model that the run began with; put that one back to go on.")
+    return plan, model.to(device)

@@ -1,0 +1,69 @@
+"""From a block to its rows, by the kind of the plan's candidates: compositions on a prototype, or structures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from screening.candidates.structures import Structures
+from screening.engine import compositions as composition_block
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import numpy as np
+
+    from cgcnn.models.model import Model
+    from screening.engine.block import Block, BlockResult
+    from screening.engine.structures import BuiltStructures
+    from screening.plan import Plan
+
+    Built = composition_block.BuiltCompositions | BuiltStructures
+
+
+def load_model(plan: Plan) -> Model:
+    """The model of a plan, for the candidates that the plan has.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    from cgcnn.models.model import load  # noqa: PLC0415  # imports torch
+
+    model = load(plan.model.path)
+    return model if isinstance(plan.space, Structures) else model.taking(plan.prototype.name)
+
+
+def score_block(plan: Plan, model: Model, block: Block) -> BlockResult:
+    """Work out the rows of one block."""
+    return infer_block(plan, model, build_block(plan, model, block))
+
+
+def build_block(plan: Plan, model: Model, block: Block) -> Built:
+    """The first half of `score_block`: all that precedes the prediction."""
+    built: Built = _kind(plan).build(plan, model, block)
+    return built
+
+
+def infer_block(plan: Plan, model: Model, built: Built) -> BlockResult:
+    """The second half of `score_block`: predict what was built, in this process or another."""
+    result: BlockResult = _kind(plan).infer(plan, model, built)
+    return result
+
+
+def failed_block(plan: Plan, block: Block, reason: str) -> BlockResult:
+    """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
+    result: BlockResult = _kind(plan).failed(plan, block, reason)
+    return result
+
+
+def sift(plan: Plan, model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
+    """The rows of candidates [start, stop) short of their prediction: `status` is there."""
+    rows: dict[str, np.ndarray] = _kind(plan).sift(plan, model, start, stop)
+    return rows
+
+
+def _kind(plan: Plan) -> ModuleType:
+    if not isinstance(plan.space, Structures):
+        return composition_block
+    from screening.engine import structures as structure_block  # noqa: PLC0415  # imports torch; clients of compositions do without
+
+    return structure_block

@@ -1,0 +1,48 @@
+"""Shares: several clients fill one run, each with blocks and a part of the manifest of its own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cgcnn.errors import UserError
+
+MOST = 9999
+"""Parts that a manifest can have beside the first."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The blocks whose number leaves the same rest when divided by `count`.
+
+    Attributes:
+        number: From 1.
+        count: Of shares; 1 is the whole run.
+    """
+
+    number: int
+    count: int
+
+    def __contains__(self, block: int) -> bool:
+        return block % self.count == self.number - 1
+
+    def __str__(self) -> str:
+        return f"share {self.number}/{self.count}"
+
+    @property
+    def part(self) -> int:
+        """Its part of the manifest; the first part is that of clients that do the whole run."""
+        return 0 if self.count == 1 else self.number
+
+
+def parse_share(text: str) -> Share:
+    """A share from K/N, such as "3/10".
+
+    Raises:
+        UserError: It is not of this form, or there is no such share.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    share = Share(*map(int, match.groups())) if match else Share(0, 0)
+    if not 1 <= share.number <= share.count <= MOST:
+        raise UserError(f"--share {text}: write K/N, with K from 1 to N and N up to {MOST}, such as 3/10.")
+    return share

@@ -1,0 +1,144 @@
+"""What happens to one block of structures: parse, make graphs, predict; see `screening.engine.compositions` too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from cgcnn.data.build import Builder, Rule
+from cgcnn.elements import MAX_Z
+from cgcnn.graphs.graph import CrystalGraph
+from cgcnn.inference.predict import in_training, predict_graphs, usable
+from screening.candidates.structures import BATCH, Structures, compositions
+from screening.engine.block import Block, BlockResult, stable_probability
+from screening.status import Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cgcnn.models.model import Model
+    from screening.plan import Plan
+
+
+@dataclass(frozen=True)
+class FlatGraphs:
+    """Graphs one after the other in few arrays, made to travel from one process to another.
+
+    Attributes:
+        nodes: (n,) how many nodes each graph has.
+        edges: (n,) how many edges.
+        arrays: The fields of `cgcnn.graphs.graph.CrystalGraph`, each of all graphs together.
+    """
+
+    nodes: NDArray[np.int64]
+    edges: NDArray[np.int64]
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, graphs: list[CrystalGraph]) -> Self:
+        """Put graphs one after the other."""
+        nodes, edges = ([len(getattr(graph, name)) for graph in graphs] for name in ("numbers", "source"))
+        fields = CrystalGraph.__dataclass_fields__
+        arrays = {name: np.concatenate([getattr(graph, name) for graph in graphs]) for name in fields if graphs}
+        return cls(np.array(nodes, dtype=np.int64), np.array(edges, dtype=np.int64), arrays)
+
+    def graphs(self) -> list[CrystalGraph]:
+        """The graphs, as views."""
+        parts = {
+            name: np.split(values, np.cumsum(self.nodes if name in {"numbers", "multiplicity"} else self.edges)[:-1])
+            for name, values in self.arrays.items()
+        }
+        return [CrystalGraph(**{name: part[i] for name, part in parts.items()}) for i in range(len(self.nodes))]
+
+
+@dataclass(frozen=True)
+class BuiltStructures:
+    """A block of structures up to the prediction.
+
+    Attributes:
+        block: Which.
+        fingerprints: (n,) of `screening.candidates.structures.Structures.fingerprints`.
+        failures: Index of each structure that has no graph -> the reason.
+        graphs: Those of all others, in order.
+    """
+
+    block: Block
+    fingerprints: NDArray[np.uint64]
+    failures: dict[int, str]
+    graphs: FlatGraphs
+
+
+def build(plan: Plan, model: Model, block: Block) -> BuiltStructures:
+    """Parse the structures of a block and make their graphs; each that cannot be used has a reason."""
+    structures = _structures(plan)
+    graphs = usable(model, Builder(Rule.of(model.settings)).build(structures.entries(block.start, block.stop)))
+    failures = {block.start + i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
+    flat = FlatGraphs.of([graph for graph in graphs if not isinstance(graph, str)])
+    return BuiltStructures(block, structures.fingerprints(block.start, block.stop), failures, flat)
+
+
+def infer(plan: Plan, model: Model, built: BuiltStructures) -> BlockResult:
+    """Predict what was built, `BATCH` by `BATCH` of absolute indices."""
+    rows, graphs = _unpredicted(built.fingerprints), built.graphs.graphs()
+    failures, done = dict(built.failures), 0
+    bad = np.array([index - built.block.start for index in failures], dtype=np.int64)
+    good = np.setdiff1d(np.arange(len(built.fingerprints)), bad)
+    rows["status"][good] = Status.OK
+    numbers, counts = [graph.numbers for graph in graphs], [graph.multiplicity for graph in graphs]
+    rows["composition"][good] = compositions(numbers, counts)
+    rows["in_domain"][good] = in_training(model.card, numbers)
+    for first in range(0, len(built.fingerprints), BATCH):
+        kept = good[(first <= good) & (good < first + BATCH)]
+        for name, values in _predict(plan.stable_at, model, graphs[done : done + len(kept)]).items():
+            rows[name][kept] = values
+        done += len(kept)
+    lost = good[~np.isfinite(rows["e_above_hull"][good])]
+    rows["status"][lost] = Status.FAILED
+    failures |= dict.fromkeys((built.block.start + lost).tolist(), "the prediction is not a finite number")
+    return BlockResult(built.block, rows, failures)
+
+
+def failed(plan: Plan, block: Block, reason: str) -> BlockResult:
+    """The rows of a block that could not be scored."""
+    rows = _unpredicted(_structures(plan).fingerprints(block.start, block.stop))
+    return BlockResult(block, rows, dict.fromkeys(range(block.start, block.stop), reason))
+
+
+def sift(plan: Plan, model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
+    """The `status` of structures [start, stop), short of predictions that fail."""
+    built = build(plan, model, Block(0, start, stop))
+    status = np.full(stop - start, Status.OK, dtype=np.uint8)
+    status[[index - start for index in built.failures]] = Status.FAILED
+    return {"status": status}
+
+
+def _structures(plan: Plan) -> Structures:
+    if not isinstance(plan.space, Structures):
+        raise TypeError("a plan of structures, please")
+    return plan.space
+
+
+def _unpredicted(fingerprints: NDArray[np.uint64]) -> dict[str, np.ndarray]:
+    """Rows of structures that all failed so far."""
+    n = len(fingerprints)
+    predicted = ("e_above_hull", "e_above_hull_std", "p_stable")
+    return {
+        "fingerprint": fingerprints,
+        "composition": np.zeros((n, MAX_Z + 1), dtype=np.uint16),
+        "status": np.full(n, Status.FAILED, dtype=np.uint8),
+        "in_domain": np.zeros(n, dtype=np.bool_),
+        **{name: np.full(n, np.nan, dtype=np.float32) for name in predicted},
+    }
+
+
+def _predict(stable_at: float, model: Model, graphs: list[CrystalGraph]) -> dict[str, np.ndarray]:
+    if not graphs:
+        return {}
+    energy, spread = predict_graphs(model, graphs)["e_above_hull"]
+    return {
+        "e_above_hull": energy,
+        "e_above_hull_std": spread,
+        "p_stable": stable_probability(energy, spread, stable_at),
+    }

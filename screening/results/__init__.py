@@ -1,0 +1,1 @@
+"""What is read from a run: rankings, ledgers, reports, explanations."""

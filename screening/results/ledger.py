@@ -1,0 +1,77 @@
+"""The ledger: how every candidate of a space ends, in counts that add up to the size of the space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from screening.candidates.structures import Structures
+from screening.engine.score import load_model, sift
+from screening.status import labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from screening.plan import Plan
+
+EXACT, CHUNK = 2_000_000, 65_536
+"""Candidates up to which a dry run looks at every one (of larger spaces it samples as many), and so many at once."""
+EXACT_STRUCTURES, CHUNK_STRUCTURES = 2_048, 64
+"""The same of structures, which it has to parse."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Counts of candidates by status.
+
+    Attributes:
+        counts: Label -> candidates; zero counts are kept.
+        size: Candidates of the space.
+        sampled: None where every candidate was counted, else how many were looked at for the estimate.
+    """
+
+    counts: dict[str, int]
+    size: int
+    sampled: int | None = None
+
+    def __str__(self) -> str:
+        about = "" if self.sampled is None else f" (estimated from {self.sampled:,})"
+        width = max(map(len, self.counts))
+        lines = [f"  {label:<{width}}  {count:>15,}" for label, count in self.counts.items()]
+        return "\n".join([f"{self.size:,} candidates{about}", *lines])
+
+
+def make_ledger(by_status: dict[int, int], filters: Iterable[object], size: int) -> Ledger:
+    """The ledger of a space of this size, screened with these filters, from its counts by status code."""
+    texts = labels(filters)
+    counts = {text: by_status.get(code, 0) for code, text in texts.items()}
+    unwritten = size - sum(counts.values())
+    return Ledger(counts | ({"not screened yet": unwritten} if unwritten else {}), size)
+
+
+def dry_ledger(plan: Plan) -> Ledger:
+    """The ledger that a run of this plan will have, short of failures; nothing is predicted.
+
+    Up to `EXACT` candidates each one is counted; of a larger space, evenly spread chunks are, and scaled up.
+    """
+    model = load_model(plan)
+    size = plan.space.count
+    exact, chunk = (EXACT_STRUCTURES, CHUNK_STRUCTURES) if isinstance(plan.space, Structures) else (EXACT, CHUNK)
+    counts = np.zeros(256, dtype=np.int64)
+    for start in _starts(size, exact, chunk):
+        status = sift(plan, model, start, min(start + chunk, size))["status"]
+        counts += np.bincount(status, minlength=len(counts))
+    looked_at = int(counts.sum())
+    scaled = {code: round(int(count) * size / looked_at) for code, count in enumerate(counts)}
+    ledger = make_ledger(scaled, plan.filters, size)
+    return ledger if looked_at == size else replace(ledger, sampled=looked_at)
+
+
+def _starts(size: int, exact: int, chunk: int) -> list[int]:
+    """Where the chunks start: all of them, or as many as make `exact` candidates, evenly spread."""
+    if size <= exact:
+        return list(range(0, size, chunk))
+    chunks = exact // chunk
+    return [size // chunks * i for i in range(chunks)]

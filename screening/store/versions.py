@@ -1,0 +1,31 @@
+"""What must be the same wherever a block is scored: the packages that decide its bits, and how processes talk."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from cgcnn import __version__
+
+PACKAGES = ("torch", "numpy", "zarr", "dask", "distributed")
+Versions = tuple[tuple[str, str], ...]
+
+
+def versions() -> Versions:
+    """Name and version of Python, of this program and of the packages that matter; builds of torch count as one."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    found = ((name, _version(name).partition("+")[0]) for name in PACKAGES)
+    return (("python", python), ("perovskite-screening", __version__), *found)
+
+
+def differences(here: Versions, there: Versions) -> str:
+    """What differs, in words; empty if nothing does."""
+    theirs = dict(there)
+    return ", ".join(f"{name} is {theirs.get(name)}, not {mine}" for name, mine in here if theirs.get(name) != mine)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

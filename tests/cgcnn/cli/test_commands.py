@@ -1,0 +1,214 @@
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cgcnn.cli.commands import app
+from cgcnn.data.records import Record
+from cgcnn.elements import SYMBOLS
+from cgcnn.errors import UserError
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.card import read_card
+from cgcnn.models.model import load, save
+from cgcnn.testing import untrained
+
+RECIPE = """
+name = "toy"
+summary = "A toy."
+input = "{kind}"
+{prototype}
+label = "made up"
+data = "made up"
+retrain = "none"
+validation_fold = 1
+[[targets]]
+name = "energy"
+unit = "eV"
+[network]
+width = 8
+layers = 1
+hidden = 8
+gaussians = 12
+[fit]
+epochs = 2
+members = 2
+"""
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner(catch_exceptions=False).invoke(app, [str(argument) for argument in arguments])
+
+
+def in_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cgcnn", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def rows() -> list[Record]:
+    return [
+        {
+            "id": f"row-{z}",
+            "fold": i % 2,
+            "A": SYMBOLS[z],
+            "B": "Ti",
+            "X": ["O", "O", "N"],
+            "cell": [3.9 + i / 100] * 3 + [90.0] * 3,
+            "species": [SYMBOLS[z], "Ti", "O", "O", "N"],
+            "frac": list(CUBIC_PEROVSKITE.frac),
+            "energy": z / 10,
+        }
+        for i, z in enumerate((56, 20, 38, 57, 39, 12))
+    ]
+
+
+@pytest.fixture
+def data(rows: list[Record], tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def recipe(folder: Path, kind: str) -> Path:
+    prototype = 'prototypes = ["cubic-perovskite"]' if kind == "prototype" else ""
+    path = folder / "toy.toml"
+    path.write_text(RECIPE.format(kind=kind, prototype=prototype))
+    return path
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("kind", ["prototype", "structure"])
+def test_train_then_predict_keeps_the_order(kind: str, data: Path, rows: list[Record], tmp_path: Path) -> None:
+    trained = run("train", data, "--recipe", recipe(tmp_path, kind), "-o", tmp_path / "toy")
+    assert trained.exit_code == 0, trained.output
+    assert read_card(tmp_path / "toy").metrics[0].split == "fold 1, by an ensemble fitted without it"
+    assert not (tmp_path / "toy.training").exists()
+    assert run("predict", data, "--model", tmp_path / "toy", "--csv", tmp_path / "out.csv").exit_code == 0
+    forwards = table(tmp_path / "out.csv")
+    assert [row["id"] for row in forwards] == [row["id"] for row in rows]
+    assert list(forwards[0]) == ["id", "prediction", "std"]
+    data.write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
+    assert run("predict", data, "--model", tmp_path / "toy", "--csv", tmp_path / "back.csv").exit_code == 0
+    for row, other in zip(forwards, reversed(table(tmp_path / "back.csv")), strict=True):
+        assert row["id"] == other["id"]
+        assert float(row["prediction"]) == pytest.approx(float(other["prediction"]), abs=1e-4)
+
+
+def test_prototype_prediction_ignores_the_relaxed_crystal(data: Path, rows: list[Record], tmp_path: Path) -> None:
+    save(untrained(CUBIC_PEROVSKITE, {}), tmp_path / "model")
+    run("predict", data, "--model", tmp_path / "model", "--csv", tmp_path / "with.csv")
+    bare = [{key: row[key] for key in ("id", "A", "B", "X")} for row in rows]
+    data.write_text("".join(json.dumps(row) + "\n" for row in bare))
+    run("predict", data, "--model", tmp_path / "model", "--csv", tmp_path / "without.csv")
+    assert (tmp_path / "with.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
+
+
+def test_single_member_has_no_std(data: Path, tmp_path: Path) -> None:
+    save(untrained(CUBIC_PEROVSKITE, {}, members=1), tmp_path / "model")
+    assert run("predict", data, "--model", tmp_path / "model", "--csv", tmp_path / "out.csv").exit_code == 0
+    assert list(table(tmp_path / "out.csv")[0]) == ["id", "prediction"]
+
+
+def test_another_target_can_be_predicted(data: Path, tmp_path: Path) -> None:
+    save(untrained(CUBIC_PEROVSKITE, {}), tmp_path / "model")
+    outputs = [tmp_path / f"{name}.csv" for name in ("e_above_hull", "a")]
+    for path in outputs:
+        run("predict", data, "--model", tmp_path / "model", "--target", path.stem, "--csv", path)
+    assert outputs[0].read_bytes() != outputs[1].read_bytes()
+
+
+def test_training_without_recipe_takes_structures(data: Path, tmp_path: Path) -> None:
+    options = ("--target", "energy", "--epochs", 1, "--members", 1, "--seed", 3)
+    assert run("train", data, *options, "-o", tmp_path / "plain").exit_code == 0
+    card = load(tmp_path / "plain").card
+    assert (card.input, card.members, card.settings.targets, card.training_size) == ("structure", 1, ("energy",), 4)
+    assert card.split == "random 60/20/20 split, seed 3"
+
+
+def test_training_without_recipe_needs_a_target(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--target NAME or --binary NAME"):
+        run("train", data, "-o", tmp_path / "plain")
+
+
+def test_unfinished_training_is_only_continued_on_request(data: Path, tmp_path: Path) -> None:
+    from cgcnn.data.read import read
+    from cgcnn.training.ensemble import claim, prepare
+    from cgcnn.training.recipe import read_recipe
+
+    path = recipe(tmp_path, "prototype")
+    claim(tmp_path / "toy.training", prepare(read(data), read_recipe(path)).table, read_recipe(path), resume=False)
+    refused = in_process("train", data, "--recipe", path, "-o", tmp_path / "toy")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert "--resume" in refused.stderr
+    assert run("train", data, "--recipe", path, "-o", tmp_path / "toy", "--resume").exit_code == 0
+    assert not (tmp_path / "toy.metrics.json").exists()  # the recipe has a check of its own
+
+
+def test_card_shows_what_a_user_must_know() -> None:
+    shown = run("card", "castelli")
+    assert shown.exit_code == 0
+    text = " ".join(shown.output.split())
+    for phrase in ("eV/atom", "RPBE", "fold 4", "prototype input", "cgcnn train", read_card("castelli").digest[:8]):
+        assert phrase in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "nothing.jsonl", "--model", "castelli", "--csv", "x.csv"], "nothing.jsonl"),
+        (["predict", "nothing.jsonl", "--model", "nothing", "--csv", "x.csv"], "castelli"),
+        (["card", "nothing"], "no such model"),
+        (["train", "nothing.jsonl", "-o", "x"], "nothing.jsonl: no such file"),
+        (["evaluate", "nothing.jsonl", "--model", "castelli"], "nothing.jsonl: no such file"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_1(arguments: list[str], message: str) -> None:
+    done = in_process(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cgcnn: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+
+
+def test_unwritable_csv_is_one_line(data: Path, tmp_path: Path) -> None:
+    done = in_process("predict", data, "--model", "castelli", "--csv", tmp_path / "missing" / "out.csv")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = in_process("card", "nothing", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["predict", "x"], ["nothing"], ["card", "castelli", "--colour"]])
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    assert in_process(*arguments).returncode == 2
+
+
+def test_help_answers_at_once_without_heavy_imports() -> None:
+    start = time.monotonic()
+    assert in_process("--help").returncode == 0
+    assert time.monotonic() - start < 2  # 0.1 s on an idle machine
+    code = "import sys, cgcnn.cli.commands; print({'torch', 'pymatgen', 'numpy', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_card_draws_how_often_intervals_hold(tmp_path: Path) -> None:
+    picture = tmp_path / "reliability.png"
+    assert run("card", "castelli", "--plot", picture).exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    model = save(untrained(CUBIC_PEROVSKITE, {}), tmp_path / "untrained")
+    with pytest.raises(UserError, match="its card has no reliability"):
+        run("card", model, "--plot", tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

@@ -1,0 +1,303 @@
+"""Every format is read, in order, with its labels; what is broken is named."""
+
+import gzip
+import json
+import lzma
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from cgcnn.data.read import read, stream
+from cgcnn.data.sample import Entry, from_record, structure
+from cgcnn.errors import UserError
+from cgcnn.inference.evaluate import listed_in
+
+NAMES = ["second", "first", "third"]
+
+
+@pytest.fixture(scope="module")
+def crystals() -> dict[str, Structure]:
+    salts = zip(NAMES, [("Na", "Cl", 3.6), ("K", "Br", 4.1), ("Mg", "O", 2.8)], strict=True)
+    return {name: Structure(Lattice.cubic(a), [m, x], HALVES) for name, (m, x, a) in salts}
+
+
+HALVES = [[0, 0, 0], [0.5, 0.5, 0.5]]
+
+
+def parsed(entries: list[Entry]) -> dict[str, Structure]:
+    return {entry.id: structure(entry.form, entry.content) for entry in entries}
+
+
+def same(found: dict[str, Structure], expected: dict[str, Structure]) -> bool:
+    def distances(crystal: Structure) -> np.ndarray:
+        return np.sort(crystal.distance_matrix.ravel())
+
+    return list(found) == list(expected) and all(
+        found[name].composition == crystal.composition
+        and np.allclose(distances(found[name]), distances(crystal), atol=1e-4)
+        for name, crystal in expected.items()
+    )
+
+
+def record(name: str, crystal: Structure) -> dict:
+    cell = [*crystal.lattice.abc, *crystal.lattice.angles]
+    species = [site.specie.symbol for site in crystal]
+    return {"id": name, "energy": len(name), "cell": cell, "species": species, "frac": crystal.frac_coords.tolist()}
+
+
+def write_cifs(folder: Path, crystals: dict[str, Structure]) -> None:
+    for name, crystal in crystals.items():
+        crystal.to(filename=str(folder / f"{name}.cif"))
+
+
+def test_cgcnn_directory_keeps_the_order_of_its_table(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    write_cifs(tmp_path, crystals)
+    (tmp_path / "atom_init.json").write_text("{}")
+    (tmp_path / "id_prop.csv").write_text("".join(f"{name},{i}.5\n" for i, name in enumerate(crystals)))
+    entries = read(tmp_path)
+    assert same(parsed(entries), crystals)
+    assert [entry.labels["target"] for entry in entries] == ["0.5", "1.5", "2.5"]
+
+
+@pytest.mark.parametrize(
+    ("table", "labels"),
+    [
+        ("second\nfirst\nthird\n", {"id": "second"}),
+        ("\ufeffsecond, 1, 2\n\nfirst,3,4\nthird,5,\n", {"id": "second", "target": "1", "target_2": "2"}),
+        ("name,gap,fold\nsecond,1,0\nfirst,2,1\nthird,,1\n", {"id": "second", "gap": "1", "fold": "0"}),
+    ],
+)
+def test_cgcnn_table_may_have_no_target_or_several_or_a_header(
+    tmp_path: Path, crystals: dict[str, Structure], table: str, labels: dict[str, str]
+) -> None:
+    write_cifs(tmp_path, crystals)
+    (tmp_path / "id_prop.csv").write_text(table, encoding="utf-8")
+    entries = read(tmp_path)
+    assert [entry.id for entry in entries] == NAMES
+    assert entries[0].labels == labels
+
+
+def test_missing_cif_of_a_cgcnn_table_is_a_broken_entry(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    write_cifs(tmp_path, crystals)
+    (tmp_path / "id_prop.csv").write_text("second,1\nabsent,2\nfirst,3\n")
+    entries = read(tmp_path)
+    assert [entry.form for entry in entries] == ["cif", "broken", "cif"]
+    with pytest.raises(UserError, match=r"absent\.cif"):
+        structure(entries[1].form, entries[1].content)
+
+
+def test_directory_of_files_is_read_by_name(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    crystals["second"].to(filename=str(tmp_path / "second.cif"))
+    crystals["first"].to(filename=str(tmp_path / "first.vasp"), fmt="poscar")
+    (tmp_path / "third.json").write_text(crystals["third"].to_json())
+    (tmp_path / "notes.txt").write_text("not a crystal")
+    (tmp_path / "zzz.json").write_text("{oops")
+    entries = read(tmp_path)
+    assert [entry.id for entry in entries] == ["first", "second", "third", "zzz"]
+    assert entries[3].form == "broken"
+    assert same(parsed(entries[:3]), {name: crystals[name] for name in sorted(crystals)})
+
+
+@pytest.mark.parametrize("name", ["first.cif", "first.cif.gz", "POSCAR", "CONTCAR.xz", "first.poscar", "first.json"])
+def test_single_file_is_named_by_its_stem(tmp_path: Path, crystals: dict[str, Structure], name: str) -> None:
+    crystal = crystals["first"]
+    bare = name.removesuffix(".gz").removesuffix(".xz")
+    form = {"cif": "cif", "json": "json"}.get(bare.rpartition(".")[2], "poscar")
+    text = crystal.to(fmt=form).encode()
+    compress = {"gz": gzip.compress, "xz": lzma.compress}.get(name.rpartition(".")[2], bytes)
+    (tmp_path / name).write_bytes(compress(text))
+    assert same(parsed(read(tmp_path / name)), {bare.partition(".")[0]: crystal})
+
+
+@pytest.mark.parametrize("suffix", ["", ".xz", ".gz"])
+@pytest.mark.parametrize("form", ["record", "structure", "cif"])
+def test_json_lines_hold_records_structures_or_cifs(
+    tmp_path: Path, crystals: dict[str, Structure], suffix: str, form: str
+) -> None:
+    rows = {
+        "record": record,
+        "structure": lambda name, crystal: {"material_id": name, "energy": len(name), "structure": crystal.as_dict()},
+        "cif": lambda name, crystal: {"id": name, "energy": len(name), "cif": crystal.to(fmt="cif")},
+    }[form]
+    text = "".join(json.dumps(rows(name, crystal)) + "\n" for name, crystal in crystals.items())
+    compress = {".gz": gzip.compress, ".xz": lzma.compress}.get(suffix, bytes)
+    (tmp_path / f"data.jsonl{suffix}").write_bytes(compress(text.encode()))
+    entries = read(tmp_path / f"data.jsonl{suffix}")
+    assert same(parsed(entries), crystals)
+    assert [entry.labels["energy"] for entry in entries] == [6, 5, 5]
+
+
+def test_csv_with_a_cif_column(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    import csv
+
+    with (tmp_path / "data.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["material_id", "CIF", "gap"])
+        writer.writerows(
+            [name, crystal.to(fmt="cif") + "# " + "x" * 200_000, "1.5"] for name, crystal in crystals.items()
+        )
+    entries = read(tmp_path / "data.csv")
+    assert same(parsed(entries), crystals)
+    assert entries[0].labels["gap"] == "1.5"
+
+
+def test_csv_with_site_columns_is_for_prototype_models(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("A,B,X\nBa,Ti,O\n")
+    (entry,) = read(tmp_path / "data.csv")
+    assert (entry.id, entry.labels) == ("0", {"A": "Ba", "B": "Ti", "X": "O"})
+
+
+@pytest.mark.parametrize("form", ["list", "named", "records"])
+def test_pymatgen_json_of_several(tmp_path: Path, crystals: dict[str, Structure], form: str) -> None:
+    dictionaries = {name: crystal.as_dict() for name, crystal in crystals.items()}
+    content = {
+        "list": list(dictionaries.values()),
+        "named": dictionaries,
+        "records": [{"id": name, "structure": crystal} for name, crystal in dictionaries.items()],
+    }[form]
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    expected = dict(zip("012", crystals.values(), strict=True)) if form == "list" else crystals
+    assert same(parsed(read(tmp_path / "data.json")), expected)
+
+
+def test_matbench_json(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    rows = [[crystal.as_dict(), float(i)] for i, crystal in enumerate(crystals.values())]
+    content = {"index": [7, 3, 5], "columns": ["structure", "e_form"], "data": rows}
+    (tmp_path / "matbench.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
+    entries = read(tmp_path / "matbench.json.gz")
+    assert same(parsed(entries), dict(zip("735", crystals.values(), strict=True)))
+    assert [entry.labels["e_form"] for entry in entries] == [0, 1, 2]
+
+
+def test_extended_xyz_and_ase_database(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    ase_db, ase_io = pytest.importorskip("ase.db"), pytest.importorskip("ase.io")
+    atoms = [crystal.to_ase_atoms(msonable=False) for crystal in crystals.values()]
+    for name, one in zip(crystals, atoms, strict=True):
+        one.info = {"id": name, "gap": len(name)}
+    ase_io.write(tmp_path / "data.extxyz", atoms)
+    with ase_db.connect(tmp_path / "data.db") as database:
+        for name, one in zip(crystals, atoms, strict=True):
+            database.write(one, gap=len(name))
+    xyz, database = read(tmp_path / "data.extxyz"), read(tmp_path / "data.db")
+    assert same(parsed(xyz), crystals)
+    assert same(parsed(database), dict(zip("123", crystals.values(), strict=True)))
+    assert [entry.labels["gap"] for entry in xyz] == [entry.labels["gap"] for entry in database] == [6, 5, 5]
+
+
+def test_molecule_is_a_broken_entry(tmp_path: Path) -> None:
+    pytest.importorskip("ase")
+    (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n")
+    (entry,) = read(tmp_path / "water.xyz")
+    assert (entry.id, entry.form) == ("water", "broken")
+    assert "not periodic" in entry.content
+
+
+def test_missing_ase_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data.extxyz").write_text("")
+    monkeypatch.setitem(__import__("sys").modules, "ase.db", None)
+    with pytest.raises(UserError, match=r"perovskite-screening\[ase\]"):
+        read(tmp_path / "data.extxyz")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("data.txt", b"", "unknown format"),
+        ("data.json", b"{oops", "not JSON"),
+        ("data.json", b"3", "neither structures nor records"),
+        ("data.json", b'{"a": 1}', "neither structures nor records"),
+        ("data.json", b"[]", "no records"),
+        ("data.json", b'{"columns": ["a"], "data": [[1, 2]]}', "not a table of Matbench"),
+        ("data.json.gz", b"plain", "cannot be read"),
+        ("data.jsonl", b"{oops", "line 1"),
+        ("data.csv", b"\xff", "cannot be read"),
+        ("data.csv", b"", "no records"),
+        ("data.db", b"no database", "not readable by ASE"),
+    ],
+)
+def test_file_that_is_no_data_set_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    pytest.importorskip("ase")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_several_paths_follow_each_other_and_one_that_is_damaged_breaks_no_other(
+    tmp_path: Path, crystals: dict[str, Structure]
+) -> None:
+    lines = [json.dumps(record(name, crystal)) for name, crystal in crystals.items()]
+    paths = [tmp_path / name for name in ("all.jsonl", "cut.jsonl.gz", "odd.jsonl", "folder")]
+    paths[0].write_text("\n".join(lines))
+    paths[1].write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode())[:-4])
+    paths[2].write_text(f"{lines[0]}\n{{oops\n{lines[1]}\n")
+    paths[3].mkdir()
+    (paths[3] / "POSCAR").write_text(crystals["first"].to(fmt="poscar"))
+    entries = list(stream(paths))
+    assert [entry.id for entry in entries if entry.form != "broken"] == [*NAMES, *NAMES, NAMES[0], "POSCAR"]
+    assert [entry.id for entry in entries if entry.form == "broken"] == ["cut", "odd"]
+    with pytest.raises(UserError, match=r"odd\.jsonl, line 2"):
+        list(stream(paths[2:3]))
+    with pytest.raises(UserError, match=r"no-such\.cif: no such file"):
+        next(stream([paths[0], tmp_path / "no-such.cif"]))
+
+
+def test_entries_are_read_as_they_are_wanted(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    line = json.dumps(record("first", crystals["first"]))
+    (tmp_path / "some.jsonl").write_text(f"{line}\n{line}\n{{oops\n")
+    entries = stream([tmp_path / "some.jsonl"])
+    assert [next(entries).id, next(entries).id] == ["first", "first"]
+
+
+def test_directory_without_crystals_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file of a known format"):
+        read(tmp_path)
+
+
+RECORD = {"id": "one", "cell": [4.0, 4.0, 4.2, 90.0, 90.0, 90.0], "species": ["Ba", "O"], "frac": HALVES}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cell": None},
+        {"species": None},
+        {"frac": None},
+        {"species": [], "frac": []},
+        {"species": ["Ba"]},
+        {"frac": [[math.nan, 0, 0]] * 2},
+        {"cell": [0, 4, 4, 90, 90, 90]},
+        {"cell": [math.nan] * 6},
+        {"cell": "x"},
+        {"species": ["Ba", "Xx1?"]},
+        {"cif": "no cif"},
+        {"structure": {"sites": []}},
+        {"structure": '{"sites": 1}'},
+    ],
+)
+def test_impossible_crystal_has_a_reason(change: dict) -> None:
+    entry = from_record({**RECORD, **change}, 0)
+    with pytest.raises(UserError, match="not a crystal"):
+        structure(entry.form, entry.content)
+
+
+def test_poscar_without_symbols_is_refused() -> None:
+    text = "salt\n1.0\n4 0 0\n0 4 0\n0 0 4\n1 1\ndirect\n0 0 0\n0.5 0.5 0.5\n"
+    with pytest.raises(UserError, match="element symbols"):
+        structure("poscar", text)
+    assert structure("poscar", text.replace("\n1 1\n", "\nNa Cl\n1 1\n")).composition.reduced_formula == "NaCl"
+
+
+def test_entries_can_be_limited_to_those_that_a_table_lists(tmp_path: Path) -> None:
+    entries = [Entry(name, {}, "broken", "") for name in ("a", "b", "c")]
+    table = tmp_path / "test.csv"
+    table.write_text("id,energy\nc,1\na,2\n")
+    assert [entry.id for entry in listed_in(table, entries)] == ["a", "c"]
+    table.write_text("id\nother\n")
+    with pytest.raises(UserError, match="none of the 3 crystals"):
+        listed_in(table, entries)
+    with pytest.raises(UserError, match="cannot be read"):
+        listed_in(tmp_path, entries)

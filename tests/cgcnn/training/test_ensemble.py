@@ -1,0 +1,222 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cgcnn.data.records import Record
+from cgcnn.data.sample import Entry, from_record
+from cgcnn.elements import SYMBOLS, element_features
+from cgcnn.errors import UserError
+from cgcnn.graphs.batch import Examples
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.domain import fit_domain
+from cgcnn.models.model import Model
+from cgcnn.network.settings import Settings
+from cgcnn.training.ensemble import claim, prepare, train, validate
+from cgcnn.training.fit import Progress, Task, fit, masked_loss, schedule
+from cgcnn.training.recipe import Fit, Network, RecipeTarget, TrainRecipe
+from cgcnn.training.table import Table
+
+SETTINGS = Settings(targets=("e_above_hull", "a"), width=8, layers=2, hidden=8, gaussians=12, dropout=0.1)
+HOW = Fit(epochs=6, batch_size=16, learning_rate=0.02, average=0.9, members=2)
+TASK = Task(SETTINGS, HOW, torch.tensor([1.0, 0.1]), torch.from_numpy(element_features()))
+RECIPE = TrainRecipe(
+    name="toy",
+    summary="",
+    input="prototype",
+    prototypes=("cubic-perovskite",),
+    label="made up",
+    data="made up",
+    retrain="-",
+    validation_fold=1,
+    targets=(RecipeTarget(name="e_above_hull", unit="eV/atom"), RecipeTarget(name="a", unit="Å", weight=0.1)),
+    network=Network(width=8, layers=2, hidden=8, gaussians=12),
+    fit=HOW,
+)
+
+
+def records() -> list[Record]:
+    """A grid of perovskites whose energy and lattice are sums over the sites; every seventh label is missing."""
+    rows = []
+    for a in (38, 56, 57, 20):
+        for b in (22, 40, 72, 41):
+            for x in (7, 8, 9):
+                i = len(rows)
+                lattice = 3.5 + a / 200 + b / 200 - x / 100
+                energy = None if i % 7 == 0 else a / 50 - b / 60 + (x - 8) ** 2 / 5
+                rows.append(
+                    {
+                        "id": f"toy-{i}",
+                        "fold": i % 4,
+                        **dict(zip("AB", (SYMBOLS[a], SYMBOLS[b]), strict=True)),
+                        "X": [SYMBOLS[x]] * 3,
+                        "cell": [lattice] * 3 + [90.0] * 3,
+                        "species": [SYMBOLS[z] for z in (a, b, x, x, x)],
+                        "frac": list(CUBIC_PEROVSKITE.frac),
+                        "e_above_hull": energy,
+                    }
+                )
+    return rows
+
+
+def entries() -> list[Entry]:
+    return [from_record(record, i) for i, record in enumerate(records())]
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return prepare(entries(), RECIPE).table
+
+
+@pytest.fixture(scope="module")
+def examples(table: Table) -> Examples:
+    assert table.species is not None
+    return Examples(CUBIC_PEROVSKITE.batch(table.species, np.full(len(table.fold), 4.0)), table.targets)
+
+
+def quiet(*_: object) -> None:
+    """No report."""
+
+
+def test_training_lowers_the_loss(examples: Examples) -> None:
+    losses: list[float] = []
+    fit(TASK, examples, seed=0, report=lambda progress: losses.append(progress.loss))
+    assert len(losses) == HOW.epochs
+    assert losses[-1] < 0.85 * losses[0]
+
+
+def test_interrupted_training_ends_in_the_same_bits(examples: Examples, tmp_path: Path) -> None:
+    class Interruption(Exception):  # noqa: N818  # it is no error
+        pass
+
+    def interrupt(progress: Progress) -> None:
+        if progress.epoch == 3:
+            raise Interruption
+
+    whole = fit(TASK, examples, seed=5)
+    with pytest.raises(Interruption):
+        fit(TASK, examples, 5, tmp_path / "fit.pt", interrupt)
+    epochs: list[int] = []
+    resumed = fit(TASK, examples, 5, tmp_path / "fit.pt", lambda progress: epochs.append(progress.epoch))
+    assert epochs == [4, 5, 6]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_seed_decides_the_weights(examples: Examples) -> None:
+    first, again, other = (fit(TASK, examples, seed).output.weight for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_training_leaves_the_global_random_state_alone(examples: Examples) -> None:
+    before = torch.get_rng_state()
+    fit(TASK, examples, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_missing_labels_do_not_enter_the_loss(examples: Examples) -> None:
+    network = fit(TASK, examples, seed=0)
+    rows = torch.arange(14)
+    known = rows[~examples.targets[rows, 0].isnan()]
+    energy_only = torch.tensor([1.0, 0.0])
+    assert len(known) < len(rows)
+    torch.testing.assert_close(
+        masked_loss(network, examples, rows, energy_only), masked_loss(network, examples, known, energy_only)
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+def test_damaged_checkpoint_is_refused(examples: Examples, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "fit.pt").write_bytes(content)
+    with pytest.raises(UserError, match="not a checkpoint"):
+        fit(TASK, examples, 0, tmp_path / "fit.pt")
+
+
+def test_divergence_is_reported(examples: Examples) -> None:
+    hasty = Task(SETTINGS, HOW.model_copy(update={"learning_rate": 1e30}), TASK.weights, TASK.features)
+    with pytest.raises(UserError, match="learning_rate"):
+        fit(hasty, examples, seed=0)
+
+
+def test_rate_rises_and_falls() -> None:
+    rates = [schedule(i / 100, 0.1) for i in range(101)]
+    assert max(rates) == rates[10] == 1
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0)
+
+
+def test_lattice_is_fitted_from_the_elements(table: Table) -> None:
+    domain = fit_domain(table, RECIPE.prototypes)
+    assert table.species is not None
+    assert domain.reference_lattice(CUBIC_PEROVSKITE, table.species) == pytest.approx(table.lattice, abs=0.02)
+    assert domain.trained.sum(axis=1).tolist() == [4, 4, 3]
+    assert len(domain.known) == len(table.fold)
+
+
+def test_model_carries_its_errors_and_its_domain(table: Table, tmp_path: Path) -> None:
+    model = train(table, RECIPE, tmp_path, quiet)
+    assert [(metric.metric, metric.target) for metric in model.card.metrics] == [
+        ("MAE", "e_above_hull"),
+        ("MAE, one member", "e_above_hull"),
+        ("MAE", "a"),
+    ]
+    assert model.card.training_size == len(table.fold)
+    assert len(model.members) == 2
+    assert table.species is not None
+    assert model.in_domain(table.species).all()
+    assert model.known(table.species).all()
+
+
+def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> None:
+    spoiled = table.targets.clone()
+    spoiled[torch.from_numpy(table.fold == 1)] += 100
+    lattice = np.where(table.fold == 1, 9, table.lattice).astype(np.float32)
+    other = Table(spoiled, table.fold, shape=table.shape, species=table.species, lattice=lattice)
+    honest = validate(table, RECIPE, tmp_path / "a", quiet)
+    shifted = validate(other, RECIPE, tmp_path / "b", quiet)
+    assert shifted.metrics[0].value - honest.metrics[0].value == pytest.approx(100, abs=5)
+
+
+def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, tmp_path: Path) -> None:
+    model = train(table, RECIPE, tmp_path, quiet)
+    plain = Model(model.card.model_copy(update={"calibrations": ()}), model.members, model.domain)
+    assert [calibration.target for calibration in model.card.calibrations] == ["e_above_hull", "a"]
+    assert table.species is not None
+    mean, std = model.predict_prototype(table.species)["e_above_hull"]
+    same, spread = plain.predict_prototype(table.species)["e_above_hull"]
+    how = model.card.calibrations[0]
+    # Barium and its like have factors of their own; all three X are one element here.
+    symbols = [[SYMBOLS[z] for z in row[:3]] for row in table.species]
+    factor = [np.prod([how.factors[role].get(s, 1) for role, s in zip("ABX", row, strict=True)]) for row in symbols]
+    np.testing.assert_array_equal(mean, same)
+    np.testing.assert_allclose(std, np.sqrt((how.scale * spread) ** 2 + how.floor**2) * factor, rtol=1e-4)
+    assert model.digest != plain.digest
+
+
+def test_empty_validation_fold_is_refused(table: Table, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fold 9 holds 0"):
+        train(table, RECIPE.model_copy(update={"validation_fold": 9}), tmp_path, quiet)
+
+
+def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Path) -> None:
+    claim(tmp_path, table, RECIPE, resume=False)
+    claim(tmp_path, table, RECIPE.model_copy(update={"summary": "better words"}), resume=True)
+    with pytest.raises(UserError, match="--resume"):
+        claim(tmp_path, table, RECIPE, resume=False)
+    with pytest.raises(UserError, match="another recipe"):
+        claim(tmp_path, table, RECIPE.model_copy(update={"validation_fold": 2}), resume=True)
+    with pytest.raises(UserError, match="other data"):
+        claim(tmp_path, table.rows(table.fold > 0), RECIPE, resume=True)
+
+
+def test_structures_train_too(tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"input": "structure", "prototypes": (), "targets": RECIPE.targets[:1]})
+    model = train(prepare(entries(), recipe).table, recipe, tmp_path, quiet)
+    assert model.card.input == "structure"
+    assert {"Ba", "Ti", "O"} <= set(model.card.elements) < set(SYMBOLS)
+    assert model.domain is None
+    with pytest.raises(UserError, match="takes structures"):
+        model.predict_prototype(np.array([[56, 22, 8, 8, 8]], dtype=np.uint8))

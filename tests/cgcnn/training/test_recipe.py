@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from cgcnn.errors import UserError
+from cgcnn.models.card import read_card, shipped
+from cgcnn.training.recipe import read_recipe
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipe_is_that_of_the_shipped_model(name: str) -> None:
+    recipe, card = read_recipe(name), read_card(name)
+    assert recipe.settings == card.settings
+    assert recipe.fit.members == card.members
+    assert (recipe.name, recipe.summary, recipe.retrain) == (card.name, card.summary, card.recipe)
+    assert (recipe.label, recipe.hull, recipe.data, recipe.peers) == (card.label, card.hull, card.data, card.peers)
+    assert recipe.weaknesses == card.weaknesses
+    assert recipe.weaknesses
+    if recipe.validation_fold is None:  # drawn by shares; else the recipe tells
+        assert all(share in card.split for share in recipe.shares.split("/"))
+    else:
+        assert recipe.split == card.split
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("name = ", "not TOML"), ("colour = 1", "name: Field required"), ("name = 1", "name")]
+)
+def test_recipe_that_is_none_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_recipe(path)
+
+
+def test_unknown_setting_is_named(tmp_path: Path) -> None:
+    from cgcnn.files import find_recipe
+
+    path = tmp_path / "recipe.toml"
+    path.write_text(find_recipe("castelli").read_text() + "\ncolour = 'blue'\n")
+    with pytest.raises(UserError, match="colour"):
+        read_recipe(path)
+
+
+def test_other_targets_keep_their_units() -> None:
+    changed = read_recipe("castelli").with_changes(("a", "energy"), epochs=3, seed=None)
+    assert [(target.name, target.unit) for target in changed.targets] == [("a", "Å"), ("energy", "")]
+    assert changed.fit.epochs == 3
+    assert changed.fit.seed == read_recipe("castelli").fit.seed
+
+
+def test_prototype_input_needs_a_known_prototype(tmp_path: Path) -> None:
+    from cgcnn.files import find_recipe
+
+    path = tmp_path / "recipe.toml"
+    path.write_text(find_recipe("castelli").read_text().replace('"cubic-perovskite"', '"spinel"'))
+    with pytest.raises(UserError, match="spinel"):
+        read_recipe(path)

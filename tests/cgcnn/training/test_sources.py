@@ -1,0 +1,146 @@
+"""Recipes that learn from several files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cgcnn.cli.commands import app
+from cgcnn.data.records import Record
+from cgcnn.errors import UserError
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
+from cgcnn.models.card import read_card
+from cgcnn.models.model import load
+from cgcnn.training.ensemble import prepare
+from cgcnn.training.recipe import TrainRecipe, read_recipe
+from cgcnn.training.sources import read_sources
+
+RECIPE = """
+name = "two"
+summary = "Two files."
+input = "prototype"
+prototypes = ["cubic-perovskite", "double-perovskite"]
+label = "made up"
+data = "made up"
+retrain = "-"
+validation_fold = 0
+groups = 3
+
+[[targets]]
+name = "e_above_hull"
+unit = "eV/atom"
+[[targets]]
+name = "a"
+unit = "Å"
+[[targets]]
+name = "other_energy"
+unit = "eV/atom"
+
+[[sources]]
+file = "one.jsonl"
+labels = { e_above_hull = "e_above_hull", a = "a" }
+only = { space_group = ["Pm-3m", "Fm-3m"] }
+[[sources]]
+file = "two.jsonl"
+labels = { other_energy = "e_above_hull" }
+
+[network]
+width = 8
+layers = 1
+hidden = 8
+gaussians = 12
+[fit]
+epochs = 2
+members = 2
+"""
+
+
+def crystal(*symbols: str, a: float) -> Record:
+    prototype = DOUBLE_PEROVSKITE if len(symbols) == 4 else CUBIC_PEROVSKITE
+    numbers = np.array(
+        [{"K": 19, "Ca": 20, "Sr": 38, "Ba": 56, "Ti": 22, "Zr": 40, "Hf": 72, "O": 8}[s] for s in symbols]
+    )
+    filled = numbers if len(symbols) == 4 else np.array([*numbers[:2], *[numbers[2]] * 3])
+    found = prototype.structure(filled.astype(np.uint8), a)
+    return {
+        "cell": [*found.lattice.abc, *found.lattice.angles],
+        "species": [site.specie.symbol for site in found],
+        "frac": found.frac_coords.tolist(),
+        "e_above_hull": a - 4,
+        "formation_energy": -a,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    singles = [
+        crystal(a, b, "O", a=3.9 + i / 50) for i, a in enumerate(["Ca", "Sr", "Ba", "K"]) for b in ("Ti", "Zr", "Hf")
+    ]
+    doubles = [crystal(a, "Ti", b, "O", a=4.0) for a in ("Ca", "Sr", "Ba") for b in ("Zr", "Hf")]
+    one = [{**row, "space_group": "Pm-3m"} for row in singles[:8]] + [
+        {**row, "space_group": "Fm-3m"} for row in doubles
+    ]
+    one.append({**singles[8], "space_group": "Pnma"})
+    (tmp_path / "one.jsonl").write_text("\n".join(map(json.dumps, one)))
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, singles)))
+    (tmp_path / "two.toml").write_text(RECIPE)
+    return tmp_path
+
+
+@pytest.fixture
+def recipe(folder: Path) -> TrainRecipe:
+    return read_recipe(folder / "two.toml")
+
+
+def test_labels_of_two_hulls_never_meet_in_one_target(folder: Path, recipe: TrainRecipe) -> None:
+    table = prepare(read_sources(folder, recipe), recipe).table
+    known = ~np.isnan(table.targets.numpy())
+    assert known.sum(axis=0).tolist() == [14, 14, 12]  # the orthorhombic row is not wanted
+    assert not (known[:, 0] & known[:, 2]).any()
+    assert table.targets[0, 1] == pytest.approx(3.9, abs=1e-5)  # worked out from the crystal
+
+
+def test_a_formula_is_on_one_side_of_the_check(folder: Path, recipe: TrainRecipe) -> None:
+    table = prepare(read_sources(folder, recipe), recipe).table
+    assert table.species is not None
+    folds: dict[tuple[int, ...], set[int]] = {}
+    for species, fold in zip(table.species.tolist(), table.fold.tolist(), strict=True):
+        folds.setdefault(tuple(species), set()).add(fold)
+    assert all(len(found) == 1 for found in folds.values())
+    assert len(set(table.fold.tolist())) == 3
+
+
+def test_training_from_a_directory_makes_one_model_of_both_prototypes(folder: Path) -> None:
+    model = str(folder / "model")
+    done = CliRunner(catch_exceptions=False).invoke(
+        app, ["train", str(folder), "--recipe", str(folder / "two.toml"), "-o", model]
+    )
+    assert done.exit_code == 0, done.output
+    splits = {metric.split for metric in read_card(model).metrics}
+    assert {split.split()[0] for split in splits} == {"fold", "cubic-perovskite", "double-perovskite"}
+    loaded = load(model)
+    double = np.array([[56, 40, 22, 8]], dtype=np.uint8)
+    assert loaded.taking("double-perovskite").known(double)
+    assert loaded.taking("double-perovskite").in_domain(double)
+    with pytest.raises(UserError, match="trained for cubic-perovskite, double-perovskite, not spinel"):
+        loaded.taking("spinel")
+
+
+def test_a_file_instead_of_the_directory_is_refused(folder: Path, recipe: TrainRecipe) -> None:
+    with pytest.raises(UserError, match=r"recipe two learns from one\.jsonl, two\.jsonl; pass the directory"):
+        read_sources(folder / "one.jsonl", recipe)
+
+
+def test_a_source_without_wanted_rows_is_refused(folder: Path, recipe: TrainRecipe) -> None:
+    (folder / "one.jsonl").write_text(json.dumps(crystal("Ba", "Ti", "O", a=4.0)))
+    with pytest.raises(UserError, match="no row is"):
+        read_sources(folder, recipe)
+
+
+def test_a_source_of_an_unknown_target_is_refused(folder: Path) -> None:
+    path = folder / "two.toml"
+    path.write_text(path.read_text().replace("other_energy = ", "another_energy = "))
+    with pytest.raises(UserError, match="no targets: another_energy"):
+        read_recipe(path)

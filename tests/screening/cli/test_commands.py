@@ -1,0 +1,245 @@
+import csv
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zarr
+from pymatgen.io.cif import CifParser
+
+from screening.cli import commands as cli
+from screening.store import Run
+
+CONTRACT = (
+    "rank,index,formula,A,B,X,e_above_hull,e_above_hull_std,p_stable,in_domain,a_angstrom,"
+    "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,known,domain_distance"
+)
+GRID = ("--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "--x", "O,N,F", "--anions", "3")
+
+
+@pytest.fixture
+def screen(monkeypatch, capsys):
+    """Run the command in this process; returns its exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["screen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return exit_.value.code, *capsys.readouterr()
+
+    monkeypatch.setenv("COLUMNS", "200")
+    return call
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def arrays(path):
+    group = zarr.open_group(str(path), mode="r")
+    return {name: np.asarray(group[name][:]).tobytes() for name in group.array_keys()}
+
+
+def test_named_elements_become_a_ranked_csv_and_a_table(screen, tmp_path, model_path):
+    out = ("--out", tmp_path / "R.zarr", "--csv", tmp_path / "R.csv", "--cif", tmp_path / "cifs")
+    code, stdout, stderr = screen("perovskites", "--elements", "Ca,Sr,Ba,La,Ti,Zr,O,N", "--model", model_path, *out)
+    assert code == 0, stderr
+    rows = rows_of(tmp_path / "R.csv")
+    assert ",".join(rows[0]) == CONTRACT
+    assert [row["rank"] for row in rows] == [str(i + 1) for i in range(len(rows))]
+    energies = [float(row["e_above_hull"]) for row in rows]
+    assert energies == sorted(energies)
+    assert {row["charge_balanced"] for row in rows} == {"true"}
+    assert stdout.count("\n") == len(rows) + 1
+    assert rows[0]["formula"] in stdout
+    assert "filtered by charge" in stderr
+    assert len(list((tmp_path / "cifs").glob("*.cif"))) == len(rows)
+
+
+def test_runs_with_other_blocks_and_workers_are_bit_identical(screen, tmp_path, model_path):
+    one, two = tmp_path / "one.zarr", tmp_path / "two.zarr"
+    common = ("perovskites", *GRID, "--model", model_path, "--filter", "tolerance")
+    assert screen(*common, "--out", one, "--workers", 1, "--block-size", 5000)[0] == 0
+    assert screen(*common, "--out", two, "--workers", 2, "--block-size", 100)[0] == 0
+    assert zarr.open_group(str(one))["status"].shards != zarr.open_group(str(two))["status"].shards
+    assert arrays(one) == arrays(two)
+
+
+def test_a_dry_run_promises_what_the_run_then_counts(screen, tmp_path, model_path):
+    arguments = ("perovskites", *GRID, "--model", model_path, "--filter", "charge", "--filter", "tau")
+    code, promised, _ = screen(*arguments, "--dry-run", "--out", tmp_path / "R.zarr")
+    assert code == 0
+    assert not (tmp_path / "R.zarr").exists()
+    assert promised in screen(*arguments, "--out", tmp_path / "R.zarr")[2]
+
+
+def test_resume_redoes_only_what_is_missing_and_gives_the_same_run(screen, tmp_path, model_path):
+    whole, torn = tmp_path / "whole.zarr", tmp_path / "torn.zarr"
+    arguments = ("perovskites", *GRID, "--model", model_path, "--block-size", 512)
+    assert screen(*arguments, "--out", whole)[0] == 0
+    assert screen(*arguments, "--out", torn, "--resume")[0] == 0  # nothing there yet: begins
+    (part,) = torn.rglob("part-*.jsonl")
+    lines = part.read_bytes().splitlines(keepends=True)
+    part.write_bytes(b"".join(lines[:1]))
+    kept = f"c.{next(Run.open(str(torn)).blocks(['status'])).start // 512}"
+    for shard in (torn / "e_above_hull").glob("c.*"):
+        if shard.name != kept:
+            shard.unlink()
+    code, _, stderr = screen(*arguments, "--out", torn, "--resume")
+    assert code == 0
+    assert f"{len(lines) - 1} of {len(lines)} blocks to do" in stderr
+    assert arrays(torn) == arrays(whole)
+    assert "to do" not in screen(*arguments, "--out", torn, "--resume")[2]
+
+
+def test_listed_candidates_keep_their_ids(screen, tmp_path, model_path):
+    listed = tmp_path / "in.csv"
+    listed.write_text(
+        "id,A,B,X1,X2,X3,formula\nq1,Ba,Ti,O,O,O,mine\nq2,La,Ta,N,O,O,\nq3,Cs,Pb,I,I,I,\nq2,La,Ta,O,N,O,\n"
+    )
+    out = ("--out", tmp_path / "L.zarr", "--csv", tmp_path / "L.csv")
+    code, _, stderr = screen("list", listed, "--model", model_path, *out)
+    assert code == 0
+    rows = rows_of(tmp_path / "L.csv")
+    assert list(rows[0])[:8] == ["rank", "index", "formula", "A", "B", "X1", "X2", "X3"]
+    assert sorted(row["id"] for row in rows) == ["q1", "q2", "q2", "q3"]
+    assert next(row["input_formula"] for row in rows if row["id"] == "q1") == "mine"
+    assert len({row["e_above_hull"] for row in rows if row["id"] == "q2"}) == 1
+    assert rows[-1]["id"] == "q3"
+    assert rows[-1]["in_domain"] == "false"
+    assert "1 of 4 ranked candidates have an element that untrained never saw" in stderr
+
+
+def test_a_run_can_be_ranked_again_by_another_column(screen, tmp_path, model_path):
+    run = tmp_path / "R.zarr"
+    assert screen("perovskites", *GRID, "--model", model_path, "--out", run)[0] == 0
+    assert screen("rank", run, "--sort", "tolerance_factor", "--top", 7, "--csv", tmp_path / "t.csv")[0] == 0
+    rows = [row for row in rows_of(tmp_path / "t.csv") if row["in_domain"] == "true"]
+    factors = [float(row["tolerance_factor"]) for row in rows]
+    assert factors == sorted(factors)
+    assert len(rows_of(tmp_path / "t.csv")) == 7
+
+
+def test_the_threshold_of_stability_can_be_chosen_before_and_after(screen, tmp_path, model_path):
+    arguments = ("perovskites", "--a", "Ca,Sr,Ba", "--b", "Ti,Zr", "--x", "O", "--model", model_path)
+    run, whole, again, lower = (tmp_path / name for name in ("R.zarr", "whole.csv", "again.csv", "lower.csv"))
+    code, shown, _ = screen(*arguments, "--out", run, "--csv", whole, "--stable-at", 0.2, "--sort", "p_stable")
+    assert code == 0
+    assert "P(≤0.2)" in shown
+    assert zarr.open_group(str(run))["p_stable"].attrs["long_name"].endswith("at most 0.2 eV/atom")
+    assert screen("rank", run, "--csv", again, "--sort", "p_stable")[:2] == (0, shown)
+    assert again.read_text() == whole.read_text()
+    assert "P(≤0.05)" in screen("rank", run, "--csv", lower, "--sort", "p_stable", "--stable-at", 0.05)[1]
+    at = [{row["formula"]: float(row["p_stable"]) for row in rows_of(path)} for path in (lower, whole)]
+    assert all(at[0][formula] < at[1][formula] for formula in at[0])
+    assert "recipe" in screen(*arguments, "--out", run, "--resume")[2]
+
+
+@pytest.mark.usefixtures("shipped_models")
+def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
+    run, ranked, cifs = tmp_path / "D.zarr", tmp_path / "D.csv", tmp_path / "cifs"
+    arguments = ("double-perovskites", "--elements", "Cs,Na,Ag,Bi,In,Cl,Br", "--out", run)
+    code, promised, _ = screen(*arguments, "--dry-run")
+    assert code == 0
+    code, stdout, stderr = screen(*arguments, "--csv", ranked, "--cif", cifs)
+    assert code == 0, stderr
+    assert promised in stderr
+    assert "model mp (default for these candidates; --model names another), hull: Materials Project" in stderr
+    rows = rows_of(ranked)
+    assert ",".join(rows[0]) == CONTRACT.replace(",B,", ",B,B',")
+    formulas = {row["formula"] for row in rows}
+    assert {"Cs2AgBiBr6", "Cs2NaInCl6"} <= formulas
+    assert len(formulas) == len(rows)
+    assert rows[0]["formula"] in stdout
+    cif = CifParser(next(cifs.glob("0001-*.cif"))).parse_structures(primitive=False)[0]
+    assert (len(cif), cif.get_space_group_info()[0]) == (40, "Fm-3m")
+    assert cif.lattice.a == pytest.approx(2 * abs(float(rows[0]["a_angstrom"])), abs=1e-3)
+    assert screen("verify", run)[0] == 0
+    assert "to do" not in screen(*arguments, "--resume")[2]
+    assert screen("rank", run, "--sort", "tau", "--top", 3)[0] == 0
+
+
+def test_one_model_is_chosen_for_a_screen_and_named(screen, shipped_models):
+    def named(*arguments):
+        return re.search("^model (.*), hull", screen(*arguments, "--dry-run")[2], re.MULTILINE)[1]
+
+    oxide = ("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O")
+    assert named(*oxide) == "untrained (default for these candidates; --model names another)"
+    assert named(*oxide, "--model", shipped_models / "mp") == "mp"
+    assert named("perovskites", "--a", "Ca,Cs", "--b", "Ti", "--x", "O,Cl").startswith("mp (default")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("perovskites", "--elements", "Xx,O"), "'Xx' is not the symbol of an element"),
+        (("perovskites", "--elements", "Ca,O"), "no element fits site B"),
+        (("perovskites",), "name either --elements"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--out", "{tmp}/no/such/R.zarr"), "there is no directory"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--csv", "{tmp}/no/R.csv"), "--csv .* there is no directory"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--model", "{tmp}/not-a-model.safetensors"), "model"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--model", "nonesuch"), "nonesuch: no such model"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--filter", "beauty"), "there is no filter 'beauty'"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--sort", "beauty"), "--sort beauty: no such column"),
+        (("double-perovskites", "--a", "Ca", "--b", "Ti", "--x", "O"), "Only Ti for B and B'"),
+        (("double-perovskites", "--elements", "Ca,Ti,O"), "no two elements fit B and B'"),
+        (
+            ("double-perovskites", "--a", "Ca", "--b", "Ti,Zr", "--x", "O", "--model", "castelli"),
+            "--model castelli: trained for cubic-perovskite; the space holds double-perovskite",
+        ),
+        (("list", "{tmp}/nowhere.csv"), "nowhere.csv: No such file"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--stable-at", "inf"), "stable_at: .*finite"),
+        (("rank", "{tmp}"), "no run here"),
+        (("rank", "{tmp}", "--stable-at", "nan"), "--stable-at nan: not an energy"),
+        (("run", "nonesuch"), "nonesuch: no such recipe"),
+    ],
+)
+def test_bad_input_gives_one_clear_line_and_leaves_nothing(screen, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "not-a-model.safetensors").write_bytes(b"not a model")
+    before = sorted(tmp_path.rglob("*"))
+    code, stdout, stderr = screen(*(argument.format(tmp=tmp_path) for argument in arguments))
+    assert code == 1
+    assert stdout == ""
+    assert stderr.count("\n") == 1
+    assert re.fullmatch(f"screen: .*{message}.*\n", stderr)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_existing_run_is_left_alone_without_resume(screen, tmp_path, model_path):
+    candidate = ("--a", "Ca", "--b", "Ti", "--x", "O")
+    arguments = ("perovskites", *candidate, "--model", model_path, "--out", tmp_path / "R.zarr")
+    assert screen(*arguments)[0] == 0
+    code, _, stderr = screen(*arguments)
+    assert code == 1
+    assert "exists and holds a run (1 of 1 blocks). Pass --resume" in stderr
+    code, _, stderr = screen(*arguments, "--filter", "charge", "--resume")
+    assert code == 1
+    assert "cannot resume, filters" in stderr
+
+
+def test_wrong_usage_exits_with_2(screen):
+    assert screen("perovskites", "--bogus")[0] == 2
+    assert screen("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", "--anions", "4")[0] == 2
+    assert screen("perovskites", "--elements", "Ca", "--filter", "tau", "--no-filter")[0] == 2
+
+
+def test_what_is_shipped_is_listed(screen):
+    code, models, _ = screen("models")
+    assert code == 0
+    assert re.search(r"castelli +for +Energy above hull of cubic ABX3", models)
+    assert re.search(r"error +e_above_hull: MAE 0\.\d+ eV/atom", models)
+    assert re.search(r"takes +elements on the sites of cubic-perovskite", models)
+    assert re.search(r"hull +Castelli et al\. 2012", models)
+    assert max(map(len, models.splitlines())) <= 100
+    code, recipes, _ = screen("recipes")
+    assert code == 0
+    assert "cgcnn train DATA --recipe castelli" in recipes
+
+
+def test_both_commands_answer_as_modules():
+    for module in ("screening", "cgcnn"):
+        shown = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
+        assert "Usage" in shown.stdout

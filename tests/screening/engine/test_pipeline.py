@@ -1,0 +1,51 @@
+"""What the pipeline decides before any worker does: sizes of blocks, and on which device a run goes on."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cgcnn.errors import UserError
+from screening.candidates import structures
+from screening.engine.compositions import BATCH
+from screening.engine.pipeline import COMPOSITIONS, MOST_BLOCKS, STRUCTURES, Assignment, _device, block_rows
+from screening.store import Target
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(st.integers(1, 2**63 - 1), st.integers(1, 20_000), st.sampled_from([COMPOSITIONS, STRUCTURES]))
+def test_blocks_are_whole_batches_and_never_too_many(candidates, workers, grain):
+    rows = block_rows(candidates, workers, None, grain)
+    assert rows % grain.batch == 0
+    assert candidates / rows <= MOST_BLOCKS
+    assert rows <= max(
+        grain.block, candidates / MOST_BLOCKS + grain.block + 1, workers * grain.per_worker + grain.block
+    )
+
+
+def test_blocks_grow_with_the_space_and_with_the_workers():
+    assert block_rows(100, 2) == BATCH
+    assert block_rows(20_000, 2) == 5 * BATCH
+    assert block_rows(10**9, 100) == COMPOSITIONS.block
+    assert block_rows(10**12, 100) == 15 * COMPOSITIONS.block
+    assert block_rows(10**12, 100_000) == 28 * COMPOSITIONS.block
+    assert block_rows(10**6, 2, None, STRUCTURES) == STRUCTURES.block
+    assert block_rows(10, 2, None, STRUCTURES) == structures.BATCH
+    assert block_rows(10**12, 100, 1000) == 2 * BATCH
+    assert block_rows(10**6, 10_000) == BATCH  # few for each of so many
+
+
+def assignment(device, *, gpu=True):
+    return Assignment(Target("R.zarr", "0"), (), gpu=gpu, device=device)
+
+
+def test_a_run_goes_on_where_it_was_begun(monkeypatch):
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: True))
+    assert [_device(assignment(device)) for device in ("", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    assert _device(assignment("", gpu=False)) == "cpu"
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: False))
+    assert [_device(assignment(device)) for device in ("", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(UserError, match="no GPU, but the run was begun on cuda"):
+        _device(assignment("cuda"))

@@ -1,0 +1,105 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from cgcnn.models.model import load
+from screening.engine.block import Block, stable_probability
+from screening.engine.compositions import BATCH
+from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
+from screening.plan import make_plan
+from screening.recipe import make_recipe
+from screening.status import Status
+
+A = ("Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "La", "Y", "Pb", "Bi")
+B = ("Ti", "Zr", "Hf", "Nb", "Ta", "V", "Mn", "Fe", "Co", "Ni", "Al", "Ga")
+
+
+@pytest.fixture(scope="module")
+def plan(model_path):
+    settings = {"kind": "perovskites", "a": A, "b": B, "x": ("O", "N", "F"), "anions": 3, "filters": ("tolerance",)}
+    return make_plan(make_recipe(model=str(model_path), **settings))
+
+
+@pytest.fixture(scope="module")
+def model(model_path):
+    return load(model_path)
+
+
+@pytest.fixture(scope="module")
+def whole(plan, model):
+    return score_block(plan, model, Block(0, 0, plan.space.count))
+
+
+def test_every_candidate_has_a_row_and_a_status(plan, whole):
+    assert {len(values) for values in whole.columns.values()} == {plan.space.count}
+    assert set(np.unique(whole.columns["status"])) == {Status.OK, Status.FILTERED}
+
+
+def test_only_candidates_that_pass_have_predictions(whole):
+    predicted = np.isfinite(whole.columns["e_above_hull"])
+    np.testing.assert_array_equal(predicted, whole.columns["status"] == Status.OK)
+
+
+def test_a_candidate_gets_the_same_bits_whatever_the_blocks(plan, model, whole):
+    assert plan.space.count > BATCH
+    part = score_block(plan, model, Block(1, BATCH, plan.space.count))
+    for name, values in part.columns.items():
+        assert values.tobytes() == whole.columns[name][BATCH:].tobytes(), name
+
+
+def test_candidates_out_of_domain_are_predicted_and_flagged(model_path, model):
+    recipe = make_recipe(kind="perovskites", a=("Ca", "Cs"), b=("Ti",), x=("O",), model=str(model_path))
+    rows = score_block(make_plan(recipe), model, Block(0, 0, 2)).columns
+    assert rows["in_domain"].tolist() == [True, False]
+    assert rows["domain_distance"][0] == 0 < rows["domain_distance"][1]
+    assert np.isfinite(rows["e_above_hull"]).all()
+
+
+def test_the_two_halves_give_the_whole_when_the_block_travels_between_them(plan, model, whole):
+    packed = pickle.dumps(build_block(plan, model, Block(0, 0, plan.space.count)), protocol=5)
+    halves = infer_block(plan, model, pickle.loads(packed))
+    assert len(packed) < 40 * plan.space.count
+    assert {name: values.tobytes() for name, values in halves.columns.items()} == {
+        name: values.tobytes() for name, values in whole.columns.items()
+    }
+
+
+def test_blocks_of_double_perovskites_are_as_good_as_others(both_path):
+    elements = {"a": ("K", "Cs"), "b": ("Na", "Ag", "Bi", "In", "Al", "W", "Ti"), "x": ("F", "Cl", "Br")}
+    plan = make_plan(make_recipe(kind="double-perovskites", model=str(both_path), **elements))
+    model = load_model(plan)
+    rows = score_block(plan, model, Block(0, 0, plan.space.count)).columns
+    assert rows["species"].shape == (2 * 21 * 3, 4)
+    assert np.isfinite(rows["e_above_hull"]).all()
+    assert rows["in_domain"].all()
+    assert rows["charge_balanced"].any()
+    broken = failed_block(plan, Block(0, 0, plan.space.count), "it broke").columns
+    np.testing.assert_array_equal(broken["tau"], rows["tau"])
+
+
+def test_predictions_that_are_not_finite_are_failures_with_a_reason(plan, model, monkeypatch):
+    predict = model.predict_cells
+
+    def broken(species, lattice):
+        estimates = predict(species, lattice)
+        estimates["e_above_hull"][0][0] = np.nan
+        return estimates
+
+    monkeypatch.setattr(model, "predict_cells", broken)
+    result = score_block(plan, model, Block(0, 0, BATCH))
+    failed = np.flatnonzero(result.columns["status"] == Status.FAILED)
+    assert len(failed) == 1
+    assert result.failures == {int(failed[0]): "the prediction is not a finite number"}
+
+
+def test_a_failed_block_still_has_all_its_candidates(plan):
+    result = failed_block(plan, Block(3, BATCH, BATCH + 5), "it broke")
+    np.testing.assert_array_equal(result.columns["species"], plan.space.decode(BATCH, BATCH + 5))
+    assert (result.columns["status"] == Status.FAILED).all()
+    assert result.failures == dict.fromkeys(range(BATCH, BATCH + 5), "it broke")
+
+
+def test_probability_of_stability_falls_with_the_energy():
+    probability = stable_probability(np.array([-1, 0.05, 0.06, 1], np.float32), np.full(4, 0.01, np.float32), 0.05)
+    np.testing.assert_allclose(probability, [1, 0.5, 0.1587, 0], atol=1e-4)

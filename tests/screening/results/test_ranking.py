@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cgcnn.errors import UserError
+from screening.results.ranking import check_sort, rank
+from screening.status import Status
+
+
+def columns(energies, *, status=None, in_domain=None):
+    n = len(energies)
+    return {
+        "status": np.full(n, Status.OK, dtype=np.uint8) if status is None else np.array(status, dtype=np.uint8),
+        "species": np.zeros((n, 5), dtype=np.uint8),
+        "e_above_hull": np.array(energies, dtype=np.float32),
+        "p_stable": -np.array(energies, dtype=np.float32),
+        "in_domain": np.ones(n, dtype=bool) if in_domain is None else np.array(in_domain),
+    }
+
+
+def test_the_smallest_energy_ranks_first_and_ties_go_by_index():
+    ranking = rank([(0, columns([0.3, 0.1])), (2, columns([0.1, 0.2]))])
+    assert ranking.rows["index"].tolist() == [1, 2, 3, 0]
+
+
+def test_candidates_out_of_domain_rank_last_and_are_counted():
+    ranking = rank([(0, columns([0.0, 0.2, 0.1], in_domain=[False, True, True]))])
+    assert ranking.rows["index"].tolist() == [2, 1, 0]
+    assert ranking.out_of_domain == 1
+
+
+def test_candidates_whose_anions_were_never_together_are_counted_where_they_are_in_domain():
+    rows = columns([0.0, 0.2, 0.1], in_domain=[False, True, True])
+    ranking = rank([(0, rows | {"domain_distance": np.array([2.0, 0.5, 0.0], dtype=np.float32)})])
+    assert ranking.rows["index"].tolist() == [2, 1, 0]
+    assert (ranking.out_of_domain, ranking.new_anions) == (1, 1)
+
+
+def test_filtered_and_failed_candidates_are_not_ranked():
+    status = [Status.OK, Status.FAILED, Status.FILTERED, Status.OK]
+    ranking = rank([(10, columns([0.3, 0.0, 0.0, 0.1], status=status))])
+    assert ranking.rows["index"].tolist() == [13, 10]
+    assert ranking.ranked == 2
+
+
+def test_probabilities_rank_from_the_largest():
+    ranking = rank([(0, columns([0.3, 0.1, 0.2]))], sort="p_stable")
+    assert ranking.rows["index"].tolist() == [1, 2, 0]
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3]), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_the_top_is_the_head_of_the_full_ranking(energies):
+    starts = np.cumsum([0, *map(len, energies)])
+    blocks = [(int(start), columns(block)) for start, block in zip(starts, energies, strict=False)]
+    full, top = rank(blocks), rank(blocks, top=4)
+    assert top.rows["index"].tolist() == full.rows["index"].tolist()[:4]
+    assert top.ranked == full.ranked
+
+
+def test_probabilities_that_are_all_the_same_rank_by_energy():
+    rows = columns([0.3, 0.1, 0.2]) | {"p_stable": np.ones(3, dtype=np.float32)}
+    assert rank([(0, rows)], sort="p_stable").rows["index"].tolist() == [1, 2, 0]
+
+
+def test_nothing_to_rank_is_said():
+    with pytest.raises(UserError, match="can be ranked"):
+        rank([(0, columns([0.1], status=[Status.FAILED]))])
+
+
+def test_an_unknown_column_is_refused_with_the_choices():
+    with pytest.raises(UserError, match=r"--sort beauty: no such column. Choose one of e_above_hull, tau"):
+        check_sort("beauty", ["e_above_hull", "tau"])
+
+
+def test_candidates_whose_domain_is_unknown_are_ranked_all_the_same():
+    rows = columns([0.3, 0.1])
+    del rows["in_domain"]
+    ranking = rank([(0, rows)])
+    assert ranking.rows["index"].tolist() == [1, 0]
+    assert ranking.out_of_domain == 0

@@ -1,0 +1,49 @@
+"""A run on an object store, from the command line, with worker processes: against a server that speaks S3."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "faultlab"))
+faultlab, faultruns = (importlib.import_module(name) for name in ("faultlab", "faultruns"))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return faultlab.Lab.make(tmp_path_factory.mktemp("lab"), anions=2)
+
+
+@pytest.mark.timeout(300)  # five commands, each with imports of seconds
+def test_run_on_an_object_store_survives_a_killed_client(lab, s3_server):
+    local, remote = lab.folder / "local.zarr", f"{s3_server}/killed/R.zarr"
+    code, said = faultlab.command(lab.folder, *lab.arguments(local))
+    assert code == 0, said
+
+    screen = lab.start(remote)
+    try:
+        assert screen.wait_for(lambda: parts(remote) >= 3), screen.said
+        screen.kill()
+    finally:
+        assert screen.orphans()[0] == 0
+    code, said = faultlab.command(lab.folder, *lab.arguments(remote))
+    assert code == 0, said
+    assert "25 of 25 blocks to do" not in said
+    assert faultlab.noise(said) == []
+    assert faultruns.compare(remote, local).none
+    for arguments in (["verify", remote], ["rank", remote, "--csv", "remote.csv"]):
+        code, said = faultlab.command(lab.folder, *arguments)
+        assert code == 0, said
+    assert len((lab.folder / "remote.csv").read_text().splitlines()) == 1 + 12_544
+
+
+def parts(url):
+    """How many commits are there."""
+    import fsspec
+
+    try:
+        store = fsspec.filesystem("s3", use_listings_cache=False)
+        return len(store.ls(f"{url}/status/manifest/part-0000.jsonl"))
+    except FileNotFoundError:
+        return 0
