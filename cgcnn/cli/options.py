@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -55,9 +57,11 @@ def run(command: click.Command) -> NoReturn:
     With `--debug` among the arguments, errors show their traceback.
     """
     name = command.name or "command"
+    _make_streams_whole()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is told to end stops as cleanly as by Ctrl-C
     try:
         result = command.main(prog_name=name, standalone_mode=False)
+        sys.stdout.flush()  # find out now whether it took all
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
@@ -67,14 +71,63 @@ def run(command: click.Command) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         _fail(name, "interrupted.", 130)
     except UserError as error:
-        _fail(name, str(error), 1)
+        _fail(name, spoken(str(error), command), 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
         sys.exit(1)
+    except OSError as error:
+        _fail(name, _refusal(error), 1)
     except Exception as error:  # noqa: BLE001  # no traceback reaches a user unless asked for
         _fail(name, f"unexpected {type(error).__name__}: {error}. --debug shows where.", 1)
     atexit.register(_last_words)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def spoken(message: str, command: click.Command) -> str:
+    """A message of the library in the words of the command line.
+
+    The library names a setting in backquotes, such as `sort`; here that is the option `--sort`, without them. Words
+    in backquotes that are no option of the command or of its subcommands stay as they are.
+    """
+    options = _options(command)
+    return re.sub("`([a-z_]+)`", lambda found: options.get(found[1], found[0]), message)
+
+
+def _options(command: click.Command) -> dict[str, str]:
+    """The option that sets each setting, of a command and of all below it."""
+    found: dict[str, str] = {}
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        found |= _options(inner)
+    return found | {p.name: p.opts[0] for p in command.params if isinstance(p, click.Option) and p.name}
+
+
+def plain(text: str) -> str:
+    """Text as a terminal may show it: control characters, which could rewrite the screen, are escaped."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _make_streams_whole() -> None:
+    """Standard streams that take whatever is written: results must not be lost because nobody can read what is told.
+
+    A closed stream (as in cron jobs) leads nowhere, and a stream in ASCII gets escapes for other characters. (Were its
+    number left free, the next file to be opened would get it, and with it whatever others write to that stream.)
+    """
+    for number in range(3):
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+def _refusal(error: OSError) -> str:
+    """What the operating system refused, in one line."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror or error}. --debug shows where."
 
 
 def _last_words() -> None:
@@ -88,6 +141,14 @@ def _fail(name: str, message: str, code: int) -> NoReturn:
     if "--debug" in sys.argv and sys.exc_info()[1] is not None:
         raise  # noqa: PLE0704  # called from an except clause
     atexit.register(_last_words)  # now, so that it comes before what others registered
-    one_line = " ".join(message.split())
-    click.echo(f"{name}: {one_line}", err=True)
+    click.echo(f"{name}: {_one_line(message)}", err=True)
     sys.exit(code)
+
+
+LONGEST = 200
+"""Characters of a word that a message quotes; of longer ones it shows both ends."""
+
+
+def _one_line(message: str) -> str:
+    words = (word if len(word) <= LONGEST else f"{word[:60]}…{word[-60:]}" for word in message.split())
+    return plain(" ".join(words))
