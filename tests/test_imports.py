@@ -35,8 +35,8 @@ SCREENING_LAYERS = (
     {"composition_block", "structure_block"},
     {"score"},
     {"failures", "pipeline", "ledger", "ranking", "progress", "output", "listing", "share", "presentation"},
-    {"campaign", "state", "explain", "report"},
-    {"cli"},
+    {"state", "explain", "report"},
+    {"campaign", "cli"},
     {"__main__"},
 )
 
