@@ -1,33 +1,124 @@
-"""Files: CSV tables that appear whole or not at all, and the TOML files that come with the package."""
+"""Files: written whole or not at all, CSV tables that no spreadsheet runs, and the TOML files of the package."""
 
 from __future__ import annotations
 
 import csv
+import os
+import re
+import secrets
+import stat
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+_DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|(stdout)|(stderr))|/proc/self/fd/(\d+)")
+_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula; a tab is escaped anyway
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a header and rows.
+def write_whole(path: str | Path, content: bytes | str | Iterable[bytes | str]) -> None:
+    """Write a file so that it holds either what it held before or all of the new content, whatever happens.
+
+    A symbolic link stays, and its target is written; what is no regular file, such as ``/dev/null`` or a FIFO, is
+    written into and never replaced. Text is UTF-8.
+
+    Args:
+        path: Of the file; its folder exists.
+        content: All of it, or its pieces as they come.
 
     Raises:
         UserError: The file cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    pieces = [content] if isinstance(content, (bytes, str)) else content
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
+        with _opened(Path(path)) as file:
+            for piece in pieces:
+                file.write(piece if isinstance(piece, bytes) else piece.encode("utf-8", errors="backslashreplace"))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise UserError(f"{path}: cannot be written ({reason}); choose another place") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file to write into: the target itself where it cannot be replaced, otherwise one that will replace it."""
+    known = _DESCRIPTOR.fullmatch(str(path))
+    if known:  # opened anew, it would start at the beginning of what a redirection has collected
+        number, out, err, other = known.groups()
+        with os.fdopen(os.dup(1 if out else 2 if err else int(number or other)), "wb") as file:
+            yield file
+        return
+    mode = path.stat().st_mode if path.exists() else None
+    if mode is not None and not stat.S_ISREG(mode):
+        with os.fdopen(os.open(path, os.O_WRONLY), "wb") as file:  # a folder is refused here
+            yield file
+        return
+    target = Path(os.path.realpath(path))
+    partial = target.with_name(f".{secrets.token_hex(8)}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if mode is not None:
+                os.chmod(partial, stat.S_IMODE(mode))  # noqa: PTH101  # beside os.open
+            yield file
+            file.flush()
+            os.fsync(descriptor)  # before the rename: or a crash leaves the new name with nothing in it
+        partial.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a header and rows, each cell as `csv_cell`.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    writer = csv.writer(_Lines(), lineterminator="\n")
+    write_whole(path, (writer.writerow([csv_cell(cell) for cell in row]) for row in _chained(header, rows)))
+
+
+class _Lines:
+    """What a CSV writer writes to, to be given the line back."""
+
+    @staticmethod
+    def write(line: str) -> str:
+        return line
+
+
+def _chained(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:
+    yield header
+    yield from rows
+
+
+def csv_cell(value: object) -> str:
+    """A cell's text as `printable`; with an apostrophe before it where a spreadsheet would take it for a formula."""
+    text = "" if value is None else printable(str(value))
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters, line ends and bytes that were no UTF-8 as escapes such as ``\x1b``."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # as os.fsdecode puts bytes into text
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
 def shipped_files(installed: Path, checkout: str) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from cgcnn.data.build import Builder, Rule
 from cgcnn.data.composition import Composition, composition_or_reason, group, species
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.errors import UserError
+from cgcnn.files import write_whole
 from cgcnn.graphs.batch import Examples, from_graphs
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import PROTOTYPES
@@ -186,9 +187,9 @@ def claim(checkpoints: Path, table: Table, recipe: TrainRecipe, *, resume: bool,
         raise UserError(f"{checkpoints}: made from other data or another recipe; use those, or delete the folder")
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
-        mark.write_text(own, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{checkpoints}: cannot be written ({error.strerror}); choose another output") from None
+    write_whole(mark, own)
 
 
 def identity(table: Table, recipe: TrainRecipe, also: bytes = b"") -> str:

@@ -13,7 +13,7 @@ import torch
 
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
-from cgcnn.files import write_csv
+from cgcnn.files import write_csv, write_whole
 from cgcnn.graphs.batch import Examples
 from cgcnn.inference.metrics import figures
 from cgcnn.models.card import Metric
@@ -186,10 +186,7 @@ def write(study: Study, table_ids: Sequence[str], targets: NDArray[np.float32], 
         [table_ids[i], *(_text(v) for pair in zip(targets[i], study.prediction[i], strict=True) for v in pair)]
         for i in test
     ]
-    try:
-        files[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{output}: the figures cannot be written ({error.strerror})") from None
+    write_whole(files[0], json.dumps(content, indent=2) + "\n")
     write_csv(files[1], list(Metric.model_fields), [list(metric.values()) for metric in metrics])
     write_csv(files[2], columns, rows)
     write_csv(files[3], list(study.history[0]), [list(row.values()) for row in study.history])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.errors import UserError
+from cgcnn.files import write_whole
 from cgcnn.network.reference import CGCNN
 
 if TYPE_CHECKING:
@@ -261,9 +263,9 @@ def _write(state: _State, path: Path) -> None:
         "best_epoch": state.best_epoch,
         "history": state.history,
     }
-    partial = path.with_suffix(".partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def _restore(state: _State, path: Path) -> None:
