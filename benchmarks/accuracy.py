@@ -33,8 +33,8 @@ from cgcnn.cli.progress import Reporter
 from cgcnn.data.composition import composition, shapes, species
 from cgcnn.data.labels import targets
 from cgcnn.data.read import read
-from cgcnn.data.records import Record, read_records, record_id
-from cgcnn.data.sample import from_record
+from cgcnn.data.records import Record, read_records
+from cgcnn.data.sample import from_record, record_id
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.predict import predict_entries
@@ -94,7 +94,7 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
         model = load(name)
     else:
         found = prepared(data, plan)
-        records = [entry.labels | crystal(entry) for entry in found.entries]
+        records = [entry.labels | crystal(entry) for entry in found.samples]
     if labels is not None:
         records = joined(records, labels)
     if not name and plan.validation_fold is None:

@@ -36,8 +36,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from cgcnn.data.crystal import structure
 from cgcnn.data.records import read_records
-from cgcnn.data.sample import from_record, structure
+from cgcnn.data.sample import from_record
 
 ROOT = Path(__file__).parent.parent
 MORE = 16  # epochs: enough for the jitter of a start not to show in their mean

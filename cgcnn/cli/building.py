@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cgcnn.cli.progress import Counter
-from cgcnn.data.build import Builder, Rule, cores
+from cgcnn.data.build import Builder, Rule
 from cgcnn.data.cache import default_folder
+from cgcnn.machine import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

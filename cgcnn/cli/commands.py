@@ -71,18 +71,18 @@ def train(
     if base is not None and base.sources:
         from cgcnn.training.sources import read_sources
 
-        entries = read_sources(data, base)
+        samples = read_sources(data, base)
     else:
-        entries = read(data)  # before the heavy imports: a wrong path is told at once
+        samples = read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn.cli import train as training
     from cgcnn.cli.building import builder
 
-    if base is None and not (targets or binary) and "target" in entries[0].labels:
+    if base is None and not (targets or binary) and "target" in samples[0].labels:
         targets = ("target",)  # the unnamed column of an id_prop.csv
     base = base or plain_recipe(output.stem, data.name, targets, binary)
     chosen = base.with_changes(targets, binary, epochs=epochs, patience=patience, members=members, seed=seed)
     with builder(chosen.settings, workers, cache, no_cache=no_cache) as build:
-        prepared = training.prepared(entries, chosen, build, strict=strict)
+        prepared = training.prepared(samples, chosen, build, strict=strict)
     how = training.Division(split, sizes, fold_column, test_fold, folds)
     splits = training.divide(prepared, chosen, how)
     training.run(prepared, chosen, splits, output, resume=resume)
@@ -115,7 +115,7 @@ def predict(
     from cgcnn.models.card import weights_path
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
-    path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn.cli.building import builder
     from cgcnn.inference import predict as predicting
 
@@ -124,8 +124,8 @@ def predict(
     if target is not None and target not in names:
         raise UserError(f"--target {target}: model {loaded.card.name} predicts {', '.join(names)}")
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
-        predictions = predicting.predict_entries(loaded, entries, build)
-    ids = [entry.id for entry in entries]
+        predictions = predicting.predict_entries(loaded, samples, build)
+    ids = [sample.id for sample in samples]
     failed = predicting.failures_path(output)
     summary = predicting.summary(ids, predictions.failures)
     if strict and summary:
@@ -133,7 +133,7 @@ def predict(
     estimate = predictions.estimates[target or names[0]]
     predicting.write_predictions(output, ids, estimate, spread=len(loaded.members) > 1)
     predicting.write_failures(failed, ids, predictions.failures)
-    if len(predictions.failures) == len(entries):
+    if len(predictions.failures) == len(samples):
         raise UserError(f"{summary}; nothing could be predicted")
     if summary:
         click.echo(f"{summary}; all reasons: {failed}", err=True)
@@ -179,17 +179,17 @@ def evaluate(
     from cgcnn.data.read import read
     from cgcnn.models.card import weights_path
 
-    path, entries = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn.cli.building import builder
     from cgcnn.inference import evaluate as evaluating
     from cgcnn.inference.plots import draw
     from cgcnn.inference.predict import summary, write_predictions
     from cgcnn.models.model import load
 
-    loaded, entries = load(path), evaluating.listed_in(only, entries) if only else entries
+    loaded, samples = load(path), evaluating.listed_in(only, samples) if only else samples
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
-        found = evaluating.evaluate(loaded, entries, target or loaded.settings.targets[0], label, build)
-    failed = summary([entry.id for entry in entries], found.failures)
+        found = evaluating.evaluate(loaded, samples, target or loaded.settings.targets[0], label, build)
+    failed = summary([sample.id for sample in samples], found.failures)
     if failed and strict:
         raise UserError(failed)
     if failed:
@@ -242,12 +242,12 @@ def learning_curve(
     from cgcnn.data.read import read
     from cgcnn.training.recipe import read_recipe
 
-    entries, recipes = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
+    samples, recipes = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
     from cgcnn.cli.building import builder
     from cgcnn.training import learning_curve as curve
 
     build = partial(builder, workers=workers, cache=cache, no_cache=no_cache)
-    curve.run(curve.tables(entries, recipes, build, strict=strict), sizes, output)
+    curve.run(curve.tables(samples, recipes, build, strict=strict), sizes, output)
 
 
 @app.command("import")

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cgcnn.data.build import Builder
-    from cgcnn.data.sample import Entry
+    from cgcnn.data.sample import Sample
     from cgcnn.training.recipe import TrainRecipe
     from cgcnn.training.split import Split
 
 
-def prepared(entries: Sequence[Entry], recipe: TrainRecipe, builder: Builder, *, strict: bool) -> Prepared:
-    """The usable entries; says how many are not.
+def prepared(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder, *, strict: bool) -> Prepared:
+    """The usable samples; says how many are not.
 
     Raises:
-        UserError: With ``strict``, an entry that is not usable.
+        UserError: With ``strict``, an sample that is not usable.
     """
-    found = prepare(entries, recipe, builder)
-    text = summary([entry.id for entry in entries], found.failures)
+    found = prepare(samples, recipe, builder)
+    text = summary([sample.id for sample in samples], found.failures)
     if text and strict:
         raise UserError(text)
     if text:
@@ -67,7 +67,7 @@ def divide(found: Prepared, recipe: TrainRecipe, how: Division) -> list[Split]:
         raise UserError("--test-fold: needs --fold-column, the label that names the folds")
     usable, seed = ~np.isnan(found.table.targets.numpy()).all(axis=1), recipe.fit.seed
     if how.fold_column is not None:
-        values = [entry.labels.get(how.fold_column) for entry in found.entries]
+        values = [sample.labels.get(how.fold_column) for sample in found.samples]
         return [by_column(usable, how.fold_column, values, how.test_fold)]
     if how.folds is not None:
         return folds(usable, how.folds, seed)
@@ -97,7 +97,7 @@ def run(found: Prepared, recipe: TrainRecipe, splits: Sequence[Split], output: P
         with Reporter(recipe.fit.members if len(splits) == 1 else len(splits)) as report:
             result = study.run(found.table, recipe, splits, checkpoints, report)
         last = save(result.last, output.with_name(output.stem + "-last"))
-        ids = [entry.id for entry in found.entries]
+        ids = [sample.id for sample in found.samples]
         files = [last, *study.write(result, ids, found.table.targets.numpy(), output)]
         click.echo(f"{save(result.best, output)} written; also {', '.join(file.name for file in files)}", err=True)
         for metric in result.best.card.metrics:

@@ -1,9 +1,8 @@
-"""From entries to graphs: in parallel, from a cache where it has them, with a reason for each that cannot be built."""
+"""From samples to graphs: in parallel, from a cache where it has them, with a reason for each that cannot be built."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -16,8 +15,11 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cgcnn.data import cache
-from cgcnn.data import sample as entry
+from cgcnn.data.bounds import check_reach
+from cgcnn.data.crystal import structure
 from cgcnn.errors import UserError
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.original import EQUAL, original_graph
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
 
     from pymatgen.core.structure import Structure
 
-    from cgcnn.data.sample import Entry, Form
+    from cgcnn.data.sample import Form, Sample
     from cgcnn.network.settings import GraphKind, Settings
 
-_FORMAT = 2  # to be counted up when the same crystal gives another graph
+_FORMAT = 3  # to be counted up when the same crystal gives another graph
 _AT_ONCE = 50  # crystals a task
 _WORTH_A_WORKER = 1.5  # s of work; less is done before a process has started
 Report = Callable[[int, int], None]
@@ -80,16 +82,16 @@ class Builder:
     report: Report = lambda _done, _total: None
     note: Callable[[str], None] = lambda _: None
 
-    def build(self, entries: Sequence[Entry]) -> list[CrystalGraph | str]:
-        """The graph of each entry, or the reason why there is none, in their order.
+    def build(self, samples: Sequence[Sample]) -> list[CrystalGraph | str]:
+        """The graph of each sample, or the reason why there is none, in their order.
 
         Raises:
             UserError: A worker process died.
         """
-        keys = [key(e, self.rule) for e in entries]
+        keys = [key(e, self.rule) for e in samples]
         store = _Store(self.folder, self.note)
         found: dict[bytes, CrystalGraph | str] = dict(store.find(keys))
-        missing = {k: (e.form, e.content) for k, e in zip(keys, entries, strict=True) if k not in found}
+        missing = {k: (e.form, e.content) for k, e in zip(keys, samples, strict=True) if k not in found}
         for part in self._parts(list(missing.items())):
             found |= part
             store.add([(k, graph) for k, graph in part.items() if not isinstance(graph, str)])
@@ -152,7 +154,7 @@ class _Store:
         self.folder = None
 
 
-def key(item: Entry, rule: Rule) -> bytes:
+def key(item: Sample, rule: Rule) -> bytes:
     """What names a graph in the cache: the crystal's content, the rule, and who parses it."""
     mark = f"{_FORMAT} {_parser()} {rule.graphs} {rule.neighbours} {rule.radius!r} {item.form}\n{item.content}"
     return hashlib.blake2b(mark.encode("utf-8", errors="surrogatepass"), digest_size=24).digest()
@@ -163,21 +165,18 @@ def _parser() -> str:
     return version("pymatgen")
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _build(rule: Rule, items: Sequence[tuple[Form, str]]) -> list[CrystalGraph | str]:
     return [_build_one(rule, form, content) for form, content in items]
 
 
 def _build_one(rule: Rule, form: Form, content: str) -> CrystalGraph | str:
     try:
-        return rule.graph(entry.structure(form, content))
+        crystal = structure(form, content)
+        check_reach(np.asarray(crystal.lattice.matrix), len(crystal), rule.radius)
+        return rule.graph(crystal)
     except UserError as error:
         return str(error)
-    except MemoryError:  # the machine's fault, and not to be kept as the crystal's
-        raise
+    except MemoryError:
+        return "not enough memory for its graph; give it a machine with more, or leave it out"
     except Exception as error:  # noqa: BLE001  # whatever is wrong with one crystal must not stop the others
         return f"no graph can be made of it ({type(error).__name__}: {' '.join(str(error).split())})"

@@ -1,4 +1,4 @@
-"""Which elements a record has on the sites of a prototype: as its columns say, or worked out from its crystal."""
+"""Compositions: the elements on the sites of a prototype, as columns say or a crystal shows, and as integers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgcnn.data.records import site_numbers
 from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
@@ -37,6 +36,30 @@ class Composition:
     numbers: tuple[int, ...]
 
 
+def site_numbers(record: Record, prototype: Prototype) -> list[int]:
+    """Atomic numbers (n_sites) of one record's sites, from its site columns.
+
+    A record names the elements by role (``A, B, X``, where X is one symbol or a list with one for each site) or by site
+    (``A, B, X1, X2, X3``).
+
+    Raises:
+        UserError: A column is missing, has the wrong length or holds an unknown element.
+    """
+    symbols: Record = {}
+    for role in prototype.role_names:
+        sites = [site for site, of in zip(prototype.sites, prototype.roles, strict=True) if of == role]
+        value = record.get(role)
+        values = [value] * len(sites) if isinstance(value, str) else value
+        if isinstance(values, list) and len(values) == len(sites):
+            symbols |= dict(zip(sites, values, strict=True))
+    symbols |= {site: record[site] for site in prototype.sites if isinstance(record.get(site), str)}
+    for site in prototype.sites:
+        if not isinstance(symbols.get(site), str):
+            wanted = ",".join(prototype.sites)
+            raise UserError(f"no element symbol for site {site}; columns needed: {wanted}")
+    return [atomic_number(symbols[site]) for site in prototype.sites]
+
+
 def species(compositions: Sequence[Composition], prototypes: Sequence[Prototype]) -> NDArray[np.uint8]:
     """Canonical rows (n, n_sites of the largest prototype) uint8; 0 beyond the sites of a row's prototype."""
     table = np.zeros((len(compositions), max(len(prototype.sites) for prototype in prototypes)), dtype=np.uint8)
@@ -45,6 +68,24 @@ def species(compositions: Sequence[Composition], prototypes: Sequence[Prototype]
         numbers = np.array([compositions[i].numbers for i in rows], dtype=np.uint8).reshape(-1, len(prototype.sites))
         table[rows, : len(prototype.sites)] = prototype.canonical(numbers)
     return table
+
+
+def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site.
+
+    Since no site is empty, rows of different numbers of sites have different keys.
+    """
+    keys = np.zeros(len(species), dtype=np.int64)
+    for column in species.T:
+        keys = keys << 7 | column
+    return keys
+
+
+def compositions(keys: NDArray[np.int64], n_sites: int) -> NDArray[np.uint8]:
+    """The rows (k, n_sites) of those of keys (n,) that are of so many sites; the inverse of `composition_keys`."""
+    mine = keys[keys >> 7 * (n_sites - 1) > 0]  # fewer sites leave these bits empty
+    mine = mine[mine >> 7 * (n_sites - 1) < 128]
+    return (mine[:, None] >> 7 * np.arange(n_sites - 1, -1, -1) & 127).astype(np.uint8)
 
 
 def group(composition: Composition, prototypes: Sequence[Prototype], groups: int) -> int:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cgcnn.data.composition import cell_vectors
-from cgcnn.data.records import record_id, site_numbers
+from cgcnn.data.composition import cell_vectors, site_numbers
+from cgcnn.data.sample import record_id
 from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
 

@@ -1,38 +1,27 @@
-"""Data sets in the formats that people have them in, as entries, in the order of the data."""
+"""Data sets as samples, in the order of the data: files, directories of files, and several of them."""
 
 from __future__ import annotations
 
-import bz2
-import csv
-import gzip
-import json
-import lzma
-import zlib
-from itertools import chain, count, repeat
+import os
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING
 
-from cgcnn.data.records import Record, parse_lines
-from cgcnn.data.sample import Entry, broken, from_record
+from cgcnn.data.formats import ID_PROP, SUFFIXES, Source, kind_of, read_file, read_published
+from cgcnn.data.opening import uncompressed_name
+from cgcnn.data.sample import Sample, broken
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".xz": lzma.decompress,
-    ".bz2": bz2.decompress,
-}
-_OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-ID_PROP = "id_prop.csv"
+    from collections.abc import Iterator, Sequence
 
 
-def read(path: str | Path) -> list[Entry]:
-    """Read a file, or a directory of files in the order of their names.
+def read(path: str | Path) -> list[Sample]:
+    """Read a file, or a directory of files: those in it by their names, then those of its subdirectories.
 
     A directory with an ``id_prop.csv`` is one of the published code: the ids and labels are those of the table, the
-    crystals ``ID.cif`` beside it. A crystal that cannot be read is a broken entry; what is not a data set at all is an
+    crystals ``ID.cif`` beside it. A crystal that cannot be read is a broken sample; what is not a data set at all is an
     error.
 
     Raises:
@@ -41,244 +30,107 @@ def read(path: str | Path) -> list[Entry]:
     return list(stream([Path(path)]))
 
 
-def stream(paths: Sequence[Path]) -> Iterator[Entry]:
-    """As `read`, of one or more files and directories one after the other, entry by entry as they are wanted.
+def stream(paths: Sequence[Path]) -> Iterator[Sample]:
+    """As `read`, of one or more files and directories one after the other, sample by sample as they are wanted.
 
-    Among several, a file that cannot be read at all is a broken entry too.
+    Among several files, also those of a directory, one that cannot be read at all is a broken sample too. Crystals
+    without an id are named by the stems of their files, or by their relative paths where two stems are alike.
 
     Raises:
         UserError: As `read`; of a path that does not exist or has no known format, before anything is read.
     """
     for path in paths:
         _check(path)
-    for path in paths:
+    found = [item for path in paths for item in ([_Found(path, str(path))] if path.is_file() else _walk(path))]
+    alone = len(found) == 1 and len(paths) == 1 and (paths[0].is_file() or found[0].path == paths[0])
+    for item, name in zip(found, _names(found), strict=True):
         empty = True
-        for entry in _whole(path) if len(paths) == 1 or path.is_dir() else _tolerant(path):
+        for sample in _samples(item, name, alone=alone):
             empty = False
-            yield entry
+            yield sample
+        if empty and alone:
+            raise UserError(f"{item.path}: no records; expected crystals")
         if empty:
-            raise UserError(f"{path}: no records; expected crystals")
+            yield broken(name, f"{item.path}: no records; expected crystals", str(item.path))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file, a directory with an ``id_prop.csv``, or what cannot be read, with the reason.
+
+    ``relative`` is the path from the directory that was asked for.
+    """
+
+    path: Path
+    relative: str
+    reason: str = ""
 
 
 def _check(path: Path) -> None:
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not there:
         raise UserError(f"{path}: no such file or directory")
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: neither a file nor a directory; write its content to a file first")
     if path.is_file() and kind_of(path) is None:
-        known = ", ".join(_SUFFIXES)
+        known = ", ".join(SUFFIXES)
         raise UserError(f"{path}: unknown format; known are {known} (also .gz, .xz, .bz2), POSCAR and directories")
 
 
-def _whole(path: Path) -> Iterator[Entry]:
-    if not path.is_dir():
-        return _file(path)
-    return _cgcnn_directory(path) if (path / ID_PROP).is_file() else _directory(path)
+def _walk(root: Path) -> list[_Found]:
+    """What there is to read in a directory and below it; hidden directories are left alone."""
+    found, seen = [], set()
+    refused: list[OSError] = []
+    for here, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
+        folder, real = Path(here), os.path.realpath(here)
+        if real in seen:  # a link to a directory above it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if ID_PROP in names:
+            folders.clear()
+            found.append(_Found(folder, str(folder.relative_to(root))))
+            continue
+        files = (folder / name for name in sorted(names) if name != "atom_init.json")
+        found += [_looked_at(file, root) for file in files if kind_of(file)]
+    found += [_Found(Path(e.filename), str(e.filename), f"cannot be listed ({e.strerror})") for e in refused]
+    if not found:
+        raise UserError(f"{root}: holds no file of a known format ({', '.join(SUFFIXES)}, POSCAR)")
+    return found
 
 
-def kind_of(path: Path) -> str | None:
-    """The format of a file by its name: a key of the readers, or None."""
-    name = path.name.lower()
-    for suffix in _DECOMPRESS:
-        name = name.removesuffix(suffix)
-    if name in {"poscar", "contcar"} or name.startswith(("poscar", "contcar")):
-        return "poscar"
-    return _SUFFIXES.get(Path(name).suffix)
+def _looked_at(file: Path, root: Path) -> _Found:
+    reason = "" if file.is_file() else "no regular file" if file.exists() else "a link that leads nowhere"
+    return _Found(file, str(file.relative_to(root)), reason)
 
 
-def _file(path: Path) -> Iterator[Entry]:
-    try:
-        yield from _READERS[kind_of(path) or ""](path)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+def _names(found: Sequence[_Found]) -> list[str]:
+    """The id of each file's crystal: its stem, or where that is not its alone, the path."""
+    stems = [Path(uncompressed_name(item.path)).stem for item in found]
+    relative = [item.relative for item in found]
+    of_stem, of_relative = Counter(stems), Counter(relative)
+    taken = zip(stems, relative, found, strict=True)
+    return [
+        stem if of_stem[stem] == 1 else short if of_relative[short] == 1 else str(item.path)
+        for stem, short, item in taken
+    ]
 
 
-def _tolerant(path: Path) -> Iterator[Entry]:
-    """What a file holds; where it cannot be read, or not to its end, a broken entry."""
-    try:
-        yield from _file(path)
-    except UserError as error:
-        yield broken(_stem(path), str(error))
-
-
-def _directory(folder: Path) -> Iterator[Entry]:
-    """Every file of a known format."""
-    files = sorted(
-        file for file in folder.iterdir() if file.is_file() and kind_of(file) and file.name != "atom_init.json"
-    )
-    if not files:
-        raise UserError(f"{folder}: holds no file of a known format ({', '.join(_SUFFIXES)}, POSCAR)")
-    for file in files:
-        yield from _tolerant(file)
-
-
-def _cgcnn_directory(folder: Path) -> Iterator[Entry]:
-    """The rows of ``id_prop.csv``: an id and any number of labels; a first row that names no CIF is a header."""
-    try:
-        with (folder / ID_PROP).open(newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{folder / ID_PROP}: cannot be read ({error})") from None
-    if not rows:
+def _samples(item: _Found, name: str, *, alone: bool) -> Iterator[Sample]:
+    """What a file holds; unless it is alone, a broken sample where it cannot be read, or not to its end."""
+    if item.reason:
+        yield broken(name, f"{item.path}: {item.reason}", str(item.path))
         return
-    names = ["id", "target", *(f"target_{i}" for i in range(2, max(map(len, rows))))]
-    if len(rows) > 1 and not (folder / f"{rows[0][0]}.cif").exists() and not _is_number(rows[0][1:2]):
-        names = ["id", *rows.pop(0)[1:]]
-    for row in rows:
-        yield _cgcnn_entry(folder, dict(zip(names, row, strict=False)))
-
-
-def _is_number(cells: list[str]) -> bool:
     try:
-        return bool([float(cell) for cell in cells])
-    except ValueError:
-        return False
-
-
-def _cgcnn_entry(folder: Path, labels: Record) -> Entry:
-    path = folder / f"{labels['id']}.cif"
-    try:
-        return Entry(labels["id"], labels, "cif", _text(path))
-    except OSError as error:
-        return Entry(labels["id"], labels, "broken", f"{path}: cannot be read ({error.strerror})")
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in _DECOMPRESS:
-        name = name.removesuffix(suffix)
-    return Path(name).stem
-
-
-def _opened(path: Path, encoding: str, newline: str) -> TextIO:
-    return cast("TextIO", _OPEN.get(path.suffix.lower(), open)(path, "rt", encoding=encoding, newline=newline))
-
-
-def _bytes(path: Path) -> bytes:
-    return _DECOMPRESS.get(path.suffix.lower(), bytes)(path.read_bytes())
-
-
-def _text(path: Path) -> str:
-    """Text of one crystal; authors' names in an old encoding are no reason to refuse it."""
-    return _bytes(path).decode("utf-8", errors="replace")
-
-
-def _cif(path: Path) -> Iterator[Entry]:
-    yield Entry(_stem(path), {"id": _stem(path)}, "cif", _text(path))
-
-
-def _poscar(path: Path) -> Iterator[Entry]:
-    yield Entry(_stem(path), {"id": _stem(path)}, "poscar", _text(path))
-
-
-def _json_lines(path: Path) -> Iterator[Entry]:
-    with _opened(path, "utf-8", newline="\n") as lines:
-        yield from _records(parse_lines(path, lines))
-
-
-def _records(records: Iterable[Record]) -> Iterator[Entry]:
-    return (from_record(record, position) for position, record in enumerate(records))
-
-
-def _table(path: Path) -> Iterator[Entry]:
-    csv.field_size_limit(2**31 - 1)  # a CIF is longer than the default
-    try:
-        with _opened(path, "utf-8-sig", newline="") as lines:
-            yield from _records(csv.DictReader(lines, restkey=""))
-    except csv.Error as error:
-        raise UserError(f"{path}: not a CSV table ({error})") from None
-
-
-def _json(path: Path) -> Iterator[Entry]:
-    """Matbench's table, one pymatgen structure, a list of structures or records, or names with structures."""
-    try:
-        content = json.loads(_bytes(path))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if isinstance(content, dict) and {"columns", "data"} <= content.keys():
-        return _matbench(path, content)
-    if isinstance(content, dict) and "sites" in content:
-        return iter([Entry(_stem(path), {"id": _stem(path)}, "pymatgen", json.dumps(content))])
-    named = list(content.items()) if isinstance(content, dict) else [(None, item) for item in _as_list(content)]
-    if not all(isinstance(item, dict) for _, item in named):
-        raise UserError(f"{path}: neither structures nor records; expected pymatgen's JSON, Matbench's, or records")
-    return (_json_item(item, name, i) for i, (name, item) in enumerate(named))
-
-
-def _as_list(content: object) -> list[Any]:
-    return content if isinstance(content, list) else [content]
-
-
-def _json_item(item: Record, name: str | None, position: int) -> Entry:
-    record = {"structure": item} if "sites" in item else item
-    return from_record(record if name is None else {"id": name, **record}, position)
-
-
-def _matbench(path: Path, content: dict[str, Any]) -> Iterator[Entry]:
-    columns, rows = content["columns"], content["data"]
-    index = content.get("index", range(len(rows)))
-    try:
-        records = [{"id": str(i), **dict(zip(columns, row, strict=True))} for i, row in zip(index, rows, strict=True)]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a table of Matbench ({error})") from None
-    return _records(records)
-
-
-def _ase(path: Path) -> Iterator[Entry]:
-    """Extended XYZ or a database of ASE, read with ASE."""
-    try:
-        import ase.db  # noqa: F401, PLC0415  # an extra
-    except ImportError:
-        raise UserError(f"{path}: reading it needs ASE: pip install 'perovskite-screening[ase]'") from None
-    database = kind_of(path) == "db"
-    found = _frames(path, database=database)
-    first, second = next(found, None), next(found, None)
-    names = repeat(_stem(path)) if second is None and not database else (f"{_stem(path)}-{i}" for i in count())
-    for (atoms, labels), name in zip(chain(filter(None, (first, second)), found), names, strict=False):
-        yield _ase_entry(atoms, {"id": name, **labels})
-
-
-def _frames(path: Path, *, database: bool) -> Iterator[tuple[Any, Record]]:
-    """Atoms and labels of each frame or row."""
-    from ase.db import connect  # noqa: PLC0415
-    from ase.io import iread  # noqa: PLC0415
-
-    try:
-        if database:
-            for row in connect(path).select():  # type: ignore[no-untyped-call]
-                yield row.toatoms(), {"id": str(row.id), **row.key_value_pairs}
+        if item.path.is_dir():
+            yield from read_published(item.path)
         else:
-            for atoms in iread(path, index=":", format="extxyz"):
-                yield atoms, dict(atoms.info)
-    except Exception as error:  # noqa: BLE001  # ASE's readers document no set of errors
-        raise UserError(f"{path}: not readable by ASE ({str(error) or type(error).__name__})") from None
-
-
-def _ase_entry(atoms: Any, labels: Record) -> Entry:  # noqa: ANN401  # ASE has no types
-    if not atoms.pbc.all():
-        return broken(str(labels["id"]), "not a crystal (not periodic in three directions); expected a cell and pbc")
-    if atoms.calc is not None:
-        labels = {**atoms.calc.results, **labels}
-    cell, frac = atoms.cell.cellpar().tolist(), atoms.get_scaled_positions(wrap=False).tolist()
-    crystal = {"cell": cell, "species": list(atoms.symbols), "frac": frac}
-    return Entry(str(labels["id"]), labels, "record", json.dumps(crystal))
-
-
-_SUFFIXES = {
-    ".cif": "cif",
-    ".vasp": "poscar",
-    ".poscar": "poscar",
-    ".jsonl": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".xyz": "xyz",
-    ".extxyz": "xyz",
-    ".db": "db",
-}
-_READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
-    "cif": _cif,
-    "poscar": _poscar,
-    "jsonl": _json_lines,
-    "json": _json,
-    "csv": _table,
-    "xyz": _ase,
-    "db": _ase,
-}
+            yield from read_file(Source(item.path, name, "" if alone else f"{name}-"))
+    except UserError as error:
+        if alone:
+            raise
+        yield broken(name, str(error), str(item.path))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cgcnn.data.keys import compositions
+from cgcnn.data.composition import compositions
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cgcnn.data.keys import composition_keys, compositions
+from cgcnn.data.composition import composition_keys, compositions
 from cgcnn.elements import MAX_Z, element_features
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
@@ -31,7 +31,7 @@ class Domain:
 
     Attributes:
         trained: (R, 101) bool, whether an element was trained on a role's sites.
-        known: (K,) int64, sorted keys of the training compositions, see `cgcnn.data.keys`.
+        known: (K,) int64, sorted keys of the training compositions, see `cgcnn.data.composition`.
         lattice: (R, 101) float32, Å; the reference lattice constant is the sum over roles of the site means of this.
         lattice_range: (2,) float32, Å; the reference is kept inside what training saw.
         distance: (R, 101) float32, how far an element is from those trained on a role's sites, see `element_distance`.
@@ -136,7 +136,7 @@ class AnionSets:
     """
 
     def __init__(self, members: Sequence[CGCNN], prototypes: Sequence[Prototype], known: NDArray[np.int64]) -> None:
-        """From the keys of the training compositions, see `cgcnn.data.keys`; without any, every set is near."""
+        """From the keys of the training compositions, see `cgcnn.data.composition`; without any, every set is near."""
         parts = [_anion_shares(kind, compositions(known, len(kind.sites)))[0] for kind in prototypes]
         self.trained = np.unique(np.concatenate(parts), axis=0)  # (S, 101)
         self.vectors = [_vectors(member) for member in members]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 
-from cgcnn.data.keys import composition_keys
+from cgcnn.data.composition import composition_keys
 from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.graphs.batch import GraphBatch, from_graphs

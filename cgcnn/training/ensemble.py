@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.data.sample import Entry
+    from cgcnn.data.sample import Sample
     from cgcnn.network.reference import CGCNN
     from cgcnn.training.recipe import TrainRecipe
 
@@ -48,12 +48,12 @@ class Prepared:
 
     Attributes:
         table: The usable rows.
-        entries: Their entries, in the table's order.
-        failures: Position among all entries → reason.
+        samples: Their samples, in the table's order.
+        failures: Position among all samples → reason.
     """
 
     table: Table
-    entries: list[Entry]
+    samples: list[Sample]
     failures: dict[int, str]
 
 
@@ -65,23 +65,23 @@ class Check:
     calibrations: tuple[Calibration, ...] = ()
 
 
-def prepare(entries: Sequence[Entry], recipe: TrainRecipe, builder: Builder | None = None) -> Prepared:
-    """Turn entries into a table; those that cannot be used are left out with a reason.
+def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | None = None) -> Prepared:
+    """Turn samples into a table; those that cannot be used are left out with a reason.
 
     Raises:
-        UserError: A label is not a number, or no entry is usable or has a target.
+        UserError: A label is not a number, or no sample is usable or has a target.
     """
     settings, prototypes = recipe.settings, [PROTOTYPES[name] for name in recipe.prototypes]
     found: Sequence[CrystalGraph | Composition | str]
     if prototypes:
-        found = [composition_or_reason(entry.labels, prototypes) for entry in entries]
+        found = [composition_or_reason(sample.labels, prototypes) for sample in samples]
     else:
-        found = (builder or Builder(Rule.of(settings))).build(entries)
+        found = (builder or Builder(Rule.of(settings))).build(samples)
     failures = {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
-    good = [entry for i, entry in enumerate(entries) if i not in failures]
+    good = [sample for i, sample in enumerate(samples) if i not in failures]
     if not good:
-        raise UserError(f"none of {len(entries)} crystals can be used; the first is {entries[0].id}: {failures[0]}")
-    records = [entry.labels for entry in good]
+        raise UserError(f"none of {len(samples)} crystals can be used; the first is {samples[0].id}: {failures[0]}")
+    records = [sample.labels for sample in good]
     compositions = [row for row in found if isinstance(row, Composition)]
     fold = np.array([int(f) if (f := str(record.get("fold"))).isdigit() else -1 for record in records])
     if recipe.groups is not None:

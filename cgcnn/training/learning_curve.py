@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cgcnn.data.build import Builder
-    from cgcnn.data.sample import Entry
+    from cgcnn.data.sample import Sample
     from cgcnn.network.settings import Settings
     from cgcnn.training.ensemble import Report
     from cgcnn.training.recipe import TrainRecipe
@@ -88,16 +88,16 @@ def learning_curve(
 
 
 def tables(
-    entries: Sequence[Entry],
+    samples: Sequence[Sample],
     recipes: Iterable[TrainRecipe],
     build: Callable[[Settings], AbstractContextManager[Builder]],
     *,
     strict: bool,
 ) -> Iterator[tuple[Table, TrainRecipe]]:
-    """The usable entries as each recipe needs them, one recipe after the other; see `cgcnn.cli.train.prepared`."""
+    """The usable samples as each recipe needs them, one recipe after the other; see `cgcnn.cli.train.prepared`."""
     for recipe in recipes:
         with build(recipe.settings) as builder:
-            found = prepared(entries, recipe, builder, strict=strict)
+            found = prepared(samples, recipe, builder, strict=strict)
         yield found.table, recipe
 
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cgcnn.data.records import Record
-    from cgcnn.data.sample import Entry
+    from cgcnn.data.sample import Sample
     from cgcnn.training.recipe import Source, TrainRecipe
 
 
-def read_sources(data: Path, recipe: TrainRecipe) -> list[Entry]:
-    """The entries of a recipe's sources, which are files in the directory ``data``.
+def read_sources(data: Path, recipe: TrainRecipe) -> list[Sample]:
+    """The samples of a recipe's sources, which are files in the directory ``data``.
 
     Their labels then have the names of the targets that they are; so two hulls never meet in one target.
 
@@ -31,20 +31,20 @@ def read_sources(data: Path, recipe: TrainRecipe) -> list[Entry]:
         files = ", ".join(source.file for source in recipe.sources)
         raise UserError(f"{data}: recipe {recipe.name} learns from {files}; pass the directory that holds them")
     names = [target.name for target in recipe.targets]
-    return [entry for source in recipe.sources for entry in _entries(data, source, names, recipe.prototypes)]
+    return [sample for source in recipe.sources for sample in _entries(data, source, names, recipe.prototypes)]
 
 
-def _entries(data: Path, source: Source, names: list[str], prototypes: tuple[str, ...]) -> list[Entry]:
-    entries = [entry for entry in read(data / source.file) if _is_wanted(entry.labels, source)]
-    if not entries:
+def _entries(data: Path, source: Source, names: list[str], prototypes: tuple[str, ...]) -> list[Sample]:
+    samples = [sample for sample in read(data / source.file) if _is_wanted(sample.labels, source)]
+    if not samples:
         raise UserError(f"{data / source.file}: no row is {dict(source.only)}, which the recipe wants")
-    records = [entry.labels for entry in entries]
+    records = [sample.labels for sample in samples]
     kinds = shapes(records, prototypes) if prototypes else []
     values = targets(records, list(source.labels.values()), kinds).tolist()  # (n, labels)
     renamed = []
-    for entry, row in zip(entries, values, strict=True):
+    for sample, row in zip(samples, values, strict=True):
         known = {name: None if math.isnan(value) else value for name, value in zip(source.labels, row, strict=True)}
-        renamed.append(replace(entry, labels={**entry.labels, **dict.fromkeys(names), **known}))
+        renamed.append(replace(sample, labels={**sample.labels, **dict.fromkeys(names), **known}))
     return renamed
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgcnn.data.keys import compositions
+from cgcnn.data.composition import compositions
 from cgcnn.elements import MAX_Z
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype

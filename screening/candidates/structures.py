@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
-from cgcnn.data.sample import Entry, structure
+from cgcnn.data.sample import Entry
 from cgcnn.elements import MAX_Z, SYMBOLS
 from screening.store import Records, draft
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cgcnn.errors import UserError
+from cgcnn.machine import cores
 from screening.cluster.profile import AllocationProfile, LocalProfile, Profile, SlurmProfile, read_profile
 
 ASSUMED_WORKERS = 32
@@ -86,12 +87,6 @@ def _running(address: str) -> Running:
     elif not address.startswith(("tls://", "tcp://127.0.0.1:")):
         raise UserError(f"--cluster {address}: not encrypted. Start the scheduler with TLS and pass tls://HOST:PORT.")
     return Running(address)
-
-
-def cores() -> int:
-    """Cores that this process may use; inside a SLURM job no more than the job asked for."""
-    usable = len(os.sched_getaffinity(0))
-    return min(usable, int(os.environ.get("SLURM_CPUS_PER_TASK", usable)))
 
 
 def gpus() -> list[str]:

@@ -1,4 +1,4 @@
-"""Building graphs from entries: failures, the cache, processes."""
+"""Building graphs from samples: failures, the cache, processes."""
 
 import sqlite3
 from pathlib import Path
@@ -10,14 +10,14 @@ from pymatgen.core.structure import Structure
 from cgcnn.data import build as graphs
 from cgcnn.data import cache
 from cgcnn.data.build import Builder, Rule
-from cgcnn.data.sample import Entry, broken, from_record
+from cgcnn.data.sample import Sample, broken, from_record
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.network.settings import Settings
 
 RULE = Rule("shells", 12, 8.0)
 
 
-def entry(a: float, **changes: object) -> Entry:
+def sample(a: float, **changes: object) -> Sample:
     record = {"cell": [a, a, a, 90, 90, 90], "species": ["Na", "Cl"], "frac": [[0, 0, 0], [0.5, 0.5, 0.5]]}
     return from_record({**record, **changes}, 0)
 
@@ -30,11 +30,11 @@ def same(one: object, other: object) -> bool:
     return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
 
 
-ENTRIES = [entry(4.0), broken("x", "lost"), entry(30.0), entry(4.2, species=[{"Na": 0.5}, "Cl"]), entry(4.1)]
+ENTRIES = [sample(4.0), broken("x", "lost"), sample(30.0), sample(4.2, species=[{"Na": 0.5}, "Cl"]), sample(4.1)]
 
 
 def test_failures_stand_among_the_graphs_with_their_reasons() -> None:
-    built = Builder(RULE).build([*ENTRIES, entry(4.0, species=["Na", "Xx"])])
+    built = Builder(RULE).build([*ENTRIES, sample(4.0, species=["Na", "Xx"])])
     assert [isinstance(graph, str) for graph in built] == [False, True, True, True, False, True]
     for graph, reason in zip(built[1:4], ["lost", "isolated", "partially occupied"], strict=True):
         assert isinstance(graph, str)
@@ -50,7 +50,7 @@ def test_a_crystal_that_breaks_the_search_stops_no_other(monkeypatch: pytest.Mon
         return true_graph(rule, crystal)
 
     monkeypatch.setattr(Rule, "graph", odd)
-    first, second = Builder(RULE).build([entry(4.0), entry(4.1)])
+    first, second = Builder(RULE).build([sample(4.0), sample(4.1)])
     assert isinstance(first, CrystalGraph)
     assert second == "no graph can be made of it (ValueError: odd lattice)"
 
@@ -70,7 +70,7 @@ def test_cached_graphs_are_the_same_and_built_once(tmp_path: Path, monkeypatch: 
 def test_other_settings_are_other_graphs(other: Rule) -> None:
     assert graphs.key(ENTRIES[0], RULE) != graphs.key(ENTRIES[0], other)
     assert graphs.key(ENTRIES[0], RULE) != graphs.key(ENTRIES[4], RULE)
-    assert graphs.key(ENTRIES[0], RULE) == graphs.key(entry(4.0), Rule.of(Settings(targets=())))
+    assert graphs.key(ENTRIES[0], RULE) == graphs.key(sample(4.0), Rule.of(Settings(targets=())))
 
 
 def test_damaged_graph_is_built_again(tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_unusable_cache_is_noted_once_and_does_not_stop(tmp_path: Path) -> None:
 
 
 def test_cache_forgets_the_oldest_half_when_it_is_full(tmp_path: Path) -> None:
-    entries = [entry(4 + i / 100) for i in range(20)]
-    built = Builder(RULE).build(entries)
-    keys = [graphs.key(e, RULE) for e in entries]
+    samples = [sample(4 + i / 100) for i in range(20)]
+    built = Builder(RULE).build(samples)
+    keys = [graphs.key(e, RULE) for e in samples]
     pairs = [(k, graph) for k, graph in zip(keys, built, strict=True) if isinstance(graph, CrystalGraph)]
     cache.add(tmp_path, pairs, largest=0)
     assert set(cache.find(tmp_path, keys)) == set(keys[10:])

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from cgcnn.data.crystal import structure
 from cgcnn.data.read import read, stream
-from cgcnn.data.sample import Entry, from_record, structure
+from cgcnn.data.sample import Sample, from_record
 from cgcnn.errors import UserError
 from cgcnn.inference.evaluate import listed_in
 
@@ -27,8 +28,8 @@ def crystals() -> dict[str, Structure]:
 HALVES = [[0, 0, 0], [0.5, 0.5, 0.5]]
 
 
-def parsed(entries: list[Entry]) -> dict[str, Structure]:
-    return {entry.id: structure(entry.form, entry.content) for entry in entries}
+def parsed(samples: list[Sample]) -> dict[str, Structure]:
+    return {sample.id: structure(sample.form, sample.content) for sample in samples}
 
 
 def same(found: dict[str, Structure], expected: dict[str, Structure]) -> bool:
@@ -57,9 +58,9 @@ def test_cgcnn_directory_keeps_the_order_of_its_table(tmp_path: Path, crystals: 
     write_cifs(tmp_path, crystals)
     (tmp_path / "atom_init.json").write_text("{}")
     (tmp_path / "id_prop.csv").write_text("".join(f"{name},{i}.5\n" for i, name in enumerate(crystals)))
-    entries = read(tmp_path)
-    assert same(parsed(entries), crystals)
-    assert [entry.labels["target"] for entry in entries] == ["0.5", "1.5", "2.5"]
+    samples = read(tmp_path)
+    assert same(parsed(samples), crystals)
+    assert [sample.labels["target"] for sample in samples] == ["0.5", "1.5", "2.5"]
 
 
 @pytest.mark.parametrize(
@@ -75,18 +76,18 @@ def test_cgcnn_table_may_have_no_target_or_several_or_a_header(
 ) -> None:
     write_cifs(tmp_path, crystals)
     (tmp_path / "id_prop.csv").write_text(table, encoding="utf-8")
-    entries = read(tmp_path)
-    assert [entry.id for entry in entries] == NAMES
-    assert entries[0].labels == labels
+    samples = read(tmp_path)
+    assert [sample.id for sample in samples] == NAMES
+    assert samples[0].labels == labels
 
 
-def test_missing_cif_of_a_cgcnn_table_is_a_broken_entry(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+def test_missing_cif_of_a_cgcnn_table_is_a_broken_sample(tmp_path: Path, crystals: dict[str, Structure]) -> None:
     write_cifs(tmp_path, crystals)
     (tmp_path / "id_prop.csv").write_text("second,1\nabsent,2\nfirst,3\n")
-    entries = read(tmp_path)
-    assert [entry.form for entry in entries] == ["cif", "broken", "cif"]
+    samples = read(tmp_path)
+    assert [sample.form for sample in samples] == ["cif", "broken", "cif"]
     with pytest.raises(UserError, match=r"absent\.cif"):
-        structure(entries[1].form, entries[1].content)
+        structure(samples[1].form, samples[1].content)
 
 
 def test_directory_of_files_is_read_by_name(tmp_path: Path, crystals: dict[str, Structure]) -> None:
@@ -95,10 +96,10 @@ def test_directory_of_files_is_read_by_name(tmp_path: Path, crystals: dict[str, 
     (tmp_path / "third.json").write_text(crystals["third"].to_json())
     (tmp_path / "notes.txt").write_text("not a crystal")
     (tmp_path / "zzz.json").write_text("{oops")
-    entries = read(tmp_path)
-    assert [entry.id for entry in entries] == ["first", "second", "third", "zzz"]
-    assert entries[3].form == "broken"
-    assert same(parsed(entries[:3]), {name: crystals[name] for name in sorted(crystals)})
+    samples = read(tmp_path)
+    assert [sample.id for sample in samples] == ["first", "second", "third", "zzz"]
+    assert samples[3].form == "broken"
+    assert same(parsed(samples[:3]), {name: crystals[name] for name in sorted(crystals)})
 
 
 @pytest.mark.parametrize("name", ["first.cif", "first.cif.gz", "POSCAR", "CONTCAR.xz", "first.poscar", "first.json"])
@@ -125,9 +126,9 @@ def test_json_lines_hold_records_structures_or_cifs(
     text = "".join(json.dumps(rows(name, crystal)) + "\n" for name, crystal in crystals.items())
     compress = {".gz": gzip.compress, ".xz": lzma.compress}.get(suffix, bytes)
     (tmp_path / f"data.jsonl{suffix}").write_bytes(compress(text.encode()))
-    entries = read(tmp_path / f"data.jsonl{suffix}")
-    assert same(parsed(entries), crystals)
-    assert [entry.labels["energy"] for entry in entries] == [6, 5, 5]
+    samples = read(tmp_path / f"data.jsonl{suffix}")
+    assert same(parsed(samples), crystals)
+    assert [sample.labels["energy"] for sample in samples] == [6, 5, 5]
 
 
 def test_csv_with_a_cif_column(tmp_path: Path, crystals: dict[str, Structure]) -> None:
@@ -139,15 +140,15 @@ def test_csv_with_a_cif_column(tmp_path: Path, crystals: dict[str, Structure]) -
         writer.writerows(
             [name, crystal.to(fmt="cif") + "# " + "x" * 200_000, "1.5"] for name, crystal in crystals.items()
         )
-    entries = read(tmp_path / "data.csv")
-    assert same(parsed(entries), crystals)
-    assert entries[0].labels["gap"] == "1.5"
+    samples = read(tmp_path / "data.csv")
+    assert same(parsed(samples), crystals)
+    assert samples[0].labels["gap"] == "1.5"
 
 
 def test_csv_with_site_columns_is_for_prototype_models(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("A,B,X\nBa,Ti,O\n")
-    (entry,) = read(tmp_path / "data.csv")
-    assert (entry.id, entry.labels) == ("0", {"A": "Ba", "B": "Ti", "X": "O"})
+    (sample,) = read(tmp_path / "data.csv")
+    assert (sample.id, sample.labels) == ("0", {"A": "Ba", "B": "Ti", "X": "O"})
 
 
 @pytest.mark.parametrize("form", ["list", "named", "records"])
@@ -167,9 +168,9 @@ def test_matbench_json(tmp_path: Path, crystals: dict[str, Structure]) -> None:
     rows = [[crystal.as_dict(), float(i)] for i, crystal in enumerate(crystals.values())]
     content = {"index": [7, 3, 5], "columns": ["structure", "e_form"], "data": rows}
     (tmp_path / "matbench.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
-    entries = read(tmp_path / "matbench.json.gz")
-    assert same(parsed(entries), dict(zip("735", crystals.values(), strict=True)))
-    assert [entry.labels["e_form"] for entry in entries] == [0, 1, 2]
+    samples = read(tmp_path / "matbench.json.gz")
+    assert same(parsed(samples), dict(zip("735", crystals.values(), strict=True)))
+    assert [sample.labels["e_form"] for sample in samples] == [0, 1, 2]
 
 
 def test_extended_xyz_and_ase_database(tmp_path: Path, crystals: dict[str, Structure]) -> None:
@@ -184,15 +185,15 @@ def test_extended_xyz_and_ase_database(tmp_path: Path, crystals: dict[str, Struc
     xyz, database = read(tmp_path / "data.extxyz"), read(tmp_path / "data.db")
     assert same(parsed(xyz), crystals)
     assert same(parsed(database), dict(zip("123", crystals.values(), strict=True)))
-    assert [entry.labels["gap"] for entry in xyz] == [entry.labels["gap"] for entry in database] == [6, 5, 5]
+    assert [sample.labels["gap"] for sample in xyz] == [sample.labels["gap"] for sample in database] == [6, 5, 5]
 
 
-def test_molecule_is_a_broken_entry(tmp_path: Path) -> None:
+def test_molecule_is_a_broken_sample(tmp_path: Path) -> None:
     pytest.importorskip("ase")
     (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n")
-    (entry,) = read(tmp_path / "water.xyz")
-    assert (entry.id, entry.form) == ("water", "broken")
-    assert "not periodic" in entry.content
+    (sample,) = read(tmp_path / "water.xyz")
+    assert (sample.id, sample.form) == ("water", "broken")
+    assert "not periodic" in sample.content
 
 
 def test_missing_ase_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +214,7 @@ def test_missing_ase_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("data.json", b'{"columns": ["a"], "data": [[1, 2]]}', "not a table of Matbench"),
         ("data.json.gz", b"plain", "cannot be read"),
         ("data.jsonl", b"{oops", "line 1"),
-        ("data.csv", b"\xff", "cannot be read"),
+        ("data.csv", b"\xff", "no records"),
         ("data.csv", b"", "no records"),
         ("data.db", b"no database", "not readable by ASE"),
     ],
@@ -236,20 +237,20 @@ def test_several_paths_follow_each_other_and_one_that_is_damaged_breaks_no_other
     paths[2].write_text(f"{lines[0]}\n{{oops\n{lines[1]}\n")
     paths[3].mkdir()
     (paths[3] / "POSCAR").write_text(crystals["first"].to(fmt="poscar"))
-    entries = list(stream(paths))
-    assert [entry.id for entry in entries if entry.form != "broken"] == [*NAMES, *NAMES, NAMES[0], "POSCAR"]
-    assert [entry.id for entry in entries if entry.form == "broken"] == ["cut", "odd"]
+    samples = list(stream(paths))
+    assert [sample.id for sample in samples if sample.form != "broken"] == [*NAMES, *NAMES, NAMES[0], "POSCAR"]
+    assert [sample.id for sample in samples if sample.form == "broken"] == ["cut", "odd"]
     with pytest.raises(UserError, match=r"odd\.jsonl, line 2"):
         list(stream(paths[2:3]))
     with pytest.raises(UserError, match=r"no-such\.cif: no such file"):
         next(stream([paths[0], tmp_path / "no-such.cif"]))
 
 
-def test_entries_are_read_as_they_are_wanted(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+def test_samples_are_read_as_they_are_wanted(tmp_path: Path, crystals: dict[str, Structure]) -> None:
     line = json.dumps(record("first", crystals["first"]))
     (tmp_path / "some.jsonl").write_text(f"{line}\n{line}\n{{oops\n")
-    entries = stream([tmp_path / "some.jsonl"])
-    assert [next(entries).id, next(entries).id] == ["first", "first"]
+    samples = stream([tmp_path / "some.jsonl"])
+    assert [next(samples).id, next(samples).id] == ["first", "first"]
 
 
 def test_directory_without_crystals_is_named(tmp_path: Path) -> None:
@@ -279,9 +280,9 @@ RECORD = {"id": "one", "cell": [4.0, 4.0, 4.2, 90.0, 90.0, 90.0], "species": ["B
     ],
 )
 def test_impossible_crystal_has_a_reason(change: dict) -> None:
-    entry = from_record({**RECORD, **change}, 0)
+    sample = from_record({**RECORD, **change}, 0)
     with pytest.raises(UserError, match="not a crystal"):
-        structure(entry.form, entry.content)
+        structure(sample.form, sample.content)
 
 
 def test_poscar_without_symbols_is_refused() -> None:
@@ -291,13 +292,13 @@ def test_poscar_without_symbols_is_refused() -> None:
     assert structure("poscar", text.replace("\n1 1\n", "\nNa Cl\n1 1\n")).composition.reduced_formula == "NaCl"
 
 
-def test_entries_can_be_limited_to_those_that_a_table_lists(tmp_path: Path) -> None:
-    entries = [Entry(name, {}, "broken", "") for name in ("a", "b", "c")]
+def test_samples_can_be_limited_to_those_that_a_table_lists(tmp_path: Path) -> None:
+    samples = [Sample(name, {}, "broken", "") for name in ("a", "b", "c")]
     table = tmp_path / "test.csv"
     table.write_text("id,energy\nc,1\na,2\n")
-    assert [entry.id for entry in listed_in(table, entries)] == ["a", "c"]
+    assert [sample.id for sample in listed_in(table, samples)] == ["a", "c"]
     table.write_text("id\nother\n")
     with pytest.raises(UserError, match="none of the 3 crystals"):
-        listed_in(table, entries)
+        listed_in(table, samples)
     with pytest.raises(UserError, match="cannot be read"):
-        listed_in(tmp_path, entries)
+        listed_in(tmp_path, samples)

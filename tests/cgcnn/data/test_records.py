@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cgcnn.data import records as data
+from cgcnn.data.sample import record_id
 from cgcnn.errors import UserError
 
 RECORD = {
@@ -33,7 +34,7 @@ def test_records_are_read_in_order(tmp_path: Path, suffix: str, opener: object) 
         ("a.jsonl", b"{}\n{oops", "line 2: not JSON"),
         ("a.jsonl", b"[1]\n", "a list, expected a JSON object"),
         ("a.jsonl", b"\n", "no records"),
-        ("a.jsonl", b"\xff\xfe", "cannot be read"),
+        ("a.jsonl", b"\xff\xfe", "line 1: not JSON"),
         ("a.jsonl.xz", b"plain", "cannot be read"),
         ("a.jsonl.xz", lzma.compress(b'{"a": 1}\n' * 1000)[:40], "cannot be read"),
         ("a.jsonl.gz", b"plain", "cannot be read"),
@@ -62,4 +63,4 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_records_are_named_by_id_or_position(record: data.Record, name: str) -> None:
-    assert data.record_id(record, 7) == name
+    assert record_id(record, 7) == name

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cgcnn.cli.commands import app
-from cgcnn.data.keys import composition_keys
+from cgcnn.data.composition import composition_keys
 from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE

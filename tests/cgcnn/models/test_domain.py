@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cgcnn.data.keys import composition_keys
+from cgcnn.data.composition import composition_keys
 from cgcnn.elements import atomic_number
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.domain import element_distance

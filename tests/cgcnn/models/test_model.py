@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cgcnn.data.keys import composition_keys
+from cgcnn.data.composition import composition_keys
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.card import shipped

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cgcnn.data.records import Record
-from cgcnn.data.sample import Entry, from_record
+from cgcnn.data.sample import Sample, from_record
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.errors import UserError
 from cgcnn.graphs.batch import Examples
@@ -60,13 +60,13 @@ def records() -> list[Record]:
     return rows
 
 
-def entries() -> list[Entry]:
+def samples() -> list[Sample]:
     return [from_record(record, i) for i, record in enumerate(records())]
 
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    return prepare(entries(), RECIPE).table
+    return prepare(samples(), RECIPE).table
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Pat
 
 def test_structures_train_too(tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"input": "structure", "prototypes": (), "targets": RECIPE.targets[:1]})
-    model = train(prepare(entries(), recipe).table, recipe, tmp_path, quiet)
+    model = train(prepare(samples(), recipe).table, recipe, tmp_path, quiet)
     assert model.card.input == "structure"
     assert {"Ba", "Ti", "O"} <= set(model.card.elements) < set(SYMBOLS)
     assert model.domain is None

@@ -101,9 +101,9 @@ def test_card_figures_are_those_of_evaluating_the_test_rows(folder: Path) -> Non
     train(folder)
     names = {row["id"] for row in table(folder / "model.test.csv")}
     model = load(folder / "model")
-    entries = [from_record(row, i) for i, row in enumerate(salts()) if row["id"] in names]
+    samples = [from_record(row, i) for i, row in enumerate(salts()) if row["id"] in names]
     for target in ("energy", "halide"):
-        found = evaluate(model, entries, target).figures
+        found = evaluate(model, samples, target).figures
         for metric in (m for m in model.card.metrics if m.target == target):
             assert found[metric.metric] == pytest.approx(metric.value, abs=1e-4)
 
@@ -229,14 +229,14 @@ def test_what_cannot_be_evaluated_is_refused(folder: Path, options: list[str], m
 
 
 def test_unnamed_target_of_a_cgcnn_directory_is_learned_and_measured(tmp_path: Path) -> None:
-    from cgcnn.data.sample import structure
+    from cgcnn.data.crystal import structure
 
     data = tmp_path / "data"
     data.mkdir()
     rows = [row for row in salts() if row["cell"]][:8]
     for i, row in enumerate(rows):
-        entry = from_record(row, i)
-        structure(entry.form, entry.content).to(filename=str(data / f"{entry.id}.cif"))
+        sample = from_record(row, i)
+        structure(sample.form, sample.content).to(filename=str(data / f"{sample.id}.cif"))
     (data / "id_prop.csv").write_text("".join(f"{row['id']},{i}\n" for i, row in enumerate(rows)))
 
     def run(*arguments: object) -> Result:

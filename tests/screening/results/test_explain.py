@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from cgcnn.data.keys import composition_keys
+from cgcnn.data.composition import composition_keys
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.model import Model, save

@@ -1,0 +1,87 @@
+"""How large a crystal may be. What is beyond is no crystal, or would fill the memory or take hours; it is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+ATOMS = 10_000
+"""Atoms of a cell; a search for neighbours then takes 1 GB."""
+SHORTEST, LONGEST = 0.3, 2_000.0  # Å, of lattice vectors
+FARTHEST = 1_000.0  # cells that an atom may lie outside its own; farther, its digits are lost
+IMAGES = 4_000_000
+"""Periodic images of atoms that a search for neighbours may look at."""
+_ANGLE = 0.01  # degrees; angles that make no cell differ from those of the nearest one that they make
+
+
+def check_count(atoms: int) -> None:
+    """Refuse a cell with too many atoms.
+
+    Raises:
+        ValueError: There are more than `ATOMS`.
+    """
+    if atoms > ATOMS:
+        raise ValueError(f"{atoms:,} atoms in a cell; at most {ATOMS:,} are read")
+
+
+def check_cell(cell: Sequence[float]) -> None:
+    """Refuse a cell that there cannot be: three lengths in Å, then three angles in degrees.
+
+    Raises:
+        ValueError: A number is missing, not finite or out of bounds, or no cell has these angles.
+    """
+    values = np.asarray(cell, dtype=np.float64)
+    if values.shape != (6,) or not np.isfinite(values).all():
+        raise ValueError(f"the cell is {_listed(values)}: give three lengths and three angles")
+    lengths, angles = values[:3], values[3:]
+    if not ((lengths >= SHORTEST) & (lengths <= LONGEST)).all():
+        raise ValueError(f"the cell has the lengths {_listed(lengths)} Å: {SHORTEST:g} to {LONGEST:g} are possible")
+    largest = angles.max()
+    if angles.min() <= 0 or largest >= 180 or angles.sum() >= 360 or 2 * largest - angles.sum() > -_ANGLE:
+        raise ValueError(f"the cell has the angles {_listed(angles)}°, which no cell has")
+
+
+def check_vectors(vectors: NDArray[np.float64]) -> None:
+    """Refuse lattice vectors (3, 3), Å, that there cannot be.
+
+    Raises:
+        ValueError: One is not finite or out of bounds, or they lie in one plane.
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not (np.isfinite(lengths).all() and ((lengths >= SHORTEST) & (lengths <= LONGEST)).all()):
+        raise ValueError(f"the cell has the lengths {_listed(lengths)} Å: {SHORTEST:g} to {LONGEST:g} are possible")
+    if not abs(np.linalg.det(vectors)) > 1e-6 * np.prod(lengths):
+        raise ValueError("the lattice vectors lie in one plane")
+
+
+def check_positions(frac: NDArray[np.float64]) -> None:
+    """Refuse fractional coordinates (n, 3) that name no place.
+
+    Raises:
+        ValueError: One is not finite, or too far away.
+    """
+    wrong = np.flatnonzero(~(np.abs(frac) <= FARTHEST).all(axis=1))  # NaN is no number at all
+    if len(wrong):
+        raise ValueError(f"atom {wrong[0] + 1} is at {_listed(frac[wrong[0]])} in fractions of the cell")
+
+
+def check_reach(vectors: NDArray[np.float64], atoms: int, radius: float) -> None:
+    """Refuse a search for neighbours within ``radius`` Å that would fill the memory.
+
+    Raises:
+        ValueError: The cell is so flat or so full that more than `IMAGES` images of atoms are near.
+    """
+    heights = 1 / np.linalg.norm(np.linalg.inv(vectors), axis=0)  # (3,) Å
+    images = atoms * np.prod(2 * np.ceil(radius / heights) + 1)
+    if images > IMAGES:
+        raise ValueError(f"its cell is {_listed(heights)} Å high: too flat for a search for neighbours")
+
+
+def _listed(values: NDArray[np.float64]) -> str:
+    return ", ".join(f"{value:g}" for value in values.ravel()[:6])
