@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.errors import UserError
+from screening.status import Status
 from screening.store import header as headers
-from screening.store.header import COPY, Header
-from screening.store.manifest import FAILED, BlockReceipt
-from screening.store.place import ROOT, Place, open_place
+from screening.store.header import COPY, ROOT, Header
+from screening.store.manifest import BlockReceipt
+from screening.store.place import Place, open_place
 from screening.store.records import Records
-from screening.store.shard import Array, checksum, decode, encode, shard_name
+from screening.store.shard import Array, checksum, column_checksum, decode, encode, shard_name
+from screening.store.versions import decisive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,24 +86,44 @@ def write_block(  # noqa: PLR0913  # the last four only describe the block
         counts={int(code): int(number) for code, number in zip(codes, numbers, strict=True)},
         failures=_reasons(start, columns["status"], failures or {}),
         device=device,
+        run=header.digest,
+        versions={name: mine for name, mine in decisive().items() if header.versions.get(name, mine) != mine},
     )
 
 
-def load_shard(place: Place, header: Header, documents: Mapping[str, Any], name: str, block: int) -> Array:
-    """One column of one block.
+def load_shard(  # noqa: PLR0913  # a run, and which part of it
+    place: Place, header: Header, documents: Mapping[str, Any], name: str, block: int, expected: str
+) -> Array:
+    """One column of one block, proven to be what was committed.
+
+    A shard has checksums of its own, but these do not say whose it is: one that was moved from another block or run
+    is sound in itself.
+
+    Args:
+        place: Of the run.
+        header: Of the run.
+        documents: Zarr metadata of each column.
+        name: Of the column.
+        block: Number of the block.
+        expected: Checksum of the column in the block's line of the manifest.
 
     Raises:
-        ValueError: If its shard is missing or damaged. (Zarr itself would read a missing shard as fill values.)
+        ValueError: If its shard is missing, damaged or not the one that was committed. (Zarr itself would read a
+            missing shard as fill values.)
         UserError: If there is no such column.
     """
-    shard = shard_name(header.column(name), block)
+    column = header.column(name)
+    shard = shard_name(column, block)
     data = place.read(f"{name}/{shard}")
     if data is None:
         raise ValueError(f"{name}/{shard} is missing")
     try:
-        return decode(documents[name], shard, data, *header.bounds(block))
+        values = decode(documents[name], shard, data, *header.bounds(block))
     except ValueError as error:
         raise ValueError(f"{name}/{shard}: {error}") from error
+    if column_checksum(column, values) != expected:
+        raise ValueError(f"{name}/{shard}: its content is not what was committed")
+    return values
 
 
 @lru_cache(maxsize=8)
@@ -121,13 +143,13 @@ def _check_columns(header: Header, start: int, columns: Mapping[str, Array]) -> 
     if expected != found:
         wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
         raise ValueError(f"columns {', '.join(wrong)}: expected {expected}, got {found}")
-    if (columns["status"] == 0).any():
+    if (columns["status"] == Status.UNWRITTEN).any():
         raise ValueError("status 0 means never written; every row of a block needs another")
 
 
 def _reasons(start: int, status: Array, failures: Mapping[int, str]) -> dict[str, tuple[tuple[int, int], ...]]:
     """Ranges of rows by reason."""
-    failed = [start + int(i) for i in np.flatnonzero(status == FAILED)]
+    failed = [start + int(i) for i in np.flatnonzero(status == Status.FAILED)]
     if failed != sorted(failures):
         raise ValueError("each row whose status is failed needs a reason, and no other row")
     ranges: dict[str, list[tuple[int, int]]] = {}

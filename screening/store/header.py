@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
-from screening.store.place import ROOT, Place
 from screening.store.shard import Column, array_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from screening.store.place import Place
+
 FORMAT = "perovskite-screening run"
-SCHEMA = 3  # raised when an older reader would misread a run
+SCHEMA = 4  # raised when an older reader would misread a run
+ROOT = "zarr.json"  # the file that makes a directory a run
 MANIFEST = "status/manifest"  # inside an array's directory: Zarr readers list groups, never arrays
 COPY = f"{MANIFEST}/header.json"  # second copy of the header, so that a flipped bit in one can be mended
+MOST_BLOCKS = 2**26  # what a reader keeps of each is some hundred bytes
+NAME = re.compile(r"[a-z0-9_]+")  # of a column, which is also the name of its directory
+VERSIONS = ("versions", "kernel")
+"""What of a run's identity may be other by the user's wish."""
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What parsing damaged or hostile JSON raises."""
+
+
+class OtherFormatError(ValueError):
+    """The header of a run that another version of this program made."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,10 @@ class Header:
         code_version: Of this package.
         created: UTC time, ISO 8601.
         records: Digest of the records that the run was given, see `screening.store.records`; empty if of none.
+        versions: Of the packages that decide the bits of the results.
+        kernel: Name and version of what evaluates the network; empty if it has none.
         schema: Version of the run format.
+        digest: Of all this, as read; empty of a header that is yet to be written. No two runs share one.
     """
 
     rows: int
@@ -50,14 +66,24 @@ class Header:
     code_version: str
     created: str
     records: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    kernel: str = ""
     schema: int = SCHEMA
+    digest: str = ""
 
     def __post_init__(self) -> None:
-        """Check the grid of blocks."""
+        """Check the grid of blocks and the names of the columns."""
         if self.rows < 1 or self.block_rows < 1:
             raise UserError(f"{self.rows} candidates in blocks of {self.block_rows}: both must be at least 1.")
-        if not any(column.name == "status" for column in self.columns):
-            raise ValueError("a run has a column called status")
+        if self.n_blocks > MOST_BLOCKS:
+            raise UserError(
+                f"{self.n_blocks} blocks: more than {MOST_BLOCKS} cannot be kept track of; larger blocks can."
+            )
+        names = [column.name for column in self.columns]
+        if odd := [name for name in names if not NAME.fullmatch(name)]:
+            raise ValueError(f"column {odd[0]!r}: a name has small letters, digits and underscores alone")
+        if "status" not in names or len(set(names)) < len(names):
+            raise ValueError("a run has one column called status, and no two of one name")
 
     @property
     def n_blocks(self) -> int:
@@ -103,8 +129,8 @@ def array_documents(root: bytes) -> dict[str, dict[str, Any]]:
     return documents
 
 
-def digest(root: bytes) -> str:
-    """The digest that the header carries; two runs have the same only if one is a copy of the other."""
+def digest_of(root: bytes) -> str:
+    """The digest that the bytes of a header carry; two runs have the same only if one is a copy of the other."""
     return str(json.loads(root)["attributes"]["digest"])
 
 
@@ -117,11 +143,13 @@ def parse(root: bytes) -> Header:
     document = json.loads(root)
     attributes = document["attributes"]
     if attributes["schema"] != SCHEMA:
-        raise ValueError(f"run format {attributes['schema']}; this version reads {SCHEMA}")
+        raise OtherFormatError(f"run format {attributes['schema']}; this version reads {SCHEMA}")
     if root != canonical(document) or attributes["digest"] != _digest(document):
         raise ValueError("the digest of the header does not match its content")
     fields = {name: attributes[name] for name in Header.__dataclass_fields__ if name != "columns"}
     columns = tuple(_column(record) for record in attributes["columns"])
+    if array_documents(root).keys() != {column.name for column in columns}:
+        raise ValueError("its arrays are not its columns")
     return Header(**{**fields, "columns": columns, "filters": tuple(attributes["filters"])})
 
 
@@ -131,16 +159,45 @@ def load(place: Place) -> tuple[Header, bytes]:
     Raises:
         UserError: Where there is no run, or its header is damaged.
     """
-    root = place.read(ROOT)
-    if root is None and place.read(COPY) is None:
+    root, copy = place.read(ROOT), place.read(COPY)
+    if root is None and copy is None:
         raise UserError(f"{place.url}: no run here. Pass the path that --out had.")
     try:
-        return parse(root or b""), root or b""
-    except (ValueError, KeyError, TypeError) as error:
+        header = parse(root or b"")
+    except OtherFormatError as error:
+        raise UserError(f"{place.url}: {error}. The version that made the run can read it.") from error
+    except UNREADABLE as error:
         if not is_run(place):
             raise UserError(f"{place.url}: not a run of this program. Pass the path that --out had.") from error
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{place.url}: damaged header ({reason}). Mend it with screen verify --repair.") from error
+    if copy is not None and copy != root and is_sound(copy):
+        raise two_runs(place)
+    return header, root or b""
+
+
+def is_sound(root: bytes) -> bool:
+    """Whether these are the bytes of a header, unchanged."""
+    try:
+        parse(root)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def two_runs(place: Place) -> UserError:
+    """What is wrong where both headers are sound and differ."""
+    return UserError(
+        f"{place.url}: {ROOT} and {COPY} are of two runs. screen verify --repair keeps the one that the blocks belong "
+        "to; where there is no block yet, put back the right one."
+    )
+
+
+def of_another_run(place: Place) -> UserError:
+    """What is wrong where every committed block belongs to another run than the header."""
+    return UserError(
+        f"{place.url}: the header is that of another run than the blocks. Restore {ROOT} from a backup; nothing was changed."
+    )
 
 
 def is_run(place: Place) -> bool:
@@ -148,9 +205,15 @@ def is_run(place: Place) -> bool:
     return FORMAT.encode() in (place.read(ROOT) or b"") or place.exists(COPY)
 
 
-def differences(run: Header, asked: Header) -> list[str]:
-    """What makes the two another run: one phrase each. Block size, model path and time of creation do not."""
-    ours, theirs = dict(_leaves(_identity(run))), dict(_leaves(_identity(asked)))
+def differences(run: Header, asked: Header, *, but: tuple[str, ...] = ()) -> list[str]:
+    """What makes the two another run: one phrase each. Block size, model path and time of creation do not.
+
+    Args:
+        run: The run that there is.
+        asked: What it is to be.
+        but: Parts of the identity that are not looked at, such as `VERSIONS`.
+    """
+    ours, theirs = dict(_leaves(_identity(run, but))), dict(_leaves(_identity(asked, but)))
     names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     return [f"{name}: the run has {_short(ours.get(name))}, you have {_short(theirs.get(name))}" for name in names]
 
@@ -168,9 +231,11 @@ def _root_document(header: Header, arrays: Mapping[str, Any]) -> bytes:
 
 
 def _record(header: Header) -> dict[str, Any]:
-    record = {name: getattr(header, name) for name in Header.__dataclass_fields__ if name != "columns"}
+    names = Header.__dataclass_fields__.keys() - {"columns", "digest"}
+    record = {name: getattr(header, name) for name in names}
     columns = [{**asdict(column), "fill": str(column.fill)} for column in header.columns]  # NaN is not JSON
-    return {**record, "recipe": dict(header.recipe), "space": dict(header.space), "columns": columns}
+    plain = {name: dict(record[name]) for name in ("recipe", "space", "versions")}
+    return {**record, **plain, "columns": columns}
 
 
 def _column(record: Mapping[str, Any]) -> Column:
@@ -184,11 +249,11 @@ def _digest(document: Mapping[str, Any]) -> str:
     return hashlib.blake2b(canonical({**document, "attributes": attributes}), digest_size=16).hexdigest()
 
 
-def _identity(header: Header) -> dict[str, Any]:
+def _identity(header: Header, but: tuple[str, ...]) -> dict[str, Any]:
     record = _record(header)
     columns = {column["name"]: f"{column['dtype']}{column['shape']} {column['unit']}" for column in record["columns"]}
-    compared = ("schema", "code_version", "rows", "space", "recipe", "filters", "model_digest")
-    told = {name.replace("_", " "): json.loads(json.dumps(record[name])) for name in compared}
+    compared = ("schema", "code_version", *VERSIONS, "rows", "space", "recipe", "filters", "model_digest")
+    told = {name.replace("_", " "): json.loads(json.dumps(record[name])) for name in compared if name not in but}
     return told | {"column": columns, "digest of the input": record["records"]}
 
 

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.errors import UserError
-from screening.store.header import MANIFEST, Header, canonical
+from screening.store.header import MANIFEST, UNREADABLE, Header, canonical, of_another_run
+from screening.store.shard import CHECKSUM_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from screening.store.place import Place
-
-FAILED = 2  # status code of rows that carry a reason
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class BlockReceipt:
         counts: Rows by status code.
         failures: Row ranges [first, last + 1) by reason, for each row whose status is failed.
         device: Kind of device that predicted it, such as "cpu"; empty if none did.
+        run: Digest of the run's header.
+        versions: Of packages that decide the bits, where they are not those that the run was begun with.
     """
 
     block: int
@@ -52,6 +53,8 @@ class BlockReceipt:
     counts: Mapping[int, int]
     failures: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     device: str = ""
+    run: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,7 @@ def from_line(data: bytes, header: Header) -> BlockReceipt:
     Raises:
         ValueError: With the reason, if a byte has changed or the block is none of this run.
     """
-    record = json.loads(data)
-    if not isinstance(record, dict) or record.pop("crc", None) != _crc(record):
-        raise ValueError("its checksum does not match")
+    record = _intact(data)
     if data != canonical({**record, "crc": _crc(record)}) + b"\n":
         raise ValueError("not in the form that this program writes")
     record["counts"] = {int(status): count for status, count in record["counts"].items()}
@@ -110,12 +111,26 @@ def from_line(data: bytes, header: Header) -> BlockReceipt:
     return receipt
 
 
+def runs_named(place: Place) -> Iterator[str]:
+    """The digest of the run that each intact line names, over all parts."""
+    for key in part_keys(place):
+        for data in place.lines(key):
+            try:
+                yield str(_intact(data)["run"])
+            except UNREADABLE:
+                continue
+
+
 def check(receipt: BlockReceipt, header: Header) -> None:
     """Raise ValueError unless the receipt is of a block of this run and its counts add up."""
+    if receipt.run != header.digest:
+        raise ValueError(f"block {receipt.block} belongs to another run")
     if not 0 <= receipt.block < header.n_blocks or (receipt.start, receipt.stop) != header.bounds(receipt.block):
         raise ValueError(f"block {receipt.block} with rows {receipt.start} to {receipt.stop} is none of this run")
     if receipt.rows != receipt.stop - receipt.start or sum(receipt.counts.values()) != receipt.rows:
         raise ValueError(f"the counts of block {receipt.block} do not add up to its rows")
+    if not re.fullmatch(f"[0-9a-f]{{{CHECKSUM_DIGITS * len(header.columns)}}}", receipt.checksum):
+        raise ValueError(f"block {receipt.block} has not one checksum for each column")
 
 
 def read_lines(place: Place, header: Header) -> Iterator[Line]:
@@ -139,6 +154,8 @@ def read(place: Place, header: Header) -> Iterator[BlockReceipt]:
         if line.receipt is not None:
             yield line.receipt
         elif not line.torn:
+            if (named := set(runs_named(place))) and header.digest not in named:
+                raise of_another_run(place)
             raise UserError(
                 f"{place.url}: line {line.number} of {line.part} is damaged ({line.problem}). "
                 "Mend it with screen verify --repair, then go on with --resume."
@@ -158,14 +175,31 @@ def mend_tail(place: Place, part: int) -> bool:
 
 
 class Tally:
-    """Which blocks are committed and how many rows have which status: a few bytes a block, whatever a line holds."""
+    """Which blocks are committed with what content, and how many rows have which status.
+
+    Eight bytes for each column of a block, and one more, whatever else its line holds.
+
+    Attributes:
+        counts: Rows by status code.
+        blocks: Number of blocks.
+        devices: Kinds of devices that predicted them.
+        versions: Package and version, where blocks were done with another one than the run was begun with.
+    """
 
     def __init__(self, header: Header) -> None:
         self._header = header
-        self._marks = np.zeros(header.n_blocks, np.uint64)  # start of the checksum; 0 where not committed
+        try:
+            self._committed = np.zeros(header.n_blocks, np.bool_)
+            self._checksums = np.zeros((header.n_blocks, len(header.columns)), ">u8")
+        except MemoryError as error:
+            raise UserError(
+                f"{header.n_blocks} blocks: no memory to keep track of them; larger blocks are fewer."
+            ) from error
+        self._columns = {column.name: number for number, column in enumerate(header.columns)}
         self.counts: dict[int, int] = {}
         self.blocks = 0
         self.devices: set[str] = set()
+        self.versions: set[tuple[str, str]] = set()
 
     def has(self, receipt: BlockReceipt) -> bool:
         """Whether the very same block was counted before.
@@ -173,29 +207,37 @@ class Tally:
         Raises:
             ValueError: If it was counted with another content.
         """
-        known = self._marks[receipt.block]
-        if known and known != _mark(receipt):
+        if not self._committed[receipt.block]:
+            return False
+        if self._checksums[receipt.block].tobytes() != bytes.fromhex(receipt.checksum):
             raise ValueError(f"block {receipt.block} is committed twice with different content")
-        return bool(known)
+        return True
 
     def add(self, receipt: BlockReceipt) -> None:
         """Count a block, once however often it is added; raises as `has`."""
         if self.has(receipt):
             return
-        self._marks[receipt.block] = _mark(receipt)
+        self._committed[receipt.block] = True
+        self._checksums[receipt.block] = np.frombuffer(bytes.fromhex(receipt.checksum), ">u8")
         self.blocks += 1
         self.devices |= {receipt.device} - {""}
+        self.versions |= set(receipt.versions.items())
         for status, count in receipt.counts.items():
             self.counts[status] = self.counts.get(status, 0) + count
 
     def __contains__(self, block: int) -> bool:
-        return bool(self._marks[block])
+        return bool(self._committed[block])
+
+    def checksum(self, name: str, block: int) -> str:
+        """Checksum of one column of a committed block; "" of a column that there is not."""
+        number = self._columns.get(name)
+        return "" if number is None else f"{int(self._checksums[block, number]):0{CHECKSUM_DIGITS}x}"
 
     def missing(self) -> Iterator[int]:
         """Blocks that are not committed, in order."""
         step = 65_536
-        for first in range(0, len(self._marks), step):
-            yield from (first + int(i) for i in np.flatnonzero(self._marks[first : first + step] == 0))
+        for first in range(0, len(self._committed), step):
+            yield from (first + int(i) for i in np.flatnonzero(~self._committed[first : first + step]))
 
     def ledger(self) -> dict[int, int]:
         """Rows by status, 0 being never written; they add up to the size of the space."""
@@ -206,17 +248,24 @@ class Tally:
 def _line(key: str, number: int, data: bytes, header: Header) -> Line:
     try:
         return Line(key, number, data, from_line(data, header))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return Line(key, number, data, None, " ".join(str(error).split()))
+    except UNREADABLE as error:
+        return Line(key, number, data, None, " ".join(str(error).split()) or type(error).__name__)
+
+
+def _intact(data: bytes) -> dict[str, Any]:
+    """What a line says, short of its CRC, which fits."""
+    record = json.loads(data)
+    if not isinstance(record, dict) or record.pop("crc", None) != _crc(record):
+        raise ValueError("its checksum does not match")
+    return record
 
 
 def _record(receipt: BlockReceipt) -> dict[str, Any]:
-    return {**asdict(receipt), "counts": {str(status): count for status, count in receipt.counts.items()}}
+    record = {**asdict(receipt), "counts": {str(status): count for status, count in receipt.counts.items()}}
+    if not receipt.versions:
+        del record["versions"]
+    return record
 
 
 def _crc(record: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(canonical(record)):08x}"
-
-
-def _mark(receipt: BlockReceipt) -> np.uint64:
-    return np.uint64(int(receipt.checksum[:16], 16) | 1)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
 from cgcnn.errors import UserError
-from screening.store.place import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -58,11 +57,11 @@ class ObjectPlace:
         with _explained(self.url):
             self._fs.pipe({self._path(key): data for key, data in files.items()})
 
-    def create(self, files: Mapping[str, bytes]) -> None:
+    def create(self, files: Mapping[str, bytes], last: str) -> None:
         """See `Place`."""
         try:
-            self.write({key: data for key, data in files.items() if key != ROOT})
-            self.write({ROOT: files[ROOT]})
+            self.write({key: data for key, data in files.items() if key != last})
+            self.write({last: files[last]})
         except UserError:
             for key in files:
                 self.delete(key)

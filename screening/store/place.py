@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 PARTIAL = ".partial"  # what a killed writer leaves behind ends so; no reader ever looks at it
-ROOT = "zarr.json"  # the file that makes a directory a run
 
 
 class Place(Protocol):
@@ -36,8 +35,8 @@ class Place(Protocol):
     def write(self, files: Mapping[str, bytes]) -> None:
         """Each file whole or not at all; all of them durable on return. Never brings back a run that was removed."""
 
-    def create(self, files: Mapping[str, bytes]) -> None:
-        """Make the run's directory with these files; `ROOT` appears last, so that no reader sees half a run."""
+    def create(self, files: Mapping[str, bytes], last: str) -> None:
+        """Make the run's directory with these files; the one named appears last, so that no reader sees half a run."""
 
     def occupied(self, files: Iterable[str]) -> bool:
         """Whether there is anything other than what a `create` of these files, cut short, may have left."""
@@ -104,16 +103,16 @@ class LocalPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise explain(self.url, error) from error
+            raise self._unreadable(key, error) from error
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """See `Place`. The data is synced before the rename so that a power cut cannot put an empty file in place."""
         try:
-            _write_all({self.root / key: data for key, data in files.items()})
+            _write_all({self._path(key): data for key, data in files.items()})
         except OSError as error:
             raise explain(self.url, error) from error
 
-    def create(self, files: Mapping[str, bytes]) -> None:
+    def create(self, files: Mapping[str, bytes], last: str) -> None:  # noqa: ARG002  # here all appears at once
         """See `Place`. The run is made beside its place and renamed, so it appears whole or not at all."""
         parent = self.root.absolute().parent
         if not parent.is_dir():
@@ -140,28 +139,42 @@ class LocalPlace:
 
     def exists(self, key: str) -> bool:
         """See `Place`."""
-        return (self.root / key).is_file()
+        try:
+            return (self.root / key).is_file()
+        except OSError as error:
+            raise self._unreadable(key, error) from error
 
     def delete(self, key: str) -> None:
         """See `Place`."""
-        (self.root / key).unlink(missing_ok=True)
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unreadable(key, error) from error
 
     def names(self, directory: str) -> Iterator[str]:
         """See `Place`."""
-        if (self.root / directory).is_dir():
+        try:
             with os.scandir(self.root / directory) as entries:
                 yield from (entry.name for entry in entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise self._unreadable(directory, error) from error
 
     def walk(self) -> Iterator[str]:
         """See `Place`."""
-        for folder, _, files in os.walk(self.root):
+
+        def refuse(error: OSError) -> None:
+            raise self._unreadable(str(Path(error.filename).relative_to(self.root)), error) from error
+
+        for folder, _, files in os.walk(self.root, onerror=refuse):
             prefix = Path(folder).relative_to(self.root)
             yield from ((prefix / name).as_posix() for name in files)
 
     def append(self, log: str, data: bytes) -> None:
         """See `Place`. A line that did not fit on the disk is cut off again."""
         try:
-            handle = os.open(self.root / log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            handle = os.open(self._path(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise explain(self.url, error) from error
         size = os.fstat(handle).st_size
@@ -176,13 +189,17 @@ class LocalPlace:
 
     def lines(self, log: str) -> Iterator[bytes]:
         """See `Place`."""
-        if (self.root / log).is_file():
+        try:
             with (self.root / log).open("rb") as handle:
                 yield from handle
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise self._unreadable(log, error) from error
 
     def replace_log(self, log: str, lines: Iterable[bytes]) -> None:
         """See `Place`."""
-        path = self.root / log
+        path = self._path(log)
         beside = _beside(path)
         try:
             with beside.open("xb") as handle:
@@ -195,6 +212,23 @@ class LocalPlace:
             beside.unlink(missing_ok=True)
             raise explain(self.url, error) from error
 
+    def _path(self, key: str) -> Path:
+        """Where to write a key. A run has no links: in one that somebody else made they would lead out of it.
+
+        Raises:
+            UserError: A directory on the way is a link.
+        """
+        path = self.root / key
+        for folder in list(path.parents)[: key.count("/")]:
+            if folder.is_symlink():
+                raise UserError(
+                    f"{folder}: a symbolic link, which a run does not have. Put the directory itself there."
+                )
+        return path
+
+    def _unreadable(self, key: str, error: OSError) -> UserError:
+        return UserError(f"{self.root / key}: {error.strerror or error}. Nothing was changed; mend that first.")
+
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
@@ -206,6 +240,20 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_all(paths: Collection[Path]) -> None:
+    """Sync at the same time, as file systems group that; one by one where no more threads are to be had."""
+    with ThreadPoolExecutor(len(paths)) as pool:
+        try:
+            done = [pool.submit(_sync, path) for path in paths]
+        except RuntimeError:
+            done = []
+        for future in done:
+            future.result()
+    if not done:
+        for path in paths:
+            _sync(path)
 
 
 def _write_fully(handle: int, data: bytes) -> None:
@@ -221,12 +269,12 @@ def _write_all(files: Mapping[Path, bytes]) -> None:
         parent.mkdir(exist_ok=True)  # without parents: a late worker must not bring back a run that was removed
     try:
         for beside, path in pairs.items():
-            beside.write_bytes(files[path])
-        with ThreadPoolExecutor(len(pairs)) as pool:
-            list(pool.map(_sync, pairs))
-            for beside, path in pairs.items():
-                beside.replace(path)
-            list(pool.map(_sync, {path.parent for path in files}))
+            with beside.open("xb") as handle:
+                handle.write(files[path])
+        _sync_all(pairs)
+        for beside, path in pairs.items():
+            beside.replace(path)
+        _sync_all({path.parent for path in files})
     finally:
         for beside in pairs:
             beside.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from itertools import accumulate
 from typing import Self
 
 from cgcnn.errors import UserError
-from screening.store.header import MANIFEST, canonical
+from screening.store.header import MANIFEST, UNREADABLE, canonical
 from screening.store.place import Place, explain
 
 FOLDER = f"{MANIFEST}/records"
@@ -82,8 +82,11 @@ class Records:
         content = place.read(INDEX)
         if content is None or _digest(content) != digest:
             raise _damage(place.url, f"{INDEX} is {'missing' if content is None else 'damaged'}")
-        fields = json.loads(content)
-        index = Index(tuple(fields["counts"]), tuple(fields["digests"]))
+        try:
+            fields = json.loads(content)
+            index = Index(tuple(map(int, fields["counts"])), tuple(map(str, fields["digests"])))
+        except UNREADABLE as error:
+            raise _damage(place.url, f"{INDEX} is no index") from error
         return cls(index, lambda number: place.read(chunk_key(number)), place.url)
 
     def __len__(self) -> int:

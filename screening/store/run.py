@@ -16,8 +16,9 @@ from cgcnn.errors import UserError
 from screening.store import header as headers
 from screening.store import lock, manifest
 from screening.store.blocks import Target, load_shard
+from screening.store.header import ROOT, VERSIONS
 from screening.store.manifest import BlockReceipt, Tally
-from screening.store.place import ROOT, Place, open_place
+from screening.store.place import Place, open_place
 from screening.store.records import Records
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Run:
     def __init__(self, place: Place, held: lock.Lock | None = None, part: int = 0) -> None:
         self.place = place
         self._lock, self._part = held, part
-        self.header, self._root = headers.load(place)
-        self._documents = headers.array_documents(self._root)
+        self.header, root = headers.load(place)
+        self._documents = headers.array_documents(root)
         self._tally = Tally(self.header)
         for receipt in manifest.read(place, self.header):
             if not self._has(receipt):
@@ -60,18 +61,28 @@ class Run:
         place = open_place(url)
         files = headers.files(header)
         _refuse_existing(place, files)
-        place.create(files)
+        place.create(files, last=ROOT)
         run = cls.resume(url, header, part=part, records=records)
-        if run.target.digest != headers.digest(files[ROOT]):
+        if run.target.digest != headers.digest_of(files[ROOT]):
             run.close()
             raise UserError(f"{url}: another process made a run here just now. Pass --resume or another --out.")
         return run
 
     @classmethod
-    def resume(cls, url: str, header: Header, *, part: int = 0, records: Records | None = None) -> Self:
+    def resume(
+        cls, url: str, header: Header, *, part: int = 0, records: Records | None = None, any_versions: bool = False
+    ) -> Self:
         """Take the lock of an existing run and go on with it. Its own block size counts, not the header's.
 
         Records that the run lacks, or that are damaged in it, are written into it.
+
+        Args:
+            url: Of the run.
+            header: Of the run as it is asked for.
+            part: Of the manifest, to commit to.
+            records: What the run was given.
+            any_versions: Whether to go on with other packages than the run was begun with. The results then differ in
+                their last bits from those of either; the manifest notes which blocks were done with what.
 
         Raises:
             UserError: If it is another run, naming each difference; if it is in use, naming the holder; if it is
@@ -79,8 +90,8 @@ class Run:
         """
         place = open_place(url)
         existing, _ = headers.load(place)
-        if differences := headers.differences(existing, header):
-            raise UserError(f"{url}: cannot resume, {'; '.join(differences)}. Pass another --out.")
+        if differences := headers.differences(existing, header, but=VERSIONS if any_versions else ()):
+            raise UserError(f"{url}: cannot resume, {'; '.join(differences)}. {_remedy(existing, header)}")
         held = lock.acquire(place, part)
         try:
             manifest.mend_tail(place, part)
@@ -115,7 +126,7 @@ class Run:
     @property
     def target(self) -> Target:
         """What workers are sent."""
-        return Target(self.place.url, headers.digest(self._root))
+        return Target(self.place.url, self.header.digest)
 
     @property
     def records(self) -> Records | None:
@@ -222,7 +233,8 @@ class Run:
 
     def _load(self, name: str, block: int) -> Array:
         try:
-            return load_shard(self.place, self.header, self._documents, name, block)
+            expected = self._tally.checksum(name, block)
+            return load_shard(self.place, self.header, self._documents, name, block, expected)
         except ValueError as error:
             raise UserError(
                 f"{self.place.url}: block {block} is damaged ({error}). "
@@ -234,6 +246,15 @@ class Run:
             return self._tally.has(receipt)
         except ValueError as error:
             raise UserError(f"{self.place.url}: {error}. Mend it with screen verify --repair.") from error
+
+
+def _remedy(existing: Header, asked: Header) -> str:
+    if headers.differences(existing, asked, but=VERSIONS):
+        return "Pass another --out."
+    return (
+        "Go on with the versions that it was begun with; --accept-versions goes on with other versions, and the last "
+        "digits then differ from block to block."
+    )
 
 
 def _refuse_existing(place: Place, files: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ CHUNK_ROWS = 65_536  # rows of an inner chunk at most: what a reader must decode
 CHUNK_ROWS_LEAST = 4_096
 ZSTD_LEVEL = 1  # measured: half the time of a shuffled Blosc for 3 % more bytes
 DIMENSION = "candidate"
+CHECKSUM_DIGITS = 16  # hex digits of the checksum of one column of a block
 
 Array = npt.NDArray[Any]
 
@@ -120,12 +121,15 @@ def decode(document: Mapping[str, Any], name: str, shard: bytes, start: int, sto
 
 
 def checksum(columns: Sequence[Column], values: Mapping[str, Array]) -> str:
-    """BLAKE2b (128 bits, hex) of the decoded content: name, type and little-endian bytes of each column in order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for column in columns:
-        array = np.ascontiguousarray(values[column.name], dtype=np.dtype(column.dtype).newbyteorder("<"))
-        digest.update(f"{column.name}:{column.dtype}:{array.shape};".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+    """The checksums of a block's columns in order, one behind the other, so that each can be proven alone."""
+    return "".join(column_checksum(column, values[column.name]) for column in columns)
+
+
+def column_checksum(column: Column, values: Array) -> str:
+    """BLAKE2b (64 bits: 16 hex digits) of decoded content: name, type, shape and little-endian bytes."""
+    array = np.ascontiguousarray(values, dtype=np.dtype(column.dtype).newbyteorder("<"))
+    digest = hashlib.blake2b(f"{column.name}:{column.dtype}:{array.shape};".encode(), digest_size=CHECKSUM_DIGITS // 2)
+    digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from cgcnn.errors import UserError
+from screening.status import Status
 from screening.store import header as headers
 from screening.store import lock, manifest
 from screening.store.blocks import load_shard
-from screening.store.header import COPY, MANIFEST, Header
-from screening.store.manifest import FAILED, BlockReceipt, Tally
-from screening.store.place import PARTIAL, ROOT, Place, open_place
+from screening.store.header import COPY, MANIFEST, ROOT, Header
+from screening.store.manifest import BlockReceipt, Tally
+from screening.store.place import PARTIAL, Place, open_place
 from screening.store.records import FOLDER, INDEX, Records
-from screening.store.shard import Array, checksum, shard_name
+from screening.store.shard import CHECKSUM_DIGITS, Array, shard_name
 
+ANOTHER = "that of another run than the blocks"
 OWN = (*(f"{MANIFEST}/{kind}-" for kind in ("part", "lock", "beat")), f"{FOLDER}/")  # not proven file by file here
 
 Decode = Callable[[int, int], Mapping[str, Array]]
@@ -28,8 +30,8 @@ class Finding:
     """Something that verification found.
 
     Attributes:
-        kind: Header, metadata, records, manifest, damaged, missing or foreign; device, uncommitted, leftover or
-            unknown.
+        kind: Header, metadata, records, manifest, damaged, missing or foreign; device, versions, uncommitted, leftover
+            or unknown.
         where: Block, file or line.
         what: What is the matter with it.
         wrong: Whether it makes the run unsound or incomplete, or is only worth knowing.
@@ -86,6 +88,10 @@ class Report:
         wrong = self._wrong()
         if not wrong:
             return "Every candidate is there exactly once, and nothing is damaged."
+        if any(
+            finding.kind == "header" and finding.where == ROOT and finding.what == ANOTHER for finding in self.findings
+        ):
+            return f"Restore {ROOT} from a backup."
         if wrong == {"records"}:
             return "Give the same input with --resume: it puts the records back."
         if self.mended or wrong == {"missing"}:
@@ -102,7 +108,7 @@ def verify(url: str, decode: Decode | None = None) -> Report:
             its candidate.
 
     Raises:
-        UserError: Where there is no run, or both copies of its header are damaged.
+        UserError: Where there is no run, both copies of its header are damaged, or it cannot be told which is its own.
     """
     return _Audit(open_place(url), decode).report()
 
@@ -114,10 +120,12 @@ def repair(url: str, decode: Decode | None = None) -> Report:
     again; shards outside the run and what stopped writers left are deleted.
 
     Raises:
-        UserError: As `verify`; or if the run is in use.
+        UserError: As `verify`; or if the run is in use, or the header is that of another one.
     """
     place = open_place(url)
-    _Audit.header_of(place)  # before any lock is written into something that is no run
+    header, _ = _header_of(place)  # before any lock is written into something that is no run
+    if _is_another(place, header):
+        raise headers.of_another_run(place)
     with ExitStack() as locks:
         for part in {0, *map(manifest.part_number, manifest.part_keys(place))}:
             locks.callback(lock.acquire(place, part).release)
@@ -131,25 +139,18 @@ class _Audit:
 
     def __init__(self, place: Place, decode: Decode | None) -> None:
         self.place, self.decode = place, decode
-        self.header, self.root = self.header_of(place)
+        self.header, self.root = _header_of(place)
         self.documents = headers.array_documents(self.root)
         self.tally = Tally(self.header)
         self.unsound: set[int] = set()
-        self.findings = [*self._metadata(), *self._records()]
+        self.findings: list[Finding] = []
+        if _is_another(place, self.header):
+            self.findings.append(Finding("header", ROOT, ANOTHER))
+            return
+        self.findings += [*self._metadata(), *self._records()]
         if any(finding.kind == "records" for finding in self.findings):
             self.decode = None  # it would read them
         self.findings += [*self._manifest(), *self._devices(), *self._missing(), *self._files()]
-
-    @staticmethod
-    def header_of(place: Place) -> tuple[Header, bytes]:
-        """The header from whichever copy is sound."""
-        for key in (ROOT, COPY):
-            root = place.read(key)
-            if root is not None and _sound_header(root):
-                return headers.parse(root), root
-        if not headers.is_run(place):
-            raise UserError(f"{place.url}: no run here. Pass the path that --out had.")
-        raise UserError(f"{place.url}: both copies of the header are damaged. Restore {ROOT} from a backup.")
 
     def report(self) -> Report:
         sizes = self.header.rows, self.header.n_blocks, self.tally.blocks
@@ -186,7 +187,9 @@ class _Audit:
             found = self.place.read(key)
             if found != expected:
                 kind = "header" if key in {ROOT, COPY} else "metadata"
-                yield Finding(kind, key, "missing" if found is None else "not as it was written")
+                other = kind == "header" and found is not None and headers.is_sound(found)
+                what = "missing" if found is None else "that of another run" if other else "not as it was written"
+                yield Finding(kind, key, what)
 
     def _records(self) -> Iterator[Finding]:
         if self.header.records:
@@ -215,14 +218,15 @@ class _Audit:
             yield Finding("damaged", f"block {receipt.block} (rows {receipt.start} to {receipt.stop})", str(error))
 
     def _prove(self, receipt: BlockReceipt) -> None:
-        names = [column.name for column in self.header.columns]
-        columns = {name: load_shard(self.place, self.header, self.documents, name, receipt.block) for name in names}
-        if checksum(self.header.columns, columns) != receipt.checksum:
-            raise ValueError("its content is not what was committed")
+        columns = {}
+        for number, column in enumerate(self.header.columns):
+            expected = receipt.checksum[CHECKSUM_DIGITS * number :][:CHECKSUM_DIGITS]
+            loaded = load_shard(self.place, self.header, self.documents, column.name, receipt.block, expected)
+            columns[column.name] = loaded
         codes, counts = np.unique(columns["status"], return_counts=True)
         if dict(zip(codes.tolist(), counts.tolist(), strict=True)) != receipt.counts:
             raise ValueError("its statuses are not those that its line counts")
-        if _rows(receipt) != (receipt.start + np.flatnonzero(columns["status"] == FAILED)).tolist():
+        if _rows(receipt) != (receipt.start + np.flatnonzero(columns["status"] == Status.FAILED)).tolist():
             raise ValueError("its failed rows are not those that its line names")
         for name, values in self.decode(receipt.start, receipt.stop).items() if self.decode else ():
             if not np.array_equal(columns[name], values):
@@ -233,6 +237,10 @@ class _Audit:
             kinds = " and ".join(sorted(self.tally.devices))
             what = f"predicted on {kinds}, which round differently: not what either alone would give, bit for bit"
             yield Finding("device", "blocks", what, wrong=False)
+        for name, found in sorted(self.tally.versions):
+            begun = self.header.versions.get(name)
+            what = f"predicted with {name} {found}, begun with {name} {begun}: bits may differ from block to block"
+            yield Finding("versions", "blocks", what, wrong=False)
 
     def _missing(self) -> Iterator[Finding]:
         for first, last in _runs(block for block in self.tally.missing() if block not in self.unsound):
@@ -264,12 +272,30 @@ class _Audit:
         return None
 
 
-def _sound_header(root: bytes) -> bool:
-    try:
-        headers.parse(root)
-    except (ValueError, KeyError, TypeError):
-        return False
-    return True
+def _header_of(place: Place) -> tuple[Header, bytes]:
+    """The header from whichever copy is sound; of two that differ, the one that the manifest names.
+
+    Raises:
+        UserError: Neither is sound, or it cannot be told which is the run's own.
+    """
+    found = {root: headers.parse(root) for key in (ROOT, COPY) if (root := place.read(key)) and headers.is_sound(root)}
+    if len(found) == 2:
+        named = set(manifest.runs_named(place))
+        found = {root: header for root, header in found.items() if header.digest in named}
+        if len(found) != 1:
+            raise headers.two_runs(place)
+    for root, header in found.items():
+        return header, root
+    if not headers.is_run(place):
+        raise UserError(f"{place.url}: no run here. Pass the path that --out had.")
+    raise UserError(f"{place.url}: both copies of the header are damaged. Restore {ROOT} from a backup.")
+
+
+def _is_another(place: Place, header: Header) -> bool:
+    """Whether every intact line of the manifest belongs to another run than the header."""
+    named = manifest.runs_named(place)
+    first = next(named, header.digest)
+    return first != header.digest and header.digest not in named
 
 
 def _rows(receipt: BlockReceipt) -> list[int]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from cgcnn import __version__
 
-PACKAGES = ("torch", "numpy", "zarr", "dask", "distributed")
+DECISIVE = ("torch", "numpy", "pymatgen")
+"""Packages whose versions decide the bits of a result: they are part of a run's identity."""
+PACKAGES = (*DECISIVE, "zarr", "dask", "distributed")
 Versions = tuple[tuple[str, str], ...]
 
 
@@ -18,12 +21,18 @@ def versions() -> Versions:
     return (("python", python), ("perovskite-screening", __version__), *found)
 
 
+def decisive() -> dict[str, str]:
+    """Version of each package that decides the bits of a result."""
+    return {name: _version(name).partition("+")[0] for name in DECISIVE}
+
+
 def differences(here: Versions, there: Versions) -> str:
     """What differs, in words; empty if nothing does."""
     theirs = dict(there)
     return ", ".join(f"{name} is {theirs.get(name)}, not {mine}" for name, mine in here if theirs.get(name) != mine)
 
 
+@cache
 def _version(name: str) -> str:
     try:
         return version(name)

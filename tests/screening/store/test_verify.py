@@ -202,7 +202,7 @@ def test_conflicting_lines_of_one_block_are_settled_by_its_content(toy, damaged)
     part = damaged / PART
     receipt = from_line(part.read_bytes().splitlines(keepends=True)[1], header)
     with part.open("ab") as handle:
-        handle.write(to_line(type(receipt)(**{**vars(receipt), "checksum": "0" * 32})))
+        handle.write(to_line(type(receipt)(**{**vars(receipt), "checksum": "0" * 64})))
     with pytest.raises(UserError, match="block 1 is committed twice with different content"):
         Run.open(str(damaged))
     assert mended(toy, damaged)
@@ -242,7 +242,7 @@ def test_run_of_a_newer_format_is_refused(damaged):
         document = json.loads((damaged / name).read_text())
         document["attributes"]["schema"] = 99
         (damaged / name).write_text(json.dumps(document))
-    with pytest.raises(UserError, match="run format 99; this version reads 3"):
+    with pytest.raises(UserError, match="run format 99; this version reads 4"):
         Run.open(str(damaged))
 
 
