@@ -44,7 +44,8 @@ from screening.engine.pipeline import Assignment, screen_blocks
 from screening.engine.score import score_block
 from screening.plan import Plan, make_plan
 from screening.recipe import make_recipe
-from screening.store import BlockReceipt, Header, Run, Target, write_block
+from screening.store import BlockReceipt, Header, Run, write_block
+from screening.store.shard import CHECKSUM_DIGITS
 
 A = "Li,Na,K,Rb,Cs,Mg,Ca,Sr,Ba,La,Y,Pb,Tl,Bi,Ce,Nd"
 B = "Ti,Zr,Hf,Nb,Ta,V,Al,Ga,Sc,Mn,Fe,Co,Ni,Cr,W,Mo"
@@ -58,12 +59,11 @@ WRITES = 20
 MANY = 1000
 """Workers of the cluster that is reckoned with."""
 LARGE = 10**12
-LINE = 200
+LINE = 420
 """Bytes of a line of the manifest."""
 OVERHEAD = 0.02
 GPU = 1_000_000
 """Candidates a second that a GPU is taken to do: an assumption, to be measured where there is one."""
-NOTHING = Assignment(Target("", ""), (), gpu=False)
 console = Console(width=140)
 
 
@@ -158,9 +158,11 @@ def _outlook(name: str, cost: float, fixed: float, reading: float, rates: dict[s
         )
 
 
-def _report(assignment: Assignment, block: Block) -> BlockReceipt:  # noqa: ARG001  # in place of the pipeline's tasks
-    rows = block.stop - block.start
-    return BlockReceipt(block.number, block.start, block.stop, "0" * 32, rows, 1.0, "nobody:1", {1: rows})
+def _report(assignment: Assignment, block: Block) -> BlockReceipt:
+    """In place of the pipeline's tasks."""
+    rows, checksum = block.stop - block.start, "0" * CHECKSUM_DIGITS * len(columns_for(CUBIC_PEROVSKITE, 0.05))
+    bounds, run = (block.number, block.start, block.stop), assignment.target.digest
+    return BlockReceipt(*bounds, checksum, rows, 1.0, "nobody:1", {1: rows}, run=run)
 
 
 def _build(assignment: Assignment, block: Block) -> None:
@@ -240,7 +242,8 @@ def _reading_cost() -> float:
     """CPU seconds to read a line of the manifest."""
     with tempfile.TemporaryDirectory() as folder:
         with _large_run(folder) as run:
-            run.commit(*(_report(NOTHING, Block(i, *run.header.bounds(i))) for i in range(BLOCKS)))
+            nobody = Assignment(run.target, (), gpu=False)
+            run.commit(*(_report(nobody, Block(i, *run.header.bounds(i))) for i in range(BLOCKS)))
         begun = time.process_time()
         with Run.open(f"{folder}/R.zarr"):
             return (time.process_time() - begun) / BLOCKS

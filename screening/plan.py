@@ -19,6 +19,7 @@ from screening.chemistry.filters import Filter, parse_filter
 from screening.chemistry.placement import Sites, assign_sites
 from screening.recipe import PROTOTYPE_OF, STABLE_AT, Recipe
 from screening.store import Column, Header, Records
+from screening.store.versions import decisive
 
 if TYPE_CHECKING:
     from screening.candidates.multisets import Species
@@ -119,6 +120,7 @@ class Plan:
             model=self.model.path,
             model_digest=self.model.digest,
             code_version=__version__,
+            versions=decisive(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             records="" if self.records is None else self.records.index.digest,
         )

@@ -92,7 +92,7 @@ def write_block(  # noqa: PLR0913  # the last four only describe the block
 
 
 def load_shard(  # noqa: PLR0913  # a run, and which part of it
-    place: Place, header: Header, documents: Mapping[str, Any], name: str, block: int, expected: str
+    place: Place, header: Header, documents: Mapping[str, Any], name: str, *, block: int, expected: str
 ) -> Array:
     """One column of one block, proven to be what was committed.
 

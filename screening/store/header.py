@@ -161,14 +161,14 @@ def load(place: Place) -> tuple[Header, bytes]:
     """
     root, copy = place.read(ROOT), place.read(COPY)
     if root is None and copy is None:
-        raise UserError(f"{place.url}: no run here. Pass the path that --out had.")
+        raise UserError(f"{place.url}: no run here. Pass the path that `out` had.")
     try:
         header = parse(root or b"")
     except OtherFormatError as error:
         raise UserError(f"{place.url}: {error}. The version that made the run can read it.") from error
     except UNREADABLE as error:
         if not is_run(place):
-            raise UserError(f"{place.url}: not a run of this program. Pass the path that --out had.") from error
+            raise UserError(f"{place.url}: not a run of this program. Pass the path that `out` had.") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{place.url}: damaged header ({reason}). Mend it with screen verify --repair.") from error
     if copy is not None and copy != root and is_sound(copy):
@@ -196,7 +196,8 @@ def two_runs(place: Place) -> UserError:
 def of_another_run(place: Place) -> UserError:
     """What is wrong where every committed block belongs to another run than the header."""
     return UserError(
-        f"{place.url}: the header is that of another run than the blocks. Restore {ROOT} from a backup; nothing was changed."
+        f"{place.url}: the header is that of another run than the blocks. Restore {ROOT} from a backup; nothing was "
+        "changed."
     )
 
 

@@ -172,7 +172,7 @@ def _clear(place: Place, part: int, patience: float) -> None:
 
 
 def _refusal(place: Place, holder: Holder) -> UserError:
-    return UserError(f"{place.url} is in use by {holder}. Wait for it or stop it, then try again with --resume.")
+    return UserError(f"{place.url} is in use by {holder}. Wait for it or stop it, then try again with `resume`.")
 
 
 def _withdraw(place: Place, part: int, token: str) -> None:

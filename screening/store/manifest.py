@@ -158,7 +158,7 @@ def read(place: Place, header: Header) -> Iterator[BlockReceipt]:
                 raise of_another_run(place)
             raise UserError(
                 f"{place.url}: line {line.number} of {line.part} is damaged ({line.problem}). "
-                "Mend it with screen verify --repair, then go on with --resume."
+                "Mend it with screen verify --repair, then go on with `resume`."
             )
 
 

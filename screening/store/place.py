@@ -82,7 +82,7 @@ def open_place(url: str | Path) -> Place:
 def explain(url: str, error: OSError) -> UserError:
     """One line for what the operating system refused."""
     reason = error.strerror or str(error)
-    return UserError(f"{url}: {reason}. Mend that and go on with --resume, or pass another --out.")
+    return UserError(f"{url}: {reason}. Mend that and go on with `resume`, or pass another `out`.")
 
 
 class LocalPlace:
@@ -116,7 +116,7 @@ class LocalPlace:
         """See `Place`. The run is made beside its place and renamed, so it appears whole or not at all."""
         parent = self.root.absolute().parent
         if not parent.is_dir():
-            raise UserError(f"{self.url}: there is no directory {parent}. Make it, or pass another --out.")
+            raise UserError(f"{self.url}: there is no directory {parent}. Make it, or pass another `out`.")
         beside = _beside(self.root)
         try:
             beside.mkdir()

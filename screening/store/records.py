@@ -216,4 +216,4 @@ def _digest(content: bytes) -> str:
 
 
 def _damage(url: str, what: str) -> UserError:
-    return UserError(f"{url}: {what}. Give the same input with --resume: it puts the records back.")
+    return UserError(f"{url}: {what}. Resume the run with the same input: that puts the records back.")

@@ -65,7 +65,7 @@ class Run:
         run = cls.resume(url, header, part=part, records=records)
         if run.target.digest != headers.digest_of(files[ROOT]):
             run.close()
-            raise UserError(f"{url}: another process made a run here just now. Pass --resume or another --out.")
+            raise UserError(f"{url}: another process made a run here just now. Pass `resume` or another `out`.")
         return run
 
     @classmethod
@@ -184,7 +184,7 @@ class Run:
             if receipt.device and known and receipt.device not in known:
                 raise UserError(
                     f"{self.place.url}: {receipt.worker} predicted block {receipt.block} on {receipt.device}, others "
-                    f"were predicted on {' and '.join(sorted(known))}. Go on with --resume and workers of one kind."
+                    f"were predicted on {' and '.join(sorted(known))}. Go on with `resume` and workers of one kind."
                 )
             known |= {receipt.device} - {""}
 
@@ -226,7 +226,7 @@ class Run:
         size = self.header.block_rows
         wanted = range(start // size, (stop - 1) // size + 1)
         if lacking := [block for block in wanted if block not in self._tally]:
-            raise UserError(f"{self.place.url}: block {lacking[0]} is not done yet. Go on with --resume.")
+            raise UserError(f"{self.place.url}: block {lacking[0]} is not done yet. Go on with `resume`.")
         first = wanted[0] * size
         whole = {name: np.concatenate([self._load(name, block) for block in wanted]) for name in names}
         return {name: values[start - first : stop - first] for name, values in whole.items()}
@@ -234,11 +234,11 @@ class Run:
     def _load(self, name: str, block: int) -> Array:
         try:
             expected = self._tally.checksum(name, block)
-            return load_shard(self.place, self.header, self._documents, name, block, expected)
+            return load_shard(self.place, self.header, self._documents, name, block=block, expected=expected)
         except ValueError as error:
             raise UserError(
                 f"{self.place.url}: block {block} is damaged ({error}). "
-                "Mend it with screen verify --repair, then go on with --resume."
+                "Mend it with screen verify --repair, then go on with `resume`."
             ) from error
 
     def _has(self, receipt: BlockReceipt) -> bool:
@@ -250,9 +250,9 @@ class Run:
 
 def _remedy(existing: Header, asked: Header) -> str:
     if headers.differences(existing, asked, but=VERSIONS):
-        return "Pass another --out."
+        return "Pass another `out`."
     return (
-        "Go on with the versions that it was begun with; --accept-versions goes on with other versions, and the last "
+        "Go on with the versions that it was begun with; `accept_versions` goes on with other versions, and the last "
         "digits then differ from block to block."
     )
 
@@ -262,7 +262,7 @@ def _refuse_existing(place: Place, files: Iterable[str]) -> None:
         run = Run.open(place.url)
         raise UserError(
             f"{place.url} exists and holds a run ({run.n_committed} of {run.header.n_blocks} blocks). "
-            "Pass --resume to go on or another --out."
+            "Pass `resume` to go on or another `out`."
         )
     if place.occupied(files):
-        raise UserError(f"{place.url} exists and is not a run. Pass another --out.")
+        raise UserError(f"{place.url} exists and is not a run. Pass another `out`.")

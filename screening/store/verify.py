@@ -93,10 +93,10 @@ class Report:
         ):
             return f"Restore {ROOT} from a backup."
         if wrong == {"records"}:
-            return "Give the same input with --resume: it puts the records back."
+            return "Resume the run with the same input: that puts the records back."
         if self.mended or wrong == {"missing"}:
-            return "Go on with --resume: it does what is missing."
-        return "Mend it with screen verify --repair, then go on with --resume."
+            return "Resume the run: that does what is missing."
+        return "Mend it with screen verify --repair, then resume the run."
 
 
 def verify(url: str, decode: Decode | None = None) -> Report:
@@ -221,7 +221,9 @@ class _Audit:
         columns = {}
         for number, column in enumerate(self.header.columns):
             expected = receipt.checksum[CHECKSUM_DIGITS * number :][:CHECKSUM_DIGITS]
-            loaded = load_shard(self.place, self.header, self.documents, column.name, receipt.block, expected)
+            loaded = load_shard(
+                self.place, self.header, self.documents, column.name, block=receipt.block, expected=expected
+            )
             columns[column.name] = loaded
         codes, counts = np.unique(columns["status"], return_counts=True)
         if dict(zip(codes.tolist(), counts.tolist(), strict=True)) != receipt.counts:
@@ -287,7 +289,7 @@ def _header_of(place: Place) -> tuple[Header, bytes]:
     for root, header in found.items():
         return header, root
     if not headers.is_run(place):
-        raise UserError(f"{place.url}: no run here. Pass the path that --out had.")
+        raise UserError(f"{place.url}: no run here. Pass the path that `out` had.")
     raise UserError(f"{place.url}: both copies of the header are damaged. Restore {ROOT} from a backup.")
 
 

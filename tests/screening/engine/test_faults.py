@@ -92,7 +92,7 @@ def test_stopped_run_exits_130_and_says_how_to_go_on(start, tmp_path, moment):
     assert faultlab.noise(screen.said) == []
     assert "blocks are kept; the same command with --resume goes on from there" in screen.said
     assert screen.orphans()[0] == 0
-    assert verify(str(run)).text().endswith("Go on with --resume: it does what is missing.")
+    assert verify(str(run)).text().endswith("Resume the run: that does what is missing.")
 
 
 def test_flipped_bit_is_found_repaired_and_redone(lab, start, undisturbed, tmp_path):

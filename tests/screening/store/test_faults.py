@@ -66,7 +66,7 @@ def test_a_line_that_does_not_fit_on_the_disk_is_cut_off_again(toy, tmp_path, py
     out, error = python(FULL, url).communicate()
     lines = out.splitlines()
     assert len(lines) == 3, error
-    assert all("File too large" in line and "--resume" in line for line in lines[:2])
+    assert all("File too large" in line and "`resume`" in line for line in lines[:2])
     assert lines[2] == "[1, 2, 3, 4]"
     assert toy.same(url)
     assert verify(url).findings == ()

@@ -57,7 +57,7 @@ def test_damaged_records_are_found_never_read_and_put_back(toy, url, victim):
         report = verify(url, toy.identity)
         assert {finding.kind for finding in report.findings} == {"records"}
         assert not report.ok
-        with pytest.raises(UserError, match=r"Give the same input with --resume: it puts the records back"):
+        with pytest.raises(UserError, match=r"Resume the run with the same input: that puts the records back"):
             load_records(url).read(0, 95)
         Run.resume(url, header, records=given_).close()
         assert place.read(victim) == whole

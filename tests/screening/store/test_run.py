@@ -56,7 +56,7 @@ def test_written_but_uncommitted_block_is_not_part_of_the_run(toy, url):
         toy.write(run.target, 2)
     assert list(Run.open(url).missing_blocks()) == [0, 1, 2, 3, 4]
     assert list(Run.open(url).blocks(["status"])) == []
-    with pytest.raises(UserError, match=r"block 2 is not done yet\. Go on with --resume"):
+    with pytest.raises(UserError, match=r"block 2 is not done yet\. Go on with `resume`"):
         Run.open(url).read(["status"], 45, 50)
 
 
@@ -88,7 +88,7 @@ def test_block_with_other_content_than_committed_is_refused(toy, url):
 
 def test_creating_over_a_run_is_refused_with_its_progress(toy, url):
     toy.make(url, range(2))
-    with pytest.raises(UserError, match=r"holds a run \(2 of 5 blocks\)\. Pass --resume to go on or another --out"):
+    with pytest.raises(UserError, match=r"holds a run \(2 of 5 blocks\)\. Pass `resume` to go on or another `out`"):
         Run.create(url, toy.header)
 
 
@@ -111,7 +111,7 @@ def test_resuming_another_identity_is_refused_naming_the_difference(toy, tmp_pat
 
 def test_all_differences_are_named_at_once(toy, tmp_path):
     toy.make(str(tmp_path / "R.zarr"), range(1))
-    with pytest.raises(UserError, match=r"code version: .*; model digest: .*\. Pass another --out"):
+    with pytest.raises(UserError, match=r"code version: .*; model digest: .*\. Pass another `out`"):
         Run.resume(str(tmp_path / "R.zarr"), toy.other(model_digest="xyz", code_version="2"))
 
 
@@ -258,7 +258,7 @@ def test_what_is_not_a_run_is_refused_and_left_alone(toy, tmp_path, what):
     else:
         zarr.open_group(str(path), mode="w", attributes={"mine": True})
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=r"exists and is not a run\. Pass another --out"):
+    with pytest.raises(UserError, match=r"exists and is not a run\. Pass another `out`"):
         Run.create(str(path), toy.header)
     for attempt in (Run.open, verify, lambda url: Run.resume(url, toy.header)):
         with pytest.raises(UserError, match=r"no run here|not a run of this program"):
@@ -273,7 +273,7 @@ def test_an_empty_directory_may_become_a_run(toy, tmp_path):
 
 
 def test_missing_parent_and_unknown_protocol_give_one_line(toy, tmp_path):
-    with pytest.raises(UserError, match=r"there is no directory .*nowhere\. Make it, or pass another --out"):
+    with pytest.raises(UserError, match=r"there is no directory .*nowhere\. Make it, or pass another `out`"):
         Run.create(str(tmp_path / "nowhere/R.zarr"), toy.header)
     with pytest.raises(UserError, match="nonsense"):
         Run.create("nonsense://R.zarr", toy.header)

@@ -89,7 +89,7 @@ def test_only_the_damaged_block_is_done_again(toy, damaged):
     assert "screen verify --repair" in report.text()
     report = repair(str(damaged))
     assert not report.ok
-    assert report.text().endswith("Go on with --resume: it does what is missing.")
+    assert report.text().endswith("Resume the run: that does what is missing.")
     assert toy.resume(str(damaged)) == 1
 
 
@@ -133,7 +133,7 @@ def test_missing_blocks_are_listed_as_ranges(toy, url):
         "missing: block 0 (rows 0 to 20): not committed",
         "missing: blocks 2 to 4 (rows 40 to 95): not committed",
     ]
-    assert report.text().endswith("Go on with --resume: it does what is missing.")
+    assert report.text().endswith("Resume the run: that does what is missing.")
     assert (report.sound, report.blocks, sum(report.ledger.values())) == (1, 5, 95)
 
 
