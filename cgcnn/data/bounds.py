@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ATOMS = 10_000
-"""Atoms of a cell; a search for neighbours then takes 1 GB."""
+"""Atoms of a cell."""
 SHORTEST, LONGEST = 0.3, 2_000.0  # Å, of lattice vectors
 FARTHEST = 1_000.0  # cells that an atom may lie outside its own; farther, its digits are lost
 IMAGES = 4_000_000
 """Periodic images of atoms that a search for neighbours may look at."""
+PAIRS = 20_000_000
+"""Neighbours of all atoms that a search may find, 50 bytes each; 10,000 atoms of diamond have a fifth of it."""
 _ANGLE = 0.01  # degrees; angles that make no cell differ from those of the nearest one that they make
 
 
@@ -75,12 +77,15 @@ def check_reach(vectors: NDArray[np.float64], atoms: int, radius: float) -> None
     """Refuse a search for neighbours within ``radius`` Å that would fill the memory.
 
     Raises:
-        ValueError: The cell is so flat or so full that more than `IMAGES` images of atoms are near.
+        ValueError: The cell is so flat or so full that there are more than `IMAGES` or `PAIRS`.
     """
     heights = 1 / np.linalg.norm(np.linalg.inv(vectors), axis=0)  # (3,) Å
     images = atoms * np.prod(2 * np.ceil(radius / heights) + 1)
     if images > IMAGES:
         raise ValueError(f"its cell is {_listed(heights)} Å high: too flat for a search for neighbours")
+    volume = abs(np.linalg.det(vectors))
+    if atoms**2 * 4 / 3 * np.pi * radius**3 > PAIRS * volume:
+        raise ValueError(f"{atoms:,} atoms in {volume:.3g} Å³: too many for a search for neighbours")
 
 
 def _listed(values: NDArray[np.float64]) -> str:

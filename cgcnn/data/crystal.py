@@ -46,9 +46,15 @@ def _check(crystal: Structure) -> None:
     check_count(len(crystal))
     check_vectors(np.asarray(crystal.lattice.matrix))
     check_positions(np.asarray(crystal.frac_coords))
-    for symbol in {getattr(element, "symbol", "") for site in crystal for element in site.species}:
+    for symbol in {_symbol(species) for site in crystal for species in site.species}:
         if symbol not in SYMBOLS[1:] and symbol != "D":
             raise ValueError(f"{symbol!r} is not an element that models know (H to {SYMBOLS[-1]})")
+
+
+def _symbol(species: Any) -> str:  # noqa: ANN401  # pymatgen has no type for all of them
+    """Of an element, with or without a charge; deuterium and tritium, which pymatgen has as H too, by their names."""
+    element = getattr(species, "element", species)
+    return str(getattr(element, "name", species.symbol))
 
 
 def _parse_record(content: str) -> Structure:
