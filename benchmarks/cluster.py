@@ -28,17 +28,15 @@ from distributed import Client, LocalCluster, Worker
 from rich.console import Console
 from rich.table import Table
 
-from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.model import load, save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
-from screening.candidates.columns import columns_for
+from screening.candidates.compositions import BATCH
 from screening.cluster.local import local_workers
 from screening.cluster.settings import WORKER_SETTINGS
 from screening.cluster.workforce import BUILD, INFER, Workforce
 from screening.engine import pipeline
 from screening.engine.block import Block
-from screening.engine.compositions import BATCH
 from screening.engine.notice import Notice
 from screening.engine.pipeline import Assignment, screen_blocks
 from screening.engine.score import score_block
@@ -102,7 +100,7 @@ def _rate(plan: Plan, rows: int, builders: int, inference: int) -> tuple[float, 
     """Candidates a second, and the share of time in which inference workers have nothing to do."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        Run.create(f"{folder}/R.zarr", plan.header(rows), records=plan.records) as run,
+        Run.create(f"{folder}/R.zarr", plan.header(rows), records=plan.candidates.records) as run,
     ):
         blocks = (Block(number, *run.header.bounds(number)) for number in range(run.header.n_blocks))
         with local_workers(builders, inference) as force:
@@ -200,7 +198,7 @@ def _cost(workers: int, *, staged: bool) -> float:
 def _large_run(folder: str) -> Run:
     """A run of 1e12 candidates of which nothing will ever be screened."""
     header = Header(
-        *(LARGE, 2**20, columns_for(CUBIC_PEROVSKITE, 0.05), {}, {}, (), "none", "0", "0", "now"),
+        *(LARGE, 2**20, _compositions().candidates.columns(0.05), {}, {}, (), "none", "0", "0", "now"),
     )
     return Run.create(f"{folder}/R.zarr", header)
 

@@ -99,7 +99,7 @@ def space(url: str) -> Callable[[int, int], object] | None:
     from screening.plan import from_header  # noqa: PLC0415
 
     try:
-        return from_header(load_header(url), load_records(url)).identity
+        return from_header(load_header(url), load_records(url)).candidates.identity
     except UserError:
         return None
 

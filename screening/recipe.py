@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cgcnn.errors import UserError
 from cgcnn.files import find_recipe
@@ -17,7 +17,7 @@ PROTOTYPE_OF = {"perovskites": "cubic-perovskite", "double-perovskites": "double
 """The prototype of the candidates that a kind of screen enumerates."""
 
 STABLE_AT = 0.05
-"""Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable unless `--stable-at` says otherwise."""
+"""Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable unless `stable_at` says otherwise."""
 
 
 class Recipe(BaseModel):
@@ -34,6 +34,7 @@ class Recipe(BaseModel):
     x: Symbols = ()
     anions: int = Field(default=1, ge=1, le=3)
     file: Path | None = None
+    strict: bool = False
     paths: tuple[Path, ...] = ()
     model: str | None = None
     filters: Symbols | None = None
@@ -48,28 +49,41 @@ class Recipe(BaseModel):
     share: str = "1/1"
     block_size: int | None = Field(default=None, ge=1)
 
+    @field_validator("prototype", "model", "sort", "out", "csv", "cif", "file", "cluster", "share", mode="before")
+    @classmethod
+    def _is_not_empty(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("is empty: give a value, or leave it out")
+        return value
+
     @model_validator(mode="after")
     def _candidates_are_named_once(self) -> Self:
-        sites = (self.a, self.b, self.x)
         if self.prototype is not None and self.kind != "list":
             raise ValueError('a prototype goes with kind = "list"; other kinds have theirs')
+        if self.strict and self.kind != "list":
+            raise ValueError('strict goes with kind = "list"')
         if self.kind == "structures":
             self._check_structures()
         elif self.paths:
             raise ValueError('paths go with kind = "structures"')
         elif self.kind == "list":
-            if self.file is None or self.elements or any(sites):
+            if self.file is None or self.elements or self.a or self.b or self.x:
                 raise ValueError("a list of candidates takes a file, and no elements or sites")
         elif self.file is not None:
             raise ValueError('a file of candidates goes with kind = "list"')
-        elif self.kind == "double-perovskites" and self.anions > 1:
-            raise ValueError("a double perovskite has one kind of X here; leave anions out")
-        elif bool(self.elements) == any(sites):
-            raise ValueError("name either --elements, or the sites --a, --b and --x")
-        elif any(sites) and not all(sites):
-            missing = ", ".join(f"--{name}" for name in "abx" if not getattr(self, name))
-            raise ValueError(f"{missing} missing: name all three of --a, --b and --x, or --elements alone")
+        else:
+            self._check_sites()
         return self
+
+    def _check_sites(self) -> None:
+        sites = (self.a, self.b, self.x)
+        if self.kind == "double-perovskites" and self.anions > 1:
+            raise ValueError("a double perovskite has one kind of X here; leave anions out")
+        if bool(self.elements) == any(sites):
+            raise ValueError("name either `elements`, or the sites `a`, `b` and `x`")
+        if any(sites) and not all(sites):
+            missing = ", ".join(f"`{name}`" for name in "abx" if not getattr(self, name))
+            raise ValueError(f"{missing} missing: name all three of `a`, `b` and `x`, or `elements` alone")
 
     def _check_structures(self) -> None:
         if not self.paths or self.file is not None or self.elements or self.a or self.b or self.x:
@@ -78,9 +92,20 @@ class Recipe(BaseModel):
             raise ValueError("structures have no sites A, B and X, which filters look at; leave the filters out")
         if self.model is None:
             raise ValueError(
-                "--model missing: name a model of structures. It judges the geometry that it is given: only "
+                "`model` missing: name a model of structures. It judges the geometry that it is given: only "
                 "structures like those that it was trained on, relaxed or not, get meaningful numbers"
             )
+
+    @property
+    def listed_in(self) -> Path:
+        """The file of a list of candidates.
+
+        Raises:
+            UserError: The recipe is of another kind.
+        """
+        if self.file is None:
+            raise UserError("a list of candidates takes a `file`")
+        return self.file
 
     @property
     def chosen_filters(self) -> Symbols:
@@ -125,7 +150,7 @@ def _validated(settings: dict[str, object], source: str) -> Recipe:
         return Recipe.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        text = first["msg"].removeprefix("Value error, ")
-        given = f" (given: {first['input']!r})" if where else ""
-        raise UserError(f"{source}{where + ': ' if where else ''}{text}{given}") from None
+        setting, *inner = map(str, first["loc"] or ("",))
+        where = f"`{setting}`{'.'.join(['', *inner])}: " if setting else ""
+        given = f" (given: {first['input']!r})" if setting else ""
+        raise UserError(f"{source}{where}{first['msg'].removeprefix('Value error, ')}{given}") from None

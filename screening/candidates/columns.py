@@ -6,14 +6,11 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cgcnn.elements import MAX_Z
 from screening.status import Status
 from screening.store.shard import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cgcnn.graphs.prototype import Prototype
+    from collections.abc import Iterable
 
 SORTABLE = (
     Column("e_above_hull", "float32", "eV/atom", "predicted energy above hull", math.nan),
@@ -42,35 +39,11 @@ OF_STRUCTURES = SORTABLE[:4]
 """As `SORTABLE`, of structures, which have no sites to tell more of."""
 
 
-def sortable(kind: str) -> list[str]:
-    """Names of the columns by which candidates of a kind of screen may be sorted."""
-    return [column.name for column in (OF_STRUCTURES if kind == "structures" else SORTABLE)]
+STATUS = Column("status", "uint8", "", "how the candidate ended; see the run's status labels", Status.UNWRITTEN)
+"""How each candidate ended."""
 
 
-def columns_for(prototype: Prototype | None, stable_at: float) -> tuple[Column, ...]:
-    """All columns of a run.
-
-    Args:
-        prototype: Names the sites of the candidates; None for structures.
-        stable_at: Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
-    """
-    status = Column("status", "uint8", "", "how the candidate ended; see the run's status labels", Status.UNWRITTEN)
-    return (*(_SHOWN_BY if prototype is None else (_species(prototype),)), status, *_ranked(prototype, stable_at))
-
-
-_SHOWN_BY = (
-    Column("fingerprint", "uint64", "", "digest of the structure as it was given", 0),
-    Column("composition", "uint16", "", "atoms in the cell by atomic number", 0, (MAX_Z + 1,), ("element",)),
-)
-"""What shows which structure a row is."""
-
-
-def _species(prototype: Prototype) -> Column:
-    sites = (len(prototype.sites),)
-    return Column("species", "uint8", "", f"atomic numbers on {','.join(prototype.sites)}", 0, sites, ("site",))
-
-
-def _ranked(prototype: Prototype | None, stable_at: float) -> Iterator[Column]:
+def with_threshold(columns: Iterable[Column], stable_at: float) -> tuple[Column, ...]:
+    """Columns whose `p_stable` says of which energy above hull, eV/atom, it speaks."""
     meaning = f"probability that the energy above hull is at most {stable_at:g} eV/atom"
-    for column in OF_STRUCTURES if prototype is None else SORTABLE:
-        yield replace(column, description=meaning) if column.name == "p_stable" else column
+    return tuple(replace(column, description=meaning) if column.name == "p_stable" else column for column in columns)

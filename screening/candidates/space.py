@@ -9,32 +9,33 @@ import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
+from screening.candidates.compositions import OnPrototype
 from screening.candidates.multisets import Multiset, Ranks, Species
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 MOST_CANDIDATES = 2**63 - 1
 """Candidates are addressed by int64."""
 
 
 @dataclass(frozen=True)
-class Space:
+class Space(OnPrototype):
     """All candidates of a screen: a product of factors whose sites, side by side, are those of the prototype.
 
     Attributes:
         prototype: Name of the prototype, such as "cubic-perovskite".
         factors: Most significant first.
         records: None; a run keeps nothing of an enumerated space but its definition.
-        extra: None; no columns of a file pass through.
+        text_columns: None; these candidates come from no file.
 
     Raises:
         UserError: The space is empty, or larger than int64 can address.
@@ -42,8 +43,9 @@ class Space:
 
     prototype: str
     factors: tuple[Multiset, ...]
+    kind: ClassVar[str] = "space"
     records: ClassVar[None] = None
-    extra: ClassVar[tuple[str, ...]] = ()
+    text_columns: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if self.count == 0:
@@ -55,6 +57,26 @@ class Space:
     def count(self) -> int:
         """How many candidates there are, exactly."""
         return math.prod(factor.count for factor in self.factors)
+
+    @classmethod
+    def of_definition(cls, definition: Mapping[str, Any], records: None = None) -> Self:  # noqa: ARG003  # as others have it
+        """The space of a definition."""
+        a, b, x = (_numbers(definition[site]) for site in "abx")
+        if definition["prototype"] == "double-perovskite":
+            return cls(definition["prototype"], _factors_of_double(a, b, x))
+        return cls(definition["prototype"], _factors_of_cubic(a, b, x, definition["anions"]))
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Prototype, symbols on the sites, and of ABX3 how many kinds of X one cell may have."""
+        a, b, x = (list(symbols(factor.elements)) for factor in self.factors)
+        sites = {"prototype": self.prototype, "a": a, "b": b, "x": x}
+        return sites | ({"anions": self.factors[2].most_kinds} if self.factors[2].size > 1 else {})
+
+    @property
+    def name_columns(self) -> tuple[str, ...]:
+        """A,B,X where X is one element; or all sites."""
+        return self.ideal.role_names if self.definition.get("anions") == 1 else self.ideal.sites
 
     @property
     def n_sites(self) -> int:
@@ -82,6 +104,18 @@ class Space:
     def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:  # noqa: ARG002  # as other kinds of candidates have it
         """Nothing: these candidates come from no file."""
         return {}
+
+    def unusable(self, start: int, stop: int) -> dict[int, str]:  # noqa: ARG002  # likewise
+        """Nothing: all are candidates."""
+        return {}
+
+    def elements_on_sites(self) -> NDArray[np.bool_]:
+        """Whether an element occurs on a site, (n_sites, 101)."""
+        used = np.zeros((self.n_sites, MAX_Z + 1), dtype=bool)
+        choices = [factor.elements for factor in self.factors for _ in range(factor.size)]
+        for site, elements in enumerate(choices):
+            used[site, list(elements)] = True
+        return used
 
     def encode(self, species: ArrayLike) -> Ranks:
         """The indices of candidates: the inverse of `decode`.
@@ -121,11 +155,7 @@ def perovskites(a: Sequence[int], b: Sequence[int], x: Sequence[int], anions: in
     Raises:
         UserError: A site has no element.
     """
-    _refuse_empty_sites(a, b, x)
-    return Space(
-        "cubic-perovskite",
-        (_multiset(a), _multiset(b), _multiset(x, size=3, most_kinds=anions)),
-    )
+    return Space("cubic-perovskite", _factors_of_cubic(a, b, x, anions))
 
 
 def double_perovskites(a: Sequence[int], b: Sequence[int], x: Sequence[int]) -> Space:
@@ -139,10 +169,19 @@ def double_perovskites(a: Sequence[int], b: Sequence[int], x: Sequence[int]) -> 
     Raises:
         UserError: A site has no element, or there are no two for B and B'.
     """
+    return Space("double-perovskite", _factors_of_double(a, b, x))
+
+
+def _factors_of_cubic(a: Sequence[int], b: Sequence[int], x: Sequence[int], anions: int) -> tuple[Multiset, ...]:
+    _refuse_empty_sites(a, b, x)
+    return _multiset(a), _multiset(b), _multiset(x, size=3, most_kinds=anions)
+
+
+def _factors_of_double(a: Sequence[int], b: Sequence[int], x: Sequence[int]) -> tuple[Multiset, ...]:
     _refuse_empty_sites(a, b, x)
     if len(set(b)) == 1:
-        raise UserError(f"Only {symbols(b)[0]} for B and B'. Name two or more elements with --b.")
-    return Space("double-perovskite", (_multiset(a), unordered_pair(b), _multiset(x)))
+        raise UserError(f"Only {symbols(b)[0]} for B and B'. Name two or more elements for `b`.")
+    return _multiset(a), unordered_pair(b), _multiset(x)
 
 
 def unordered_pair(elements: Sequence[int]) -> Multiset:
@@ -153,7 +192,7 @@ def unordered_pair(elements: Sequence[int]) -> Multiset:
 def _refuse_empty_sites(a: Sequence[int], b: Sequence[int], x: Sequence[int]) -> None:
     for site, elements in (("A", a), ("B", b), ("X", x)):
         if not elements:
-            raise UserError(f"No element for site {site}. Name some with --{site.lower()}.")
+            raise UserError(f"No element for site {site}. Name some for `{site.lower()}`.")
 
 
 def _multiset(elements: Iterable[int], size: int = 1, least_kinds: int = 1, most_kinds: int = 1) -> Multiset:
@@ -173,6 +212,10 @@ def parse_elements(text: str | Iterable[str]) -> tuple[int, ...]:
     if not any(named):
         raise UserError("No element is named. Name some by their symbols, such as Ca,Sr,Ba.")
     return tuple(dict.fromkeys(_atomic_number(symbol) for symbol in named))
+
+
+def _numbers(named: Iterable[str]) -> tuple[int, ...]:
+    return tuple(_atomic_number(symbol) for symbol in named)
 
 
 def symbols(elements: Iterable[int]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -20,16 +20,29 @@ from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
 from cgcnn.data.sample import Entry
 from cgcnn.elements import MAX_Z, SYMBOLS
-from screening.store import Records, draft
+from screening.candidates.columns import SORTABLE, STATUS, with_threshold
+from screening.candidates.kind import Grain
+from screening.store import Column, Records, draft
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pymatgen.core.structure import Structure
+
+    from cgcnn.models.card import Card
+    from screening.candidates.kind import Row
 
 BATCH = 64
-"""Structures whose graphs are predicted together at most; see `screening.engine.compositions.BATCH`."""
+"""Structures whose graphs are predicted together at most; see `screening.candidates.compositions.BATCH`."""
+
+
+_SHOWN_BY = (
+    Column("fingerprint", "uint64", "", "digest of the structure as it was given", 0),
+    Column("composition", "uint16", "", "atoms in the cell by atomic number", 0, (MAX_Z + 1,), ("element",)),
+)
+"""What shows which structure a row is."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +51,34 @@ class Structures:
 
     Attributes:
         records: A line each.
-        extra: None; no columns pass through.
     """
 
     records: Records
-    extra: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[str] = "structures"
+    grain: ClassVar[Grain] = Grain(BATCH, block=8_192, per_worker=8, counted=2_048, sifted=64)
+    ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]  # they have no sites to tell more of
+    shown_by: ClassVar[tuple[str, ...]] = ("composition",)
+    name_columns: ClassVar[tuple[str, ...]] = ("id",)
+    text_columns: ClassVar[tuple[str, ...]] = ("id",)
+
+    @classmethod
+    def of_definition(cls, definition: Mapping[str, Any], records: Records) -> Self:  # noqa: ARG003  # as others have it
+        """The structures of a run's records."""
+        return cls(records)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Nothing: their records say all."""
+        return {}
+
+    @property
+    def map_sites(self) -> dict[str, int]:
+        """Nothing: structures have no sites to map."""
+        return {}
+
+    def columns(self, stable_at: float) -> tuple[Column, ...]:
+        """All columns of a run, for this threshold of `p_stable`, eV/atom."""
+        return (*_SHOWN_BY, STATUS, *with_threshold(self.ranked, stable_at))
 
     @property
     def count(self) -> int:
@@ -62,17 +98,40 @@ class Structures:
         digests = b"".join(hashlib.blake2b(line, digest_size=8).digest() for line in self.records.read(start, stop))
         return np.frombuffer(digests, dtype="<u8")
 
+    def identity(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """`fingerprint` of the structures [start, stop)."""
+        return {"fingerprint": self.fingerprints(start, stop)}
+
     def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:
         """The id of each of these structures, by index."""
         return {index: [_entry(line).id] for index, line in self.records.pick(indices)}
 
-    def cif(self, index: int) -> str:
-        """A structure as it was given, as CIF."""
+    def name(self, row: Row, texts: Sequence[str]) -> dict[str, str]:
+        """Reduced formula and id."""
+        return {"formula": formula(row["composition"]), "id": texts[0]}
+
+    def structure(self, index: int, a: float = float("nan")) -> Structure:  # noqa: ARG002  # it has a cell of its own
+        """A structure as it was given."""
         (entry,) = self.entries(index, index + 1)
+        return structure(entry.form, entry.content)
+
+    def cif(self, row: Row) -> str:
+        """A structure as it was given, as CIF."""
+        (entry,) = self.entries(int(row["index"]), int(row["index"]) + 1)
         if entry.form == "cif":
             return entry.content
         with _quiet():
             return str(structure(entry.form, entry.content).to(fmt="cif"))
+
+    def unfit(self, card: Card) -> str:
+        """Why a model is not for structures."""
+        targets = [target.name for target in card.targets]
+        if card.input == "structure" and "e_above_hull" in targets:
+            return ""
+        return (
+            f"predicts {', '.join(targets)} of {card.input}s; structures need a model that predicts e_above_hull of "
+            "structures"
+        )
 
 
 def read_structures(paths: Sequence[Path]) -> Structures:

@@ -104,11 +104,15 @@ def double_perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe che
 @app.command("list")
 @click.argument("file", type=PATH)
 @click.option("--prototype", metavar="NAME", help="cubic-perovskite or double-perovskite. [default: by the columns]")
+@click.option("--strict", is_flag=True, default=None, help="Refuse a FILE with a row that is no candidate.")
 @run_options
 @filter_options
 @command_line.debug
 def list_(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
-    """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3 or A,B,B',X; other columns pass through."""
+    """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3 or A,B,B',X; other columns pass through.
+
+    A row that is no candidate fails, with its reason in CSV.failures.csv.
+    """
     return _screen("list", **options)
 
 
@@ -132,10 +136,10 @@ def structures(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
 @command_line.debug
 def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> int:  # noqa: ANN401  # click passes flags so
     """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""
-    from screening.campaign import run_campaign
+    from screening.cli.screen import screen
     from screening.recipe import read_recipe
 
-    return run_campaign(read_recipe(recipe, **options), resume=resume, dry_run=dry_run)
+    return screen(read_recipe(recipe, **options), resume=resume, dry_run=dry_run)
 
 
 @app.command("rank")
@@ -144,8 +148,8 @@ def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> int:  # no
 @command_line.debug
 def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking checks them
     """Rank the candidates of RUN again, without predicting again."""
-    from screening.campaign import rank_run
-    from screening.results.presentation import Outputs
+    from screening.cli.screen import rank_run
+    from screening.results.outputs import Outputs
 
     rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}))
 
@@ -156,9 +160,11 @@ def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking chec
 @command_line.debug
 def verify(run: str, *, repair: bool) -> int:
     """Prove that RUN holds every candidate exactly once, undamaged; exit 1 and list what is wrong otherwise."""
-    from screening.campaign import verify_run
+    from screening.campaign import check_run
 
-    return verify_run(run, repair=repair)
+    report = check_run(run, mend=repair)
+    click.echo(command_line.plain(report.text()))
+    return 0 if report.ok else 1
 
 
 @app.command()
@@ -180,10 +186,15 @@ def status(run: str) -> None:
 @command_line.debug
 def report_(run: str, output: Path, **options: Any) -> None:  # noqa: ANN401  # the report checks them
     """Write RUN as one HTML page: what was screened by what, what became of it, figures, the best candidates."""
-    from screening.results.presentation import Outputs
+    from screening.cli.screen import tell_partial
+    from screening.results.outputs import Outputs
     from screening.results.report import report
+    from screening.store import Run
 
-    report(run, output, Outputs(**{name: value for name, value in options.items() if value is not None}))
+    with Run.open(run) as opened:
+        report(opened, output, Outputs(**{name: value for name, value in options.items() if value is not None}))
+        tell_partial(opened)
+    click.echo(f"{command_line.plain(str(output))} written", err=True)
 
 
 @app.command()
@@ -199,7 +210,9 @@ def explain(what: str, output: Path, model: str | None, top: int | None) -> None
     """
     from screening.results.explain import explain_any
 
-    explain_any(what, output, model, top)
+    files = explain_any(what, output, model, top)
+    told = f"{output}: {', '.join(file.name for file in files)} written"
+    click.echo(command_line.plain(told), err=True)
 
 
 @app.command()
@@ -231,11 +244,11 @@ def _screen(
 ) -> int:
     if filters and no_filter:
         raise click.UsageError("--filter and --no-filter exclude each other.")
-    from screening.campaign import run_campaign
+    from screening.cli.screen import screen
     from screening.recipe import make_recipe
 
     chosen = () if no_filter else (filters or None)
-    return run_campaign(make_recipe(kind=kind, filters=chosen, **options), resume=resume, dry_run=dry_run)
+    return screen(make_recipe(kind=kind, filters=chosen, **options), resume=resume, dry_run=dry_run)
 
 
 def main() -> None:

@@ -1,55 +1,107 @@
-"""Progress on stderr: a bar on a terminal, a line now and then in a log."""
+"""What a campaign tells on stderr: where it goes, a bar on a terminal or a line now and then in a log, and its end."""
 
 from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
+import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from cgcnn.cli.options import plain
+from screening.campaign import Advanced, Begun, Event, Opened, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable
+    from types import TracebackType
 
 SECONDS_A_LINE = 10.0
 """How often a log hears of the progress."""
 
 
-class Advance(Protocol):
-    """What a loop calls for blocks that were committed together."""
+class Listener:
+    """Called with the events of a campaign; a context manager.
 
-    def __call__(self, candidates: Sequence[int], in_flight: int) -> float:
-        """Count a block as done for each number of candidates; so many others are under way.
+    Args:
+        opened: Says what there is to say once the run is there.
+    """
 
-        Returns:
-            Candidates a second since the start.
-        """
+    def __init__(self, opened: Callable[[], None] = lambda: None) -> None:
+        self._opened = opened
+        self._started = self._told = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"))
+        self._bar = Progress(
+            *columns,
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Say what happened."""
+        match event:
+            case Opened():
+                self._opened()
+            case Begun():
+                self._begin(event)
+            case Advanced():
+                self._advance(event)
+            case Stopped():
+                self._bar.stop()
+                click.echo(plain(_farewell(event)), err=True)
+
+    def _begin(self, begun: Begun) -> None:
+        todo = f"{begun.candidates:,} candidates, {begun.todo} of {begun.blocks} blocks to do"
+        click.echo(plain(f"{begun.url}: {todo}; {begun.workers}"), err=True)
+        if begun.stays_on_cpu:
+            click.echo("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.", err=True)
+        self._started = self._told = time.monotonic()
+        self._task = self._bar.add_task("screening", total=begun.todo, rate="")
+        self._bar.start()
+
+    def _advance(self, event: Advanced) -> None:
+        now = time.monotonic()
+        pace = Pace(event, max(now - self._started, 1e-9))
+        if self._task is not None and not self._bar.disable:
+            self._bar.update(self._task, completed=event.done, rate=f"{event.in_flight} in flight, {pace.rate:,.0f}/s")
+        elif now - self._told >= SECONDS_A_LINE or event.done == event.todo:
+            self._told = now
+            click.echo(str(pace), err=True)
 
 
-@contextmanager
-def progress(blocks: int) -> Iterator[Advance]:
-    """Show the progress of so many blocks; yields the function to call for each."""
-    if sys.stderr.isatty():
-        with _bar() as bar:
-            task = bar.add_task("screening", total=blocks, rate="")
-            counter = _Counter(blocks)
+@dataclass(frozen=True)
+class Pace:
+    """How fast a campaign is.
 
-            def advance(candidates: Sequence[int], in_flight: int) -> float:
-                counter.count(candidates, in_flight)
-                bar.update(task, completed=counter.done, rate=f"{in_flight} in flight, {counter.rate:,.0f}/s")
-                return counter.rate
+    Attributes:
+        event: The last one.
+        seconds: Since it began.
+    """
 
-            yield advance
-    else:
-        yield _Lines(_Counter(blocks)).advance
+    event: Advanced
+    seconds: float
 
+    @property
+    def rate(self) -> float:
+        """Candidates a second since the start."""
+        return self.event.candidates / self.seconds
 
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"))
-    return Progress(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=Console(stderr=True))
+    def __str__(self) -> str:
+        event = self.event
+        done = f"{event.done} of {event.todo} blocks, {event.candidates:,} candidates, {self.rate:,.0f}/s"
+        left = self.seconds / event.done * (event.todo - event.done)
+        return f"{done}, {event.in_flight} in flight, {duration(left)} to go" if event.done < event.todo else done
 
 
 def duration(seconds: float) -> str:
@@ -59,45 +111,8 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-@dataclass
-class _Counter:
-    blocks: int
-    done: int = 0
-    candidates: int = 0
-    in_flight: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    def count(self, candidates: Sequence[int], in_flight: int) -> None:
-        self.done += len(candidates)
-        self.candidates += sum(candidates)
-        self.in_flight = in_flight
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return max(time.monotonic() - self.started, 1e-9)
-
-    @property
-    def rate(self) -> float:
-        """Candidates a second since the start."""
-        return self.candidates / self.seconds
-
-    def __str__(self) -> str:
-        left = self.seconds / max(self.done, 1) * (self.blocks - self.done)
-        done = f"{self.done} of {self.blocks} blocks, {self.candidates:,} candidates, {self.rate:,.0f}/s"
-        return f"{done}, {self.in_flight} in flight, {duration(left)} to go" if self.done < self.blocks else done
-
-
-@dataclass
-class _Lines:
-    counter: _Counter
-    told: float = field(default_factory=time.monotonic)
-
-    def advance(self, candidates: Sequence[int], in_flight: int) -> float:
-        self.counter.count(candidates, in_flight)
-        now = time.monotonic()
-        if now - self.told >= SECONDS_A_LINE or self.counter.done == self.counter.blocks:
-            self.told = now
-            sys.stderr.write(f"{self.counter}\n")
-            sys.stderr.flush()
-        return self.counter.rate
+def _farewell(stopped: Stopped) -> str:
+    kept = f"stopped: {stopped.committed} of {stopped.blocks} blocks are kept"
+    if stopped.on_notice:
+        return f"{kept} on a notice of the end."
+    return f"{kept}; the same command with --resume goes on from there."

@@ -1,4 +1,4 @@
-"""Tables on stdout: fitted to a terminal, never cut in a file or a pipe."""
+"""Tables on stdout: fitted to a terminal, never cut in a file or a pipe; text is shown as it is, without markup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def table(headers: dict[str, str]) -> Table:
 
 def show(content: Table | str, width: int = WIDE) -> None:
     """Print to stdout: fitted to a terminal; elsewhere, or if that is less, to so many characters."""
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)
     if not sys.stdout.isatty() or console.width > width:
         console.width = width
-    console.print(content, highlight=False)
+    console.print(content)

@@ -42,8 +42,7 @@ def stable_probability(energy: np.ndarray, spread: np.ndarray, threshold: float)
     Returns:
         (n,) float32 probabilities.
     """
-    import torch  # noqa: PLC0415  # block.py is imported where torch is not needed
+    from scipy.special import ndtr  # noqa: PLC0415  # slow to import; most of those who import this do without
 
     distance = (threshold - energy.astype(np.float64)) / np.maximum(spread.astype(np.float64), 1e-6)
-    probability: np.ndarray = torch.special.ndtr(torch.from_numpy(distance)).numpy().astype(np.float32)
-    return probability
+    return np.asarray(ndtr(distance), dtype=np.float32)

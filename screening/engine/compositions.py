@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from screening.candidates.compositions import BATCH
 from screening.chemistry import descriptors as chemistry
 from screening.chemistry import filters
 from screening.engine.block import Block, BlockResult, stable_probability
@@ -14,11 +15,8 @@ from screening.status import Status
 
 if TYPE_CHECKING:
     from cgcnn.models.model import Model
+    from screening.candidates.kind import Compositions
     from screening.plan import Plan
-
-BATCH = 512
-"""Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a
-block, so that a candidate meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
 
 SIFTED_AT_ONCE = 65_536
 """Candidates whose chemistry is worked out at once: bounds memory in large blocks."""
@@ -33,24 +31,37 @@ class BuiltCompositions:
         rows: Column name -> array whose first axis has `stop - start` entries; without what is predicted.
         species: (k, n_sites) uint8 canonical species of the candidates that passed the filters, in order.
         lattice: (k,) float32, their lattice constants, Å. Their graphs' topology is the prototype's, and stays there.
+        unusable: Index of each row that is no candidate -> the reason.
     """
 
     block: Block
     rows: dict[str, np.ndarray]
     species: np.ndarray
     lattice: np.ndarray
+    unusable: dict[int, str]
 
 
-def build(plan: Plan, model: Model, block: Block) -> BuiltCompositions:
+def load(plan: Plan[Compositions]) -> Model:
+    """The model of a plan, for its prototype.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    from cgcnn.models.model import load as read  # noqa: PLC0415  # imports torch
+
+    return read(plan.model.path).taking(plan.candidates.prototype)
+
+
+def build(plan: Plan[Compositions], model: Model, block: Block) -> BuiltCompositions:
     """Decode and filter a block, which starts at a multiple of `BATCH`, and work out the cells of what passed."""
     starts = range(block.start, block.stop, SIFTED_AT_ONCE)
     parts = [_sifted(plan, model, start, min(start + SIFTED_AT_ONCE, block.stop)) for start in starts]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     species, lattice = model.cells(rows["species"][rows["status"] == Status.OK])
-    return BuiltCompositions(block, rows, species, lattice)
+    return BuiltCompositions(block, rows, species, lattice, plan.candidates.unusable(block.start, block.stop))
 
 
-def infer(plan: Plan, model: Model, built: BuiltCompositions) -> BlockResult:
+def infer(plan: Plan[Compositions], model: Model, built: BuiltCompositions) -> BlockResult:
     """Make the graphs of the cells and predict, `BATCH` by `BATCH`."""
     rows = _without_prediction(built.rows) | {"status": built.rows["status"].copy()}  # what travelled is read-only
     done = 0
@@ -62,30 +73,52 @@ def infer(plan: Plan, model: Model, built: BuiltCompositions) -> BlockResult:
             _fill_in(batch, kept, _predict(plan, model, built.species[cells], built.lattice[cells]))
             done += len(kept)
     failed = np.flatnonzero(rows["status"] == Status.FAILED) + built.block.start
-    return BlockResult(built.block, rows, dict.fromkeys(failed.tolist(), "the prediction is not a finite number"))
+    reasons = dict.fromkeys(failed.tolist(), "the prediction is not a finite number") | built.unusable
+    return BlockResult(built.block, rows, reasons)
 
 
-def failed(plan: Plan, block: Block, reason: str) -> BlockResult:
+def failed(plan: Plan[Compositions], block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
-    species = plan.decode(block.start, block.stop)
+    species = plan.candidates.decode(block.start, block.stop)
     flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "known")}
     distance = {"domain_distance": np.full(len(species), np.nan, dtype=np.float32)}
-    rows = _without_prediction({"species": species, **chemistry.columns(species, plan.prototype), **flags, **distance})
+    described = chemistry.columns(species, plan.candidates.ideal)
+    rows = _without_prediction({"species": species, **described, **flags, **distance})
     status = np.full(len(species), Status.FAILED, dtype=np.uint8)
-    return BlockResult(block, rows | {"status": status}, dict.fromkeys(range(block.start, block.stop), reason))
+    reasons = dict.fromkeys(range(block.start, block.stop), reason)
+    return BlockResult(block, rows | {"status": status}, reasons | plan.candidates.unusable(block.start, block.stop))
 
 
-def sift(plan: Plan, model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
+def sift(plan: Plan[Compositions], model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
     """The rows of candidates [start, stop) as the filters leave them: `status` is there, no prediction yet."""
     return _without_prediction(_sifted(plan, model, start, stop))
 
 
-def _sifted(plan: Plan, model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
-    species = plan.decode(start, stop)  # (n, n_sites)
+def _sifted(plan: Plan[Compositions], model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
+    species = plan.candidates.decode(start, stop)  # (n, n_sites)
+    usable: np.ndarray = np.all(species > 0, axis=1)
+    if usable.all():
+        return _described(plan, model, species)
+    good = _described(plan, model, species[usable])
+    rows = {name: _spread(values, usable) for name, values in good.items()}
+    rows["status"][~usable] = Status.FAILED
+    return rows
+
+
+def _described(plan: Plan[Compositions], model: Model, species: np.ndarray) -> dict[str, np.ndarray]:
+    """What is known of species (n, n_sites) short of a prediction, and whether they pass the filters."""
     flags = {"in_domain": model.in_domain(species), "known": model.known(species)}
     distance = {"domain_distance": model.domain_distance(species)}
-    rows = {"species": species, **chemistry.columns(species, plan.prototype), **flags, **distance}
+    rows = {"species": species, **chemistry.columns(species, plan.candidates.ideal), **flags, **distance}
     return rows | {"status": filters.apply(plan.filters, rows)}
+
+
+def _spread(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Values of the usable rows in their places (n,) among all, which else have NaN or 0."""
+    empty = np.nan if values.dtype.kind == "f" else 0
+    spread = np.full((len(usable), *values.shape[1:]), empty, dtype=values.dtype)
+    spread[usable] = values
+    return spread
 
 
 def _fill_in(rows: dict[str, np.ndarray], kept: np.ndarray, predicted: dict[str, np.ndarray]) -> None:
@@ -102,7 +135,7 @@ def _without_prediction(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**rows, **empty}
 
 
-def _predict(plan: Plan, model: Model, species: np.ndarray, lattice: np.ndarray) -> dict[str, np.ndarray]:
+def _predict(plan: Plan[Compositions], model: Model, species: np.ndarray, lattice: np.ndarray) -> dict[str, np.ndarray]:
     targets = model.predict_cells(species, lattice)
     energy, spread = targets["e_above_hull"]
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-AGAIN = 75
-"""Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
 DRAIN = 20.0
 """Seconds in which blocks in flight may end after the notice."""
 
@@ -40,8 +39,11 @@ class Notice:
 
 @contextmanager
 def on_notice() -> Iterator[Notice]:
-    """Take SIGUSR1 as the notice; batch scripts have SLURM send it."""
+    """Take SIGUSR1 as the notice; batch scripts have SLURM send it. In other threads than the main one none comes."""
     notice = Notice()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield notice
+        return
 
     def take(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler
         notice.came = notice.came or time.monotonic()

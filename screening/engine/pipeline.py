@@ -13,11 +13,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from cgcnn.errors import UserError
-from screening.candidates import structures
 from screening.cluster.settings import DEATHS, HEALTH
 from screening.cluster.workforce import BUILD, INFER, Workforce
 from screening.engine.block import Block, BlockResult
-from screening.engine.compositions import BATCH
 from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.plan import from_header
 from screening.store import BlockReceipt, Target, read_header, read_records, write_block
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from cgcnn.models.model import Model
+    from screening.candidates.kind import Grain
     from screening.engine.notice import Notice
     from screening.engine.score import Built
     from screening.plan import Plan
@@ -41,27 +40,7 @@ MOST_BLOCKS = 2**20
 """Blocks of a run at most, unless the user asks for smaller ones: 200 MB of manifest, half a minute to resume."""
 
 
-@dataclass(frozen=True)
-class Grain:
-    """What decides the size of blocks of one kind of candidates; see benchmarks/cluster.py for the costs behind it.
-
-    Attributes:
-        batch: Blocks are a multiple of what the model sees at once.
-        block: Candidates that are some seconds of a core's work: with these a block's fixed cost is nothing.
-        per_worker: Candidates of a block for each worker there is, so that many workers do not end more blocks than
-            one scheduler can pass on: 11 ms of a core's work.
-    """
-
-    batch: int
-    block: int
-    per_worker: int
-
-
-COMPOSITIONS = Grain(BATCH, 65_536, 18)
-STRUCTURES = Grain(structures.BATCH, 8_192, 8)
-
-
-def block_rows(candidates: int, workers: int, wanted: int | None = None, grain: Grain = COMPOSITIONS) -> int:
+def block_rows(candidates: int, workers: int, wanted: int | None, grain: Grain) -> int:
     """Candidates a block: what is wanted, or by the size of the space and the number of workers.
 
     Args:
@@ -197,7 +176,7 @@ def _receipt(future: Future[BlockReceipt], check: Callable[[], None]) -> BlockRe
         except TimeoutError:
             check()
         except (CancelledError, OSError) as error:  # OSError: Dask's errors of communication
-            raise UserError("the connection to the Dask scheduler is lost. Go on with --resume.") from error
+            raise UserError("the connection to the Dask scheduler is lost. Go on with `resume`.") from error
 
 
 def screen_block(assignment: Assignment, block: Block) -> BlockReceipt:
@@ -257,7 +236,7 @@ def _device(assignment: Assignment) -> str:
         return "cpu"
     raise UserError(
         f"worker on {socket.gethostname()}: no GPU, but the run was begun on {assignment.device}, which rounds "
-        "differently. Go on with --resume and workers that have one, or begin another run."
+        "differently. Go on with `resume` and workers that have one, or begin another run."
     )
 
 

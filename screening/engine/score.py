@@ -1,11 +1,9 @@
-"""From a block to its rows, by the kind of the plan's candidates: compositions on a prototype, or structures."""
+"""From a block to its rows: the one place that asks of which kind the candidates are."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from screening.candidates.structures import Structures
-from screening.engine import compositions as composition_block
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -14,10 +12,14 @@ if TYPE_CHECKING:
 
     from cgcnn.models.model import Model
     from screening.engine.block import Block, BlockResult
+    from screening.engine.compositions import BuiltCompositions
     from screening.engine.structures import BuiltStructures
     from screening.plan import Plan
 
-    Built = composition_block.BuiltCompositions | BuiltStructures
+    Built = BuiltCompositions | BuiltStructures
+
+SCORED_BY = {"space": "compositions", "list": "compositions", "structures": "structures"}
+"""Kind of candidates -> the module beside this one that scores them; each is imported only where it is needed."""
 
 
 def load_model(plan: Plan) -> Model:
@@ -26,10 +28,8 @@ def load_model(plan: Plan) -> Model:
     Raises:
         UserError: It cannot be read.
     """
-    from cgcnn.models.model import load  # noqa: PLC0415  # imports torch
-
-    model = load(plan.model.path)
-    return model if isinstance(plan.space, Structures) else model.taking(plan.prototype.name)
+    model: Model = _kind(plan).load(plan)
+    return model
 
 
 def score_block(plan: Plan, model: Model, block: Block) -> BlockResult:
@@ -62,8 +62,4 @@ def sift(plan: Plan, model: Model, start: int, stop: int) -> dict[str, np.ndarra
 
 
 def _kind(plan: Plan) -> ModuleType:
-    if not isinstance(plan.space, Structures):
-        return composition_block
-    from screening.engine import structures as structure_block  # noqa: PLC0415  # imports torch; clients of compositions do without
-
-    return structure_block
+    return import_module(f"screening.engine.{SCORED_BY[plan.candidates.kind]}")

@@ -41,8 +41,8 @@ def parse_share(text: str) -> Share:
     Raises:
         UserError: It is not of this form, or there is no such share.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
     share = Share(*map(int, match.groups())) if match else Share(0, 0)
     if not 1 <= share.number <= share.count <= MOST:
-        raise UserError(f"--share {text}: write K/N, with K from 1 to N and N up to {MOST}, such as 3/10.")
+        raise UserError(f"`share` {text}: write K/N, with K from 1 to N and N up to {MOST}, such as 3/10.")
     return share

@@ -70,16 +70,27 @@ class BuiltStructures:
     graphs: FlatGraphs
 
 
-def build(plan: Plan, model: Model, block: Block) -> BuiltStructures:
+def load(plan: Plan[Structures]) -> Model:
+    """The model of a plan.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    from cgcnn.models.model import load as read  # noqa: PLC0415  # imports torch
+
+    return read(plan.model.path)
+
+
+def build(plan: Plan[Structures], model: Model, block: Block) -> BuiltStructures:
     """Parse the structures of a block and make their graphs; each that cannot be used has a reason."""
-    structures = _structures(plan)
+    structures = plan.candidates
     graphs = usable(model, Builder(Rule.of(model.settings)).build(structures.entries(block.start, block.stop)))
     failures = {block.start + i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     flat = FlatGraphs.of([graph for graph in graphs if not isinstance(graph, str)])
     return BuiltStructures(block, structures.fingerprints(block.start, block.stop), failures, flat)
 
 
-def infer(plan: Plan, model: Model, built: BuiltStructures) -> BlockResult:
+def infer(plan: Plan[Structures], model: Model, built: BuiltStructures) -> BlockResult:
     """Predict what was built, `BATCH` by `BATCH` of absolute indices."""
     rows, graphs = _unpredicted(built.fingerprints), built.graphs.graphs()
     failures, done = dict(built.failures), 0
@@ -100,24 +111,18 @@ def infer(plan: Plan, model: Model, built: BuiltStructures) -> BlockResult:
     return BlockResult(built.block, rows, failures)
 
 
-def failed(plan: Plan, block: Block, reason: str) -> BlockResult:
+def failed(plan: Plan[Structures], block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored."""
-    rows = _unpredicted(_structures(plan).fingerprints(block.start, block.stop))
+    rows = _unpredicted(plan.candidates.fingerprints(block.start, block.stop))
     return BlockResult(block, rows, dict.fromkeys(range(block.start, block.stop), reason))
 
 
-def sift(plan: Plan, model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
+def sift(plan: Plan[Structures], model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
     """The `status` of structures [start, stop), short of predictions that fail."""
     built = build(plan, model, Block(0, start, stop))
     status = np.full(stop - start, Status.OK, dtype=np.uint8)
     status[[index - start for index in built.failures]] = Status.FAILED
     return {"status": status}
-
-
-def _structures(plan: Plan) -> Structures:
-    if not isinstance(plan.space, Structures):
-        raise TypeError("a plan of structures, please")
-    return plan.space
 
 
 def _unpredicted(fingerprints: NDArray[np.uint64]) -> dict[str, np.ndarray]:

@@ -4,40 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.inference.explain import check_explains, explain, predictions, site_contributions
 from cgcnn.models.card import weights_path
 from cgcnn.models.model import Model, load
-from screening.results.outputs import SHOWN, formula
-from screening.results.ranking import READ, Ranking, rank
+from screening.candidates.compositions import formula
+from screening.plan import plan_of
+from screening.results.outputs import SHOWN, Outputs
+from screening.results.ranking import Ranking, rank
 from screening.store import Run, exists
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from screening.plan import Plan
 
-def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> None:
+
+def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> list[Path]:
     """Explain a model; or the model of a run (or another one, by name or path), and the run's best candidates.
+
+    Returns:
+        The files written.
 
     Raises:
         UserError: There is neither such a model nor such a run, the model does not pool linearly or does not fit the
             run, or a file cannot be written.
     """
     if not exists(what):
-        files = explain(load(_model_path(what)), folder)
-    else:
-        with Run.open(what) as run:
-            chosen = load(model or run.header.model)
-            _check(chosen, run, named=model is not None)
-            ranking = rank(((rows.start, dict(rows.columns)) for rows in run.blocks(READ)), top=top or SHOWN)
-        files = explain(chosen, folder)
-        files.append(folder / "candidates.csv")
-        _write_candidates(files[-1], ranking, chosen.taking(run.header.space["prototype"]))
-    click.echo(f"{folder}: {', '.join(file.name for file in files)} written", err=True)
+        return explain(load(_model_path(what)), folder)
+    with Run.open(what) as run:
+        plan = plan_of(what)
+        chosen = load(model or plan.model.path)
+        _check(chosen, run, plan, named=model is not None)
+        ranking = rank(Outputs().blocks(run, plan), top=top or SHOWN)
+    table = folder / "candidates.csv"
+    files = [*explain(chosen, folder), table]
+    _write_candidates(table, ranking, chosen.taking(run.header.space["prototype"]))
+    return files
 
 
 def _model_path(what: str) -> Path:
@@ -47,15 +52,12 @@ def _model_path(what: str) -> Path:
         raise UserError(f"{what}: neither a run nor a model. `screen models` lists the shipped models.") from None
 
 
-def _check(model: Model, run: Run, *, named: bool) -> None:
-    header = run.header
-    if not named and model.digest != header.model_digest:
-        raise UserError(f"{header.model}: not the model that made {run.target.url} any more. Name one with --model.")
+def _check(model: Model, run: Run, plan: Plan, *, named: bool) -> None:
+    if not named and model.digest != plan.model.digest:
+        raise UserError(f"{plan.model.path}: not the model that made {run.target.url} any more. Name a `model`.")
     check_explains(model.card)
-    made_of = header.space.get("prototype")
-    if made_of not in model.card.prototypes:
-        takes = ", ".join(model.card.prototypes) or "structures"
-        raise UserError(f"--model {model.card.name}: takes {takes}; the run holds {made_of or 'structures'}.")
+    if reason := plan.candidates.unfit(model.card):
+        raise UserError(f"`model` {model.card.name}: {reason}.")
 
 
 def _write_candidates(path: Path, ranking: Ranking, model: Model) -> None:

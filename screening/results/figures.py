@@ -43,7 +43,7 @@ def distribution(survey: Survey, path: Path) -> str:
     return _svg(figure)
 
 
-def best_of_pairs(survey: Survey, names: tuple[str, str], path: Path) -> str:
+def best_of_pairs(survey: Survey, names: tuple[str, ...], path: Path) -> str:
     """The lowest energy above hull of each pair of elements on two sites, as a map; empty of fewer than four pairs.
 
     The arguments and errors are those of `distribution`, and the names of the sites.
@@ -59,7 +59,8 @@ def best_of_pairs(survey: Survey, names: tuple[str, str], path: Path) -> str:
     axes.set_facecolor("0.93")
     axes.set_xticks(range(len(columns)), _symbols(columns), fontsize=7)
     axes.set_yticks(range(len(rows)), _symbols(rows), fontsize=7)
-    axes.set(ylabel=names[0], xlabel=names[1])
+    ylabel, xlabel = names
+    axes.set(ylabel=ylabel, xlabel=xlabel)
     axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="max")
     bar.set_label("lowest E above hull (eV/atom)", fontsize=7)

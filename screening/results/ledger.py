@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from screening.candidates.structures import Structures
 from screening.engine.score import load_model, sift
 from screening.status import labels
 
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from screening.plan import Plan
-
-EXACT, CHUNK = 2_000_000, 65_536
-"""Candidates up to which a dry run looks at every one (of larger spaces it samples as many), and so many at once."""
-EXACT_STRUCTURES, CHUNK_STRUCTURES = 2_048, 64
-"""The same of structures, which it has to parse."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +48,13 @@ def make_ledger(by_status: dict[int, int], filters: Iterable[object], size: int)
 def dry_ledger(plan: Plan) -> Ledger:
     """The ledger that a run of this plan will have, short of failures; nothing is predicted.
 
-    Up to `EXACT` candidates each one is counted; of a larger space, evenly spread chunks are, and scaled up.
+    Up to `Grain.counted` candidates each one is counted; of more, evenly spread chunks are, and scaled up.
     """
     model = load_model(plan)
-    size = plan.space.count
-    exact, chunk = (EXACT_STRUCTURES, CHUNK_STRUCTURES) if isinstance(plan.space, Structures) else (EXACT, CHUNK)
+    size, grain = plan.candidates.count, plan.candidates.grain
     counts = np.zeros(256, dtype=np.int64)
-    for start in _starts(size, exact, chunk):
-        status = sift(plan, model, start, min(start + chunk, size))["status"]
+    for start in _starts(size, grain.counted, grain.sifted):
+        status = sift(plan, model, start, min(start + grain.sifted, size))["status"]
         counts += np.bincount(status, minlength=len(counts))
     looked_at = int(counts.sum())
     scaled = {code: round(int(count) * size / looked_at) for code, count in enumerate(counts)}

@@ -1,131 +1,173 @@
-"""What a user takes home from a ranking: a CSV file, CIF files, a table on the terminal."""
+"""What a user asks to have made of a run, and the making of it: a ranking, its files, and the file of what failed."""
 
 from __future__ import annotations
 
-from itertools import chain
+import math
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cgcnn import files as csvfile
-from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
-from screening.candidates import structures
-from screening.candidates.columns import DECIMALS
-from screening.candidates.structures import Structures
-from screening.cli.terminal import show, table
+from cgcnn.files import write_csv
+from screening.candidates.kind import read_columns
+from screening.engine.block import stable_probability
+from screening.plan import from_header
+from screening.results.ranking import Ranking, check_sort, rank
+from screening.results.tables import free, refuse_other_cifs, write_cifs, write_ranking
+from screening.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cgcnn.graphs.prototype import Prototype
+    import numpy as np
+
     from screening.plan import Plan
-    from screening.results.ranking import Ranking
+    from screening.store import Run
 
 SHOWN = 20
-"""Rows of the table, and CIF files, unless `--top` says otherwise."""
+"""Rows that are shown, and CIF files, unless `top` says otherwise."""
 
 
-def formula(species: np.ndarray, prototype: Prototype) -> str:
-    """Formula of one candidate, elements in the order of the sites: BaTiO3, LaTaO2N.
+@dataclass(frozen=True)
+class Outputs:
+    """What to make of a run.
 
-    Which element is on which site cannot be read from it; the site columns tell.
+    Attributes:
+        sort: Column to rank by.
+        stable_at: Threshold of `p_stable`, eV/atom; None keeps what the run has.
+        top: How many candidates to keep; None keeps all, and shows `SHOWN`.
+        csv: File for the ranking.
+        cif: Directory for the CIF files of the candidates shown.
     """
-    counts: dict[str, int] = {}
-    for number in species[list(prototype.atoms)]:
-        counts[SYMBOLS[number]] = counts.get(SYMBOLS[number], 0) + 1
-    return "".join(symbol + (str(count) if count > 1 else "") for symbol, count in counts.items())
+
+    sort: str = "e_above_hull"
+    stable_at: float | None = None
+    top: int | None = None
+    csv: Path | None = None
+    cif: Path | None = None
+
+    def check(self, *, fresh: bool = False) -> None:
+        """Find out before the work, not after it, that its results could not be written.
+
+        Args:
+            fresh: The run is yet to be made, so that CIF files that are there are those of another ranking.
+
+        Raises:
+            UserError: Naming the setting, the place and what is wrong with it.
+        """
+        if self.stable_at is not None and not math.isfinite(self.stable_at):
+            raise UserError(f"`stable_at` {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
+        if self.csv is not None:
+            _check_folder("csv", self.csv, self.csv.absolute().parent)
+            if self.csv.is_dir():
+                raise UserError(f"`csv` {self.csv}: is a directory. Name a file.")
+        if self.cif is not None:
+            above = next(folder for folder in (self.cif.absolute(), *self.cif.absolute().parents) if folder.exists())
+            _check_folder("cif", self.cif, above)
+            if fresh:
+                refuse_other_cifs(self.cif, set())
+
+    @property
+    def shown(self) -> int:
+        """How many candidates to show."""
+        return self.top or SHOWN
+
+    def of(self, plan: Plan) -> Plan:
+        """The plan with the threshold asked for."""
+        return plan if self.stable_at is None else replace(plan, stable_at=self.stable_at)
+
+    def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """First row and columns of each committed block of a run, with `p_stable` for the threshold asked for."""
+        for rows in run.blocks(read_columns(plan.candidates)):
+            columns = dict(rows.columns)
+            if self.stable_at is not None:
+                energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
+                columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
+            yield rows.start, columns
 
 
-def table_rows(ranking: Ranking, plan: Plan, count: int | None = None) -> Iterator[dict[str, str]]:
-    """The rows of the ranked CSV as text, in order of rank; columns of a candidate file come last.
+@dataclass(frozen=True)
+class Failures:
+    """Candidates of a run that failed.
 
-    Args:
-        ranking: What to write.
-        plan: Says which columns name a candidate, and which pass through.
-        count: How many rows; None for all.
+    Attributes:
+        count: How many.
+        first: Name of the first.
+        reason: Why that one did.
+        file: The CSV file of all reasons, if one was written.
     """
-    rows, texts = ranking.rows, plan.space.texts(ranking.rows["index"][:count].tolist())
-    for i, index in enumerate(rows["index"][:count].tolist()):
-        row = {"rank": str(i + 1), "index": str(index), **_name(plan, rows, i, texts.get(index, []))}
-        row |= {column.name: _text(column.name, rows[column.name][i]) for column in plan.ranked}
-        yield row | {_free(name, row): text for name, text in zip(plan.space.extra, texts.get(index, []), strict=False)}
+
+    count: int
+    first: str
+    reason: str
+    file: Path | None
 
 
-def _name(plan: Plan, rows: dict[str, np.ndarray], i: int, texts: list[str]) -> dict[str, str]:
-    """What names a candidate: its formula, and the elements on its sites or the id of a structure."""
-    if isinstance(plan.space, Structures):
-        return {"formula": structures.formula(rows["composition"][i]), "id": texts[0]}
-    species, prototype = rows["species"][i], plan.prototype
-    columns = {
-        site: prototype.sites.index(site) if site in prototype.sites else prototype.roles.index(site)
-        for site in plan.site_columns
-    }
-    return {
-        "formula": formula(species, prototype),
-        **{site: SYMBOLS[species[column]] for site, column in columns.items()},
-    }
+@dataclass(frozen=True)
+class Presented:
+    """What was made of a run.
+
+    Attributes:
+        plan: Of the run, with the threshold asked for.
+        ranking: The candidates asked for.
+        failures: None without any.
+        committed: Blocks of the run that are committed; the ranking knows no others.
+        blocks: Of the run.
+    """
+
+    plan: Plan
+    ranking: Ranking
+    failures: Failures | None
+    committed: int
+    blocks: int
 
 
-def write_csv(rows: Iterator[dict[str, str]], path: Path) -> None:
-    """Write rows to a CSV file; it appears whole or not at all.
+def present(run: Run, outputs: Outputs) -> Presented:
+    """Rank the committed candidates of a run, and write the files asked for; each appears whole or not at all.
+
+    Beside a ranked CSV lies one of the reasons of failures; without failures, one that was left there is removed.
 
     Raises:
-        UserError: The file cannot be written.
+        UserError: The run is damaged or has no candidate to rank, there is no such column, or a file cannot be written.
     """
-    first = next(rows)
-    csvfile.write_csv(path, list(first), (list(row.values()) for row in chain([first], rows)))
+    plan = outputs.of(from_header(run.header, run.records))
+    check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
+    failures = _failures(run, plan, outputs.csv)
+    # Unless the whole ranking is wanted only the rows shown are kept, whatever the size of the run.
+    kept = outputs.top if outputs.top or outputs.csv else SHOWN
+    ranking = rank(outputs.blocks(run, plan), outputs.sort, kept)
+    if outputs.csv:
+        write_ranking(ranking, plan.candidates, outputs.csv)
+    if outputs.cif:
+        write_cifs(ranking, plan.candidates, outputs.cif, outputs.shown)
+    return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks)
 
 
-def write_cifs(ranking: Ranking, plan: Plan, directory: Path, count: int) -> None:
-    """Write the first candidates as CIF files, named by rank, formula and index.
-
-    They have the predicted lattice constant; structures are written as they were given.
-
-    Raises:
-        UserError: The directory or a file in it cannot be written.
-    """
-    rows = ranking.rows
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for i in range(min(count, len(rows["index"]))):
-            text, name = _cif(plan, rows, i)
-            (directory / f"{i + 1:04d}-{name}-{rows['index'][i]}.cif").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--cif {directory}: cannot be written: {error.strerror}.") from None
+def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
+    count = run.ledger().get(int(Status.FAILED), 0)
+    path = csv and csv.with_name(f"{csv.stem}.failures.csv")
+    if not count:
+        if path:
+            path.unlink(missing_ok=True)
+        return None
+    first, _, reason = min(run.failures())
+    candidates = plan.candidates
+    names = dict(zip(candidates.text_columns, candidates.texts([first]).get(first, []), strict=False))
+    if path:
+        own = {"index": "", "reason": ""}
+        write_csv(path, ["index", *(free(name, own) for name in candidates.text_columns), "reason"], _rows(run, plan))
+    return Failures(count, names.get("id") or f"candidate {first}", reason, path)
 
 
-def _cif(plan: Plan, rows: dict[str, np.ndarray], i: int) -> tuple[str, str]:
-    """A candidate as CIF, and its formula."""
-    if isinstance(plan.space, Structures):
-        return plan.space.cif(int(rows["index"][i])), structures.formula(rows["composition"][i])
-    species, a = rows["species"][i], float(rows["a_angstrom"][i])
-    return str(plan.prototype.structure(species, a).to(fmt="cif", symprec=0.01)), formula(species, plan.prototype)
+def _rows(run: Run, plan: Plan) -> Iterator[list[str]]:
+    for first, stop, reason in sorted(run.failures()):
+        texts = plan.candidates.texts(range(first, stop)) if plan.candidates.text_columns else {}
+        yield from ([str(index), *texts.get(index, []), reason] for index in range(first, stop))
 
 
-def print_table(rows: Iterator[dict[str, str]], plan: Plan) -> None:
-    """Print a short table of candidates to stdout."""
-    names = plan.site_columns or ("id",)
-    headers = {
-        "rank": "rank", "formula": "formula", **{name: name for name in names},
-        "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": f"P(≤{plan.stable_at:g})",
-        "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "known": "known",
-    }  # fmt: skip
-    there = {*names, "rank", "formula", *(column.name for column in plan.ranked)}
-    headers = {name: text for name, text in headers.items() if name in there}
-    shown = table({text: "left" if name in {"formula", *names} else "right" for name, text in headers.items()})
-    for row in rows:
-        shown.add_row(*(row[name] for name in headers))
-    show(shown)
-
-
-def _text(name: str, value: np.generic) -> str:
-    if isinstance(value, np.bool_):
-        return "true" if value else "false"
-    return "" if np.isnan(value) else f"{value:.{DECIMALS[name]}f}"
-
-
-def _free(name: str, taken: dict[str, str]) -> str:
-    """A column name that does not hide one of ours."""
-    return f"input_{name}" if name in taken else name
+def _check_folder(setting: str, path: Path, folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"`{setting}` {path}: there is no directory {folder}. Make it, or name another place.")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"`{setting}` {path}: {folder} is not writable. Name another place.")

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.errors import UserError
-from screening.candidates.columns import SORTABLE
 from screening.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-READ = ("status", "species", *(column.name for column in SORTABLE))
-"""The columns of a run that a ranking reads."""
 
 DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "known"})
 """Columns whose largest value ranks first; all others rank from the smallest."""
@@ -64,7 +60,7 @@ def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: in
         if top:
             best = [_ordered(_joined(best), sort, top)]
     if not best:
-        raise UserError("No candidate of this run can be ranked: all were filtered (--no-filter keeps them) or failed.")
+        raise UserError("No candidate of this run can be ranked: all were filtered or failed.")
     return Ranking(_ordered(_joined(best), sort, top), ranked, out_of_domain, new_anions)
 
 
@@ -75,7 +71,7 @@ def check_sort(sort: str, names: Sequence[str]) -> None:
         UserError: Naming the columns that there are.
     """
     if sort not in names:
-        raise UserError(f"--sort {sort}: no such column. Choose one of {', '.join(names)}.")
+        raise UserError(f"`sort` {sort}: no such column. Choose one of {', '.join(names)}.")
 
 
 def _scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:

@@ -1,4 +1,4 @@
-"""`screen report`: a run as one HTML file that needs no other."""
+"""A report: a run as one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -6,84 +6,73 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cgcnn.errors import UserError
 from cgcnn.models.card import Card, read_card
-from screening.candidates.structures import Structures
 from screening.plan import Plan, from_header
 from screening.results import figures
 from screening.results.ledger import make_ledger
-from screening.results.outputs import SHOWN, table_rows
 from screening.results.ranking import check_sort, rank
 from screening.results.survey import Survey
-from screening.store import Run
+from screening.results.tables import table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from screening.results.presentation import Outputs
+    from screening.results.outputs import Outputs
+    from screening.store import Run
 
 REASONS = 10
 """Reasons of failures that are shown."""
 
 
-def report(url: str, path: Path, outputs: Outputs) -> None:
+def report(run: Run, path: Path, outputs: Outputs) -> None:
     """Write the report of a run: what was screened by what, what became of it, and the best candidates.
 
     Args:
-        url: Of the run, finished or not.
+        run: Finished or not.
         path: The HTML file; it appears whole or not at all.
         outputs: How to rank, and how many candidates to list.
 
     Raises:
-        UserError: There is no run, it is damaged or has no candidate to rank, or the file cannot be written.
+        UserError: The run is damaged or has no candidate to rank, or the file cannot be written.
     """
     outputs.check()
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UserError(f"-o {path}: cannot be written; it is a directory, or in none. Name another place.")
-    with Run.open(url) as run:
-        plan = from_header(run.header, run.records)
-        check_sort(outputs.sort, [column.name for column in plan.ranked])
-        page = _page(run, outputs.of(plan), outputs, path)
+        raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
+    plan = from_header(run.header, run.records)
+    check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
+    page = _page(run, outputs.of(plan), outputs, path)
     try:
         partial = path.with_name(path.name + ".partial")
         partial.write_text(page, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"-o {path}: cannot be written ({error.strerror}). Name another place.") from None
-    click.echo(f"{path} written", err=True)
+        raise UserError(f"`output` {path}: cannot be written ({error.strerror}). Name another place.") from None
 
 
 def _page(run: Run, plan: Plan, outputs: Outputs, path: Path) -> str:
-    columns, names = _pair(plan)
-    survey, card = Survey(plan.stable_at, columns), _card(run, plan)
-    blocks = survey.watch((rows.start, outputs.of_block(dict(rows.columns))) for rows in run.blocks(plan.read))
-    ranking = rank(blocks, outputs.sort, outputs.top or SHOWN)
+    sites = plan.candidates.map_sites
+    survey, card = Survey(plan.stable_at, tuple(sites.values())), _card(run, plan)
+    ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.sort, outputs.shown)
     return _template().render(
         title=Path(run.target.url.rstrip("/")).name,
         header=run.header,
         plan=plan,
         card=card,
         metrics=[metric for metric in card.metrics if metric.target == "e_above_hull"] if card else [],
-        ledger=make_ledger(run.ledger(), plan.filters, plan.space.count).counts,
+        ledger=make_ledger(run.ledger(), plan.filters, plan.candidates.count).counts,
         survey=survey,
         ranking=ranking,
-        rows=list(table_rows(ranking, plan)),
+        rows=list(table_rows(ranking, plan.candidates)),
         sort=outputs.sort,
         reasons=list(islice(_reasons(run), REASONS)),
         distribution=figures.distribution(survey, path),
-        best_of_pairs=figures.best_of_pairs(survey, names, path),
-        pair=names,
+        best_of_pairs=figures.best_of_pairs(survey, tuple(sites), path),
+        pair=tuple(sites),
+        committed=run.n_committed,
     )
-
-
-def _pair(plan: Plan) -> tuple[tuple[int, int] | None, tuple[str, str]]:
-    """The columns of the two sites that the map is of, none of structures, and the names of the sites."""
-    sites = () if isinstance(plan.space, Structures) else plan.prototype.sites
-    names = ("B", "B'") if "B'" in sites else ("A", "B")
-    return (sites.index(names[0]), sites.index(names[1])) if sites else None, names
 
 
 def _card(run: Run, plan: Plan) -> Card | None:

@@ -33,7 +33,7 @@ class Survey:
 
     Attributes:
         threshold: Energy above hull, eV/atom, up to which a candidate counts as stable.
-        pair: Columns of `species` whose elements make the map: A and B, or B and B'; None without a map.
+        pair: Columns of `species` whose elements make the map: A and B, or B and B'; empty without a map.
         scored: How many candidates have a prediction.
         below: How many of them are predicted at or below the threshold.
         expected: The sum of their `p_stable`.
@@ -43,7 +43,7 @@ class Survey:
     """
 
     threshold: float
-    pair: tuple[int, int] | None
+    pair: tuple[int, ...]
     scored: int = 0
     below: int = 0
     expected: float = 0.0
@@ -65,7 +65,7 @@ class Survey:
         self.expected += float(rows["p_stable"].sum(dtype=np.float64))
         bins = np.floor((energy - LOWEST) / STEP).astype(np.int64).clip(0, len(self.histogram) - 1)
         self.histogram += np.bincount(bins, minlength=len(self.histogram))
-        if self.pair is not None:
+        if self.pair:
             near = rows["in_domain"] & ~(rows["domain_distance"] > 0)
             first, second = (rows["species"][near, column] for column in self.pair)
             np.minimum.at(self.lowest, (first, second), energy[near])

@@ -22,11 +22,11 @@ def test_charge_filter_is_the_default_where_chemistry_chooses_the_sites():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "perovskites"}, "either --elements, or the sites"),
-        ({"kind": "perovskites", "elements": ("Ca",), "a": ("Ca",)}, "either --elements, or the sites"),
-        ({"kind": "perovskites", "a": ("Ca",), "x": ("O",)}, "--b missing"),
-        ({"kind": "perovskites", "elements": ("Ca",), "anions": 4}, r"anions: .* \(given: 4\)"),
-        ({"kind": "perovskites", "elements": ("Ca",), "colour": "red"}, "colour: .* not permitted"),
+        ({"kind": "perovskites"}, "either `elements`, or the sites"),
+        ({"kind": "perovskites", "elements": ("Ca",), "a": ("Ca",)}, "either `elements`, or the sites"),
+        ({"kind": "perovskites", "a": ("Ca",), "x": ("O",)}, "`b` missing"),
+        ({"kind": "perovskites", "elements": ("Ca",), "anions": 4}, r"`anions`: .* \(given: 4\)"),
+        ({"kind": "perovskites", "elements": ("Ca",), "colour": "red"}, "`colour`: .* not permitted"),
         ({"kind": "perovskites", "elements": ("Ca",), "file": "x.csv"}, 'goes with kind = "list"'),
         ({"kind": "list"}, "takes a file"),
         ({"kind": "perovskites", "elements": ("Ca",), "prototype": "cubic-perovskite"}, "a prototype goes with"),
@@ -60,7 +60,7 @@ def test_shipped_campaigns_can_be_planned(both_path):
     for name in campaigns:
         recipe = read_recipe(name, model=str(both_path))
         assert (bool(recipe.summary), recipe.out) == (True, f"{name}.zarr")
-        assert make_plan(recipe).space.count > 1000
+        assert make_plan(recipe).candidates.count > 1000
 
 
 def test_a_missing_recipe_is_named():

@@ -131,7 +131,7 @@ def slurm(tmp_path_factory):
 def in_one_process(**recipe: object) -> dict[str, bytes]:
     """The columns of the whole space, without Dask, blocks or SLURM."""
     plan = make_plan(make_recipe(**recipe))
-    columns = score_block(plan, load(plan.model.path), Block(0, 0, plan.space.count)).columns
+    columns = score_block(plan, load(plan.model.path), Block(0, 0, plan.candidates.count)).columns
     return {name: values.tobytes() for name, values in columns.items()}
 
 

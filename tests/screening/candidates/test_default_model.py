@@ -55,5 +55,5 @@ def test_listed_candidates_go_by_all_of_their_rows(listed):
 def test_a_model_that_lacks_elements_is_better_than_none(shipped_models):
     (shipped_models / "mp.safetensors").unlink()
     assert default_model(singles("Cs", "Pb", "I")) == "castelli"
-    with pytest.raises(UserError, match=r"no shipped model takes double-perovskite. Name one with --model"):
+    with pytest.raises(UserError, match=r"no shipped model takes double-perovskite. Name a `model`"):
         default_model(double_perovskites((55,), (47, 83), (35,)))

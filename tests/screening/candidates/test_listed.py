@@ -7,9 +7,9 @@ from screening.candidates.listed import read_candidates
 
 @pytest.fixture
 def parse(tmp_path):
-    def write(text, prototype=None):
+    def write(text, prototype=None, **options):
         (tmp_path / "some.csv").write_text(text, encoding="utf-8")
-        return read_candidates(tmp_path / "some.csv", prototype)
+        return read_candidates(tmp_path / "some.csv", prototype, **options)
 
     return write
 
@@ -17,14 +17,14 @@ def parse(tmp_path):
 def test_one_column_a_role_fills_all_its_sites(parse):
     listed = parse("\ufeffid,A,B,X\nfirst, Ca,Ti,O\n")
     np.testing.assert_array_equal(listed.decode(0, 1), [[20, 22, 8, 8, 8]])
-    assert (listed.columns, listed.extra) == (("A", "B", "X"), ("id",))
+    assert (listed.name_columns, listed.text_columns) == (("A", "B", "X"), ("id",))
     assert listed.texts([0]) == {0: ["first"]}
 
 
 def test_one_column_a_site_is_read_in_any_order_of_columns_and_made_canonical(parse):
     listed = parse("X3,X2,X1,B,A,note\nO,N,O,Ta,Ba,\n")
     np.testing.assert_array_equal(listed.decode(0, 1), [[56, 73, 8, 8, 7]])
-    assert listed.columns == ("A", "B", "X1", "X2", "X3")
+    assert listed.name_columns == ("A", "B", "X1", "X2", "X3")
     assert listed.texts([0]) == {0: [""]}
 
 
@@ -38,40 +38,59 @@ def test_rows_keep_their_order_and_repeats(parse):
 def test_either_order_of_b_and_b_prime_is_the_same_double_perovskite(parse):
     listed = parse("id,A,B,B',X\n1,Cs,Bi,Ag,Br\n2,Cs,Ag,Bi,Br\n")
     assert listed.decode(0, 2).tolist() == [[55, 47, 83, 35]] * 2
-    assert (listed.columns, listed.texts([1])) == (("A", "B", "B'", "X"), {1: ["2"]})
+    assert (listed.name_columns, listed.texts([1])) == (("A", "B", "B'", "X"), {1: ["2"]})
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "prototype", "message"),
     [
-        ("A,B,X\nCs,Ag,Br\n", r"its columns are A,B,X; double-perovskite needs A,B,B',X\."),
-        ("A,B,B',X\nCs,Ag,Bi,Br\nCa,Ti, Ti,O\n", r"line 3: Ti on both B and B'"),
+        ("A,B,X\nCs,Ag,Br\n", "double-perovskite", r"its columns are A,B,X; double-perovskite needs A,B,B',X\."),
+        ("A,B\nCa,Ti\n", None, r"its columns are A,B; cubic-perovskite needs A,B,X or A,B,X1,X2,X3"),
+        ("A,B,X\n", "spinel", "`prototype` spinel: unknown; there is cubic-perovskite"),
+        ("", None, "its columns are none"),
+        ("A,B,X\n", None, "no candidates"),
     ],
 )
-def test_a_bad_file_of_double_perovskites_is_refused(parse, text, message):
+def test_a_file_without_candidates_is_refused(parse, text, prototype, message):
     with pytest.raises(UserError, match=message):
-        parse(text, "double-perovskite")
+        parse(text, prototype)
 
 
-def test_the_prototype_can_be_named_where_the_columns_mislead(parse):
-    text = "A,B,B',X\nCa,Ti,a note,O\n"
-    assert parse(text, "cubic-perovskite").extra == ("B'",)
-    with pytest.raises(UserError, match="column B': 'a note'"):
-        parse(text)
-    with pytest.raises(UserError, match="--prototype spinel: unknown; there is cubic-perovskite"):
-        parse(text, "spinel")
+@pytest.mark.parametrize("header", ["A,B,B2,X", "A,B,B1,X", "A,B,B\u2032,X", "A,B,B',X", "A,B,X,X1", "A',A,B,X"])
+def test_a_column_that_looks_like_a_site_and_is_none_is_refused_with_the_names_that_are_meant(parse, header):
+    prototype = "cubic-perovskite" if "B'" in header else None
+    with pytest.raises(UserError, match=r"looks like a site; .* or A,B,B',X \(double-perovskite\)"):
+        parse(f"{header}\nCs,Ag,Bi,Br\n", prototype)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("A,B\nCa,Ti\n", r"its columns are A,B; cubic-perovskite needs A,B,X or A,B,X1,X2,X3"),
-        ("", "its columns are none"),
-        ("A,B,X\n", "no candidates"),
-        ("A,B,X\nCa,Ti,O\nCa,Xx,O\n", r"line 3, column B: 'Xx'"),
-        ("A,B,X\nCa,Ti\n", r"line 2, column X"),
-    ],
-)
-def test_a_bad_file_is_refused_naming_the_place(parse, text, message):
-    with pytest.raises(UserError, match=message):
-        parse(text)
+@pytest.mark.parametrize("header", ["A,A,B,X", "A,B,X,X"])
+def test_a_site_that_is_named_twice_is_refused(parse, header):
+    with pytest.raises(UserError, match=r"column [AX] is there 2 times"):
+        parse(f"{header}\nCs,Ag,Bi,Br\n")
+
+
+def test_symbols_may_be_written_in_lower_case(parse):
+    np.testing.assert_array_equal(parse("A,B,X\nba,ti , o\n").decode(0, 1), [[56, 22, 8, 8, 8]])
+
+
+BAD = "id,A,B,B',X\ngood,Cs,Ag,Bi,Br\nxx,Cs,Xx,Bi,Br\nsame,Ca,Ti, Ti,O\nempty,Ca,,Ti,O\nshort,Ca,Ti\n"
+
+
+def test_a_row_that_is_no_candidate_is_kept_to_fail_with_its_line_and_reason(parse):
+    listed = parse(BAD)
+    assert listed.count == 5
+    assert listed.decode(0, 5).tolist() == [[55, 47, 83, 35], *[[0] * 4] * 4]
+    reasons = listed.unusable(0, 5)
+    assert list(reasons) == [1, 2, 3, 4]
+    for index, reason in enumerate(
+        ["line 3, column B: 'Xx'", "line 4: Ti on both B and B'", "line 5, column B:", "line 6, column B'"], 1
+    ):
+        assert reasons[index].startswith(reason)
+    assert listed.unusable(2, 4).keys() == {2, 3}
+    assert listed.texts([4]) == {4: ["short"]}
+    assert not listed.elements_on_sites()[:, 0].any()
+
+
+def test_a_strict_reading_refuses_the_file_at_the_first_such_row(parse):
+    with pytest.raises(UserError, match=r"some\.csv, line 3, column B: 'Xx' is not the symbol"):
+        parse(BAD, strict=True)

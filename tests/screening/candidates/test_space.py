@@ -134,7 +134,7 @@ def test_large_spaces_of_double_perovskites_are_exact():
 
 
 def test_one_element_is_no_pair_for_b():
-    with pytest.raises(UserError, match=r"Only Ti for B and B'\. Name two or more elements with --b"):
+    with pytest.raises(UserError, match=r"Only Ti for B and B'\. Name two or more elements for `b`"):
         double_perovskites((56,), (22, 22), (8,))
     with pytest.raises(UserError, match="No element for site A"):
         double_perovskites((), (22, 40), (8,))

@@ -107,7 +107,7 @@ def screen(monkeypatch, capsys, tmp_path):
 def filled(tmp_path, model_path, many):
     """A run of `many` in this process, without workers: its path, and the command that goes on with it."""
     plan, model, path = plan_of(model_path, many), load(model_path), tmp_path / "R.zarr"
-    with Run.create(str(path), plan.header(128), records=plan.records) as run:
+    with Run.create(str(path), plan.header(128), records=plan.candidates.records) as run:
         for number in range(run.header.n_blocks):
             result = score_block(plan, model, Block(number, *run.header.bounds(number)))
             run.commit(write_block(run.target, result.block.start, result.columns, failures=result.failures))
@@ -200,8 +200,8 @@ def test_two_kinds_of_workers_give_the_same_bits(screen, tmp_path, many, model_p
 
 def test_a_structure_gets_the_same_bits_whatever_the_blocks_and_the_way(model_path, many):
     plan, model = plan_of(model_path, many), load(model_path)
-    whole = score_block(plan, model, Block(0, 0, plan.space.count)).columns
-    part = Block(1, BATCH, plan.space.count)
+    whole = score_block(plan, model, Block(0, 0, plan.candidates.count)).columns
+    part = Block(1, BATCH, plan.candidates.count)
     travelled = pickle.loads(pickle.dumps(build_block(plan, model, part), protocol=5))
     for name, values in infer_block(plan, model, travelled).columns.items():
         assert values.tobytes() == whole[name][BATCH:].tobytes(), name
@@ -235,7 +235,7 @@ def test_crystals_with_an_element_that_training_never_saw_rank_last(screen, tmp_
 def test_a_block_that_cannot_be_scored_still_has_all_its_structures(model_path, many):
     plan = plan_of(model_path, many)
     result = failed_block(plan, Block(1, 64, 70), "it broke")
-    np.testing.assert_array_equal(result.columns["fingerprint"], plan.identity(64, 70)["fingerprint"])
+    np.testing.assert_array_equal(result.columns["fingerprint"], plan.candidates.identity(64, 70)["fingerprint"])
     assert (result.columns["status"] == Status.FAILED).all()
     assert result.failures == dict.fromkeys(range(64, 70), "it broke")
 
@@ -247,7 +247,9 @@ def test_a_dry_run_counts_what_cannot_be_parsed(model_path, mixed):
 
 def test_a_row_that_is_another_structure_is_found(filled, many, model_path):
     plan = plan_of(model_path, many)
-    wrong = verify(str(filled[0]), lambda start, stop: {"fingerprint": plan.identity(start, stop)["fingerprint"][::-1]})
+    wrong = verify(
+        str(filled[0]), lambda start, stop: {"fingerprint": plan.candidates.identity(start, stop)["fingerprint"][::-1]}
+    )
     assert "its fingerprint is not that of the candidates" in wrong.text()
 
 

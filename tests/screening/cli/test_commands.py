@@ -187,10 +187,10 @@ def test_one_model_is_chosen_for_a_screen_and_named(screen, shipped_models):
         (("double-perovskites", "--elements", "Ca,Ti,O"), "no two elements fit B and B'"),
         (
             ("double-perovskites", "--a", "Ca", "--b", "Ti,Zr", "--x", "O", "--model", "castelli"),
-            "--model castelli: trained for cubic-perovskite; the space holds double-perovskite",
+            "--model castelli: trained for cubic-perovskite; the candidates are double-perovskite",
         ),
         (("list", "{tmp}/nowhere.csv"), "nowhere.csv: No such file"),
-        (("perovskites", "--elements", "Ca,Ti,O", "--stable-at", "inf"), "stable_at: .*finite"),
+        (("perovskites", "--elements", "Ca,Ti,O", "--stable-at", "inf"), "--stable-at: .*finite"),
         (("rank", "{tmp}"), "no run here"),
         (("rank", "{tmp}", "--stable-at", "nan"), "--stable-at nan: not an energy"),
         (("run", "nonesuch"), "nonesuch: no such recipe"),

@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
+from screening.cli.screen import AGAIN
 from screening.cluster import choice, choose, preflight
 from screening.cluster.profile import profiles, read_profile
 from screening.cluster.remote import remote_cluster
 from screening.cluster.tls import certificates
 from screening.cluster.walltime import lifetime, parse_walltime
-from screening.engine.notice import AGAIN, on_notice
+from screening.engine.notice import on_notice
 from screening.engine.share import parse_share
 from screening.store.versions import differences, versions
 

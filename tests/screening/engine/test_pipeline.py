@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
-from screening.candidates import structures
-from screening.engine.compositions import BATCH
-from screening.engine.pipeline import COMPOSITIONS, MOST_BLOCKS, STRUCTURES, Assignment, _device, block_rows
+from screening.candidates.space import Space
+from screening.candidates.structures import Structures
+from screening.engine.pipeline import MOST_BLOCKS, Assignment, _device, block_rows
 from screening.store import Target
+
+COMPOSITIONS, STRUCTURES = Space.grain, Structures.grain
+BATCH = COMPOSITIONS.batch
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
@@ -26,15 +29,15 @@ def test_blocks_are_whole_batches_and_never_too_many(candidates, workers, grain)
 
 
 def test_blocks_grow_with_the_space_and_with_the_workers():
-    assert block_rows(100, 2) == BATCH
-    assert block_rows(20_000, 2) == 5 * BATCH
-    assert block_rows(10**9, 100) == COMPOSITIONS.block
-    assert block_rows(10**12, 100) == 15 * COMPOSITIONS.block
-    assert block_rows(10**12, 100_000) == 28 * COMPOSITIONS.block
+    assert block_rows(100, 2, None, COMPOSITIONS) == BATCH
+    assert block_rows(20_000, 2, None, COMPOSITIONS) == 5 * BATCH
+    assert block_rows(10**9, 100, None, COMPOSITIONS) == COMPOSITIONS.block
+    assert block_rows(10**12, 100, None, COMPOSITIONS) == 15 * COMPOSITIONS.block
+    assert block_rows(10**12, 100_000, None, COMPOSITIONS) == 28 * COMPOSITIONS.block
     assert block_rows(10**6, 2, None, STRUCTURES) == STRUCTURES.block
-    assert block_rows(10, 2, None, STRUCTURES) == structures.BATCH
-    assert block_rows(10**12, 100, 1000) == 2 * BATCH
-    assert block_rows(10**6, 10_000) == BATCH  # few for each of so many
+    assert block_rows(10, 2, None, STRUCTURES) == STRUCTURES.batch
+    assert block_rows(10**12, 100, 1000, COMPOSITIONS) == 2 * BATCH
+    assert block_rows(10**6, 10_000, None, COMPOSITIONS) == BATCH  # few for each of so many
 
 
 def assignment(device, *, gpu=True):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cgcnn.models.model import load
+from screening.candidates.compositions import BATCH
 from screening.engine.block import Block, stable_probability
-from screening.engine.compositions import BATCH
 from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.plan import make_plan
 from screening.recipe import make_recipe
@@ -28,11 +28,11 @@ def model(model_path):
 
 @pytest.fixture(scope="module")
 def whole(plan, model):
-    return score_block(plan, model, Block(0, 0, plan.space.count))
+    return score_block(plan, model, Block(0, 0, plan.candidates.count))
 
 
 def test_every_candidate_has_a_row_and_a_status(plan, whole):
-    assert {len(values) for values in whole.columns.values()} == {plan.space.count}
+    assert {len(values) for values in whole.columns.values()} == {plan.candidates.count}
     assert set(np.unique(whole.columns["status"])) == {Status.OK, Status.FILTERED}
 
 
@@ -42,8 +42,8 @@ def test_only_candidates_that_pass_have_predictions(whole):
 
 
 def test_a_candidate_gets_the_same_bits_whatever_the_blocks(plan, model, whole):
-    assert plan.space.count > BATCH
-    part = score_block(plan, model, Block(1, BATCH, plan.space.count))
+    assert plan.candidates.count > BATCH
+    part = score_block(plan, model, Block(1, BATCH, plan.candidates.count))
     for name, values in part.columns.items():
         assert values.tobytes() == whole.columns[name][BATCH:].tobytes(), name
 
@@ -57,9 +57,9 @@ def test_candidates_out_of_domain_are_predicted_and_flagged(model_path, model):
 
 
 def test_the_two_halves_give_the_whole_when_the_block_travels_between_them(plan, model, whole):
-    packed = pickle.dumps(build_block(plan, model, Block(0, 0, plan.space.count)), protocol=5)
+    packed = pickle.dumps(build_block(plan, model, Block(0, 0, plan.candidates.count)), protocol=5)
     halves = infer_block(plan, model, pickle.loads(packed))
-    assert len(packed) < 40 * plan.space.count
+    assert len(packed) < 40 * plan.candidates.count
     assert {name: values.tobytes() for name, values in halves.columns.items()} == {
         name: values.tobytes() for name, values in whole.columns.items()
     }
@@ -69,12 +69,12 @@ def test_blocks_of_double_perovskites_are_as_good_as_others(both_path):
     elements = {"a": ("K", "Cs"), "b": ("Na", "Ag", "Bi", "In", "Al", "W", "Ti"), "x": ("F", "Cl", "Br")}
     plan = make_plan(make_recipe(kind="double-perovskites", model=str(both_path), **elements))
     model = load_model(plan)
-    rows = score_block(plan, model, Block(0, 0, plan.space.count)).columns
+    rows = score_block(plan, model, Block(0, 0, plan.candidates.count)).columns
     assert rows["species"].shape == (2 * 21 * 3, 4)
     assert np.isfinite(rows["e_above_hull"]).all()
     assert rows["in_domain"].all()
     assert rows["charge_balanced"].any()
-    broken = failed_block(plan, Block(0, 0, plan.space.count), "it broke").columns
+    broken = failed_block(plan, Block(0, 0, plan.candidates.count), "it broke").columns
     np.testing.assert_array_equal(broken["tau"], rows["tau"])
 
 
@@ -95,7 +95,7 @@ def test_predictions_that_are_not_finite_are_failures_with_a_reason(plan, model,
 
 def test_a_failed_block_still_has_all_its_candidates(plan):
     result = failed_block(plan, Block(3, BATCH, BATCH + 5), "it broke")
-    np.testing.assert_array_equal(result.columns["species"], plan.space.decode(BATCH, BATCH + 5))
+    np.testing.assert_array_equal(result.columns["species"], plan.candidates.decode(BATCH, BATCH + 5))
     assert (result.columns["status"] == Status.FAILED).all()
     assert result.failures == dict.fromkeys(range(BATCH, BATCH + 5), "it broke")
 

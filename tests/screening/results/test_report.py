@@ -99,9 +99,9 @@ def test_a_model_that_was_replaced_is_not_described(page, monkeypatch):
     ("options", "message"),
     [
         (("-o", "{tmp}/nowhere/r.html"), "cannot be written; it is a directory, or in none"),
-        (("-o", "{tmp}/r.html", "--sort", "beauty"), "--sort beauty: no such column"),
+        (("-o", "{tmp}/r.html", "--sort", "beauty"), "`sort` beauty: no such column"),
         (("-o", "{tmp}"), "cannot be written; it is a directory, or in none"),
-        (("-o", "{tmp}/r.html", "--stable-at", "nan"), "--stable-at nan: not an energy"),
+        (("-o", "{tmp}/r.html", "--stable-at", "nan"), "`stable_at` nan: not an energy"),
     ],
 )
 def test_what_cannot_be_reported_is_said_and_leaves_nothing(run, tmp_path, options, message):

@@ -1,0 +1,89 @@
+"""Compositions on a prototype: what spaces and lists of candidates have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from cgcnn.elements import SYMBOLS
+from cgcnn.graphs.prototype import PROTOTYPES, Prototype
+from screening.candidates.columns import SORTABLE, STATUS, with_threshold
+from screening.candidates.kind import Grain
+from screening.store import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from pymatgen.core.structure import Structure
+
+    from cgcnn.models.card import Card
+    from screening.candidates.kind import Compositions, Row
+
+BATCH = 512
+"""Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a
+block, so that a candidate meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
+
+
+class OnPrototype:
+    """What spaces and lists share of `screening.candidates.kind.Compositions`."""
+
+    grain: ClassVar[Grain] = Grain(BATCH, block=65_536, per_worker=18, counted=2_000_000, sifted=65_536)
+    ranked: ClassVar[tuple[Column, ...]] = SORTABLE
+    shown_by: ClassVar[tuple[str, ...]] = ("species",)
+
+    @property
+    def ideal(self: Compositions) -> Prototype:
+        """The structure that every candidate takes."""
+        return PROTOTYPES[self.prototype]
+
+    @property
+    def map_sites(self: Compositions) -> dict[str, int]:
+        """B and B' where there is a B', else A and B; and their columns in `species`."""
+        sites = self.ideal.sites
+        return {site: sites.index(site) for site in (("B", "B'") if "B'" in sites else ("A", "B"))}
+
+    def columns(self: Compositions, stable_at: float) -> tuple[Column, ...]:
+        """All columns of a run, for this threshold of `p_stable`, eV/atom."""
+        sites = self.ideal.sites
+        about = f"atomic numbers on {','.join(sites)}"
+        species = Column("species", "uint8", "", about, 0, (len(sites),), ("site",))
+        return (species, STATUS, *with_threshold(self.ranked, stable_at))
+
+    def identity(self: Compositions, start: int, stop: int) -> dict[str, np.ndarray]:
+        """`species` of candidates [start, stop)."""
+        return {"species": self.decode(start, stop)}
+
+    def name(self: Compositions, row: Row, texts: Sequence[str]) -> dict[str, str]:  # noqa: ARG002  # of other kinds they are names
+        """Formula, and the elements in the site columns."""
+        species, ideal = row["species"], self.ideal
+        columns = {
+            name: ideal.sites.index(name) if name in ideal.sites else ideal.roles.index(name)
+            for name in self.name_columns
+        }
+        return {"formula": formula(species, ideal), **{name: SYMBOLS[species[at]] for name, at in columns.items()}}
+
+    def structure(self: Compositions, index: int, a: float) -> Structure:
+        """A candidate on the prototype, with the distance of neighbouring B cations a, Å."""
+        return self.ideal.structure(self.decode(index, index + 1)[0], a)
+
+    def cif(self: Compositions, row: Row) -> str:
+        """A candidate with its predicted lattice constant, as CIF."""
+        crystal = self.ideal.structure(row["species"], float(row["a_angstrom"]))
+        return str(crystal.to(fmt="cif", symprec=0.01))
+
+    def unfit(self: Compositions, card: Card) -> str:
+        """Why a model is not for this prototype."""
+        if self.prototype in card.prototypes:
+            return ""
+        return f"trained for {', '.join(card.prototypes) or 'structures'}; the candidates are {self.prototype}"
+
+
+def formula(species: np.ndarray, prototype: Prototype) -> str:
+    """Formula of one candidate, elements in the order of the sites: BaTiO3, LaTaO2N.
+
+    Which element is on which site cannot be read from it; the site columns tell.
+    """
+    counts: dict[str, int] = {}
+    for number in species[list(prototype.atoms)]:
+        counts[SYMBOLS[number]] = counts.get(SYMBOLS[number], 0) + 1
+    return "".join(symbol + (str(count) if count > 1 else "") for symbol, count in counts.items())

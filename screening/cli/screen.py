@@ -1,0 +1,125 @@
+"""What the commands that screen and rank do and say: notes and the ledger to stderr, the best candidates to stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cgcnn.cli.options import plain
+from cgcnn.models.card import read_card
+from screening.campaign import run_campaign
+from screening.cli.progress import Listener
+from screening.cli.terminal import show, table
+from screening.plan import Plan, make_plan
+from screening.results.ledger import dry_ledger, make_ledger
+from screening.results.outputs import Outputs, Presented, present
+from screening.results.ranking import check_sort
+from screening.results.tables import table_rows
+from screening.store import Run
+
+if TYPE_CHECKING:
+    from screening.recipe import Recipe
+
+AGAIN = 75
+"""Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
+
+HEADERS = {
+    "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": "P(≤{stable_at:g})",
+    "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "known": "known",
+}  # fmt: skip
+"""Columns of the short table beside those that name a candidate, and how each is headed."""
+
+
+def screen(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
+    """Screen what a recipe says, and write and print its ranking; the exit code.
+
+    Raises:
+        UserError: The recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
+    """
+    outputs = Outputs(recipe.sort, None, recipe.top, recipe.csv, recipe.cif)
+    outputs.check(fresh=not resume and not dry_run)
+    plan = make_plan(recipe)
+    check_sort(recipe.sort, [column.name for column in plan.candidates.ranked])
+    if plan.unplaced:
+        without = ", ".join(plan.unplaced)
+        click.echo(f"note: no site suits {without}; --a, --b and --x place them all the same.", err=True)
+    if dry_run:
+        _name_model(plan, default=recipe.model is None)
+        click.echo(dry_ledger(plan))
+        return 0
+    with Listener(lambda: _name_model(plan, default=recipe.model is None)) as listener:
+        campaign = run_campaign(recipe, plan=plan, resume=resume, progress=listener)
+    if not campaign.done:
+        return AGAIN
+    with Run.open(campaign.url) as run:
+        click.echo(make_ledger(run.ledger(), plan.filters, plan.candidates.count), err=True)
+        if not campaign.complete:
+            left = campaign.blocks - campaign.committed
+            click.echo(f"{campaign.share} is done; {left} blocks are others' to do.", err=True)
+            return 0
+        _tell(present(run, outputs), outputs)
+    return 0
+
+
+def rank_run(url: str, outputs: Outputs) -> None:
+    """Rank the committed candidates of a run again; print the best.
+
+    Raises:
+        UserError: There is no run, it is damaged, or an output cannot be written.
+    """
+    outputs.check()
+    with Run.open(url) as run:
+        tell_partial(run)
+        _tell(present(run, outputs), outputs)
+
+
+def tell_partial(run: Run) -> None:
+    """Say of an unfinished run that what is made of it is partial."""
+    done, blocks = run.n_committed, run.header.n_blocks
+    if done < blocks:
+        click.echo(f"{plain(run.target.url)}: {done:,} of {blocks:,} blocks: partial.", err=True)
+
+
+def _name_model(plan: Plan, *, default: bool) -> None:
+    """Say which model it is, why, and of which hull it speaks."""
+    why = " (default for these candidates; --model names another)" if default else ""
+    hull = read_card(plan.model.path).hull
+    click.echo(plain(f"model {plan.model.name}{why}, hull: {hull}"), err=True)
+
+
+def _tell(made: Presented, outputs: Outputs) -> None:
+    if failed := made.failures:
+        where = f"; {failed.file} has all reasons" if failed.file else ""
+        click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
+    _print_table(made, outputs.shown)
+    _warn(made)
+
+
+def _print_table(made: Presented, count: int) -> None:
+    candidates = made.plan.candidates
+    names = ("formula", *candidates.name_columns)
+    known = {column.name for column in candidates.ranked}
+    headers = {name: text.format(stable_at=made.plan.stable_at) for name, text in HEADERS.items() if name in known}
+    headers = {"rank": "rank", **{name: name for name in names}, **headers}
+    shown = table({text: "left" if name in names else "right" for name, text in headers.items()})
+    for row in table_rows(made.ranking, candidates, count):
+        shown.add_row(*(plain(row[name]) for name in headers))
+    show(shown)
+
+
+def _warn(made: Presented) -> None:
+    ranking, model = made.ranking, made.plan.model.name
+    if ranking.out_of_domain:
+        click.echo(
+            f"warning: {ranking.out_of_domain:,} of {ranking.ranked:,} ranked candidates have an element that "
+            f"{model} never saw on this site, or at all; they rank after the others (in_domain false).",
+            err=True,
+        )
+    if ranking.new_anions:
+        click.echo(
+            f"warning: {ranking.new_anions:,} of {ranking.ranked:,} ranked candidates have elements on X that "
+            f"{model} never saw together (domain_distance above 0): expect errors larger than "
+            "e_above_hull_std says, or leave them out with --filter distance.",
+            err=True,
+        )
