@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cgcnn.errors import UserError
+from cgcnn.files import write_whole
 from cgcnn.models.card import Card, read_card
 from screening.plan import Plan, from_header
 from screening.results import figures
@@ -44,12 +45,7 @@ def report(run: Run, path: Path, outputs: Outputs) -> None:
     plan = from_header(run.header, run.records)
     check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
     page = _page(run, outputs.of(plan), outputs, path)
-    try:
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"`output` {path}: cannot be written ({error.strerror}). Name another place.") from None
+    write_whole(path, page)
 
 
 def _page(run: Run, plan: Plan, outputs: Outputs, path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.errors import UserError
-from cgcnn.files import write_csv
+from cgcnn.files import write_csv, write_whole
 from screening.candidates.columns import DECIMALS
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def write_cifs(ranking: Ranking, candidates: Candidates, directory: Path, count:
         refuse_other_cifs(directory, set(names))
         directory.mkdir(parents=True, exist_ok=True)
         for name, (_, row) in zip(names, rows, strict=True):
-            (directory / name).write_text(candidates.cif(row), encoding="utf-8")
+            write_whole(directory / name, candidates.cif(row))
     except OSError as error:
         raise UserError(f"`cif` {directory}: cannot be written: {error.strerror}.") from None
 
