@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from screening.cluster import Choice
     from screening.engine.notice import Notice
     from screening.recipe import Recipe
+    from screening.store import Header
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def run_campaign(
     *,
     plan: Plan | None = None,
     resume: bool = False,
+    accept_versions: bool = False,
     progress: Callable[[Event], None] = lambda _: None,
 ) -> Campaign:
     """Screen what a recipe says.
@@ -134,6 +136,7 @@ def run_campaign(
         recipe: What to screen, where and by whom; what to make of the run is left to others.
         plan: Of the recipe, if it is made already.
         resume: Go on with the run that is there.
+        accept_versions: Go on with it also where packages that decide the bits have other versions now.
         progress: Is called with each event.
 
     Raises:
@@ -143,7 +146,8 @@ def run_campaign(
     share = parse_share(recipe.share)
     choice = choose(recipe.cluster, recipe.workers)
     preflight(choice)
-    with _open_run(recipe, plan, choice, share, resume=resume) as run:
+    header = _header(recipe, plan, choice, share)
+    with _open_run(recipe, header, plan, share, resume=resume, any_versions=accept_versions) as run:
         progress(Opened(run.target.url))
         done = _screen_missing(run, choice, share, progress)
         url = run.target.url
@@ -167,19 +171,25 @@ def check_run(url: str, *, mend: bool = False) -> Report:
     return (repair if mend else verify)(url, identity)
 
 
-def _open_run(recipe: Recipe, plan: Plan, choice: Choice, share: Share, *, resume: bool) -> Run:
+def _header(recipe: Recipe, plan: Plan, choice: Choice, share: Share) -> Header:
+    """The header of the run, with blocks that suit all who share it."""
+    candidates, workers = plan.candidates, choice.workers * share.count
+    return plan.header(block_rows(candidates.count, workers, recipe.block_size, candidates.grain))
+
+
+def _open_run(  # noqa: PLR0913  # the last two say how
+    recipe: Recipe, header: Header, plan: Plan, share: Share, *, resume: bool, any_versions: bool
+) -> Run:
     """The run to fill: a new one, or with `resume` or as a share the one that is there."""
-    url, candidates = recipe.out or f"{recipe.kind}.zarr", plan.candidates
-    workers = choice.workers * share.count
-    header = plan.header(block_rows(candidates.count, workers, recipe.block_size, candidates.grain))
+    url, given = recipe.out or f"{recipe.kind}.zarr", plan.candidates.records
     if (resume or share.count > 1) and exists(url):
-        return Run.resume(url, header, part=share.part, records=candidates.records)
+        return Run.resume(url, header, part=share.part, records=given, any_versions=any_versions)
     try:
-        return Run.create(url, header, part=share.part, records=candidates.records)
+        return Run.create(url, header, part=share.part, records=given)
     except UserError:
         if share.count == 1 or not exists(url):
             raise
-        return Run.resume(url, header, part=share.part, records=candidates.records)  # another share was quicker
+        return Run.resume(url, header, part=share.part, records=given)  # another share was quicker
 
 
 def _screen_missing(run: Run, choice: Choice, share: Share, progress: Callable[[Event], None]) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
-from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+from scipy.spatial import cKDTree
 
 from cgcnn.data.cif_blocks import CELL, OPERATIONS, Rows, only_block, rows
 from cgcnn.elements import SYMBOLS

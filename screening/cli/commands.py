@@ -54,6 +54,7 @@ run_options = _together(
     ranking_options,
     click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
     click.option("--resume", is_flag=True, help="Go on with the run at --out where it stopped."),
+    click.option("--accept-versions", is_flag=True, help="Go on also with other versions of torch, numpy, kernel."),
     click.option(
         "--cluster",
         metavar="NAME|FILE|ADDRESS",
@@ -134,12 +135,12 @@ def structures(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
 @click.argument("recipe")
 @run_options
 @command_line.debug
-def run_(recipe: str, resume: bool, dry_run: bool, **options: Any) -> int:  # noqa: ANN401  # click passes flags so
+def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **options: Any) -> int:  # noqa: ANN401  # click passes flags so
     """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""
     from screening.cli.screen import screen
     from screening.recipe import read_recipe
 
-    return screen(read_recipe(recipe, **options), resume=resume, dry_run=dry_run)
+    return screen(read_recipe(recipe, **options), resume=resume, dry_run=dry_run, accept_versions=accept_versions)
 
 
 @app.command("rank")
@@ -240,6 +241,7 @@ def _screen(
     no_filter: bool,
     resume: bool,
     dry_run: bool,
+    accept_versions: bool,
     **options: Any,  # noqa: ANN401  # the recipe checks them
 ) -> int:
     if filters and no_filter:
@@ -248,7 +250,8 @@ def _screen(
     from screening.recipe import make_recipe
 
     chosen = () if no_filter else (filters or None)
-    return screen(make_recipe(kind=kind, filters=chosen, **options), resume=resume, dry_run=dry_run)
+    recipe = make_recipe(kind=kind, filters=chosen, **options)
+    return screen(recipe, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
 
 
 def main() -> None:

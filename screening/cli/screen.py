@@ -31,7 +31,7 @@ HEADERS = {
 """Columns of the short table beside those that name a candidate, and how each is headed."""
 
 
-def screen(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
+def screen(recipe: Recipe, *, resume: bool, dry_run: bool, accept_versions: bool) -> int:
     """Screen what a recipe says, and write and print its ranking; the exit code.
 
     Raises:
@@ -49,7 +49,7 @@ def screen(recipe: Recipe, *, resume: bool, dry_run: bool) -> int:
         click.echo(dry_ledger(plan))
         return 0
     with Listener(lambda: _name_model(plan, default=recipe.model is None)) as listener:
-        campaign = run_campaign(recipe, plan=plan, resume=resume, progress=listener)
+        campaign = run_campaign(recipe, plan=plan, resume=resume, accept_versions=accept_versions, progress=listener)
     if not campaign.done:
         return AGAIN
     with Run.open(campaign.url) as run:

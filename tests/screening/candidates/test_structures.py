@@ -146,7 +146,7 @@ def test_structures_of_many_kinds_are_ranked_and_what_is_broken_is_a_row_with_it
         "d": "0 neighbours within 8 Å",
         "f": "not JSON",
         "g": "not an element that models know",
-        "h": "overlap",
+        "h": "0.3 to 2000 are possible",
     }.items():
         assert reason in failures[name], name
     assert f"6 failed, the first is b: {failures['b']}; R.failures.csv has all reasons" in stderr
@@ -182,8 +182,8 @@ def test_damaged_records_are_found_and_put_back_by_resume(screen, filled):
         code, stdout, _ = screen("verify", path)
         assert code == 1
         assert "records: status/manifest/records/000000.jsonl.gz: " in stdout
-        assert "Give the same input with --resume" in stdout
-        assert "Give the same input with --resume" in screen("rank", path, "--top", 1)[2]
+        assert "the same input: that puts the records back" in stdout
+        assert "the same input: that puts the records back" in screen("rank", path, "--top", 1)[2]
         assert screen(*arguments)[0] == 0
         assert chunk.read_bytes() == whole
     assert screen("verify", path)[0] == 0

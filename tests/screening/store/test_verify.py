@@ -237,7 +237,7 @@ def test_both_headers_damaged_cannot_be_mended_and_says_so(damaged):
             attempt(str(damaged))
 
 
-def test_run_of_another_format_is_refused_in_one_line_that_names_its_version(damaged):
+def test_run_of_a_newer_format_is_refused(damaged):
     for name in ("zarr.json", COPY):
         document = json.loads((damaged / name).read_text())
         document["attributes"]["schema"] = 99
