@@ -49,6 +49,11 @@ class Recipe(BaseModel):
     share: str = "1/1"
     block_size: int | None = Field(default=None, ge=1)
 
+    @field_validator("elements", "a", "b", "x", mode="before")
+    @classmethod
+    def _may_be_one_text(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
     @field_validator("prototype", "model", "sort", "out", "csv", "cif", "file", "cluster", "share", mode="before")
     @classmethod
     def _is_not_empty(cls, value: object) -> object:

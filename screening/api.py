@@ -1,0 +1,215 @@
+"""Screening from Python: `screening.screen`, `screening.score`, `screening.open_run`.
+
+Nothing is printed unless `progress=True` asks for it; what is wrong is a `cgcnn.errors.UserError`, one line that names
+the setting in backquotes, its value and the remedy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from screening.campaign import Event, check_run, run_campaign
+from screening.engine.block import Block
+from screening.engine.score import load_model, score_block
+from screening.plan import from_header, make_plan
+from screening.recipe import make_recipe
+from screening.results.frames import RankedTable, to_table, to_xarray
+from screening.results.ledger import Ledger, make_ledger
+from screening.results.outputs import Outputs, present
+from screening.results.ranking import check_sort, rank
+from screening.results.report import report
+from screening.store import Report
+from screening.store import Run as StoredRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    import xarray as xr
+
+    from screening.campaign import Campaign
+    from screening.plan import Plan
+    from screening.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, finished or not, to be read; nothing of it stays open.
+
+    Attributes:
+        url: A path or URL.
+    """
+
+    url: str
+
+    @property
+    def ledger(self) -> Ledger:
+        """How every candidate ended, in counts that add up to the size of the space; `print` shows it well.
+
+        Raises:
+            UserError: The run is damaged.
+        """
+        with StoredRun.open(self.url) as run:
+            return make_ledger(run.ledger(), run.header.filters, run.header.rows)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all candidates are there; if not, `screen` with `resume=True` goes on."""
+        with StoredRun.open(self.url) as run:
+            return run.n_committed == run.header.n_blocks
+
+    def rank(
+        self, sort: str = "e_above_hull", top: int | None = None, *, stable_at: float | None = None
+    ) -> RankedTable:
+        """Rank the candidates, without predicting again.
+
+        Args:
+            sort: Column to rank by; candidates that the model does not know come last in any case.
+            top: How many to keep; None keeps all.
+            stable_at: Energy above hull, eV/atom, for `p_stable`; None keeps what the run has.
+
+        Returns:
+            A table of pandas whose `structures()` are those of pymatgen.
+
+        Raises:
+            UserError: There is no such column, no candidate to rank, or the run is damaged.
+        """
+        outputs = Outputs(sort, stable_at, top)
+        outputs.check()
+        with StoredRun.open(self.url) as run:
+            plan = outputs.of(from_header(run.header, run.records))
+            check_sort(sort, [column.name for column in plan.candidates.ranked])
+            ranking = rank(outputs.blocks(run, plan), sort, top)
+            return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks)
+
+    def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
+        """The rows as a data set of xarray; see `screening.results.frames.to_xarray`."""
+        with StoredRun.open(self.url) as run:
+            return to_xarray(run, filtered=filtered)
+
+    def report(self, path: str | Path, *, sort: str = "e_above_hull", top: int | None = None) -> Path:
+        """Write one HTML page that says what the run says.
+
+        Args:
+            path: The file to write.
+            sort: Column to rank by.
+            top: How many candidates to list; 20 if None.
+
+        Raises:
+            UserError: There is no such column, nothing to rank, the run is damaged, or the file cannot be written.
+        """
+        with StoredRun.open(self.url) as run:
+            report(run, Path(path), Outputs(sort, None, top))
+        return Path(path)
+
+    def verify(self) -> Report:
+        """Prove that the run holds every candidate exactly once, undamaged: `ok`, `findings`, and `text()` of these.
+
+        Raises:
+            UserError: There is no run.
+        """
+        return check_run(self.url)
+
+
+def open_run(url: str | Path) -> Run:
+    """The run at a path or URL.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    with StoredRun.open(str(url)) as run:
+        return Run(run.target.url)
+
+
+def screen(
+    kind: str,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool | Callable[[Event], None] = False,
+    **settings: Any,  # noqa: ANN401  # the recipe checks them
+) -> Run:
+    """Screen candidates with worker processes, into a run.
+
+    Worker processes import the main module: a script (not a notebook) that calls this at its top level needs
+    ``if __name__ == "__main__":`` around the call.
+
+    Args:
+        kind: "perovskites", "double-perovskites", "list" or "structures".
+        out: The run to write, a path or URL; by default the kind, with ".zarr".
+        resume: Go on with the run that is there.
+        progress: True shows a bar on stderr; a function is called with each event of `screening.campaign`.
+        settings: Any other key of a recipe: `elements` or `a`, `b` and `x`, `anions`, `file`, `paths`, `model`,
+            `filters`, `stable_at`, `sort`, `top`, `csv`, `cif`, `workers`, `cluster` …
+
+    Returns:
+        The run; unfinished if the batch system gave notice of the end, or others do their shares of it.
+
+    Raises:
+        UserError: A setting is wrong, or the run cannot be made or written. Nothing is half-written then.
+    """
+    recipe = make_recipe(kind=kind, out=None if out is None else str(out), **settings)
+    outputs = Outputs(recipe.sort, None, recipe.top, recipe.csv, recipe.cif)
+    outputs.check(fresh=not resume)
+    plan = make_plan(recipe)
+    check_sort(recipe.sort, [column.name for column in plan.candidates.ranked])
+    campaign = _run(recipe, plan, resume=resume, progress=progress)
+    if campaign.complete and (recipe.csv or recipe.cif):
+        with StoredRun.open(campaign.url) as run:
+            present(run, outputs)
+    return Run(campaign.url)
+
+
+def score(
+    kind: str = "perovskites",
+    *,
+    sort: str = "e_above_hull",
+    top: int | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> RankedTable:
+    """Score and rank a small space here and now: no run is kept, no worker started.
+
+    Predictions are those of `screen`, bit for bit.
+
+    Args:
+        kind: As of `screen`.
+        sort: Column to rank by.
+        top: How many candidates to keep; None keeps all.
+        settings: Those of a recipe that name candidates, model, filters and `stable_at`.
+
+    Returns:
+        A table of pandas whose `structures()` are those of pymatgen.
+
+    Raises:
+        UserError: A setting is wrong, or no candidate can be ranked.
+    """
+    plan = make_plan(make_recipe(kind=kind, sort=sort, top=top, **settings))
+    check_sort(sort, [column.name for column in plan.candidates.ranked])
+    return to_table(rank(_scored(plan), sort, top), plan)
+
+
+def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[[Event], None]) -> Campaign:
+    if callable(progress):
+        return run_campaign(recipe, plan=plan, resume=resume, progress=progress)
+    if not progress:
+        return run_campaign(recipe, plan=plan, resume=resume)
+    from screening.cli.progress import Listener  # noqa: PLC0415  # rich, for those who want to see something
+
+    with Listener() as listener:
+        return run_campaign(recipe, plan=plan, resume=resume, progress=listener)
+
+
+def _scored(plan: Plan) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """First index and columns of each block of candidates, scored in this process as a worker would."""
+    import torch  # noqa: PLC0415  # what only ranks does without
+
+    model, size, rows = load_model(plan), plan.candidates.count, plan.candidates.grain.block
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the bits must not depend on the cores
+    try:
+        for number, start in enumerate(range(0, size, rows)):
+            yield start, score_block(plan, model, Block(number, start, min(start + rows, size))).columns
+    finally:
+        torch.set_num_threads(threads)
