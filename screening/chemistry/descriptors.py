@@ -1,20 +1,27 @@
-"""What chemistry says of candidates: charge balance, tolerance, octahedral factor, Bartel's τ.
+"""What chemistry says of candidates: oxidation states, tolerance and octahedral factors, Bartel's τ, redox, cost.
 
-Everything is worked out by role: A cations have twelve neighbours, B cations, B' among them, and anions X six. Each
-cation takes one oxidation state out of pymatgen's common ones, those found in the ICSD, and those with a Shannon
-radius, in this order of preference; each anion has the state of its Shannon radius.
+Everything is worked out by role: A cations have twelve neighbours, B cations, B' among them, and anions X six.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import product
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, Prototype
-from screening.chemistry.ions import NEIGHBOURS, NO_STATE, Flags, Floats, tables
+from screening.chemistry.assignment import Charges, assign, unique_anions
+from screening.chemistry.ions import NEIGHBOURS, electronegativities, sites_of, tables
+from screening.chemistry.oxidation import StateSet, ion_text, mixed_reluctances, reluctances
+from screening.chemistry.redox import potentials
+from screening.chemistry.sources import Floats, hhi
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Species = NDArray[np.uint8]
 
@@ -24,40 +31,73 @@ TOLERANCE = (0.75, 1.10)
 LEAST_OCTAHEDRAL = 0.35
 """rB/rX below which no anion octahedron holds around B; LaAlO3 has 0.38."""
 
+DEFAULT_STATES = StateSet()
 
-def columns(species: Species, prototype: Prototype = CUBIC_PEROVSKITE) -> dict[str, NDArray[np.generic]]:
+FOR_FILTERS = frozenset({"charges", "state_reluctance", "redox", "hhi", "electronegativity_gap", "sites_plausible"})
+"""Columns that filters look at and that runs do not keep."""
+
+INERT = -3.0
+"""V at which ions without a known couple are taken to be reduced, as those of the alkali metals are."""
+
+
+def columns(
+    species: Species, prototype: Prototype = CUBIC_PEROVSKITE, states: StateSet = DEFAULT_STATES
+) -> dict[str, NDArray[np.generic]]:
     """The chemical columns of candidates.
 
-    Oxidation states are those that balance the charges with the least reluctance (see `Ions`), where an A charged
-    higher than a B counts as one more step; among equals, those with the lower charge on A. Where none balance, each
-    cation takes its preferred state, so that the geometry is still described. The radii of B and B' are averaged, as
-    is the custom for double perovskites (Vasala and Karppinen, Prog. Solid State Chem. 2015, 43, 1; Bartel et al.), and
-    so are those of mixed anions; A is charged higher than B if it is charged higher than B and B' are in the mean.
+    Oxidation states are those of `assignment`; where none balance, each cation takes its most usual one, so that the
+    geometry is still described. The radii of B and B' are averaged, as is the custom for double perovskites (Vasala and
+    Karppinen, Prog. Solid State Chem. 2015, 43, 1; Bartel et al.), and so are those of mixed anions.
 
     Args:
         species: (n, n_sites) atomic numbers.
         prototype: Which of the sites are A, B and X, and how many atoms each has.
+        states: The set of oxidation states to choose from.
 
     Returns:
-        Arrays (n,): `charge_balanced` bool; `tolerance_factor` (Goldschmidt 1926), `octahedral_factor` and `tau`
-        (Bartel et al., Sci. Adv. 2019, 5, eaav0693) float32, NaN where a radius is unknown and, for τ, where A is not
-        larger than B; `radii_imputed` bool, where a radius is not from Shannon's table.
+        Arrays (n,) of float32: `tolerance_factor` (Goldschmidt 1926), `octahedral_factor`, `tau` (Bartel et al., Sci.
+        Adv. 2019, 5, eaav0693, with their choice of Shannon's radii), NaN where a radius is unknown and, for τ, where A
+        is not larger than B; `state_reluctance` of the most unusual ion (see `oxidation`) and `redox`, the margin in V
+        (see `redox`), both NaN where nothing balances; `hhi` of the production of the elements, weighted by mass
+        (Gaultois et al., Chem. Mater. 2013, 25, 2911), NaN where unknown; `electronegativity_gap`, that of the least
+        electronegative anion less that of the most electronegative cation (Pauling). Of bool: `charge_balanced`;
+        `radii_imputed`, where a radius is not from Shannon's table; `sites_plausible`, where states and radii are known
+        and A is larger than each B, with as many neighbours, and not the same element. (n, n_sites) int8: `charges`, 0
+        where nothing balances.
     """
     ions = tables()
-    states, balanced = _oxidation_states(species, prototype)  # (n, n_sites), (n,)
-    sites = {role: sites_of(role, prototype) for role in NEIGHBOURS}
-    entries = {
-        role: (species[:, at], states[:, at]) if role != "X" else (species[:, at],) for role, at in sites.items()
-    }
-    r_a, r_b, r_x = (ions.radius[role][entries[role]].mean(axis=1) for role in NEIGHBOURS)
-    imputed = [ions.imputed[role][entries[role]].any(axis=1) for role in NEIGHBOURS]
+    charges, balanced = assign(species, prototype, states)
+    r_a, r_b, r_x = (_mean_radius(ions.radius[role], role, species, charges, prototype) for role in NEIGHBOURS)
+    near_a, near_b, near_x = (
+        _mean_radius(ions.nearest[role], role, species, charges, prototype) for role in NEIGHBOURS
+    )
+    charge_a = charges[:, sites_of("A", prototype)].mean(axis=1)
+    reluctance, margin = _plausibility(species, charges, prototype)
+    unknown = np.float32(np.nan)
     return {
         "tolerance_factor": tolerance_factor(r_a, r_b, r_x).astype(np.float32),
         "octahedral_factor": (r_b / r_x).astype(np.float32),
-        "tau": tau(r_a, r_b, r_x, ions.charge[entries["A"]].mean(axis=1)).astype(np.float32),
+        "tau": tau(near_a, near_b, near_x, charge_a).astype(np.float32),
         "charge_balanced": balanced,
-        "radii_imputed": np.any(imputed, axis=0),
+        "radii_imputed": _any_imputed(species, charges, prototype),
+        "charges": charges * balanced[:, None],
+        "state_reluctance": np.where(balanced, reluctance, unknown),
+        "redox": np.where(balanced, margin, unknown),
+        "hhi": _mean_hhi(species, prototype),
+        "electronegativity_gap": _electronegativity_gap(species, prototype),
+        "sites_plausible": balanced & np.isfinite(r_a + r_b + r_x) & _a_is_larger(species, charges, prototype),
     }
+
+
+def states_texts(species: Species, charges: Charges) -> list[str]:
+    """The ions of candidates as text, such as ``Ca2+ Ti4+ O2-``; empty where no states balance.
+
+    Args:
+        species: (n, n_sites) atomic numbers.
+        charges: (n, n_sites) as `columns` gives them.
+    """
+    rows = zip(species.tolist(), charges.tolist(), strict=True)
+    return [" ".join(dict.fromkeys(map(ion_text, zs, qs))) if any(qs) else "" for zs, qs in rows]
 
 
 def tolerance_factor(r_a: Floats, r_b: Floats, r_x: Floats) -> Floats:
@@ -66,45 +106,87 @@ def tolerance_factor(r_a: Floats, r_b: Floats, r_x: Floats) -> Floats:
 
 
 def tau(r_a: Floats, r_b: Floats, r_x: Floats, charge_a: Floats) -> Floats:
-    """Bartel's τ = rX/rB - nA (nA - (rA/rB) / ln(rA/rB)), nA the charge of A; NaN unless rA > rB. Radii in Å."""
-    ratio = np.where(r_a > r_b, r_a / r_b, np.nan)
+    """Bartel's τ = rX/rB - nA (nA - (rA/rB) / ln(rA/rB)), nA the charge of A; NaN unless rA > rB. Radii in Å.
+
+    Where A is hardly larger than B, τ has a pole: NaN where they are equal but for rounding.
+    """
+    ratio = np.where(r_a > r_b * (1 + 1e-9), r_a / r_b, np.nan)
     return r_x / r_b - charge_a * (charge_a - ratio / np.log(ratio))
 
 
-def _oxidation_states(species: Species, prototype: Prototype) -> tuple[NDArray[np.int8], Flags]:
-    """The state of each site's cation (n, n_sites), as a position in `Ions.charge`, and whether they balance (n,).
-
-    The states of all cations but the last are tried; the charge that is then missing says that of the last.
-    """
-    ions = tables()
-    atoms = np.bincount(prototype.atoms).astype(np.int8)  # (n_sites,)
-    a_atoms, b_atoms = (atoms[sites_of(role, prototype)].sum() for role in ("A", "B"))
-    *tried, last = sites_of("A", prototype) + sites_of("B", prototype)  # the last has one atom
-    target = _anion_charge(species, prototype, atoms)  # (n,)
-    least = np.full(len(species), NO_STATE, dtype=np.int8)
-    chosen = np.zeros(species.shape, dtype=np.int8)
-    for states in product(range(ions.charge.shape[1]), repeat=len(tried)):
-        charge = [ions.charge[species[:, site], state] for site, state in zip(tried, states, strict=True)]
-        missing = target - sum(atoms[site] * q for site, q in zip(tried, charge, strict=True))  # (n,)
-        missing = np.where((missing > 0) & (missing < ions.state.shape[1]), missing, 0)
-        closing = ions.state[species[:, last], missing]  # (n,)
-        cost = ions.reluctance[species[:, last], closing]
-        cost = sum((ions.reluctance[species[:, site], q] for site, q in zip(tried, states, strict=True)), start=cost)
-        cost = cost + (b_atoms * charge[0] > target - a_atoms * charge[0])
-        better = np.flatnonzero((closing >= 0) & (cost < least))
-        least[better] = cost[better]
-        chosen[better[:, None], tried] = states
-        chosen[better, last] = closing[better]
-    return chosen, least < NO_STATE
+def _mean_radius(table: Floats, role: str, species: Species, charges: Charges, prototype: Prototype) -> Floats:
+    """The mean radius on the sites of a role, (n,) Å."""
+    sites = sites_of(role, prototype)
+    radii = (table[species[:, at]] if role == "X" else table[species[:, at], charges[:, at]] for at in sites)
+    return np.asarray(sum(radii) / len(sites), dtype=np.float64)
 
 
-def sites_of(role: str, prototype: Prototype) -> list[int]:
-    """The sites of a role, as columns of species."""
-    return [site for site, name in enumerate(prototype.roles) if name == role]
+def _a_is_larger(species: Species, charges: Charges, prototype: Prototype) -> NDArray[np.bool_]:
+    """Whether A is another element than each B and larger with as many neighbours, twelve, (n,)."""
+    (a,) = sites_of("A", prototype)
+    radius = tables().radius["A"]
+    r_a = radius[species[:, a], charges[:, a]]
+    larger = np.ones(len(species), dtype=bool)
+    for b in sites_of("B", prototype):
+        larger &= (species[:, a] != species[:, b]) & (r_a > radius[species[:, b], charges[:, b]])
+    return larger
 
 
-def _anion_charge(species: Species, prototype: Prototype, atoms: NDArray[np.int8]) -> NDArray[np.int8]:
-    """The charge of the anions of one cell (n,), without its sign; -1, which nothing balances, if some are none."""
-    sites = sites_of("X", prototype)
-    charge = tables().anion_charge[species[:, sites]]  # (n, X sites)
-    return np.where((charge < 0).all(axis=1), -(charge * atoms[sites]).sum(axis=1, dtype=np.int8), np.int8(-1))
+def _any_imputed(species: Species, charges: Charges, prototype: Prototype) -> NDArray[np.bool_]:
+    """Whether a radius on any site is not from Shannon's table, (n,)."""
+    imputed = np.zeros(len(species), dtype=bool)
+    for at, role in enumerate(prototype.roles):
+        table = tables().imputed[role]
+        imputed |= table[species[:, at]] if role == "X" else table[species[:, at], charges[:, at]]
+    return imputed
+
+
+def _plausibility(
+    species: Species, charges: Charges, prototype: Prototype
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The largest reluctance of a cation, and the redox margin in V, (n,) each."""
+    cations = [at for at, role in enumerate(prototype.roles) if role != "X"]
+    reluctance = np.zeros(len(species), dtype=np.float32)
+    margin = np.zeros(len(species), dtype=np.float32)
+    anions, which = unique_anions(species[:, sites_of("X", prototype)])
+    for number, x in enumerate(anions):
+        rows = slice(None) if len(anions) == 1 else np.flatnonzero(which == number)
+        known = _ions_beside(x)
+        ions = [(species[rows, at], charges[rows, at]) for at in cations]
+        reluctance[rows] = np.max([known["reluctance"][ion] for ion in ions], axis=0)
+        weakest = np.min([known["reductant"][ion] for ion in ions], axis=0)
+        margin[rows] = weakest - np.max([known["oxidant"][ion] for ion in ions], axis=0)
+    return reluctance, margin
+
+
+@lru_cache(maxsize=64)
+def _ions_beside(anions: tuple[int, ...]) -> Mapping[str, NDArray[np.float32]]:
+    """Of every ion beside these anions, (101, 9): reluctance, V as an oxidant, V as a reductant or the anion's."""
+    single = reluctances(anions, StateSet("all"))
+    redox = potentials(anions)
+    tables_ = {
+        "reluctance": np.minimum(single, mixed_reluctances(single)),
+        "oxidant": np.maximum(redox.oxidant, INERT),
+        "reductant": np.minimum(redox.reductant, redox.anion),
+    }
+    return {name: values.astype(np.float32) for name, values in tables_.items()}
+
+
+def _mean_hhi(species: Species, prototype: Prototype) -> NDArray[np.float32]:
+    """The Herfindahl-Hirschman index of production, weighted by mass, (n,)."""
+    masses = np.bincount(prototype.atoms)[None, :] * _masses()[species]  # (n, n_sites)
+    return np.asarray((masses * hhi()[species]).sum(axis=1) / masses.sum(axis=1), dtype=np.float32)
+
+
+def _electronegativity_gap(species: Species, prototype: Prototype) -> NDArray[np.float32]:
+    negativity = electronegativities().astype(np.float32)[species]  # (n, n_sites)
+    on_x = prototype.on_x
+    return np.asarray(negativity[:, on_x].min(axis=1) - negativity[:, ~on_x].max(axis=1), dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _masses() -> Floats:
+    """Standard atomic masses, (101,)."""
+    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; help and re-ranking need none of it
+
+    return np.array([np.nan, *(float(Element(SYMBOLS[z]).atomic_mass) for z in range(1, MAX_Z + 1))])

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from screening.chemistry.descriptors import LEAST_OCTAHEDRAL, TOLERANCE
+from screening.chemistry.groups import GROUPS, named_elements
+from screening.chemistry.oxidation import USUAL
+from screening.chemistry.redox import LEAST_MARGIN
+from screening.chemistry.sources import crust
 from screening.status import MOST_FILTERS, Status
 
-Columns = Mapping[str, NDArray[Any]]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Columns = Mapping[str, NDArray[Any]]
+
+DEFAULT = ("sites", "charge", "redox", "tau=4.8")
+"""Filters where the sites are worked out from elements. τ goes further than its own threshold of 4.18, where every
+second compound is a perovskite: CsPbI3 has 4.30, CaZrS3 4.55."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A condition on one column: a flag that is true, or a value within [low, high]. NaN fails.
+    """A condition on one column: a flag that is true, a value within [low, high], or elements. NaN fails.
 
     `str()` gives the text that `parse_filter` makes it from.
 
@@ -27,24 +39,33 @@ class Filter:
         name: The name that users know.
         low: Least value that passes; None for flags and where there is no such limit.
         high: Largest value that passes, likewise.
+        elements: Atomic numbers that may not occur; none for other filters.
     """
 
     name: str
     low: float | None = None
     high: float | None = None
+    elements: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         limits = ":".join(f"{limit!r}" for limit in (self.low, self.high) if limit is not None)
-        return f"{self.name}={limits}" if limits else self.name
+        named = ",".join(SYMBOLS[z] for z in self.elements) if KINDS[self.name].value else ""
+        return f"{self.name}={limits or named}" if limits or named else self.name
 
     def passes(self, columns: Columns) -> NDArray[np.bool_]:
         """Which candidates (n,) pass, by the filter's column."""
         values = columns[KINDS[self.name].column]
-        if self.high is None:
-            return values.astype(bool)
+        if self.elements:
+            barred = np.isin(np.arange(MAX_Z + 1), self.elements)
+            return np.asarray(~barred[values].any(axis=1))
+        if self.name == "rare":
+            return self._within(crust()[values].min(axis=1))
+        return values.astype(bool) if self.low is None and self.high is None else self._within(values)
+
+    def _within(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         # Limits are rounded as the column is, so that a value equal to a limit passes.
-        low, high = (values.dtype.type(limit) for limit in (-math.inf if self.low is None else self.low, self.high))
-        inside: NDArray[np.bool_] = (values >= low) & (values <= high)
+        low, high = -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+        inside: NDArray[np.bool_] = (values >= values.dtype.type(low)) & (values <= values.dtype.type(high))
         return inside
 
 
@@ -54,15 +75,19 @@ class Kind:
 
     Attributes:
         column: What it looks at.
-        value: The form of its value for messages, such as "LO:HI"; empty for flags.
-        default: The filter where no value is given.
+        value: The form of its value for messages, such as "LO:HI"; empty where it takes none.
+        default: The filter where no value is given; None where one has to be.
         parse: Makes (low, high) of a value; raises ValueError.
+        meaning: What passes, for users.
+        source: Whose numbers or definition these are.
     """
 
     column: str
     value: str
-    default: Filter
+    default: Filter | None
     parse: Callable[[str], tuple[float | None, float | None]]
+    meaning: str
+    source: str
 
 
 def parse_filter(text: str) -> Filter:
@@ -72,14 +97,19 @@ def parse_filter(text: str) -> Filter:
         UserError: There is no such filter, or its value is malformed; the filters are listed.
     """
     name, given, value = (part.strip() for part in text.partition("="))
+    name = ALIASES.get(name, name)
     if name not in KINDS:
-        raise UserError(f"--filter {text}: there is no filter {name!r}. {_choices()}")
-    if not given:
-        return KINDS[name].default
+        raise UserError(f"`filters` {text}: there is no filter {name!r}. {_choices()}")
+    kind = KINDS[name]
+    if not given and kind.default is not None:
+        return kind.default
     try:
-        return Filter(name, *KINDS[name].parse(value))
+        if kind.value == _ELEMENTS:
+            return Filter(name, elements=named_elements(value))
+        low, high = kind.parse(value)
     except ValueError:
-        raise UserError(f"--filter {text}: {value!r} is no value for {name!r}. {_choices()}") from None
+        raise UserError(f"`filters` {text}: {value!r} is no value for {name!r}. {_choices()}") from None
+    return Filter(name, low, high)
 
 
 def apply(filters: Sequence[Filter], columns: Columns) -> NDArray[np.uint8]:
@@ -104,10 +134,6 @@ def apply(filters: Sequence[Filter], columns: Columns) -> NDArray[np.uint8]:
     return status
 
 
-def _no_value(text: str) -> tuple[None, None]:
-    raise ValueError(text)
-
-
 def _range(text: str) -> tuple[float, float]:
     low, high = (_finite(limit) for limit in text.split(":"))
     if low > high:
@@ -119,6 +145,14 @@ def _most(text: str) -> tuple[None, float]:
     return None, _finite(text)
 
 
+def _least(text: str) -> tuple[float, None]:
+    return _finite(text), None
+
+
+def _no_value(text: str) -> tuple[None, None]:
+    raise ValueError(text)
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
@@ -128,18 +162,84 @@ def _finite(text: str) -> float:
 
 def _choices() -> str:
     forms = (
-        f"{name}={kind.value} (default {str(kind.default)[len(name) + 1 :]})" if kind.value else name
+        (f"{name}={kind.value}" + (f" (default {str(kind.default)[len(name) + 1 :]})" if kind.default else ""))
+        if kind.value
+        else name
         for name, kind in KINDS.items()
     )
     return f"Filters: {', '.join(forms)}."
 
 
-KINDS = {
-    "charge": Kind("charge_balanced", "", Filter("charge"), _no_value),
-    "tolerance": Kind("tolerance_factor", "LO:HI", Filter("tolerance", *TOLERANCE), _range),
-    "octahedral": Kind("octahedral_factor", "LO:HI", Filter("octahedral", LEAST_OCTAHEDRAL, 0.90), _range),
-    "tau": Kind("tau", "MAX", Filter("tau", None, 4.18), _most),
-    "domain": Kind("in_domain", "", Filter("domain"), _no_value),
-    "distance": Kind("domain_distance", "MAX", Filter("distance", None, 0.0), _most),
-}
-"""The filters by name. Defaults: t and rB/rX wide enough for all well-known perovskites, τ as Bartel et al. (2019)."""
+_ELEMENTS = "EL,EL,…"
+
+
+def _flag(name: str, column: str, meaning: str, source: str) -> dict[str, Kind]:
+    return {name: Kind(column, "", Filter(name), _no_value, meaning, source)}
+
+
+def _without(name: str, group: str, meaning: str, source: str) -> dict[str, Kind]:
+    return {name: Kind("species", "", Filter(name, elements=GROUPS[group]), _no_value, meaning, source)}
+
+
+KINDS: dict[str, Kind] = {
+    **_flag("sites", "sites_plausible", "A is larger than each B, and other; states and radii are known", "ours"),
+    **_flag("charge", "charge_balanced", "oxidation states of the chosen set balance", "ICSD 2024 by SMACT"),
+    "redox": Kind(
+        "redox", "MIN", Filter("redox", LEAST_MARGIN, None), _least,
+        "V by which no ion oxidises another or the anion", "standard potentials (CRC Handbook; Bard et al.)",
+    ),
+    "states": Kind(
+        "state_reluctance", "MAX", Filter("states", None, USUAL), _most,
+        "log10 of the ions that the ICSD has for one like the most unusual here", "ICSD; Davies et al. 2018",
+    ),
+    "tolerance": Kind(
+        "tolerance_factor", "LO:HI", Filter("tolerance", *TOLERANCE), _range,
+        "Goldschmidt's t", "Goldschmidt 1926; radii of Shannon 1976",
+    ),
+    "octahedral": Kind(
+        "octahedral_factor", "LO:HI", Filter("octahedral", LEAST_OCTAHEDRAL, 0.90), _range,
+        "rB/rX", "Li et al., Acta Cryst. B 2008, 64, 702; radii of Shannon 1976",
+    ),
+    "tau": Kind("tau", "MAX", Filter("tau", None, 4.18), _most, "Bartel's tau", "Bartel et al. 2019, with their radii"),
+    "pauling": Kind(
+        "electronegativity_gap", "MIN", Filter("pauling", 0.0, None), _least,
+        "every anion is more electronegative than every cation, by so much", "Pauling; as SMACT's test",
+    ),
+    **_flag("domain", "in_domain", "the model was trained on each element on its site", "the model"),
+    "distance": Kind(
+        "domain_distance", "MAX", Filter("distance", None, 0.0), _most,
+        "how new the newest element, or X as a whole, is to the model", "the model",
+    ),
+    "exclude": Kind("species", _ELEMENTS, None, _no_value, "none of these elements or groups", "yours"),
+    **_without("radioactive", "radioactive", "no Tc, Pm, nor anything from Po on", "no stable isotope"),
+    **_without("toxic", "toxic", "no Be, As, Cd, Hg, Tl, Pb", "EU Regulation 1272/2008"),
+    **_without("noble-gas", "noble-gases", "no He, Ne, Ar, Kr, Xe, Rn", "chemistry"),
+    "rare": Kind(
+        "species", "MIN", Filter("rare", 0.005, None), _least,
+        "each element is as abundant in the earth's crust, mg/kg: no Au, Re, Te, platinum metals but Pd",
+        "CRC Handbook, 92nd edition",
+    ),
+    "hhi": Kind(
+        "hhi", "MAX", Filter("hhi", None, 2500.0), _most,
+        "concentration of the production of the elements on few countries, by mass", "Gaultois et al. 2013",
+    ),
+}  # fmt: skip
+"""The filters by name. Defaults: t and rB/rX wide enough for all well-known perovskites, τ as Bartel et al. (2019),
+HHI as the US Department of Justice calls a market highly concentrated."""
+
+ALIASES = {"cost": "hhi"}
+"""Other names of filters."""
+
+
+def explain_filters() -> list[dict[str, str]]:
+    """The filters for users, a row each: name, value, default, meaning, source."""
+    return [
+        {
+            "name": name,
+            "value": kind.value,
+            "default": str(kind.default).partition("=")[2] if kind.default else "",
+            "meaning": kind.meaning,
+            "source": kind.source,
+        }
+        for name, kind in KINDS.items()
+    ]

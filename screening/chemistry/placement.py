@@ -11,14 +11,18 @@ import numpy as np
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, Prototype
-from screening.chemistry.descriptors import LEAST_OCTAHEDRAL, TOLERANCE, sites_of, tolerance_factor
-from screening.chemistry.ions import MOST_RELUCTANCE, Flags, Floats, electronegativities, tables
+from screening.chemistry.descriptors import LEAST_OCTAHEDRAL, TOLERANCE, tolerance_factor
+from screening.chemistry.groups import GROUPS
+from screening.chemistry.ions import Flags, electronegativities, sites_of, tables
+from screening.chemistry.oxidation import DEFAULT_SET, MOST_RELUCTANCE, USUAL, reluctances
 from screening.chemistry.radii import shannon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from screening.chemistry.sources import Floats
 
 LEAST_A_RADIUS = 1.0
 """Å, twelve neighbours: less is no A cation. Sc3+ (1.05), the smallest of a known perovskite (ScAlO3), may sit there;
@@ -29,6 +33,9 @@ MOST_A_CHARGE = 3
 
 MOST_ANION_KINDS = 3
 """How many anions are mixed on X in search of a place for an element."""
+
+LEVELS = (USUAL, MOST_RELUCTANCE[DEFAULT_SET])
+"""Reluctances up to which states of B are tried, one after the other."""
 
 LEAST_A_RADIUS_IN_DOUBLE = 1.15
 """Å, likewise: Lu3+ (1.17, as in Lu2NiMnO6) may sit there; Mg2+, Fe2+ and Li+ share B instead."""
@@ -56,14 +63,16 @@ class Sites:
 
 @dataclass(frozen=True)
 class _Cations:
-    """Ions that may sit on a site: arrays of atomic number, charge, reluctance (see `Ions`) and radii (Å).
+    """Ions that may sit on a site: arrays of atomic number, charge, reluctance and radii (Å).
+
+    The reluctance (see `oxidation`) is that beside the anion that suits the ion best.
 
     The radii are those with twelve neighbours, as on A, and with six, as on B.
     """
 
     z: NDArray[np.int64]
     charge: NDArray[np.int64]
-    reluctance: NDArray[np.int64]
+    reluctance: Floats
     twelve: Floats
     six: Floats
 
@@ -77,8 +86,8 @@ def assign_sites(elements: Sequence[int], prototype: Prototype = CUBIC_PEROVSKIT
     X takes the elements with a Shannon radius as an anion. A cation may sit on a site if some perovskite of the named
     elements has it there: of different cations, with balanced charges, cations less electronegative than the anions,
     A larger than B, no more charge on A than on B, and t, rB/rX and rA within limits (`TOLERANCE`, `LEAST_OCTAHEDRAL`
-    and those of this module). A takes only common oxidation states that Shannon's table knows. The likely come first:
-    X of one element, then (ABX3 only) of two and three; in each case B in a common state, then in others. What is less
+    and those of this module). A takes only usual oxidation states that Shannon's table knows. The likely come first:
+    X of one element, then (ABX3 only) of two and three; in each case B in a usual state, then in others. What is less
     likely gives sites only to cations that have none yet. (Otherwise some rare oxyfluoride would put Ca on B of every
     titanate.)
 
@@ -92,7 +101,7 @@ def assign_sites(elements: Sequence[int], prototype: Prototype = CUBIC_PEROVSKIT
     double = len(sites_of("B", prototype)) == 2
     a, b, anions = _a_cations(elements), _b_cations(elements), _anions(elements)
     on: dict[str, set[int]] = {"A": set(), "B": set(), "X": set()}
-    for kinds, reluctance in product(range(1, 1 + (1 if double else MOST_ANION_KINDS)), range(MOST_RELUCTANCE + 1)):
+    for kinds, reluctance in product(range(1, 1 + (1 if double else MOST_ANION_KINDS)), LEVELS):
         may_a = a.where(_either_in_or_new(a.z, on["A"], on["B"]))
         may_b = b.where(_either_in_or_new(b.z, on["B"], on["A"]) & (b.reluctance <= reluctance))
         for x in _anion_sets(anions, kinds):
@@ -162,7 +171,7 @@ def _electropositive(cations: _Cations, x: list[int]) -> Flags:
 def _a_cations(elements: Iterable[int]) -> _Cations:
     """Cations for A: common states of Shannon's table up to `MOST_A_CHARGE`, and large."""
     ions = _cations(elements)
-    likely = _tabulated(ions) & (ions.reluctance == 0) & (ions.charge <= MOST_A_CHARGE)
+    likely = _tabulated(ions) & (ions.reluctance <= USUAL) & (ions.charge <= MOST_A_CHARGE)
     return ions.where(likely & (ions.twelve >= LEAST_A_RADIUS))
 
 
@@ -181,13 +190,14 @@ def _tabulated(ions: _Cations) -> Flags:
 
 
 def _cations(elements: Iterable[int]) -> _Cations:
-    """Every cation of the elements, in each of its states."""
+    """Every cation of the elements, in each of its states; noble gases have none."""
     ions = tables()
-    numbers = np.array(list(elements), dtype=np.int64)
-    which, state = np.nonzero(ions.charge[numbers])
-    at = (numbers[which], state)
-    radii = (ions.radius["A"][at], ions.radius["B"][at])
-    return _Cations(at[0], ions.charge[at].astype(int), ions.reluctance[at].astype(int), *radii)
+    anions = _anions(elements)
+    least = np.min([reluctances((x,)) for x in anions], axis=0) if anions else reluctances((8,))  # (101, 9)
+    numbers = np.array([z for z in elements if z not in GROUPS["noble-gases"]], dtype=np.int64)
+    which, charge = np.nonzero(np.isfinite(least[numbers]))
+    at = (numbers[which], charge)
+    return _Cations(at[0], charge, least[at], ions.radius["A"][at], ions.radius["B"][at])
 
 
 def _no_perovskite(elements: Iterable[int], site: str, *, double: bool) -> UserError:

@@ -82,7 +82,7 @@ def failed(plan: Plan[Compositions], block: Block, reason: str) -> BlockResult:
     species = plan.candidates.decode(block.start, block.stop)
     flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "known")}
     distance = {"domain_distance": np.full(len(species), np.nan, dtype=np.float32)}
-    described = chemistry.columns(species, plan.candidates.ideal)
+    described = _stored(chemistry.columns(species, plan.candidates.ideal))
     rows = _without_prediction({"species": species, **described, **flags, **distance})
     status = np.full(len(species), Status.FAILED, dtype=np.uint8)
     reasons = dict.fromkeys(range(block.start, block.stop), reason)
@@ -110,7 +110,12 @@ def _described(plan: Plan[Compositions], model: Model, species: np.ndarray) -> d
     flags = {"in_domain": model.in_domain(species), "known": model.known(species)}
     distance = {"domain_distance": model.domain_distance(species)}
     rows = {"species": species, **chemistry.columns(species, plan.candidates.ideal), **flags, **distance}
-    return rows | {"status": filters.apply(plan.filters, rows)}
+    return _stored(rows) | {"status": filters.apply(plan.filters, rows)}
+
+
+def _stored(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows without the columns that only filters look at."""
+    return {name: values for name, values in rows.items() if name not in chemistry.FOR_FILTERS}
 
 
 def _spread(values: np.ndarray, usable: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ KNOWN_DOUBLES = (
     "Cs2AgBiBr6", "Cs2AgBiCl6", "Cs2NaBiCl6", "Cs2AgInCl6", "Cs2LiYCl6", "Cs2LiLaBr6", "Cs2KBiCl6", "Cs2AgCrCl6",
     "Cs2AgFeCl6", "Cs2CuSbCl6", "Cs2AgTlBr6", "K2NaAlF6", "Rb2NaHoF6", "Rb2KScF6", "Sr2FeMoO6", "Sr2CrReO6",
     "Ba2CaWO6", "Ba2YNbO6", "Ba2NaOsO6", "Ba2NaIO6", "Ba2CoTeO6", "Ba2BiSbO6", "Ba2LaTaO6", "Ca2FeMoO6", "Pb2ScTaO6",
-    "La2NiMnO6", "La2MgTiO6", "La2LiSbO6", "Lu2NiMnO6", "Y2NiMnO6", "Na2MgZrF6",
+    "La2NiMnO6", "La2MgTiO6", "La2LiSbO6", "Lu2NiMnO6", "Y2NiMnO6",
 )  # fmt: skip
 
 

@@ -1,0 +1,189 @@
+"""Oxidation states: which an element has beside which anions, and how unusual each is.
+
+The reluctance of a state is the decadic logarithm of how many ions of the element the ICSD has for one in this state: 0
+for the only one, 1 for one ion in ten. Half of it is counted over all compounds, half over those with the same anion,
+where that is known: Ag3+ is an ion of fluorides, not of chlorides.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.elements import SYMBOLS
+from cgcnn.errors import UserError
+from screening.chemistry.groups import GROUPS
+from screening.chemistry.sources import MOST_CHARGE, NUMBERS, SHAPE, Floats, icsd_entries, icsd_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+LEAST_SHARE = 1e-3
+"""Shares below count as this: what no entry of a table has is rare, not impossible."""
+
+MOST_BESIDE = 1.5
+"""How much more reluctant one anion makes a state: with some, the table has few compounds (of Ho and Br, none)."""
+
+MOST_RELUCTANCE = {"common": 1.0, "icsd": 2.0, "all": 4.0}
+"""Up to which reluctance a set of states goes: one ion in ten, one in a hundred, any that anybody tabulates."""
+
+DEFAULT_SET = "icsd"
+
+USUAL = 1.0
+"""Reluctance up to which a state is usual: the element has it in a tenth of its compounds of this kind."""
+
+MIXED = {
+    "Ga": {2: (1, 3)}, "In": {2: (1, 3)}, "Tl": {2: (1, 3)}, "Au": {2: (1, 3)},
+    "Ge": {3: (2, 4)}, "Sn": {3: (2, 4)}, "Pb": {3: (2, 4)},
+    "As": {4: (3, 5)}, "Sb": {4: (3, 5)}, "Bi": {4: (3, 5)},
+}  # fmt: skip
+"""Mean states that no ion has: an element alone on B splits into the two beside it, as in BaBi(III)Bi(V)O3,
+CsTlCl3 and CsAuCl3 (Varma, Phys. Rev. Lett. 1988, 61, 2713; Day et al., Inorg. Chem. Front. 2008)."""
+
+CLUSTERS = {"I": (1, 2, 3, 4), "Br": (1, 2, 3, 4), "Te": (1, 2, 3, 5), "Se": (1, 2, 3, 5)}
+"""States of polyatomic cations and chains, such as I5+, which sit on no site of a perovskite."""
+
+MIXING = 0.5
+"""Reluctance of a mixed valence on top of the mean of its two states'."""
+
+
+@dataclass(frozen=True)
+class StateSet:
+    """Oxidation states to choose from.
+
+    Attributes:
+        name: "common", "icsd", "all", or that of a user's own.
+        own: A user's own: (atomic number, its states) of each element that is not to take those of "icsd".
+    """
+
+    name: str = DEFAULT_SET
+    own: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+
+def read_states(choice: str | Path) -> StateSet:
+    """The set of a name, or that of a CSV file with the columns element and state, a line each.
+
+    Raises:
+        UserError: It is neither, or a line holds no element and state from 1 to 8.
+    """
+    if str(choice) in MOST_RELUCTANCE:
+        return StateSet(str(choice))
+    own: dict[int, list[int]] = {}
+    try:
+        with open(choice, encoding="utf-8-sig", newline="") as lines:  # noqa: PTH123  # a name or a path
+            for row in csv.DictReader(lines):
+                z, state = _own_state(row, str(choice))
+                own.setdefault(z, []).append(state)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        names = ", ".join(MOST_RELUCTANCE)
+        raise UserError(
+            f"oxidation states {choice}: neither one of {names} nor a CSV file that can be read ({error})."
+        ) from None
+    if not own:
+        raise UserError(f"{choice}: no states below the header. Give the columns element and state, such as Fe,3.")
+    return StateSet(str(choice), tuple((z, tuple(sorted(states))) for z, states in sorted(own.items())))
+
+
+def _own_state(row: dict[str, str], source: str) -> tuple[int, int]:
+    element, state = (str(row.get(name) or "").strip() for name in ("element", "state"))
+    if element not in NUMBERS or not state.lstrip("+").isdecimal() or not 1 <= int(state) <= MOST_CHARGE:
+        raise UserError(
+            f"{source}: {element or 'no element'},{state or 'no state'} is no element with a state from 1 to "
+            f"{MOST_CHARGE}. Give the columns element and state, such as Fe,3."
+        )
+    return NUMBERS[element], int(state)
+
+
+@lru_cache(maxsize=64)
+def reluctances(anions: tuple[int, ...], states: StateSet = StateSet()) -> Floats:
+    """The reluctance of every state of every element beside anions.
+
+    Args:
+        anions: Atomic numbers; several count alike.
+        states: The set to choose from.
+
+    Returns:
+        (101, 9) by atomic number and state; infinite where the element has no such state or the set leaves it out.
+    """
+    alone = _usual_of(icsd_entries())
+    beside = np.mean([_beside(anion, alone) for anion in anions], axis=0)
+    known = (alone + beside) / 2
+    if states.name == "all":
+        known = np.where(_tabulated() & np.isinf(known), MOST_RELUCTANCE["all"], known)
+    limit = MOST_RELUCTANCE.get(states.name, MOST_RELUCTANCE[DEFAULT_SET])
+    first = known == known.min(axis=1, keepdims=True)  # an element's most usual state is in every set
+    kept = np.where((known <= limit) | first, known, np.inf)
+    for z, own in states.own:
+        named = np.isin(np.arange(SHAPE[1]), own)
+        kept[z] = np.where(named, np.where(np.isinf(known[z]), MOST_RELUCTANCE["all"], known[z]), np.inf)
+    kept[:, 0] = np.inf
+    kept[list(GROUPS["noble-gases"])] = np.inf
+    return np.minimum(kept, np.where(np.isinf(kept), np.inf, MOST_RELUCTANCE["all"]))
+
+
+def mixed_reluctances(single: Floats) -> Floats:
+    """The reluctance of mixed valences on one site, in place of a mean state: (101, 9), infinite where there is none.
+
+    Args:
+        single: (101, 9) reluctances of the states themselves.
+    """
+    mixed = np.full(SHAPE, np.inf)
+    for symbol, means in MIXED.items():
+        for mean, (low, high) in means.items():
+            mixed[NUMBERS[symbol], mean] = MIXING + (single[NUMBERS[symbol], low] + single[NUMBERS[symbol], high]) / 2
+    return mixed
+
+
+def ion_text(z: int, charge: int) -> str:
+    """An ion as it is written, such as ``Ti4+``, ``Na+``, ``O2-``; ``Bi3+/Bi5+`` for a mixed valence.
+
+    Args:
+        z: Atomic number.
+        charge: Oxidation state.
+    """
+    symbol = SYMBOLS[z]
+    if charge in MIXED.get(symbol, {}):
+        return "/".join(ion_text(z, state) for state in MIXED[symbol][charge])
+    size = abs(charge)
+    return f"{symbol}{size if size > 1 else ''}{'+' if charge > 0 else '-'}" if charge else symbol
+
+
+def _usual_of(entries: Floats) -> Floats:
+    """Reluctances from numbers of entries (101, 9), mean states left out; infinite where there are none."""
+    counted = entries.copy()
+    for symbol, no_ions in [*MIXED.items(), *CLUSTERS.items()]:
+        counted[NUMBERS[symbol], list(no_ions)] = 0
+    total = counted.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(counted > 0, np.maximum(counted / total, LEAST_SHARE), 0)
+        return np.asarray(np.where(counted > 0, -np.log10(shares), np.inf))
+
+
+def _beside(anion: int, alone: Floats) -> Floats:
+    """Reluctances beside one anion (101, 9): those of all compounds for ions that the table does not know."""
+    shares = icsd_shares(anion)
+    beside = -np.log10(np.maximum(np.nan_to_num(shares), LEAST_SHARE))
+    return np.where(np.isnan(shares), alone, np.minimum(beside, alone + MOST_BESIDE))
+
+
+def _tabulated() -> np.ndarray:
+    """Whether pymatgen or Shannon's table has a state, (101, 9)."""
+    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; help and re-ranking need none of it
+
+    from screening.chemistry.radii import shannon  # noqa: PLC0415  # likewise
+
+    has = np.zeros(SHAPE, dtype=bool)
+    for symbol, z in NUMBERS.items():
+        if z >= SHAPE[0]:
+            continue
+        element = Element(symbol)
+        states: Sequence[int] = [*element.common_oxidation_states, *element.icsd_oxidation_states, *shannon(z)]
+        has[z, [int(q) for q in states if 0 < q <= MOST_CHARGE]] = True
+    for symbol, no_ions in [*MIXED.items(), *CLUSTERS.items()]:
+        has[NUMBERS[symbol], list(no_ions)] = False
+    return has
