@@ -37,9 +37,9 @@ from cgcnn.data.records import Record, read_records
 from cgcnn.data.sample import from_record, record_id
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.inference.predict import predict_entries
+from cgcnn.inference.predict import predict_samples
 from cgcnn.models import calibration, reliability
-from cgcnn.models.model import Model, load
+from cgcnn.models.files import load
 from cgcnn.training import ensemble as train
 from cgcnn.training import experiment as study
 from cgcnn.training import measure
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.data.sample import Entry
+    from cgcnn.models.model import Model
     from cgcnn.training.table import Table
 
 STABLE = 0.2  # eV/atom; the threshold of Castelli et al.
@@ -183,7 +184,7 @@ def joined(records: list[Record], labels: Path) -> list[Record]:
 def figures(model: Model, records: list[Record], rows: str) -> None:
     """Print every figure of the model on the records."""
     start = time.perf_counter()
-    found = predict_entries(model, [from_record(record, i) for i, record in enumerate(records)])
+    found = predict_samples(model, [from_record(record, i) for i, record in enumerate(records)])
     seconds = time.perf_counter() - start
     good = [i for i in range(len(records)) if i not in found.failures]
     records = [records[i] for i in good]
@@ -224,8 +225,8 @@ def nearness(model: Model, records: list[Record]) -> tuple[int, float]:
     rows = [composition(record, prototypes) for record in records]
     table, shape = species(rows, prototypes), np.array([row.prototype for row in rows])
     parts = [(kind, table[shape == i, : len(kind.sites)]) for i, kind in enumerate(prototypes)]
-    seen = sum(int(model.taking(kind.name).known(part).sum()) for kind, part in parts)
-    far = np.concatenate([model.taking(kind.name).domain_distance(part) for kind, part in parts])
+    seen = sum(int(model.on(kind.name).known(part).sum()) for kind, part in parts)
+    far = np.concatenate([model.on(kind.name).domain_distance(part) for kind, part in parts])
     return seen, float(far.mean())
 
 

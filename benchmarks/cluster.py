@@ -28,7 +28,7 @@ from distributed import Client, LocalCluster, Worker
 from rich.console import Console
 from rich.table import Table
 
-from cgcnn.models.model import load, save
+from cgcnn.models.files import save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
 from screening.candidates.columns import SORTABLE
@@ -40,7 +40,7 @@ from screening.engine import pipeline
 from screening.engine.block import Block
 from screening.engine.notice import Notice
 from screening.engine.pipeline import Assignment, screen_blocks
-from screening.engine.score import score_block
+from screening.engine.score import load_model, score_block
 from screening.plan import Plan, make_plan
 from screening.recipe import make_recipe
 from screening.store import BlockReceipt, Header, Run, write_block
@@ -218,7 +218,7 @@ def _farm(address: str, workers: int, staged: bool) -> None:  # noqa: FBT001  # 
 def _fixed_cost() -> float:
     """Seconds in which a worker writes a block of one row: what does not grow with the block."""
     plan = make_plan(make_recipe(kind="perovskites", a=("Ca",), b=("Ti",), x=("O",)))
-    result = score_block(plan, load(plan.model.path), Block(0, 0, 1))
+    result = score_block(plan, load_model(plan), Block(0, 0, 1))
     with tempfile.TemporaryDirectory(dir=".") as folder, Run.create(f"{folder}/R.zarr", plan.header(BATCH)) as run:
         begun = time.monotonic()
         for _ in range(WRITES):
@@ -229,7 +229,7 @@ def _fixed_cost() -> float:
 def _core_rate() -> float:
     """Candidates that one core does in a second of its time."""
     plan = _compositions()
-    model = load(plan.model.path)
+    model = load_model(plan)
     torch.set_num_threads(1)
     score_block(plan, model, Block(0, 0, BATCH))
     begun = time.process_time()

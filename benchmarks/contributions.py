@@ -8,15 +8,17 @@ crystals come to (correlations over the elements); how far the networks' means l
 
 import numpy as np
 
-from cgcnn.inference.explain import site_means
-from cgcnn.models.model import Model, load
+from cgcnn.inference.explain import of_compositions, site_means
+from cgcnn.models.files import load
+from cgcnn.models.model import Model
 
 
 def main() -> None:
     """Print the figures."""
     model = load("castelli-linear")
-    alone = [site_means(Model(model.card, [member], model.domain)) for member in model.members[:2]]
-    for whole, first, second in zip(site_means(model), *alone, strict=True):
+    single = [Model(model.card, [member], model.domain) for member in model.members[:2]]
+    every, *alone = (site_means(of_compositions(each)) for each in (model, *single))
+    for whole, first, second in zip(every, *alone, strict=True):
         alike = np.corrcoef(first.mean, second.mean)[0, 1]
         same = np.corrcoef(whole.mean, whole.prediction)[0, 1]
         print(f"{whole.role}: two networks {alike:.3f}, contribution and crystals {same:.3f}", end="; ")

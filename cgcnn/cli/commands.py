@@ -118,13 +118,14 @@ def predict(
     path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn.cli.building import builder
     from cgcnn.inference import predict as predicting
+    from cgcnn.models.files import load
 
-    loaded = predicting.load_predictor(path)
+    loaded = load(path)
     names = loaded.settings.targets
     if target is not None and target not in names:
         raise UserError(f"--target {target}: model {loaded.card.name} predicts {', '.join(names)}")
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
-        predictions = predicting.predict_entries(loaded, samples, build)
+        predictions = predicting.predict_samples(loaded, samples, build)
     ids = [sample.id for sample in samples]
     failed = predicting.failures_path(output)
     summary = predicting.summary(ids, predictions.failures)
@@ -184,7 +185,7 @@ def evaluate(
     from cgcnn.inference import evaluate as evaluating
     from cgcnn.inference.plots import draw
     from cgcnn.inference.predict import summary, write_predictions
-    from cgcnn.models.model import load
+    from cgcnn.models.files import load
 
     loaded, samples = load(path), evaluating.listed_in(only, samples) if only else samples
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
@@ -257,7 +258,7 @@ def learning_curve(
 @command_line.debug
 def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
     """Turn CHECKPOINT, a .pth.tar of the published code (txie-93/cgcnn), into a model that predicts the same."""
-    from cgcnn.models.model import save
+    from cgcnn.models.files import save
     from cgcnn.models.published import import_model, read_atom_init, read_checkpoint
 
     model = import_model(read_checkpoint(checkpoint), read_atom_init(atom_init), output.stem)
@@ -297,7 +298,7 @@ def explain(model: str, output: Path, target: str | None) -> None:
 
     path = weights_path(model)  # before the heavy imports: a wrong path is told at once
     from cgcnn.inference.explain import explain as explain_model
-    from cgcnn.models.model import load
+    from cgcnn.models.files import load
 
     files = explain_model(load(path), output, target)
     click.echo(f"{output}: {', '.join(file.name for file in files)} written", err=True)

@@ -12,7 +12,7 @@ import numpy as np
 from cgcnn.cli.progress import Reporter
 from cgcnn.errors import UserError
 from cgcnn.inference.predict import summary
-from cgcnn.models.model import save
+from cgcnn.models.files import save
 from cgcnn.training import experiment as study
 from cgcnn.training.ensemble import Prepared, claim, prepare, train
 from cgcnn.training.split import by_column, by_share, by_size, folds

@@ -14,18 +14,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cgcnn.graphs.graph import CrystalGraph
+from cgcnn.graphs.batch import GraphBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from cgcnn.graphs.graph import CrystalGraph
+
 LARGEST = 4 * 2**30  # bytes; beyond it, the oldest half goes
 _AT_ONCE = 500  # keys a query; SQLite takes no more than 999
 _TIMEOUT = 30.0  # s to wait for another process
-_NODES = {"numbers": "u1", "multiplicity": "<i4"}
-_EDGES = {"source": "<i4", "target": "<i4", "distance": "<f4", "edge_multiplicity": "<i4"}
 
 
 def default_folder() -> Path:
@@ -87,25 +85,15 @@ def _parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _pack(graph: CrystalGraph) -> bytes:
-    """Checksum, number of nodes and edges, arrays."""
-    sizes = np.array([len(graph.numbers), len(graph.source)], dtype="<i4").tobytes()
-    arrays = [getattr(graph, name).astype(dtype).tobytes() for name, dtype in (_NODES | _EDGES).items()]
-    content = b"".join([sizes, *arrays])
+    """Checksum and graph."""
+    content = GraphBatch.of_graphs([graph]).to_bytes()
     return _checksum(content) + content
 
 
 def _unpack(content: bytes) -> CrystalGraph | None:
     """The graph, or None where it is damaged."""
     checksum, body = content[:16], content[16:]
-    if _checksum(body) != checksum:
-        return None
-    nodes, edges = np.frombuffer(body, dtype="<i4", count=2)
-    arrays, offset = {}, 8
-    for name, dtype in (_NODES | _EDGES).items():
-        count = int(nodes if name in _NODES else edges)
-        arrays[name] = np.frombuffer(body, dtype=dtype, count=count, offset=offset)
-        offset += arrays[name].nbytes
-    return CrystalGraph(**arrays)
+    return GraphBatch.from_bytes(body).split()[0] if _checksum(body) == checksum else None
 
 
 def _checksum(content: bytes) -> bytes:

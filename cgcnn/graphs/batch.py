@@ -1,139 +1,232 @@
-"""Many crystal graphs as flat tensors, the form that the network reads."""
+"""Many crystal graphs as flat arrays: what networks read, what travels between processes, what a cache keeps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
+
+from cgcnn.graphs.graph import NEIGHBOURS, CrystalGraph
+from cgcnn.graphs.template import Template, templates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
+    from numpy.typing import NDArray
 
-    from cgcnn.graphs.graph import CrystalGraph
+    from cgcnn.graphs.prototype import Prototype
+
+_OF_NODES = ("numbers", "multiplicity")
+_OF_EDGES = ("source", "target", "distance", "edge_multiplicity")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GraphBatch:
-    """Graphs side by side; one graph is a batch of one.
+    """Graphs one after the other, in few arrays; one graph is a batch of one.
+
+    The nodes of a graph are adjacent. Edges are in the order of the nodes that receive, so that those of a graph, and
+    those of a node, are adjacent too.
 
     Attributes:
-        numbers: (N,) int64, atomic numbers.
-        multiplicity: (N,) float32, atoms a node stands for.
-        source: (E,) int64, node that sends, counted over the batch.
-        target: (E,) int64, node that receives.
+        numbers: (N,) uint8, atomic numbers.
+        multiplicity: (N,) int32, atoms a node stands for.
+        source: (E,) int32, node that sends, counted over the batch.
+        target: (E,) int32, node that receives, ascending.
         distance: (E,) float32, Å.
-        edge_multiplicity: (E,) float32, neighbours an edge stands for.
-        graph: (N,) int64, the graph of each node; nodes of one graph need not be adjacent.
-        n_graphs: How many graphs; results have this length, in this order.
+        edge_multiplicity: (E,) int32, neighbours an edge stands for.
+        nodes: (n,) int64, how many nodes each graph has.
+        edges: (n,) int64, how many edges each graph has.
     """
 
-    numbers: Tensor
-    multiplicity: Tensor
-    source: Tensor
-    target: Tensor
-    distance: Tensor
-    edge_multiplicity: Tensor
-    graph: Tensor
-    n_graphs: int
+    numbers: NDArray[np.uint8]
+    multiplicity: NDArray[np.int32]
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    distance: NDArray[np.float32]
+    edge_multiplicity: NDArray[np.int32]
+    nodes: NDArray[np.int64]
+    edges: NDArray[np.int64]
 
-    def to(self, device: torch.device | str) -> GraphBatch:
-        """The same batch on another device."""
-        return GraphBatch(
-            self.numbers.to(device),
-            self.multiplicity.to(device),
-            self.source.to(device),
-            self.target.to(device),
-            self.distance.to(device),
-            self.edge_multiplicity.to(device),
-            self.graph.to(device),
-            self.n_graphs,
-        )
+    def __len__(self) -> int:
+        """How many graphs."""
+        return len(self.nodes)
 
-    def select(self, rows: Tensor) -> GraphBatch:
-        """The graphs ``rows`` (n,) int64, in that order, each at most once.
+    @classmethod
+    def of_graphs(cls, graphs: Sequence[CrystalGraph]) -> Self:
+        """Put graphs one after the other, in their order."""
+        nodes = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64)
+        edges = np.array([len(graph.source) for graph in graphs], dtype=np.int64)
+        flat = {name: _joined([getattr(graph, name) for graph in graphs], _DTYPES[name]) for name in _DTYPES}
+        shift = np.repeat((np.cumsum(nodes) - nodes).astype(np.int32), edges)  # (E,)
+        flat |= {name: flat[name] + shift for name in ("source", "target")}
+        if (np.diff(flat["target"]) < 0).any():
+            order = np.argsort(flat["target"], kind="stable")
+            flat |= {name: flat[name][order] for name in _OF_EDGES}
+        return cls(**flat, nodes=nodes, edges=edges)
+
+    @classmethod
+    def of_prototype(
+        cls,
+        prototype: Prototype,
+        species: NDArray[np.uint8],
+        a: NDArray[np.floating],
+        neighbours: int = NEIGHBOURS,
+    ) -> Self:
+        """The quotient graphs of many candidates, made without building one at a time.
+
+        Rows are grouped by which equal-role sites hold equal elements; each group shares a template.
 
         Args:
-            rows: Indices of graphs, without repeats.
+            prototype: Of the candidates.
+            species: (n, n_sites) atomic numbers.
+            a: (n,) lattice constants, Å.
+            neighbours: As in `CrystalGraph.from_structure`.
 
         Returns:
-            A batch whose nodes and edges keep their order within each graph.
+            A batch of n graphs, in the order of the rows.
         """
-        nodes, counts = self._nodes_by_graph.of(rows)  # (n_nodes,), (n,)
-        edges, _ = self._edges_by_graph.of(rows)  # (n_edges,)
-        new_node = torch.empty_like(self.graph)  # (N,)
-        new_node[nodes] = torch.arange(len(nodes))
-        return GraphBatch(
-            self.numbers[nodes],
-            self.multiplicity[nodes],
-            new_node[self.source[edges]],
-            new_node[self.target[edges]],
-            self.distance[edges],
-            self.edge_multiplicity[edges],
-            torch.arange(len(rows)).repeat_interleave(counts),
-            len(rows),
+        groups = templates(prototype, species, neighbours)
+        parts = [cls._filled(template, species[rows], a[rows]) for template, rows in groups]
+        if len(parts) == 1:
+            return parts[0]
+        position = np.empty(len(species), dtype=np.int64)  # of each row in the parts together
+        position[np.concatenate([rows for _, rows in groups] or [position])] = np.arange(len(species))
+        return cls.concatenate(parts).select(position)
+
+    @classmethod
+    def _filled(cls, template: Template, species: NDArray[np.uint8], a: NDArray[np.floating]) -> Self:
+        """A template with the elements and lattice constants of n candidates."""
+        graph, n = template.graph, len(species)
+        shift = np.arange(n, dtype=np.int32)[:, None] * len(graph.numbers)
+        return cls(
+            numbers=species[:, graph.numbers].ravel(),
+            multiplicity=np.tile(graph.multiplicity, n),
+            source=(graph.source + shift).ravel().astype(np.int32, copy=False),
+            target=(graph.target + shift).ravel().astype(np.int32, copy=False),
+            distance=(np.asarray(a, dtype=np.float32)[:, None] * graph.distance).ravel(),
+            edge_multiplicity=np.tile(graph.edge_multiplicity, n),
+            nodes=np.full(n, len(graph.numbers), dtype=np.int64),
+            edges=np.full(n, len(graph.source), dtype=np.int64),
         )
 
-    @cached_property
-    def _nodes_by_graph(self) -> _Runs:
-        return _Runs(self.graph, self.n_graphs)
+    @classmethod
+    def concatenate(cls, batches: Sequence[GraphBatch]) -> Self:
+        """The graphs of batches, one batch after the other."""
+        flat = {f.name: _joined([getattr(b, f.name) for b in batches], _DTYPES.get(f.name, "i8")) for f in fields(cls)}
+        nodes = np.array([len(batch.numbers) for batch in batches], dtype=np.int64)
+        edges = np.array([len(batch.source) for batch in batches], dtype=np.int64)
+        shift = np.repeat((np.cumsum(nodes) - nodes).astype(np.int32), edges)  # (E,)
+        return cls(**flat | {name: flat[name] + shift for name in ("source", "target")})
+
+    def select(self, rows: NDArray[np.integer]) -> Self:
+        """The graphs ``rows`` (k,), in that order; a graph may be asked for more than once."""
+        nodes, edges = self.nodes[rows], self.edges[rows]
+        old = self.node_starts[rows]
+        of_nodes, of_edges = _runs(old, nodes), _runs(self.edge_starts[rows], edges)
+        shift = np.repeat((np.cumsum(nodes) - nodes - old).astype(np.int32), edges)
+        return type(self)(
+            numbers=self.numbers[of_nodes],
+            multiplicity=self.multiplicity[of_nodes],
+            source=self.source[of_edges] + shift,
+            target=self.target[of_edges] + shift,
+            distance=self.distance[of_edges],
+            edge_multiplicity=self.edge_multiplicity[of_edges],
+            nodes=nodes,
+            edges=edges,
+        )
+
+    def part(self, start: int, stop: int) -> Self:
+        """The graphs [start, stop): views but for the numbers of nodes, which count from the first of them."""
+        node, edge = (_ends(counts)[[start, stop]].tolist() for counts in (self.nodes, self.edges))
+        flat = {name: getattr(self, name)[slice(*node)] for name in _OF_NODES}
+        flat |= {name: getattr(self, name)[slice(*edge)] for name in _OF_EDGES}
+        flat |= {name: flat[name] - np.int32(node[0]) for name in ("source", "target")}
+        return type(self)(**flat, nodes=self.nodes[start:stop], edges=self.edges[start:stop])
+
+    def runs(self, most_edges: int) -> Iterator[tuple[int, int]]:
+        """Consecutive graphs [start, stop) with at most so many edges together, or one graph."""
+        ends, start = _ends(self.edges), 0
+        while start < len(self):
+            stop = int(np.searchsorted(ends, ends[start] + most_edges, side="right")) - 1
+            yield start, max(stop, start + 1)
+            start = max(stop, start + 1)
+
+    def split(self) -> list[CrystalGraph]:
+        """The graphs one by one; the inverse of `of_graphs` up to the order of their edges."""
+        shift = np.repeat(self.node_starts.astype(np.int32), self.edges)
+        flat = {name: getattr(self, name) for name in _DTYPES}
+        flat |= {name: flat[name] - shift for name in ("source", "target")}
+        parts = {name: np.split(flat[name], self.node_starts[1:]) for name in _OF_NODES}
+        parts |= {name: np.split(flat[name], self.edge_starts[1:]) for name in _OF_EDGES}
+        return [CrystalGraph(**{name: part[i] for name, part in parts.items()}) for i in range(len(self))]
 
     @cached_property
-    def _edges_by_graph(self) -> _Runs:
-        return _Runs(self.graph[self.target], self.n_graphs)
+    def graph(self) -> NDArray[np.int64]:
+        """(N,) the graph of each node."""
+        return np.repeat(np.arange(len(self)), self.nodes)
+
+    @cached_property
+    def node_starts(self) -> NDArray[np.int64]:
+        """(n,) the first node of each graph."""
+        return _ends(self.nodes)[:-1]
+
+    @cached_property
+    def edge_starts(self) -> NDArray[np.int64]:
+        """(n,) the first edge of each graph."""
+        return _ends(self.edges)[:-1]
+
+    def to_bytes(self) -> bytes:
+        """Sizes and arrays, little-endian, to keep or to send."""
+        sizes = np.array([len(self), len(self.numbers), len(self.source)], dtype="<i8")
+        counts = [self.nodes.astype("<i8"), self.edges.astype("<i8")]
+        return b"".join([a.tobytes() for a in (sizes, *counts, *(self._as_kept(name) for name in _DTYPES))])
+
+    def _as_kept(self, name: str) -> NDArray[np.generic]:
+        array: NDArray[np.generic] = getattr(self, name)
+        return array.astype(np.dtype(_DTYPES[name]).newbyteorder("<"))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The batch that `to_bytes` made these of; its arrays are read-only.
+
+        Raises:
+            ValueError: They are not those of a batch.
+        """
+        graphs, nodes, edges = np.frombuffer(content, dtype="<i8", count=3).tolist()
+        lengths = {"nodes": graphs, "edges": graphs} | dict.fromkeys(_OF_NODES, nodes) | dict.fromkeys(_OF_EDGES, edges)
+        arrays, offset = {}, 24
+        for name, length in lengths.items():
+            dtype = np.dtype(_DTYPES.get(name, "i8"))
+            kept = np.frombuffer(content, dtype=dtype.newbyteorder("<"), count=length, offset=offset)
+            arrays[name], offset = kept.astype(dtype, copy=False), offset + kept.nbytes
+        if offset != len(content) or any(arrays[name].sum() != lengths[_OF[name]] for name in _OF):
+            raise ValueError(f"{len(content)} bytes are not a batch of {graphs} graphs")
+        return cls(**arrays)
 
 
-class _Runs:
-    """Where the members of each group are."""
-
-    def __init__(self, group: Tensor, n_groups: int) -> None:
-        """Members (m,) know their groups."""
-        self.order = torch.argsort(group, stable=True)  # (m,) members, group by group
-        self.counts = torch.bincount(group, minlength=n_groups)  # (n_groups,)
-        self.starts = self.counts.cumsum(0) - self.counts  # (n_groups,) in the order
-
-    def of(self, groups: Tensor) -> tuple[Tensor, Tensor]:
-        """The members of some groups, one group after the other, and how many each has."""
-        counts = self.counts[groups]
-        offset = self.starts[groups] - (counts.cumsum(0) - counts)
-        return self.order[torch.arange(int(counts.sum())) + offset.repeat_interleave(counts)], counts
+_DTYPES = {
+    "numbers": "u1",
+    "multiplicity": "i4",
+    "source": "i4",
+    "target": "i4",
+    "distance": "f4",
+    "edge_multiplicity": "i4",
+}
+_OF = {"nodes": "numbers", "edges": "source"}
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Graphs with their labels.
-
-    Attributes:
-        graphs: N graphs.
-        targets: (n, T) float32; NaN where a label is missing.
-    """
-
-    graphs: GraphBatch
-    targets: Tensor
+def _joined(arrays: Sequence[NDArray[Any]], dtype: str) -> NDArray[Any]:
+    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype=dtype)
 
 
-def from_graphs(graphs: Sequence[CrystalGraph]) -> GraphBatch:
-    """Put graphs side by side, in their order."""
-    sizes = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64)
-    offsets = np.cumsum(sizes) - sizes
-    edges = np.array([len(graph.source) for graph in graphs], dtype=np.int64)
-    shift = np.repeat(offsets, edges)  # (E,)
-    return GraphBatch(
-        numbers=_flat([graph.numbers for graph in graphs], np.int64),
-        multiplicity=_flat([graph.multiplicity for graph in graphs], np.float32),
-        source=_flat([graph.source for graph in graphs], np.int64) + torch.from_numpy(shift),
-        target=_flat([graph.target for graph in graphs], np.int64) + torch.from_numpy(shift),
-        distance=_flat([graph.distance for graph in graphs], np.float32),
-        edge_multiplicity=_flat([graph.edge_multiplicity for graph in graphs], np.float32),
-        graph=torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)),
-        n_graphs=len(graphs),
-    )
+def _ends(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n + 1,) where runs of these lengths start, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts)])
 
 
-def _flat(arrays: Sequence[np.ndarray], dtype: type[np.generic]) -> Tensor:
-    joined = np.concatenate(arrays) if arrays else np.empty(0)
-    return torch.from_numpy(joined.astype(dtype))
+def _runs(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The indices of runs that start there and are so long, one run after the other."""
+    found: NDArray[np.int64] = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+    return found

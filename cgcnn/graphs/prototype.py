@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
-    from cgcnn.graphs.batch import GraphBatch
-
 Triple = tuple[float, float, float]
 _REACH = 3.0  # in units of a: far enough for complete shells of every prototype here
 
@@ -77,23 +75,6 @@ class Prototype:
         share = (1.0 / np.bincount(roles))[roles].astype(np.float32)  # (n_sites,)
         sums: NDArray[np.float32] = (table[roles, species] * share).sum(axis=1)
         return sums
-
-    def batch(self, species: NDArray[np.uint8], a: NDArray[np.floating], neighbours: int = NEIGHBOURS) -> GraphBatch:
-        """Quotient graphs of many candidates at once.
-
-        Rows are grouped by which equal-role sites hold equal elements; each group shares one quotient template.
-
-        Args:
-            species: (n, n_sites) atomic numbers.
-            a: (n,) lattice constants, Å.
-            neighbours: As in `CrystalGraph.from_structure`.
-
-        Returns:
-            A batch of n graphs; ``graph`` holds the row, so results come in row order.
-        """
-        from cgcnn.graphs.template import fill  # noqa: PLC0415  # torch, which nothing else here needs
-
-        return fill(self, species, a, neighbours)
 
     def structure(self, species: NDArray[np.uint8], a: float) -> Structure:
         """The crystal of one candidate, species (n_sites,), as a pymatgen structure with lattice constant a in Å."""

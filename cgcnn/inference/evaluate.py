@@ -12,8 +12,9 @@ import numpy as np
 from cgcnn.data.composition import shapes
 from cgcnn.data.labels import targets
 from cgcnn.errors import UserError
+from cgcnn.files import write_whole
 from cgcnn.inference.metrics import figures
-from cgcnn.inference.predict import predict_entries
+from cgcnn.inference.predict import predict_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.data.build import Builder
-    from cgcnn.data.sample import Entry
+    from cgcnn.data.sample import Sample
     from cgcnn.models.model import Model
 
 
@@ -57,42 +58,42 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model, entries: Sequence[Entry], target: str, label: str | None = None, builder: Builder | None = None
+    model: Model, samples: Sequence[Sample], target: str, label: str | None = None, builder: Builder | None = None
 ) -> Evaluation:
     """Predict labelled crystals and compare.
 
     Args:
         model: A trained model.
-        entries: From `cgcnn.data.read.read`; those without a label are left out.
+        samples: From `cgcnn.data.read.read`; those without a label are left out.
         target: One of the model's targets.
         label: The label to compare with; by default the one named as the target, or the ``target`` of an id_prop.csv.
-        builder: How to build graphs; see `cgcnn.inference.predict.predict_entries`.
+        builder: How to build graphs; see `cgcnn.inference.predict.predict_samples`.
 
     Raises:
         UserError: The model has no such target, no crystal has a label, a label is not a number, or all crystals fail.
     """
     names = model.settings.targets
     if target not in names:
-        raise UserError(f"--target {target}: model {model.card.name} predicts {', '.join(names)}")
-    unnamed = any("target" in entry.labels for entry in entries) and not any(target in e.labels for e in entries)
+        raise UserError(f"`target` {target}: model {model.card.name} predicts {', '.join(names)}")
+    unnamed = any("target" in sample.labels for sample in samples) and not any(target in e.labels for e in samples)
     column = label or ("target" if unnamed else target)
     binary = target in model.settings.binary
-    records = [entry.labels for entry in entries]
+    records = [sample.labels for sample in samples]
     kinds = shapes(records, model.card.prototypes) if model.card.prototypes else []
     known = targets(records, [column], kinds, [column] if binary else [])[:, 0].numpy()
-    found = predict_entries(model, entries, builder)
+    found = predict_samples(model, samples, builder)
     mean, std = found.estimates[target]
     rows = np.flatnonzero(~np.isnan(known) & ~np.isnan(mean))
     if not len(rows):
         reason = next(iter(found.failures.values()), "labels and predictions are of different crystals")
         raise UserError(f"no labelled crystal could be predicted; the first reason: {reason}")
     unit = model.card.targets[names.index(target)].unit
-    ids = [entries[i].id for i in rows.tolist()]
+    ids = [samples[i].id for i in rows.tolist()]
     return Evaluation(target, unit, binary, ids, known[rows], mean[rows], std[rows], found.failures)
 
 
-def listed_in(path: Path, entries: Sequence[Entry]) -> list[Entry]:
-    """The entries whose ids are in the first column of a CSV table with a header, in their own order.
+def listed_in(path: Path, samples: Sequence[Sample]) -> list[Sample]:
+    """The samples whose ids are in the first column of a CSV table with a header, in their own order.
 
     Raises:
         UserError: The file cannot be read, or names none of them.
@@ -102,9 +103,9 @@ def listed_in(path: Path, entries: Sequence[Entry]) -> list[Entry]:
             ids = {row[0] for row in csv.reader(file) if row}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error}); expected a CSV table of ids") from None
-    found = [entry for entry in entries if entry.id in ids]
+    found = [sample for sample in samples if sample.id in ids]
     if not found:
-        raise UserError(f"{path}: none of the {len(entries)} crystals is in its first column")
+        raise UserError(f"{path}: none of the {len(samples)} crystals is in its first column")
     return found
 
 
@@ -124,7 +125,4 @@ def write_figures(path: Path, evaluation: Evaluation, model: Model) -> None:
         "failures": len(evaluation.failures),
         "figures": values,
     }
-    try:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
+    write_whole(path, json.dumps(content, indent=2) + "\n")

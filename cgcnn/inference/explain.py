@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cgcnn.data.composition import compositions
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
-from cgcnn.graphs.batch import from_graphs
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.original import original_graph
 from cgcnn.graphs.template import nodes_of_sites
@@ -26,12 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
-    from cgcnn.graphs.batch import GraphBatch
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.card import Card
-    from cgcnn.models.model import Model
+    from cgcnn.models.model import Model, PrototypeModel
 
-ROWS_AT_ONCE = 1024  # candidates; bounds memory
 Contributions = dict[str, "NDArray[np.float32]"]
 
 
@@ -88,10 +85,8 @@ def node_contributions(model: Model, batch: GraphBatch) -> Contributions:
         UserError: The model does not pool linearly.
     """
     check_explains(model.card)
-    with torch.inference_mode():
-        values = [member.contributions(batch.to(model.device)) for member in model.members]
-    mean = torch.stack(values).mean(dim=0)  # (N, T)
-    return {name: mean[:, i].cpu().numpy() for i, name in enumerate(model.settings.targets)}
+    mean = model.kernel.contributions(batch).mean(axis=0)  # (N, T)
+    return {name: mean[:, i] for i, name in enumerate(model.settings.targets)}
 
 
 def atom_contributions(model: Model, crystals: Sequence[Structure]) -> list[Contributions]:
@@ -105,34 +100,41 @@ def atom_contributions(model: Model, crystals: Sequence[Structure]) -> list[Cont
     settings = model.settings
     build = original_graph if settings.graphs == "original" else CrystalGraph.from_structure
     graphs = [build(crystal, neighbours=settings.neighbours, radius=settings.radius) for crystal in crystals]
-    values = node_contributions(model, from_graphs(graphs))
-    ends = np.cumsum([len(graph.numbers) for graph in graphs])[:-1]
-    parts = {name: np.split(value, ends) for name, value in values.items()}
+    batch = GraphBatch.of_graphs(graphs)
+    values = node_contributions(model, batch)
+    parts = {name: np.split(value, batch.node_starts[1:]) for name, value in values.items()}
     return [{name: part[i] for name, part in parts.items()} for i in range(len(graphs))]
 
 
-def site_contributions(model: Model, species: NDArray[np.uint8]) -> Contributions:
+def site_contributions(model: PrototypeModel, species: NDArray[np.uint8]) -> Contributions:
     """`node_contributions` of an atom of every site of a prototype's candidates.
 
     Args:
-        model: A prototype model with linear pooling.
+        model: With linear pooling.
         species: (n, n_sites) atomic numbers; equal-role sites in any order.
 
     Returns:
         (n, n_sites) float32 for every target; columns are the sites of the canonical rows.
 
     Raises:
-        UserError: The model does not pool linearly or takes structures, or the species do not fit.
+        UserError: The model does not pool linearly, or the species do not fit.
     """
     rows, a = model.cells(species)
-    prototype, neighbours = model.prototype, model.settings.neighbours
-    parts: list[Contributions] = []
-    for i in range(0, max(len(rows), 1), ROWS_AT_ONCE):
-        some = rows[i : i + ROWS_AT_ONCE]
-        values = node_contributions(model, prototype.batch(some, a[i : i + ROWS_AT_ONCE], neighbours))
-        nodes = nodes_of_sites(prototype, some, neighbours)
-        parts.append({name: value[nodes] for name, value in values.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    neighbours = model.settings.neighbours
+    batch = GraphBatch.of_prototype(model.prototype, rows, a, neighbours)
+    nodes = nodes_of_sites(model.prototype, rows, neighbours)
+    return {name: value[nodes] for name, value in node_contributions(model.model, batch).items()}
+
+
+def of_compositions(model: Model) -> PrototypeModel:
+    """A model for the candidates of the first of its prototypes.
+
+    Raises:
+        UserError: It takes structures.
+    """
+    if not model.card.prototypes:
+        raise UserError(f"model {model.card.name}: takes structures; pass a model of a prototype")
+    return model.on(model.card.prototypes[0])
 
 
 def predictions(prototype: Prototype, contributions: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -142,14 +144,14 @@ def predictions(prototype: Prototype, contributions: NDArray[np.float32]) -> NDA
     return mean
 
 
-def grid(model: Model) -> NDArray[np.uint8]:
+def grid(model: PrototypeModel) -> NDArray[np.uint8]:
     """(n, n_sites) every combination, role by role, of what the training compositions hold on the sites of a role.
 
     Raises:
-        UserError: The model takes structures, or does not know its training compositions.
+        UserError: The model does not know its training compositions.
     """
-    prototype = model.prototype  # also refuses a model of structures
-    known = compositions(np.empty(0, np.int64) if model.domain is None else model.domain.known, len(prototype.sites))
+    prototype = model.prototype
+    known = compositions(model.domain.known, len(prototype.sites))
     if not len(known):
         raise UserError(f"model {model.card.name}: does not know its training compositions; train it again")
     columns = [np.flatnonzero(prototype.role_index == role) for role in range(len(prototype.role_names))]
@@ -161,20 +163,20 @@ def grid(model: Model) -> NDArray[np.uint8]:
     return np.unique(prototype.canonical(rows), axis=0)
 
 
-def site_means(model: Model, target: str | None = None) -> list[SiteMeans]:
+def site_means(model: PrototypeModel, target: str | None = None) -> list[SiteMeans]:
     """What every element contributes on the sites of every role, over the model's `grid`; see `SiteMeans`.
 
     Args:
-        model: A prototype model with linear pooling.
+        model: With linear pooling.
         target: One of the model's targets; its first by default.
 
     Raises:
-        UserError: The model does not pool linearly, takes structures, or has no such target.
+        UserError: The model does not pool linearly, or has no such target.
     """
     names = model.settings.targets
     target = target or names[0]
     if target not in names:
-        raise UserError(f"--target {target}: model {model.card.name} predicts {', '.join(names)}")
+        raise UserError(f"`target` {target}: model {model.card.name} predicts {', '.join(names)}")
     check_explains(model.card)
     species = grid(model)
     values = site_contributions(model, species)[target]  # (n, n_sites)
@@ -211,9 +213,11 @@ def explain(model: Model, folder: Path, target: str | None = None) -> list[Path]
         The files.
 
     Raises:
-        UserError: As `site_means` does, or matplotlib is missing, or a file cannot be written.
+        UserError: As `site_means` does, or the model takes structures, or matplotlib is missing, or a file cannot be
+            written.
     """
-    means = site_means(model, target)
+    check_explains(model.card)
+    means = site_means(of_compositions(model), target)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

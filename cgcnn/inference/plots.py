@@ -1,16 +1,17 @@
-"""Plots of an evaluation (parity for numbers, ROC for classes), learning curves, reliability. Needs matplotlib."""
+"""Plots of an evaluation (parity for numbers, ROC for classes), and reliability. Needs matplotlib."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cgcnn.errors import UserError
+from cgcnn.files import write_whole
 from cgcnn.inference.metrics import roc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from cgcnn.inference.evaluate import Evaluation
     from cgcnn.models.card import Card
-    from cgcnn.training.learning_curve import Point
 
 DOTS = 150  # an inch
 MANY = 2000  # points; more are shown as density
@@ -43,10 +43,12 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         UserError: The format is not known, or the file cannot be written.
     """
+    drawn = BytesIO()
     try:
-        figure.savefig(path, dpi=DOTS)
-    except (OSError, ValueError) as error:
+        figure.savefig(drawn, dpi=DOTS, format=path.suffix.removeprefix(".") or None)
+    except ValueError as error:
         raise UserError(f"{path}: cannot be drawn ({error}); choose a .png or .svg file") from None
+    write_whole(path, drawn.getvalue())
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
@@ -59,36 +61,6 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     axes = figure.add_subplot()
     (_roc if evaluation.binary else _parity)(axes, evaluation)
     axes.set_aspect("equal")
-    save_figure(figure, path)
-
-
-def draw_learning_curve(points: Sequence[Point], path: Path) -> None:
-    """Draw the figure of merit against the number of training crystals into a file, a line a recipe.
-
-    Raises:
-        UserError: As `new_figure` and `save_figure` do.
-    """
-    figure = new_figure(path, (4.8, 3.8))
-    axes = figure.add_subplot()
-    for recipe, marker in zip(dict.fromkeys(point.recipe for point in points), "os^Dv<>" * len(points), strict=False):
-        mine = sorted((point.training, point.value) for point in points if point.recipe == recipe)
-        axes.plot(*zip(*mine, strict=True), marker=marker, markersize=5, linewidth=1.3, label=recipe)
-    first = points[0]
-    axes.set_xscale("log")
-    axes.set_xlabel("training crystals")
-    axes.set_ylabel(f"test {first.metric}" + (f" ({first.unit})" if first.unit else ""))
-    if first.metric == "MAE":
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
-        axes.tick_params(axis="y", which="both", labelsize="small")
-    sizes = sorted({point.training for point in points})
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.set_xticks([], minor=True)
-    axes.grid(visible=True, which="both", color="0.92", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.legend(frameon=False)
-    axes.set_title(f"{first.test:,} test crystals", fontsize="medium")
     save_figure(figure, path)
 
 

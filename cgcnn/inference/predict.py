@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,8 @@ from cgcnn.data.build import Builder, Rule
 from cgcnn.data.composition import Composition, composition_or_reason
 from cgcnn.elements import SYMBOLS
 from cgcnn.files import write_csv
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.models.card import read_card
-from cgcnn.network.numpy_kernel import FastModel, load_fast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.data.sample import Entry
+    from cgcnn.data.sample import Sample
     from cgcnn.graphs.graph import CrystalGraph
     from cgcnn.models.card import Card
     from cgcnn.models.model import Estimate, Model
 
-    Predictor = Model | FastModel
-
-EDGES_AT_ONCE = 50_000  # a batch; bounds memory, whatever the size of the crystals
+BATCH = 64  # crystals; see `batches`
 
 
 @dataclass(frozen=True)
@@ -46,38 +44,38 @@ class Predictions:
     strangers: list[int]
 
 
-def load_predictor(name_or_path: str | Path) -> Predictor:
-    """A model as far as predicting needs it: of structures without torch, whose import takes longer than 1,000 graphs.
-
-    Raises:
-        UserError: As `cgcnn.models.model.load` does.
-    """
-    if read_card(name_or_path).input == "structure":
-        return load_fast(name_or_path)
-    from cgcnn.models.model import load  # noqa: PLC0415  # torch
-
-    return load(name_or_path)
-
-
-def predict_entries(model: Predictor, entries: Sequence[Entry], builder: Builder | None = None) -> Predictions:
+def predict_samples(model: Model, samples: Sequence[Sample], builder: Builder | None = None) -> Predictions:
     """Predict crystals, in their order.
 
     Prototype models read the site columns (A, B, X), or where there are none which element of the crystal is on which
     site, and nothing else; structure models read the crystals.
 
     Args:
-        model: A trained model; of structures, it may be a `FastModel`.
-        entries: From `cgcnn.data.read.read`.
+        model: A trained model.
+        samples: From `cgcnn.data.read.read`.
         builder: How to build graphs, by the model's `Rule`; by default in this process, without a cache.
     """
-    if not isinstance(model, FastModel) and model.card.input == "prototype":
-        return _predict_compositions(model, entries)
-    graphs = usable(model, (builder or Builder(Rule.of(model.settings))).build(entries))
+    if model.card.input == "prototype":
+        return _predict_compositions(model, samples)
+    graphs = usable(model, (builder or Builder(Rule.of(model.settings))).build(samples))
     failures = {i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     good = [graph for graph in graphs if not isinstance(graph, str)]
-    rows = np.setdiff1d(np.arange(len(entries)), np.array(list(failures), dtype=np.int64))
+    rows = np.setdiff1d(np.arange(len(samples)), np.array(list(failures), dtype=np.int64))
     strange = rows[~in_training(model.card, [graph.numbers for graph in good])].tolist()
-    return _spread(model, [(rows, predict_graphs(model, good))] if good else [], failures, len(entries), strange)
+    batch = GraphBatch.of_graphs(good)
+    parts = [(rows[start:stop], model.predict(batch.part(start, stop))) for start, stop in batches(rows)]
+    return _spread(model, parts, failures, len(samples), strange)
+
+
+def batches(positions: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """What is predicted together of crystals at ascending positions (k,) of a data set, as [start, stop) of the k.
+
+    These are `BATCH` consecutive positions, from multiples of it on, as far as there are such crystals. The last bits
+    of a prediction may depend on what else is in its batch; as all commands take the same batches of the same data,
+    they give the same bits.
+    """
+    starts = np.flatnonzero(np.diff(positions // BATCH, prepend=-1))
+    yield from pairwise([*starts.tolist(), len(positions)])
 
 
 def in_training(card: Card, crystals: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
@@ -91,37 +89,25 @@ def in_training(card: Card, crystals: Sequence[NDArray[np.uint8]]) -> NDArray[np
     return np.array([known[numbers].all() for numbers in crystals], dtype=np.bool_)
 
 
-def usable(model: Predictor, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:
+def usable(model: Model, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:
     """The graphs, or the reason why there is none or why the model's element features are not enough for it."""
     covered = model.covered
     return [graph if isinstance(graph, str) else _covered(graph, covered) for graph in graphs]
 
 
-def predict_graphs(model: Predictor, graphs: Sequence[CrystalGraph]) -> dict[str, Estimate]:
-    """Predict at least one graph of those that are `usable`, in batches whose memory is bounded.
-
-    The batches follow from the graphs alone, so that equal calls give equal bits.
-    """
-    parts = [model.predict_graphs(part) for part in _batches(graphs)]
-    return {
-        name: (np.concatenate([p[name][0] for p in parts]), np.concatenate([p[name][1] for p in parts]))
-        for name in model.settings.targets
-    }
-
-
-def _predict_compositions(model: Model, entries: Sequence[Entry]) -> Predictions:
+def _predict_compositions(model: Model, samples: Sequence[Sample]) -> Predictions:
     prototypes = [PROTOTYPES[name] for name in model.card.prototypes]
-    found = [composition_or_reason(entry.labels, prototypes) for entry in entries]
+    found = [composition_or_reason(sample.labels, prototypes) for sample in samples]
     failures = {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
     compositions = {i: row for i, row in enumerate(found) if isinstance(row, Composition)}
     parts, strange = [], []
     for position, prototype in enumerate(prototypes):
         rows = {i: row.numbers for i, row in compositions.items() if row.prototype == position}
         species = np.array(list(rows.values()), dtype=np.uint8).reshape(len(rows), len(prototype.sites))
-        mine = model.taking(prototype.name)
-        parts.append((np.array(list(rows), dtype=np.int64), mine.predict_prototype(species)))
+        mine = model.on(prototype.name)
+        parts.append((np.array(list(rows), dtype=np.int64), mine.predict(species)))
         strange += [i for i, known in zip(rows, mine.in_domain(species), strict=True) if not known]
-    return _spread(model, parts, failures, len(entries), sorted(strange))
+    return _spread(model, parts, failures, len(samples), sorted(strange))
 
 
 def _covered(graph: CrystalGraph, covered: NDArray[np.bool_]) -> CrystalGraph | str:
@@ -130,20 +116,8 @@ def _covered(graph: CrystalGraph, covered: NDArray[np.bool_]) -> CrystalGraph | 
     return f"the model has no features of the element {SYMBOLS[lacking[0]]}" if len(lacking) else graph
 
 
-def _batches(graphs: Sequence[CrystalGraph]) -> Iterator[Sequence[CrystalGraph]]:
-    """Runs of graphs with at most `EDGES_AT_ONCE` edges together, or one graph."""
-    start, edges = 0, 0
-    for i, graph in enumerate(graphs):
-        edges += len(graph.source)
-        if edges > EDGES_AT_ONCE and i > start:
-            yield graphs[start:i]
-            start, edges = i, len(graph.source)
-    if graphs:
-        yield graphs[start:]
-
-
 def _spread(
-    model: Predictor,
+    model: Model,
     parts: Sequence[tuple[NDArray[np.int64], dict[str, Estimate]]],
     failures: dict[int, str],
     n: int,

@@ -1,23 +1,34 @@
-"""What tells two models apart."""
+"""What tells two models apart, and the names that their arrays have in a file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cgcnn.network.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from cgcnn.models.card import Card
+    from cgcnn.models.domain import Domain
+    from cgcnn.network.folded import Weights
 
 
-def digest(card: Card, arrays: Mapping[str, np.ndarray]) -> str:
+def named_arrays(members: Sequence[Weights], domain: Domain | None) -> dict[str, NDArray[Any]]:
+    """Every array of a model under the name that it has in the file."""
+    named = {f"members.{i}.{name}": array for i, member in enumerate(members) for name, array in member.items()}
+    parts = {} if domain is None else {f"domain.{name}": array for name, array in vars(domain).items()}
+    return {name: np.ascontiguousarray(array) for name, array in (named | parts).items()}
+
+
+def digest(card: Card, members: Sequence[Weights], domain: Domain | None) -> str:
     """Sha256 over what decides predictions: settings, calibrations, every array with its name, type and shape.
 
     Settings at their defaults are left out, so that a setting added later does not change the digest of older models.
@@ -27,7 +38,8 @@ def digest(card: Card, arrays: Mapping[str, np.ndarray]) -> str:
     if card.calibrations:
         chosen["calibrations"] = [(c.target, c.scale, c.floor, c.factors) for c in card.calibrations]
     sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
+    arrays = named_arrays(members, domain)
     for name in sorted(arrays):
         sha.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        sha.update(np.ascontiguousarray(arrays[name]).tobytes())
+        sha.update(arrays[name].tobytes())
     return sha.hexdigest()

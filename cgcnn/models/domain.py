@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cgcnn.data.composition import composition_keys, compositions
 from cgcnn.elements import MAX_Z, element_features
 from cgcnn.errors import UserError
-from cgcnn.graphs.prototype import PROTOTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.graphs.prototype import Prototype
-    from cgcnn.network.reference import CGCNN
-    from cgcnn.training.table import Table
+
+    Part = tuple[Prototype, NDArray[np.int64], NDArray[np.uint8]]
 
 RIDGE = 1.0  # penalty of the reference lattice's coefficients; features are of order 1
 
@@ -48,34 +46,32 @@ class Domain:
         return prototype.role_sums(self.lattice, species).clip(*self.lattice_range)
 
 
-def fit_domain(table: Table, prototypes: Sequence[str]) -> Domain:
-    """What the rows hold, and a reference lattice by ridge regression on the element features of each role.
+def fit_domain(parts: Sequence[Part], lattice: NDArray[np.float32]) -> Domain:
+    """What rows hold, and a reference lattice by ridge regression on the element features of each role.
 
     The distances of elements are those of a network, and still 0.
 
     Args:
-        table: Compositions.
-        prototypes: Those of the recipe; their roles are the same.
+        parts: Of each prototype, whose roles are the same: the prototype, and the positions (k,) and compositions
+            (k, n_sites) of its rows.
+        lattice: (n,) Å, lattice constants of the rows; NaN where unknown.
 
     Raises:
         UserError: No row has a lattice constant.
     """
-    if table.species is None or table.lattice is None:
-        raise ValueError("a domain is that of compositions")
-    if np.isnan(table.lattice).all():
+    if np.isnan(lattice).all():
         raise UserError("no record has a lattice constant: give each a cell, or the label a in Å")
-    roles = len(PROTOTYPES[prototypes[0]].role_names)
+    roles = len(parts[0][0].role_names)
     features = element_features().astype(np.float64)  # (101, F)
     trained = np.zeros((roles, MAX_Z + 1), dtype=np.bool_)
-    means = np.empty((len(table.lattice), roles, features.shape[1]))  # of the sites of each role
+    means = np.empty((len(lattice), roles, features.shape[1]))  # of the sites of each role
     keys = []
-    for position, prototype in enumerate(PROTOTYPES[name] for name in prototypes):
-        rows, species = table.of(position, prototype)
+    for prototype, rows, species in parts:
         trained[prototype.role_index, species] = True
         keys.append(composition_keys(species))
         for role in range(roles):
             means[rows, role] = features[species[:, prototype.role_index == role]].mean(axis=1)
-    return _with_lattice(trained, np.unique(np.concatenate(keys)), means, table.lattice)
+    return _with_lattice(trained, np.unique(np.concatenate(keys)), means, lattice)
 
 
 def _with_lattice(
@@ -99,22 +95,19 @@ def _with_lattice(
     )
 
 
-def element_distance(members: Sequence[CGCNN], trained: NDArray[np.bool_]) -> NDArray[np.float32]:
+def element_distance(table: NDArray[np.float32], trained: NDArray[np.bool_]) -> NDArray[np.float32]:
     """How far elements are from those trained on a role's sites, (R, 101) float32 from ``trained`` (R, 101).
 
     The distance is that of the vectors with which the networks start for the elements, to the nearest of the trained
     ones, mean over the members. Its unit is the mean distance of a trained element from the nearest other one, so that
     at 1 an element is as new as a trained one would have been. 0 where trained; NaN without element features.
+
+    Args:
+        table: (members, 101, W), from `cgcnn.network.folded.element_table`.
+        trained: (R, 101) whether an element was trained on a role's sites.
     """
-    found = np.mean([_nearest(_vectors(member), trained) for member in members], axis=0)
+    found = np.mean([_nearest(vectors, trained) for vectors in table.astype(np.float64)], axis=0)
     return np.asarray(found, dtype=np.float32)
-
-
-def _vectors(member: CGCNN) -> NDArray[np.float64]:
-    """(101, W) what a network starts from for each element."""
-    with torch.inference_mode():
-        vectors = member.embed(member.element_features) + member.learned
-    return np.asarray(vectors.double().cpu().numpy())
 
 
 def _nearest(vectors: NDArray[np.float64], trained: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -135,11 +128,14 @@ class AnionSets:
     is as in `element_distance`: what a trained set is from the nearest other one.
     """
 
-    def __init__(self, members: Sequence[CGCNN], prototypes: Sequence[Prototype], known: NDArray[np.int64]) -> None:
-        """From the keys of the training compositions, see `cgcnn.data.composition`; without any, every set is near."""
+    def __init__(self, table: NDArray[np.float32], prototypes: Sequence[Prototype], known: NDArray[np.int64]) -> None:
+        """From the keys of the training compositions, see `cgcnn.data.composition`; without any, every set is near.
+
+        The vectors are those of ``table`` (members, 101, W), see `cgcnn.network.folded.element_table`.
+        """
         parts = [_anion_shares(kind, compositions(known, len(kind.sites)))[0] for kind in prototypes]
-        self.trained = np.unique(np.concatenate(parts), axis=0)  # (S, 101)
-        self.vectors = [_vectors(member) for member in members]
+        self.trained = np.unique(np.concatenate(parts or [np.empty((0, MAX_Z + 1))]), axis=0)  # (S, 101)
+        self.vectors = table.astype(np.float64)
 
     def distance(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n,) of the sets of canonical species (n, n_sites) from the nearest trained ones; 0 if trained."""

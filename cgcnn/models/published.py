@@ -19,7 +19,7 @@ from cgcnn.elements import MAX_Z
 from cgcnn.errors import UserError
 from cgcnn.models.card import Card, Metric, Target
 from cgcnn.models.model import Model
-from cgcnn.network.reference import CGCNN
+from cgcnn.network.reference import CGCNN, weights
 from cgcnn.network.settings import Settings
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def import_model(checkpoint: Checkpoint, features: Tensor, name: str) -> Model:
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{checkpoint.path}: not the published network ({reason})") from None
-    return Model(_card(checkpoint, settings, name), [network])
+    return Model(_card(checkpoint, settings, name), [weights(network)])
 
 
 def _settings(checkpoint: Checkpoint) -> Settings:

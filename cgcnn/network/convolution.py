@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cgcnn.network.norm import WeightedNorm
+from cgcnn.network.settings import SHARE
 
 if TYPE_CHECKING:
-    from cgcnn.graphs.batch import GraphBatch
-
-SHARE = 12**-0.5  # of the messages' sum that goes on; about the root of the number of neighbours
+    from cgcnn.network.tensors import TensorBatch
 
 
 class GatedConvolution(nn.Module):
@@ -36,7 +35,7 @@ class GatedConvolution(nn.Module):
         self.edge_norm = WeightedNorm(2 * width)
         self.node_norm = WeightedNorm(width)
 
-    def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, v: Tensor, u: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
         """New node vectors (N, W) from v (N, W) and expanded distances u (E, K), which stay as they are."""
         per_atom = batch.edge_multiplicity * batch.multiplicity[batch.target]  # (E,) edges of the full graph
         z = self.receiver(v).index_select(0, batch.target) + self.sender(v).index_select(0, batch.source)
@@ -61,7 +60,7 @@ class SimpleConvolution(nn.Module):
         self.distance = nn.Linear(edge_width, width, bias=False)
         self.node_norm = WeightedNorm(width)
 
-    def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, v: Tensor, u: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
         """New node vectors (N, W) from v (N, W) and expanded distances u (E, K), which stay as they are."""
         often = batch.edge_multiplicity[:, None]  # (E, 1)
         neighbours = torch.zeros_like(v).index_add(0, batch.target, v.index_select(0, batch.source) * often)  # (N, W)
@@ -86,7 +85,7 @@ class EdgeConvolution(nn.Module):
         self.collect = nn.Linear(2 * width, width)
         self.node_change = nn.Linear(width, width)
 
-    def forward(self, v: Tensor, e: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, v: Tensor, e: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
         """New node vectors (N, W) and edge vectors (E, W) from v (N, W) and e (E, W)."""
         z = self.receiver(v).index_select(0, batch.target) + self.sender(v).index_select(0, batch.source)  # (E, W)
         change = functional.silu(self.change(functional.silu(z + self.distance(e))))  # (E, W)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-EPSILON = 1e-5  # added to variances
+from cgcnn.network.settings import EPSILON
 
 
 class WeightedNorm(nn.Module):

@@ -1,7 +1,8 @@
-"""Models of structures in numpy alone: a command that predicts need not wait for the import of torch.
+"""The networks in numpy alone: the kernel for CPUs, which needs no torch.
 
-The same network as `cgcnn.network.reference`, in evaluation mode, with every norm folded into the products before it.
-Outputs are equal within `CLOSE` of the targets' deviation.
+Members and convolutions go one after the other over blocks of graphs small enough for the caches.
+
+Shapes, of a block: N nodes, E edges, n graphs, W width, K length of the edge vectors, T targets.
 """
 
 from __future__ import annotations
@@ -9,205 +10,205 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from cgcnn.errors import UserError
-from cgcnn.models.calibration import calibrated
-from cgcnn.models.card import Card, read_card, weights_path
-from cgcnn.models.digest import digest
+from cgcnn.graphs.template import templates
+from cgcnn.network.arrays import message, one_thread, sigmoid, silu, softplus
+from cgcnn.network.blocks import CellBlock, GraphBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from cgcnn.graphs.graph import CrystalGraph
-    from cgcnn.network.settings import Settings
+    from cgcnn.graphs.batch import GraphBatch
+    from cgcnn.graphs.prototype import Prototype
+    from cgcnn.graphs.template import Template
+    from cgcnn.network.arrays import Array
+    from cgcnn.network.blocks import Block
+    from cgcnn.network.folded import Edges, Folded, Gated, Linear, Simple
+    from cgcnn.network.kernel import Outputs
 
-    Array = NDArray[np.float32]
-    Arrays = dict[str, Array]
-
-AT_ONCE = 64  # graphs, whose intermediate results stay near the caches
-CLOSE = 1e-4  # in deviations of the training targets
-EPSILON = np.float32(1e-5)  # of the norms
-SHARE = np.float32(12**-0.5)  # of the messages of edges
-
-
-class FastModel:
-    """A trained model of structures, as far as predicting needs it.
-
-    Attributes:
-        card: What it predicts, from what, how well.
-        members: Tensors of each network by their names.
-    """
-
-    def __init__(self, card: Card, members: list[Arrays]) -> None:
-        self.card = card
-        self.members = [_Network(card.settings, member) for member in members]
-
-    @property
-    def settings(self) -> Settings:
-        """Shape of the networks and of the graphs."""
-        return self.card.settings
-
-    @property
-    def covered(self) -> NDArray[np.bool_]:
-        """(101,) whether the model has features of the element."""
-        return self.members[0].covered
-
-    def predict_graphs(self, graphs: Sequence[CrystalGraph]) -> dict[str, tuple[Array, Array]]:
-        """Mean over the members and standard deviation, as `cgcnn.models.model.Model.predict`."""
-        batches = [_Batch(graphs[i : i + AT_ONCE]) for i in range(0, len(graphs), AT_ONCE)]
-        outputs = np.stack([np.concatenate([member(b) for b in batches]) for member in self.members])  # (members, n, T)
-        mean, std = outputs.mean(axis=0), outputs.std(axis=0)  # (n, T)
-        for calibration in self.card.calibrations:
-            column = self.settings.targets.index(calibration.target)
-            std[:, column] = calibrated(std[:, column], calibration.scale, calibration.floor)
-        return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self.settings.targets)}
+EDGES_AT_ONCE = 2048  # of graphs, whose intermediate results stay near the caches
+CELLS_AT_ONCE = 96  # candidates, likewise
 
 
-def load_fast(name_or_path: str | Path) -> FastModel:
-    """Read a model of structures; see `cgcnn.models.model.load`.
+class NumpyKernel:
+    """See `cgcnn.network.kernel.Kernel`."""
 
-    Raises:
-        UserError: As `cgcnn.models.model.load` does.
-    """
-    path = weights_path(name_or_path)
-    card = read_card(path)
-    try:
-        arrays: Arrays = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
-    if digest(card, arrays) != card.digest:
-        raise UserError(f"{path}: the weights are not those of the card {path.stem}.json; copy both files again")
-    prefixes = [f"members.{i}." for i in range(card.members)]
-    return FastModel(card, [{k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)} for p in prefixes])
+    name = "numpy"
+    version = 1
 
+    def __init__(self, folded: Folded) -> None:
+        self.folded = folded
+        with one_thread():
+            self._members = [_Member(folded, i) for i in range(len(folded.table))]
 
-class _Batch:
-    """Graphs side by side, edges sorted by the node that receives."""
+    def predict(self, batch: GraphBatch) -> Outputs:
+        """(members, n, T) targets of n graphs."""
+        outputs = self._empty(len(batch))
+        with one_thread():
+            for start, stop in batch.runs(EDGES_AT_ONCE):
+                block = GraphBlock(batch.part(start, stop), self.folded.centres)
+                for i, member in enumerate(self._members):
+                    outputs[i, start:stop] = member.targets(block)
+        return outputs
 
-    def __init__(self, graphs: Sequence[CrystalGraph]) -> None:
-        nodes = np.array([len(graph.numbers) for graph in graphs])
-        edges = np.array([len(graph.source) for graph in graphs])
-        shift = np.repeat(np.cumsum(nodes) - nodes, edges)  # (E,)
-        target = np.concatenate([graph.target for graph in graphs]) + shift
-        order = np.argsort(target, kind="stable")
-        self.target = target[order]
-        self.source = (np.concatenate([graph.source for graph in graphs]) + shift)[order]
-        self.distance = np.concatenate([graph.distance for graph in graphs])[order]
-        self.often = np.concatenate([graph.edge_multiplicity for graph in graphs])[order].astype(np.float32)[:, None]
-        self.numbers = np.concatenate([graph.numbers for graph in graphs])
-        self.atoms = np.concatenate([graph.multiplicity for graph in graphs]).astype(np.float32)[:, None]  # (N, 1)
-        self.graph_starts = np.cumsum(nodes) - nodes  # (n,)
+    def predict_cells(self, prototype: Prototype, species: NDArray[np.uint8], a: NDArray[np.float32]) -> Outputs:
+        """(members, n, T) targets of n candidates."""
+        outputs = self._empty(len(species))
+        with one_thread():
+            for template, rows in self._parts(prototype, species):
+                block = CellBlock(template, species[rows], a[rows], self.folded.centres)
+                for i, member in enumerate(self._members):
+                    outputs[i, rows] = member.targets(block)
+        return outputs
 
-    def sum_over_neighbours(self, x: Array) -> Array:
-        """(N, C) sums of the rows of x (E, C) by the node that receives; every node receives from some."""
-        starts = np.flatnonzero(np.diff(self.target, prepend=-1))
-        return np.add.reduceat(x, starts, axis=0)
+    def _parts(self, prototype: Prototype, species: NDArray[np.uint8]) -> Iterator[tuple[Template, NDArray[np.int64]]]:
+        """Templates, each with some of the candidates that it serves."""
+        for template, rows in templates(prototype, species, self.folded.settings.neighbours):
+            for start in range(0, len(rows), CELLS_AT_ONCE):
+                yield template, rows[start : start + CELLS_AT_ONCE]
 
+    def contributions(self, batch: GraphBatch) -> Outputs:
+        """(members, N, T) contributions of N nodes."""
+        parts = []
+        with one_thread():
+            for run in batch.runs(EDGES_AT_ONCE):
+                block = GraphBlock(batch.part(*run), self.folded.centres)
+                parts.append(np.stack([member.output(member.nodes(block))[block.place] for member in self._members]))
+        return np.concatenate([self._empty(0), *parts], axis=1)
 
-class _Network:
-    """One member; called with a batch, it gives its targets (n, T)."""
-
-    def __init__(self, settings: Settings, tensors: Arrays) -> None:
-        self.settings, self.tensors = settings, tensors
-        self.covered = np.asarray(~np.isnan(tensors["element_features"]).any(axis=1))  # (101,)
-        features = np.nan_to_num(tensors["element_features"])
-        self.table = _linear(features, tensors, "embed") + tensors["learned"]  # (101, W)
-
-    def __call__(self, batch: _Batch) -> Array:
-        v = self.table[batch.numbers]  # (N, W)
-        centres = self.tensors["centres"]
-        e = np.exp(-np.square((batch.distance[:, None] - centres) / (centres[1] - centres[0])))  # (E, K)
-        if self.settings.convolution == "edges":
-            e = _silu(_linear(e, self.tensors, "embed_edges.0"))  # (E, W)
-        convolve = _CONVOLVE[self.settings.convolution]
-        for i in range(self.settings.layers):
-            v, e = convolve(v, e, batch, _part(self.tensors, f"convolutions.{i}."))
-        values = self._output(v, batch) * self.tensors["target_std"] + self.tensors["target_mean"]  # (n, T)
-        binary = np.array([name in self.settings.binary for name in self.settings.targets])
-        return np.asarray(np.where(binary, _sigmoid(values), values))
-
-    def _output(self, v: Array, batch: _Batch) -> Array:
-        pooling = self.settings.pooling
-        if pooling == "linear":
-            return _pool(_linear(v, self.tensors, "output"), batch, "mean")
-        x = _softplus(_pool(v, batch, pooling))  # (n, W)
-        for i in range(self.settings.hidden_layers):
-            x = _softplus(_linear(x, self.tensors, f"hidden.{i}"))  # (n, H)
-        return _linear(x, self.tensors, "output")
+    def _empty(self, count: int) -> Outputs:
+        return np.empty((len(self._members), count, len(self.folded.binary)), dtype=np.float32)
 
 
-def _part(tensors: Arrays, prefix: str) -> Arrays:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+class _Member:
+    """One network of an ensemble."""
+
+    def __init__(self, folded: Folded, i: int) -> None:
+        self.pooling, self.binary = folded.settings.pooling, folded.binary
+        self.table = folded.table[i]
+        self.embed_edges = None if folded.embed_edges is None else _Product(folded.embed_edges, i)
+        kind, tables = _CONVOLUTIONS[folded.settings.convolution], [self.table, *[None] * len(folded.convolutions)]
+        self.convolutions: list[Callable[[Array, Array, Block], tuple[Array, Array]]]
+        self.convolutions = [kind(layer, i, table) for layer, table in zip(folded.convolutions, tables, strict=False)]
+        self.hidden = [_Product(layer, i) for layer in folded.hidden]
+        self.output = _Product(folded.output, i)
+
+    def targets(self, block: Block) -> Array:
+        """(graphs, T) in their units; probabilities of the binary ones."""
+        v = self.nodes(block)
+        if self.pooling == "linear":
+            values = block.pool(self.output(v), "mean")
+        else:
+            x = softplus(block.pool(v, self.pooling))
+            for layer in self.hidden:
+                x = softplus(layer(x))
+            values = self.output(x)
+        if self.binary.any():
+            values[:, self.binary] = sigmoid(values[:, self.binary])
+        return values
+
+    def nodes(self, block: Block) -> Array:
+        """(N, W) node vectors after the last convolution, in the order of the block."""
+        v, e = np.take(self.table, block.numbers, axis=0), block.distances
+        if self.embed_edges is not None:
+            e = silu(self.embed_edges(e))
+        for convolution in self.convolutions:
+            v, e = convolution(v, e, block)
+        return v
 
 
-def _linear(x: Array, tensors: Arrays, name: str) -> Array:
-    product: Array = x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
-    return product
+class _Product:
+    """x @ weight + bias of one member."""
+
+    def __init__(self, linear: Linear, i: int) -> None:
+        self.weight, self.bias = linear.weight[i], linear.bias[i]
+
+    def __call__(self, x: Array) -> Array:
+        found: Array = x @ self.weight
+        found += self.bias
+        return found
 
 
-def _folded(tensors: Arrays, norm: str) -> tuple[Array, Array]:
-    """Factor and shift (C,) that a norm is in evaluation."""
-    factor = tensors[f"{norm}.scale"] / np.sqrt(tensors[f"{norm}.variance"] + EPSILON)
-    return factor, tensors[f"{norm}.shift"] - tensors[f"{norm}.mean"] * factor
+class _Ends:
+    """Products of the vectors of nodes that edges receive from both ends; in the first convolution, of elements."""
+
+    def __init__(self, receiver: Array, bias: Array, sender: Array, table: Array | None) -> None:
+        self.receiver, self.bias, self.sender = receiver, bias, sender
+        self.tables: tuple[Array, Array] | None = None
+        if table is not None:
+            self.tables = self._products(table)
+
+    def __call__(self, v: Array, numbers: NDArray[np.uint8]) -> tuple[Array, Array]:
+        """(…, N, C) of what receives and of what sends, from v (N, W) of nodes with the atomic numbers (N,)."""
+        if self.tables is None:
+            return self._products(v)
+        return np.take(self.tables[0], numbers, axis=-2), np.take(self.tables[1], numbers, axis=-2)
+
+    def _products(self, v: Array) -> tuple[Array, Array]:
+        receiver: Array = v @ self.receiver
+        receiver += self.bias
+        return receiver, v @ self.sender
 
 
-def _gated(v: Array, u: Array, batch: _Batch, layer: Arrays) -> tuple[Array, Array]:
-    """See `cgcnn.network.convolution.GatedConvolution`."""
-    factor, shift = _folded(layer, "edge_norm")
-    z = u @ (layer["distance.weight"].T * factor)  # (E, 2W)
-    z += (_linear(v, layer, "receiver") * factor + shift)[batch.target]
-    z += (v @ (layer["sender.weight"].T * factor))[batch.source]
-    gate, core = np.split(z, 2, axis=1)  # (E, W) each
-    message = _sigmoid(gate) * _softplus(core) * batch.often
-    factor, shift = _folded(layer, "node_norm")
-    return _softplus(v + batch.sum_over_neighbours(message) * factor + shift), u
+class _Gated:
+    """See `cgcnn.network.folded.Gated`; the negative of the gate and the core are arrays one after the other."""
+
+    def __init__(self, layer: Gated, i: int, table: Array | None) -> None:
+        weights = (layer.receiver.weight[i], layer.receiver.bias[i][None], layer.sender[i])
+        receiver, bias, sender = map(_gate_and_core, weights)
+        self.ends = _Ends(receiver, bias, sender, table)
+        self.distance = _gate_and_core(layer.distance[i])  # (2, K, W)
+        self.scale, self.shift = layer.scale[i], layer.shift[i]
+
+    def __call__(self, v: Array, u: Array, block: Block) -> tuple[Array, Array]:
+        """New node vectors (N, W) from v (N, W) and expanded distances u (E, K), which stay as they are."""
+        z = u @ self.distance  # (2, E, W)
+        block.add_ends(z, *self.ends(v, block.numbers))
+        total = block.sum_over_neighbours(message(z[0], z[1]))  # (N, W)
+        total *= self.scale
+        total += self.shift
+        total += v
+        return softplus(total), u
 
 
-def _simple(v: Array, u: Array, batch: _Batch, layer: Arrays) -> tuple[Array, Array]:
-    """See `cgcnn.network.convolution.SimpleConvolution`."""
-    neighbours = batch.sum_over_neighbours(v[batch.source] * batch.often)  # (N, W)
-    distances = batch.sum_over_neighbours(u * batch.often)  # (N, K)
-    z = neighbours @ layer["sender.weight"].T + distances @ layer["distance.weight"].T + _linear(v, layer, "receiver")
-    factor, shift = _folded(layer, "node_norm")
-    return _softplus(z * factor + shift), u
+class _Simple:
+    """See `cgcnn.network.folded.Simple`."""
+
+    def __init__(self, layer: Simple, i: int, _table: Array | None) -> None:
+        self.receiver, self.sender, self.distance = _Product(layer.receiver, i), layer.sender[i], layer.distance[i]
+
+    def __call__(self, v: Array, u: Array, block: Block) -> tuple[Array, Array]:
+        """New node vectors (N, W) from v (N, W) and expanded distances u (E, K), which stay as they are."""
+        z = self.receiver(v)
+        z += block.sum_over_neighbours(block.senders(v)) @ self.sender
+        z += block.sum_over_neighbours(u) @ self.distance
+        return softplus(z), u
 
 
-def _edges(v: Array, e: Array, batch: _Batch, layer: Arrays) -> tuple[Array, Array]:
-    """See `cgcnn.network.convolution.EdgeConvolution`."""
-    z = e @ layer["distance.weight"].T  # (E, W)
-    z += _linear(v, layer, "receiver")[batch.target]
-    z += (v @ layer["sender.weight"].T)[batch.source]
-    change = _silu(_linear(_silu(z), layer, "change"))  # (E, W)
-    total = batch.sum_over_neighbours(change * batch.often) * SHARE  # (N, W)
-    both = np.concatenate([v, total], axis=1)  # (N, 2W)
-    v = v + _linear(_silu(_linear(both, layer, "collect")), layer, "node_change")
-    return v, e + change
+class _Edges:
+    """See `cgcnn.network.folded.Edges`."""
+
+    def __init__(self, layer: Edges, i: int, table: Array | None) -> None:
+        self.ends = _Ends(layer.receiver.weight[i], layer.receiver.bias[i], layer.sender[i], table)
+        self.distance = layer.distance[i]
+        self.change, self.collect = _Product(layer.change, i), _Product(layer.collect, i)
+        self.node_change = _Product(layer.node_change, i)
+
+    def __call__(self, v: Array, e: Array, block: Block) -> tuple[Array, Array]:
+        """New node vectors (N, W) and edge vectors (E, W) from v (N, W) and e (E, W)."""
+        z = e @ self.distance  # (E, W)
+        block.add_ends(z, *self.ends(v, block.numbers))
+        change = silu(self.change(silu(z)))  # (E, W)
+        both = np.concatenate([v, block.sum_over_neighbours(change)], axis=1)  # (N, 2W)
+        return v + self.node_change(silu(self.collect(both))), e + change
 
 
-_CONVOLVE = {"gated": _gated, "simple": _simple, "edges": _edges}
+_CONVOLUTIONS = {"gated": _Gated, "simple": _Simple, "edges": _Edges}
 
 
-def _pool(v: Array, batch: _Batch, how: str) -> Array:
-    """(n, C) mean, sum or maximum over the atoms of each crystal, from (N, C)."""
-    if how == "max":
-        return np.maximum.reduceat(v, batch.graph_starts, axis=0)
-    total: Array = np.add.reduceat(v * batch.atoms, batch.graph_starts, axis=0)
-    return total if how == "sum" else np.asarray(total / np.add.reduceat(batch.atoms, batch.graph_starts, axis=0))
-
-
-def _sigmoid(x: Array) -> Array:
-    small = np.exp(-np.abs(x))  # never overflows
-    return np.asarray(np.where(x < 0, small, 1) / (1 + small), dtype=np.float32)
-
-
-def _silu(x: Array) -> Array:
-    return np.asarray(x * _sigmoid(x))
-
-
-def _softplus(x: Array) -> Array:
-    return np.asarray(np.maximum(x, 0) + np.log(1 + np.exp(-np.abs(x))), dtype=np.float32)
+def _gate_and_core(weight: Array) -> Array:
+    """(2, inputs, W): the negative of the left half of (inputs, 2W), and the right half."""
+    gate, core = np.split(weight, 2, axis=1)
+    return np.stack([-gate, core])

@@ -11,17 +11,19 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cgcnn.network.convolution import CONVOLUTIONS
-from cgcnn.network.settings import Settings
 
 if TYPE_CHECKING:
-    from cgcnn.graphs.batch import GraphBatch
+    from numpy.typing import NDArray
 
-__all__ = ["CGCNN", "Settings"]
+    from cgcnn.network.folded import Weights
+    from cgcnn.network.settings import Settings
+    from cgcnn.network.tensors import TensorBatch
 
 
 class CGCNN(nn.Module):
@@ -54,7 +56,7 @@ class CGCNN(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.output = nn.Linear(sizes[-1], len(s.targets))
 
-    def forward(self, batch: GraphBatch) -> Tensor:
+    def forward(self, batch: TensorBatch) -> Tensor:
         """Targets (G, T) in their units; probabilities where a target is binary."""
         values = self.scaled(batch) * self.target_std + self.target_mean  # (G, T)
         if not self.settings.binary:
@@ -62,7 +64,7 @@ class CGCNN(nn.Module):
         binary = torch.tensor([name in self.settings.binary for name in self.settings.targets], device=values.device)
         return torch.where(binary, values.sigmoid(), values)
 
-    def scaled(self, batch: GraphBatch) -> Tensor:
+    def scaled(self, batch: TensorBatch) -> Tensor:
         """Targets (G, T) with the training set's mean 0 and deviation 1; log odds where a target is binary."""
         if self.settings.pooling == "linear":
             return mean_pool(self.output(self.dropout(self.nodes(batch))), batch)
@@ -72,14 +74,14 @@ class CGCNN(nn.Module):
             crystal = functional.softplus(layer(crystal))  # (G, H)
         return cast("Tensor", self.output(crystal))  # (G, T)
 
-    def contributions(self, batch: GraphBatch) -> Tensor:
+    def contributions(self, batch: TensorBatch) -> Tensor:
         """What an atom of each node contributes (N, T) with linear pooling; their mean over a crystal is its target.
 
         In the targets' units; log odds where a target is binary.
         """
         return cast("Tensor", self.output(self.nodes(batch)) * self.target_std + self.target_mean)  # (N, T)
 
-    def nodes(self, batch: GraphBatch) -> Tensor:
+    def nodes(self, batch: TensorBatch) -> Tensor:
         """Node vectors (N, W) after the last convolution."""
         table = self.embed(self.element_features) + self.learned  # (101, W)
         v: Tensor = table.index_select(0, batch.numbers)  # (N, W)
@@ -95,21 +97,34 @@ class CGCNN(nn.Module):
         return offset.square().neg().exp()
 
 
-def sum_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+def sum_pool(v: Tensor, batch: TensorBatch) -> Tensor:
     """Sum over the atoms of each crystal, (G, W) from node vectors (N, W)."""
     return v.new_zeros(batch.n_graphs, v.shape[1]).index_add(0, batch.graph, v * batch.multiplicity[:, None])
 
 
-def mean_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+def mean_pool(v: Tensor, batch: TensorBatch) -> Tensor:
     """Mean over the atoms of each crystal (normalised sum), (G, W) from node vectors (N, W)."""
     atoms = v.new_zeros(batch.n_graphs).index_add(0, batch.graph, batch.multiplicity)  # (G,)
     return sum_pool(v, batch) / atoms[:, None]
 
 
-def max_pool(v: Tensor, batch: GraphBatch) -> Tensor:
+def max_pool(v: Tensor, batch: TensorBatch) -> Tensor:
     """Largest value over the atoms of each crystal, component by component, (G, W) from node vectors (N, W)."""
     lowest = v.new_full((batch.n_graphs, v.shape[1]), -torch.inf)
     return lowest.scatter_reduce(0, batch.graph[:, None].expand_as(v), v, "amax")
 
 
 POOLS = {"mean": mean_pool, "sum": sum_pool, "max": max_pool}
+
+
+def network(settings: Settings, weights: Weights) -> CGCNN:
+    """The network of these weights, by the names that its state has."""
+    tensors = {name: torch.from_numpy(np.require(array, requirements="W")) for name, array in weights.items()}
+    member = CGCNN(settings, tensors["element_features"])
+    member.load_state_dict(tensors)
+    return member
+
+
+def weights(member: CGCNN) -> dict[str, NDArray[np.generic]]:
+    """The state of a network as arrays of their own; the inverse of `network`."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in member.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What fixes a network's shape and the graphs that it reads."""
+"""What fixes a network's shape and the graphs that it reads, and the constants of its mathematics."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Literal
 GraphKind = Literal["shells", "original"]
 ConvolutionKind = Literal["gated", "simple", "edges"]
 Pooling = Literal["mean", "sum", "max", "linear"]
+EPSILON = 1e-5  # added to the variances of norms
+SHARE = 12**-0.5  # of the sum of the messages of edges that goes on; about the root of the number of neighbours
+CLOSE = 1e-4  # kernels agree within this, in deviations of the training targets
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,15 @@ from cgcnn.data.composition import Composition, composition_or_reason, group, sp
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
-from cgcnn.graphs.batch import Examples, from_graphs
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import Calibration, Card, Metric, Target
 from cgcnn.models.domain import element_distance, fit_domain
 from cgcnn.models.model import Model
+from cgcnn.network.folded import element_table
+from cgcnn.network.reference import weights as weights_of
+from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Progress, Task, fit
 from cgcnn.training.measure import calibrations, errors, outputs
 from cgcnn.training.table import Table, inputs
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.data.sample import Sample
-    from cgcnn.network.reference import CGCNN
+    from cgcnn.network.folded import Weights
     from cgcnn.training.recipe import TrainRecipe
 
 Report = Callable[[str, int, Progress], None]
@@ -90,7 +93,7 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
     shapes = [prototypes[row.prototype] for row in compositions]
     targets = labels.targets(records, settings.targets, shapes, settings.binary)
     if not prototypes:
-        graphs = from_graphs([graph for graph in found if isinstance(graph, CrystalGraph)])
+        graphs = GraphBatch.of_graphs([graph for graph in found if isinstance(graph, CrystalGraph)])
         return Prepared(Table(targets, fold, graphs=graphs), good, failures)
     lattice = labels.targets(records, ["a"], shapes)[:, 0].numpy()
     shape = np.array([row.prototype for row in compositions], dtype=np.int8)
@@ -138,14 +141,14 @@ def ensemble(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Calla
     checkpoints.mkdir(parents=True, exist_ok=True)
     weights = torch.tensor([target.weight for target in recipe.targets])
     task = Task(recipe.settings, recipe.fit, weights, torch.from_numpy(element_features()))
-    domain = fit_domain(table, recipe.prototypes) if recipe.prototypes else None
+    domain = fit_domain(table.by_prototype(recipe.prototypes), table.lattices) if recipe.prototypes else None
     examples = Examples(inputs(table, recipe.settings, recipe.prototypes, domain), table.targets)
-    members: list[CGCNN] = []
+    members: list[Weights] = []
     for i in range(recipe.fit.members):
         file = checkpoints / f"{i}.pt"
-        members.append(fit(task, examples, recipe.fit.seed + i, file, partial(report, i)))
+        members.append(weights_of(fit(task, examples, recipe.fit.seed + i, file, partial(report, i))))
     if domain is not None:
-        domain = replace(domain, distance=element_distance(members, domain.trained))
+        domain = replace(domain, distance=element_distance(element_table(members), domain.trained))
     return Model(card(recipe, table), members, domain)
 
 
@@ -198,7 +201,7 @@ def identity(table: Table, recipe: TrainRecipe, also: bytes = b"") -> str:
     sha = hashlib.sha256(recipe.model_dump_json(include=decisive).encode())
     sha.update(also)
     arrays = [table.targets.numpy(), table.fold, table.shape, table.species, table.lattice]
-    graphs = [] if table.graphs is None else [v.numpy() for v in vars(table.graphs).values() if torch.is_tensor(v)]
+    graphs = [] if table.graphs is None else [np.frombuffer(table.graphs.to_bytes(), dtype=np.uint8)]
     for array in [*arrays, *graphs]:
         if array is not None:
             sha.update(np.ascontiguousarray(array).tobytes())

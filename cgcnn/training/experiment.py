@@ -14,12 +14,14 @@ import torch
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv, write_whole
-from cgcnn.graphs.batch import Examples
 from cgcnn.inference.metrics import figures
 from cgcnn.models.card import Metric
 from cgcnn.models.domain import element_distance, fit_domain
 from cgcnn.models.model import Model
+from cgcnn.network.folded import element_table
+from cgcnn.network.reference import weights
 from cgcnn.training.ensemble import card
+from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Fitted, Task, fit_validated
 from cgcnn.training.measure import calibrations, outputs
 from cgcnn.training.split import PARTS
@@ -80,10 +82,11 @@ def run(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints:
     """
     if len(splits) > 1 and recipe.prototypes:
         raise UserError(f"recipe {recipe.name}: folds are for structure input; pass --split or --fold-column")
-    members = recipe.fit.members if len(splits) == 1 else 1
-    recipe = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"members": members * len(splits)})})
+    per_split = recipe.fit.members if len(splits) == 1 else 1
+    recipe = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"members": per_split * len(splits)})})
     training = splits[0].part == 0
-    domain = fit_domain(table.rows(training), recipe.prototypes) if recipe.prototypes else None
+    seen = table.rows(training)
+    domain = fit_domain(seen.by_prototype(recipe.prototypes), seen.lattices) if recipe.prototypes else None
     graphs = inputs(table, recipe.settings, recipe.prototypes, domain)
     task = Task(
         recipe.settings,
@@ -92,17 +95,18 @@ def run(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints:
         torch.from_numpy(element_features()),
     )
     fitted: list[Fitted] = []
-    for i in range(members * len(splits)):
-        split = splits[i // members]
+    for i in range(recipe.fit.members):
+        split = splits[i // per_split]
         train, validation = (_examples(Examples(graphs, table.targets), split, name) for name in PARTS[:2])
         if train is None:
             raise UserError(f"no training rows ({split.text})")
         file, seed = checkpoints / f"{i}.pt", recipe.fit.seed + i
         fitted.append(fit_validated(task, (train, validation), seed, file, partial(report, "training", i)))
+    members = {which: [weights(getattr(f, which)) for f in fitted] for which in ("best", "last")}
     if domain is not None:
-        domain = replace(domain, distance=element_distance([f.best for f in fitted], domain.trained))
-    base = card(recipe, table.rows(training)).model_copy(update={"split": splits[0].text})
-    best, last = (Model(base, [getattr(f, which) for f in fitted], domain) for which in ("best", "last"))
+        domain = replace(domain, distance=element_distance(element_table(members["best"]), domain.trained))
+    base = card(recipe, seen).model_copy(update={"split": splits[0].text})
+    best, last = (Model(base, members[which], domain) for which in ("best", "last"))
     by_member = outputs(best, table)  # (members, n, T)
     part, prediction = _measured(by_member, splits)
     metrics = measure(best, part, prediction, table.targets.numpy(), splits[0].text)
@@ -114,7 +118,7 @@ def run(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints:
 
 def _examples(examples: Examples, split: Split, name: str) -> Examples | None:
     rows = torch.from_numpy(split.rows(name))
-    return Examples(examples.graphs.select(rows), examples.targets[rows]) if len(rows) else None
+    return examples.select(rows) if len(rows) else None
 
 
 def _calibrated(

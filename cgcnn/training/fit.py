@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from cgcnn.graphs.batch import Examples
     from cgcnn.network.settings import Settings
+    from cgcnn.training.examples import Examples
     from cgcnn.training.recipe import Fit
 
 ROWS_AT_ONCE = 512  # judged together; bounds memory
@@ -219,14 +219,15 @@ def schedule(done: float, warm_up: float) -> float:
 
 def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, weights: Tensor) -> Tensor:
     """`_loss` of the network on some rows of the examples."""
-    return _loss(network, network.scaled(examples.graphs.select(rows)), examples.targets[rows], weights)
+    some = examples.select(rows)
+    return _loss(network, network.scaled(some.tensors), some.targets, weights)
 
 
 @torch.inference_mode()
 def loss_on(network: CGCNN, examples: Examples, weights: Tensor) -> float:
     """`_loss` on all examples, from batches of bounded size."""
-    parts = torch.split(torch.arange(examples.graphs.n_graphs), ROWS_AT_ONCE)
-    scaled = torch.cat([network.scaled(examples.graphs.select(rows)) for rows in parts])  # (n, T)
+    parts = torch.split(torch.arange(len(examples.graphs)), ROWS_AT_ONCE)
+    scaled = torch.cat([network.scaled(examples.select(rows).tensors) for rows in parts])  # (n, T)
     return float(_loss(network, scaled, examples.targets, weights))
 
 

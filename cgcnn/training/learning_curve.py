@@ -15,7 +15,7 @@ from cgcnn.cli.progress import Reporter
 from cgcnn.cli.train import prepared
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
-from cgcnn.inference.plots import draw_learning_curve, new_figure
+from cgcnn.inference.plots import new_figure, save_figure
 from cgcnn.training import experiment as study
 from cgcnn.training.ensemble import claim
 from cgcnn.training.split import nested
@@ -119,7 +119,7 @@ def run(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Sequence[int], outpu
                 )
     write_points(files[0], points)
     for file in files[1:]:
-        draw_learning_curve(points, file)
+        draw(points, file)
     shutil.rmtree(checkpoints)
     click.echo(f"{', '.join(map(str, files))} written", err=True)
 
@@ -147,3 +147,33 @@ def write_points(path: Path, points: Sequence[Point]) -> None:
     """
     rows = [[str(round(v, 6) if isinstance(v, float) else v) for v in vars(point).values()] for point in points]
     write_csv(path, list(Point.__dataclass_fields__), rows)
+
+
+def draw(points: Sequence[Point], path: Path) -> None:
+    """Draw the figure of merit against the number of training crystals into a file, a line a recipe.
+
+    Raises:
+        UserError: As `new_figure` and `save_figure` do.
+    """
+    figure = new_figure(path, (4.8, 3.8))
+    axes = figure.add_subplot()
+    for recipe, marker in zip(dict.fromkeys(point.recipe for point in points), "os^Dv<>" * len(points), strict=False):
+        mine = sorted((point.training, point.value) for point in points if point.recipe == recipe)
+        axes.plot(*zip(*mine, strict=True), marker=marker, markersize=5, linewidth=1.3, label=recipe)
+    first = points[0]
+    axes.set_xscale("log")
+    axes.set_xlabel("training crystals")
+    axes.set_ylabel(f"test {first.metric}" + (f" ({first.unit})" if first.unit else ""))
+    if first.metric == "MAE":
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="y", which="both", labelsize="small")
+    sizes = sorted({point.training for point in points})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.set_xticks([], minor=True)
+    axes.grid(visible=True, which="both", color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False)
+    axes.set_title(f"{first.test:,} test crystals", fontsize="medium")
+    save_figure(figure, path)

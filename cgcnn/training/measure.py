@@ -6,7 +6,6 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from cgcnn.models.model import Model
     from cgcnn.training.table import Table
-
-ROWS_AT_ONCE = 512  # predicted together; bounds memory
 
 
 def errors(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Metric, ...]:
@@ -60,12 +57,9 @@ def errors(model: Model, table: Table, predictions: NDArray[np.float32], split: 
     return tuple(metric for metric in found if np.isfinite(metric.value))
 
 
-@torch.inference_mode()
 def outputs(model: Model, table: Table) -> NDArray[np.float32]:
-    """What each member says of each row, (members, n, T) in the targets' units, from batches of bounded size."""
-    batch = inputs(table, model.settings, model.card.prototypes, model.domain)
-    parts = [batch.select(rows) for rows in torch.split(torch.arange(batch.n_graphs), ROWS_AT_ONCE)]
-    return torch.stack([torch.cat([member(part) for part in parts]) for member in model.members]).numpy()
+    """What each member says of each row, (members, n, T) in the targets' units."""
+    return model.kernel.predict(inputs(table, model.settings, model.card.prototypes, model.domain))
 
 
 def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Calibration, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.graphs.template import join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from cgcnn.graphs.batch import GraphBatch
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.domain import Domain
     from cgcnn.network.settings import Settings
@@ -51,7 +50,7 @@ class Table:
             None if self.shape is None else self.shape[chosen],
             None if self.species is None else self.species[chosen],
             None if self.lattice is None else self.lattice[chosen],
-            None if self.graphs is None else self.graphs.select(torch.from_numpy(np.flatnonzero(chosen))),
+            None if self.graphs is None else self.graphs.select(np.flatnonzero(chosen)),
         )
 
     def of(self, position: int, prototype: Prototype) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -61,6 +60,18 @@ class Table:
         rows = np.flatnonzero(self.shape == position)
         return rows, self.species[rows, : len(prototype.sites)]
 
+    def by_prototype(self, prototypes: Sequence[str]) -> list[tuple[Prototype, NDArray[np.int64], NDArray[np.uint8]]]:
+        """Each of the recipe's prototypes with the positions and compositions of its rows, see `of`."""
+        kinds = [PROTOTYPES[name] for name in prototypes]
+        return [(kind, *self.of(position, kind)) for position, kind in enumerate(kinds)]
+
+    @property
+    def lattices(self) -> NDArray[np.float32]:
+        """`lattice`, of a table that has prototypes."""
+        if self.lattice is None:
+            raise ValueError("crystals have no prototype")
+        return self.lattice
+
 
 def inputs(table: Table, settings: Settings, prototypes: Sequence[str], domain: Domain | None) -> GraphBatch:
     """The graphs that a network sees: built from compositions for prototypes, from crystals otherwise."""
@@ -68,9 +79,11 @@ def inputs(table: Table, settings: Settings, prototypes: Sequence[str], domain: 
         return table.graphs
     if domain is None:
         raise ValueError("prototype input needs a domain")
-    parts = []
-    for position, prototype in enumerate(PROTOTYPES[name] for name in prototypes):
-        rows, species = table.of(position, prototype)
-        batch = prototype.batch(species, domain.reference_lattice(prototype, species), settings.neighbours)
-        parts.append(replace(batch, graph=torch.from_numpy(rows)[batch.graph]))
-    return join(parts, len(table.targets))
+    parts = table.by_prototype(prototypes)
+    batches = [
+        GraphBatch.of_prototype(prototype, species, domain.reference_lattice(prototype, species), settings.neighbours)
+        for prototype, _, species in parts
+    ]
+    place = np.empty(len(table.targets), dtype=np.int64)  # of each row in the batches together
+    place[np.concatenate([rows for _, rows, _ in parts])] = np.arange(len(place))
+    return GraphBatch.concatenate(batches).select(place)

@@ -20,6 +20,7 @@ from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
 from cgcnn.data.sample import Entry
 from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.inference.predict import BATCH
 from screening.candidates.columns import SORTABLE, STATUS, with_threshold
 from screening.candidates.kind import Grain
 from screening.store import Column, Records, draft
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
     from cgcnn.models.card import Card
     from screening.candidates.kind import Row
-
-BATCH = 64
-"""Structures whose graphs are predicted together at most; see `screening.candidates.compositions.BATCH`."""
-
 
 _SHOWN_BY = (
     Column("fingerprint", "uint64", "", "digest of the structure as it was given", 0),

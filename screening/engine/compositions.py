@@ -14,7 +14,7 @@ from screening.engine.block import Block, BlockResult, stable_probability
 from screening.status import Status
 
 if TYPE_CHECKING:
-    from cgcnn.models.model import Model
+    from cgcnn.models.model import PrototypeModel
     from screening.candidates.kind import Compositions
     from screening.plan import Plan
 
@@ -41,18 +41,18 @@ class BuiltCompositions:
     unusable: dict[int, str]
 
 
-def load(plan: Plan[Compositions]) -> Model:
+def load(plan: Plan[Compositions]) -> PrototypeModel:
     """The model of a plan, for its prototype.
 
     Raises:
         UserError: It cannot be read.
     """
-    from cgcnn.models.model import load as read  # noqa: PLC0415  # imports torch
+    from cgcnn.models.files import load as read  # noqa: PLC0415  # a worker's business; clients do without
 
-    return read(plan.model.path).taking(plan.candidates.prototype)
+    return read(plan.model.path).on(plan.candidates.prototype)
 
 
-def build(plan: Plan[Compositions], model: Model, block: Block) -> BuiltCompositions:
+def build(plan: Plan[Compositions], model: PrototypeModel, block: Block) -> BuiltCompositions:
     """Decode and filter a block, which starts at a multiple of `BATCH`, and work out the cells of what passed."""
     starts = range(block.start, block.stop, SIFTED_AT_ONCE)
     parts = [_sifted(plan, model, start, min(start + SIFTED_AT_ONCE, block.stop)) for start in starts]
@@ -61,7 +61,7 @@ def build(plan: Plan[Compositions], model: Model, block: Block) -> BuiltComposit
     return BuiltCompositions(block, rows, species, lattice, plan.candidates.unusable(block.start, block.stop))
 
 
-def infer(plan: Plan[Compositions], model: Model, built: BuiltCompositions) -> BlockResult:
+def infer(plan: Plan[Compositions], model: PrototypeModel, built: BuiltCompositions) -> BlockResult:
     """Make the graphs of the cells and predict, `BATCH` by `BATCH`."""
     rows = _without_prediction(built.rows) | {"status": built.rows["status"].copy()}  # what travelled is read-only
     done = 0
@@ -89,12 +89,12 @@ def failed(plan: Plan[Compositions], block: Block, reason: str) -> BlockResult:
     return BlockResult(block, rows | {"status": status}, reasons | plan.candidates.unusable(block.start, block.stop))
 
 
-def sift(plan: Plan[Compositions], model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
+def sift(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: int) -> dict[str, np.ndarray]:
     """The rows of candidates [start, stop) as the filters leave them: `status` is there, no prediction yet."""
     return _without_prediction(_sifted(plan, model, start, stop))
 
 
-def _sifted(plan: Plan[Compositions], model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
+def _sifted(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: int) -> dict[str, np.ndarray]:
     species = plan.candidates.decode(start, stop)  # (n, n_sites)
     usable: np.ndarray = np.all(species > 0, axis=1)
     if usable.all():
@@ -105,7 +105,7 @@ def _sifted(plan: Plan[Compositions], model: Model, start: int, stop: int) -> di
     return rows
 
 
-def _described(plan: Plan[Compositions], model: Model, species: np.ndarray) -> dict[str, np.ndarray]:
+def _described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
     """What is known of species (n, n_sites) short of a prediction, and whether they pass the filters."""
     flags = {"in_domain": model.in_domain(species), "known": model.known(species)}
     distance = {"domain_distance": model.domain_distance(species)}
@@ -140,7 +140,9 @@ def _without_prediction(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**rows, **empty}
 
 
-def _predict(plan: Plan[Compositions], model: Model, species: np.ndarray, lattice: np.ndarray) -> dict[str, np.ndarray]:
+def _predict(
+    plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray, lattice: np.ndarray
+) -> dict[str, np.ndarray]:
     targets = model.predict_cells(species, lattice)
     energy, spread = targets["e_above_hull"]
     return {

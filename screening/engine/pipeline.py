@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from distributed import Future
 
-    from cgcnn.models.model import Model
+    from cgcnn.models.model import Model, PrototypeModel
     from screening.candidates.kind import Grain
     from screening.engine.notice import Notice
     from screening.engine.score import Built
@@ -227,9 +227,7 @@ def _device(assignment: Assignment) -> str:
     Raises:
         UserError: The run was begun on a GPU, and there is none here.
     """
-    import torch  # noqa: PLC0415  # a worker's business; the client does without
-
-    found = "cuda" if assignment.gpu and torch.cuda.is_available() else "cpu"
+    found = "cuda" if assignment.gpu and _has_gpu() else "cpu"
     if assignment.device in {"", found}:
         return found
     if assignment.device == "cpu":
@@ -238,6 +236,12 @@ def _device(assignment: Assignment) -> str:
         f"worker on {socket.gethostname()}: no GPU, but the run was begun on {assignment.device}, which rounds "
         "differently. Go on with `resume` and workers that have one, or begin another run."
     )
+
+
+def _has_gpu() -> bool:
+    import torch  # noqa: PLC0415  # takes a second, and without GPU workers nobody needs it
+
+    return torch.cuda.is_available()
 
 
 def _give_up(target: Target, block: Block) -> BlockReceipt:
@@ -251,14 +255,15 @@ def _plan(target: Target) -> Plan:
 
 
 @lru_cache(maxsize=2)
-def _plan_and_model(assignment: Assignment, device: str) -> tuple[Plan, Model]:
+def _plan_and_model(assignment: Assignment, device: str) -> tuple[Plan, Model | PrototypeModel]:
     """What a worker process loads once a run, having found that it may work for it."""
-    import torch  # noqa: PLC0415  # a worker's business; the client does without
-
     if found := differences(assignment.versions, versions()):
         raise UserError(f"worker on {socket.gethostname()}: {found}. Give all workers the environment of the client.")
-    torch.set_num_threads(1)  # parallelism is in the blocks, and the bits must not depend on the cores
-    if device != "cpu":  # sums over edges are otherwise made in the order in which threads happen to come
+    if device != "cpu":
+        import torch  # noqa: PLC0415  # as above
+
+        torch.set_num_threads(1)  # parallelism is in the blocks
+        # Sums over edges are otherwise made in the order in which threads happen to come.
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
     plan = _plan(assignment.target)
     model = load_model(plan)

@@ -10,40 +10,41 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from cgcnn.models.model import Model
+    from cgcnn.models.model import Model, PrototypeModel
     from screening.engine.block import Block, BlockResult
     from screening.engine.compositions import BuiltCompositions
     from screening.engine.structures import BuiltStructures
     from screening.plan import Plan
 
     Built = BuiltCompositions | BuiltStructures
+    AnyModel = Model | PrototypeModel
 
 SCORED_BY = {"space": "compositions", "list": "compositions", "structures": "structures"}
 """Kind of candidates -> the module beside this one that scores them; each is imported only where it is needed."""
 
 
-def load_model(plan: Plan) -> Model:
+def load_model(plan: Plan) -> AnyModel:
     """The model of a plan, for the candidates that the plan has.
 
     Raises:
         UserError: It cannot be read.
     """
-    model: Model = _kind(plan).load(plan)
+    model: AnyModel = _kind(plan).load(plan)
     return model
 
 
-def score_block(plan: Plan, model: Model, block: Block) -> BlockResult:
+def score_block(plan: Plan, model: AnyModel, block: Block) -> BlockResult:
     """Work out the rows of one block."""
     return infer_block(plan, model, build_block(plan, model, block))
 
 
-def build_block(plan: Plan, model: Model, block: Block) -> Built:
+def build_block(plan: Plan, model: AnyModel, block: Block) -> Built:
     """The first half of `score_block`: all that precedes the prediction."""
     built: Built = _kind(plan).build(plan, model, block)
     return built
 
 
-def infer_block(plan: Plan, model: Model, built: Built) -> BlockResult:
+def infer_block(plan: Plan, model: AnyModel, built: Built) -> BlockResult:
     """The second half of `score_block`: predict what was built, in this process or another."""
     result: BlockResult = _kind(plan).infer(plan, model, built)
     return result
@@ -55,7 +56,7 @@ def failed_block(plan: Plan, block: Block, reason: str) -> BlockResult:
     return result
 
 
-def sift(plan: Plan, model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
+def sift(plan: Plan, model: AnyModel, start: int, stop: int) -> dict[str, np.ndarray]:
     """The rows of candidates [start, stop) short of their prediction: `status` is there."""
     rows: dict[str, np.ndarray] = _kind(plan).sift(plan, model, start, stop)
     return rows

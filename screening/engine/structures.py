@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cgcnn.data.build import Builder, Rule
 from cgcnn.elements import MAX_Z
-from cgcnn.graphs.graph import CrystalGraph
-from cgcnn.inference.predict import in_training, predict_graphs, usable
-from screening.candidates.structures import BATCH, Structures, compositions
+from cgcnn.graphs.batch import GraphBatch
+from cgcnn.inference.predict import batches, in_training, usable
+from screening.candidates.structures import Structures, compositions
 from screening.engine.block import Block, BlockResult, stable_probability
 from screening.status import Status
 
@@ -23,37 +23,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FlatGraphs:
-    """Graphs one after the other in few arrays, made to travel from one process to another.
-
-    Attributes:
-        nodes: (n,) how many nodes each graph has.
-        edges: (n,) how many edges.
-        arrays: The fields of `cgcnn.graphs.graph.CrystalGraph`, each of all graphs together.
-    """
-
-    nodes: NDArray[np.int64]
-    edges: NDArray[np.int64]
-    arrays: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, graphs: list[CrystalGraph]) -> Self:
-        """Put graphs one after the other."""
-        nodes, edges = ([len(getattr(graph, name)) for graph in graphs] for name in ("numbers", "source"))
-        fields = CrystalGraph.__dataclass_fields__
-        arrays = {name: np.concatenate([getattr(graph, name) for graph in graphs]) for name in fields if graphs}
-        return cls(np.array(nodes, dtype=np.int64), np.array(edges, dtype=np.int64), arrays)
-
-    def graphs(self) -> list[CrystalGraph]:
-        """The graphs, as views."""
-        parts = {
-            name: np.split(values, np.cumsum(self.nodes if name in {"numbers", "multiplicity"} else self.edges)[:-1])
-            for name, values in self.arrays.items()
-        }
-        return [CrystalGraph(**{name: part[i] for name, part in parts.items()}) for i in range(len(self.nodes))]
-
-
-@dataclass(frozen=True)
 class BuiltStructures:
     """A block of structures up to the prediction.
 
@@ -61,13 +30,13 @@ class BuiltStructures:
         block: Which.
         fingerprints: (n,) of `screening.candidates.structures.Structures.fingerprints`.
         failures: Index of each structure that has no graph -> the reason.
-        graphs: Those of all others, in order.
+        graphs: Those of all others, in order, as few arrays that travel from one process to another.
     """
 
     block: Block
     fingerprints: NDArray[np.uint64]
     failures: dict[int, str]
-    graphs: FlatGraphs
+    graphs: GraphBatch
 
 
 def load(plan: Plan[Structures]) -> Model:
@@ -76,7 +45,7 @@ def load(plan: Plan[Structures]) -> Model:
     Raises:
         UserError: It cannot be read.
     """
-    from cgcnn.models.model import load as read  # noqa: PLC0415  # imports torch
+    from cgcnn.models.files import load as read  # noqa: PLC0415  # a worker's business; clients do without
 
     return read(plan.model.path)
 
@@ -86,25 +55,24 @@ def build(plan: Plan[Structures], model: Model, block: Block) -> BuiltStructures
     structures = plan.candidates
     graphs = usable(model, Builder(Rule.of(model.settings)).build(structures.entries(block.start, block.stop)))
     failures = {block.start + i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
-    flat = FlatGraphs.of([graph for graph in graphs if not isinstance(graph, str)])
-    return BuiltStructures(block, structures.fingerprints(block.start, block.stop), failures, flat)
+    batch = GraphBatch.of_graphs([graph for graph in graphs if not isinstance(graph, str)])
+    return BuiltStructures(block, structures.fingerprints(block.start, block.stop), failures, batch)
 
 
 def infer(plan: Plan[Structures], model: Model, built: BuiltStructures) -> BlockResult:
-    """Predict what was built, `BATCH` by `BATCH` of absolute indices."""
-    rows, graphs = _unpredicted(built.fingerprints), built.graphs.graphs()
-    failures, done = dict(built.failures), 0
+    """Predict what was built, in the `batches` that `cgcnn predict` makes of the same structures."""
+    rows, graphs = _unpredicted(built.fingerprints), built.graphs
+    failures = dict(built.failures)
     bad = np.array([index - built.block.start for index in failures], dtype=np.int64)
     good = np.setdiff1d(np.arange(len(built.fingerprints)), bad)
     rows["status"][good] = Status.OK
-    numbers, counts = [graph.numbers for graph in graphs], [graph.multiplicity for graph in graphs]
+    numbers = np.split(graphs.numbers, graphs.node_starts[1:])[: len(graphs)]
+    counts = np.split(graphs.multiplicity, graphs.node_starts[1:])[: len(graphs)]
     rows["composition"][good] = compositions(numbers, counts)
     rows["in_domain"][good] = in_training(model.card, numbers)
-    for first in range(0, len(built.fingerprints), BATCH):
-        kept = good[(first <= good) & (good < first + BATCH)]
-        for name, values in _predict(plan.stable_at, model, graphs[done : done + len(kept)]).items():
-            rows[name][kept] = values
-        done += len(kept)
+    for start, stop in batches(built.block.start + good):
+        for name, values in _predict(plan.stable_at, model, graphs.part(start, stop)).items():
+            rows[name][good[start:stop]] = values
     lost = good[~np.isfinite(rows["e_above_hull"][good])]
     rows["status"][lost] = Status.FAILED
     failures |= dict.fromkeys((built.block.start + lost).tolist(), "the prediction is not a finite number")
@@ -138,10 +106,8 @@ def _unpredicted(fingerprints: NDArray[np.uint64]) -> dict[str, np.ndarray]:
     }
 
 
-def _predict(stable_at: float, model: Model, graphs: list[CrystalGraph]) -> dict[str, np.ndarray]:
-    if not graphs:
-        return {}
-    energy, spread = predict_graphs(model, graphs)["e_above_hull"]
+def _predict(stable_at: float, model: Model, graphs: GraphBatch) -> dict[str, np.ndarray]:
+    energy, spread = model.predict(graphs)["e_above_hull"]
     return {
         "e_above_hull": energy,
         "e_above_hull_std": spread,

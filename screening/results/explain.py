@@ -9,7 +9,7 @@ from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.inference.explain import check_explains, explain, predictions, site_contributions
 from cgcnn.models.card import weights_path
-from cgcnn.models.model import Model, load
+from cgcnn.models.files import load
 from screening.candidates.compositions import formula
 from screening.plan import plan_of
 from screening.results.outputs import SHOWN, Outputs
@@ -19,6 +19,7 @@ from screening.store import Run, exists
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cgcnn.models.model import Model, PrototypeModel
     from screening.plan import Plan
 
 
@@ -41,7 +42,7 @@ def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> 
         ranking = rank(Outputs().blocks(run, plan), top=top or SHOWN)
     table = folder / "candidates.csv"
     files = [*explain(chosen, folder), table]
-    _write_candidates(table, ranking, chosen.taking(run.header.space["prototype"]))
+    _write_candidates(table, ranking, chosen.on(run.header.space["prototype"]))
     return files
 
 
@@ -60,7 +61,7 @@ def _check(model: Model, run: Run, plan: Plan, *, named: bool) -> None:
         raise UserError(f"`model` {model.card.name}: {reason}.")
 
 
-def _write_candidates(path: Path, ranking: Ranking, model: Model) -> None:
+def _write_candidates(path: Path, ranking: Ranking, model: PrototypeModel) -> None:
     """Write ``rank,index,formula``, the element on each site, the prediction and what each site contributes to it."""
     target, sites = model.settings.targets[0], model.prototype.sites
     species = model.prototype.canonical(ranking.rows["species"])

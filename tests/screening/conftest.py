@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
-from cgcnn.models.model import save
+from cgcnn.models.files import save
 from cgcnn.testing import untrained
 
 TRAINED = {"A": ("Ca", "Sr", "Ba", "La"), "B": ("Ti", "Zr", "Hf", "Ta"), "X": ("O", "N")}

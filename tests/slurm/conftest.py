@@ -13,8 +13,8 @@ import pytest
 import zarr
 
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.model import load, save
-from cgcnn.network.reference import Settings
+from cgcnn.models.files import load, save
+from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained, untrained_for_structures
 from screening.engine.block import Block
 from screening.engine.score import score_block

@@ -14,7 +14,7 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.card import read_card
-from cgcnn.models.model import load, save
+from cgcnn.models.files import load, save
 from cgcnn.testing import untrained
 
 RECIPE = """

@@ -7,9 +7,11 @@ from pymatgen.core import DummySpecies, Lattice, Structure
 
 from cgcnn.data.build import Rule
 from cgcnn.errors import UserError
-from cgcnn.graphs.batch import from_graphs
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.network.reference import network
+from cgcnn.network.tensors import TensorBatch
 from cgcnn.testing import untrained
 
 TIGHT = 2e-4  # single precision through three layers
@@ -37,7 +39,7 @@ def crystals(draw: st.DrawFn) -> Structure:
 
 
 def predict(*graphs: CrystalGraph) -> np.ndarray:
-    return MODEL.predict(from_graphs(graphs))["e_above_hull"][0]
+    return MODEL.predict(GraphBatch.of_graphs(graphs))["e_above_hull"][0]
 
 
 def predicted(structure: Structure) -> np.float32:
@@ -142,18 +144,18 @@ def test_batch_predicts_as_single_crystals(structures: list[Structure]) -> None:
 def test_training_mode_agrees_on_quotient_and_full_graphs(rutile: Structure) -> None:
     crystals = [rutile, CUBIC_PEROVSKITE.structure(np.array([56, 22, 8, 8, 7]), 4.0)]
     full = [CrystalGraph.from_structure(crystal) for crystal in crystals]
-    networks = [untrained(CUBIC_PEROVSKITE, {}).members[0].train() for _ in range(2)]
-    batches = [from_graphs(full), from_graphs([graph.quotient() for graph in full])]
-    outputs = [network(batch) for network, batch in zip(networks, batches, strict=True)]
+    networks = [network(MODEL.settings, MODEL.members[0]).train() for _ in range(2)]
+    batches = [GraphBatch.of_graphs(full), GraphBatch.of_graphs([graph.quotient() for graph in full])]
+    outputs = [member(TensorBatch.of(batch)) for member, batch in zip(networks, batches, strict=True)]
     torch.testing.assert_close(*outputs, atol=TIGHT, rtol=TIGHT)
-    for (name, a), (_, b) in zip(*(network.named_buffers() for network in networks), strict=True):
+    for (name, a), (_, b) in zip(*(member.named_buffers() for member in networks), strict=True):
         torch.testing.assert_close(a, b, atol=TIGHT, rtol=TIGHT, msg=name)
 
 
 def test_selecting_graphs_keeps_their_order(rutile: Structure) -> None:
     graphs = [CUBIC_PEROVSKITE.graph(np.array([z, 22, 8, 8, 8], dtype=np.uint8), 4.0) for z in (56, 38, 57)]
     graphs.insert(1, CrystalGraph.from_structure(rutile))
-    chosen = from_graphs(graphs).select(torch.tensor([3, 0, 1]))
+    chosen = GraphBatch.of_graphs(graphs).select(np.array([3, 0, 1]))
     expected = predict(*(graphs[i] for i in (3, 0, 1)))
     assert MODEL.predict(chosen)["e_above_hull"][0] == pytest.approx(expected, abs=TIGHT)
 

@@ -15,11 +15,12 @@ from torch.nn import functional
 from cgcnn.cli.commands import app
 from cgcnn.data.build import Rule
 from cgcnn.errors import UserError
-from cgcnn.graphs.batch import from_graphs
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.original import original_graph
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.model import Model, load
+from cgcnn.models.files import load
+from cgcnn.models.model import Model
 from cgcnn.models.published import import_model, read_atom_init, read_checkpoint
 
 CLOSE = 1e-5
@@ -125,23 +126,23 @@ def test_regression_is_that_of_the_published_code(tmp_path: Path, layers: int, h
     model, tensors = imported(tmp_path, layers=layers, hidden_layers=hidden_layers)
     graphs = [original_graph(crystal) for crystal in crystals()]
     expected = [float(published(tensors, crystal)) * 2.5 - 1.5 for crystal in crystals()]
-    assert model.predict(from_graphs(graphs))["target"][0] == pytest.approx(expected, abs=CLOSE)
+    assert model.predict(GraphBatch.of_graphs(graphs))["target"][0] == pytest.approx(expected, abs=CLOSE)
 
 
 def test_classification_gives_the_probability_of_class_1(tmp_path: Path) -> None:
     model, tensors = imported(tmp_path, task="classification")
     graphs = [original_graph(crystal) for crystal in crystals()]
     expected = [float(published(tensors, crystal).softmax(dim=0)[1]) for crystal in crystals()]
-    assert model.predict(from_graphs(graphs))["target"][0] == pytest.approx(expected, abs=CLOSE)
+    assert model.predict(GraphBatch.of_graphs(graphs))["target"][0] == pytest.approx(expected, abs=CLOSE)
     assert len({round(value, 3) for value in expected}) > 3
 
 
 def test_prediction_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     model, _ = imported(tmp_path)
     graphs = [original_graph(crystal) for crystal in crystals()]
-    together = model.predict(from_graphs(graphs))["target"][0]
-    alone = [model.predict(from_graphs([graph]))["target"][0][0] for graph in graphs]
-    backwards = model.predict(from_graphs(graphs[::-1]))["target"][0][::-1]
+    together = model.predict(GraphBatch.of_graphs(graphs))["target"][0]
+    alone = [model.predict(GraphBatch.of_graphs([graph]))["target"][0][0] for graph in graphs]
+    backwards = model.predict(GraphBatch.of_graphs(graphs[::-1]))["target"][0][::-1]
     assert together == pytest.approx(alone, abs=CLOSE)
     assert together == pytest.approx(backwards, abs=CLOSE)
 
@@ -151,7 +152,7 @@ def test_quotient_predicts_as_the_whole_graph(tmp_path: Path) -> None:
     whole = [original_graph(crystal) for crystal in crystals()]
     small = [Rule.of(model.settings).graph(crystal) for crystal in crystals()]
     assert sum(len(graph.source) for graph in small) < sum(len(graph.source) for graph in whole) / 2
-    predicted = [model.predict(from_graphs(graphs))["target"][0] for graphs in (whole, small)]
+    predicted = [model.predict(GraphBatch.of_graphs(graphs))["target"][0] for graphs in (whole, small)]
     assert predicted[1] == pytest.approx(predicted[0], abs=CLOSE)
 
 
@@ -177,7 +178,7 @@ def test_the_command_writes_a_model_that_says_what_it_is(tmp_path: Path) -> None
     assert (model.card.targets[0].name, model.card.targets[0].unit) == ("band_gap", "eV")
     assert (model.settings.graphs, model.card.metrics[0].value) == ("original", 0.25)
     expected = float(published(tensors, crystals()[2])) * 2.5 - 1.5
-    assert model.predict(from_graphs([original_graph(crystals()[2])]))["band_gap"][0] == pytest.approx(
+    assert model.predict(GraphBatch.of_graphs([original_graph(crystals()[2])]))["band_gap"][0] == pytest.approx(
         [expected], abs=CLOSE
     )
 
@@ -185,7 +186,7 @@ def test_the_command_writes_a_model_that_says_what_it_is(tmp_path: Path) -> None
 def test_element_without_vector_predicts_nothing(tmp_path: Path) -> None:
     model, _ = imported(tmp_path)
     graphs = [original_graph(Structure(Lattice.cubic(3), [symbol], [[0, 0, 0]])) for symbol in ("Es", "Fe")]
-    assert np.isnan(model.predict(from_graphs(graphs))["target"][0]).tolist() == [True, False]
+    assert np.isnan(model.predict(GraphBatch.of_graphs(graphs))["target"][0]).tolist() == [True, False]
 
 
 def test_deuterium_is_hydrogen() -> None:

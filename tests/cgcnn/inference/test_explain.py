@@ -16,7 +16,8 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.inference.explain import check_explains, explain, grid, site_contributions, site_means
 from cgcnn.inference.periodic import position
-from cgcnn.models.model import Model, load, save
+from cgcnn.models.files import load, save
+from cgcnn.models.model import Model, PrototypeModel
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained, untrained_for_structures
 
@@ -25,21 +26,21 @@ TIGHT = 1e-5
 
 
 @pytest.fixture(scope="module")
-def linear() -> Model:
+def linear() -> PrototypeModel:
     """Knows three A, two B and two X fillings, but not every combination of them."""
     model = untrained(CUBIC_PEROVSKITE, {}, LINEAR)
     known = np.array([[56, 22, 8, 8, 8], [38, 40, 8, 8, 8], [57, 22, 7, 8, 8]], dtype=np.uint8)
     keys = np.unique(composition_keys(CUBIC_PEROVSKITE.canonical(known)))
     assert model.domain is not None
-    return Model(model.card, model.members, replace(model.domain, known=keys))
+    return Model(model.card, model.members, replace(model.domain, known=keys)).on("cubic-perovskite")
 
 
-def test_the_grid_combines_what_training_saw_on_each_role(linear: Model) -> None:
+def test_the_grid_combines_what_training_saw_on_each_role(linear: PrototypeModel) -> None:
     expected = [(a, b, *x) for a, b, x in product((38, 56, 57), (22, 40), ((8, 8, 8), (8, 8, 7)))]
     assert sorted(map(tuple, grid(linear).tolist())) == sorted(expected)
 
 
-def test_means_are_those_of_the_contributions(linear: Model) -> None:
+def test_means_are_those_of_the_contributions(linear: PrototypeModel) -> None:
     species = grid(linear)
     values = site_contributions(linear, species)["energy"]
     on_a, _, on_x = site_means(linear)
@@ -54,15 +55,15 @@ def test_means_are_those_of_the_contributions(linear: Model) -> None:
     assert on_x.mean[0] == pytest.approx(values[:, 2:][species[:, 2:] == 7].mean(), abs=TIGHT)
 
 
-def test_means_add_up_to_the_mean_prediction(linear: Model) -> None:
+def test_means_add_up_to_the_mean_prediction(linear: PrototypeModel) -> None:
     found = site_means(linear, "a")
     total = sum(float((role.mean * role.count).sum()) for role in found)
     species = grid(linear)
-    assert total / species.size == pytest.approx(linear.predict_prototype(species)["a"][0].mean(), abs=TIGHT)
+    assert total / species.size == pytest.approx(linear.predict(species)["a"][0].mean(), abs=TIGHT)
 
 
-def test_the_command_writes_maps_and_table(linear: Model, tmp_path: Path) -> None:
-    save(linear, tmp_path / "linear")
+def test_the_command_writes_maps_and_table(linear: PrototypeModel, tmp_path: Path) -> None:
+    save(linear.model, tmp_path / "linear")
     done = CliRunner(catch_exceptions=False).invoke(
         app, ["explain", str(tmp_path / "linear"), "-o", str(tmp_path / "out" / "deep")]
     )
@@ -89,16 +90,16 @@ def test_a_model_that_cannot_explain_names_one_that_can(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_models_and_targets_are_one_clear_line(linear: Model, tmp_path: Path) -> None:
+def test_wrong_models_and_targets_are_one_clear_line(linear: PrototypeModel, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="predicts energy, a"):
-        explain(linear, tmp_path, "gap")
+        explain(linear.model, tmp_path, "gap")
     with pytest.raises(UserError, match="takes structures"):
         explain(untrained_for_structures(LINEAR), tmp_path)
     with pytest.raises(UserError, match="training compositions"):
         explain(untrained(CUBIC_PEROVSKITE, {}, LINEAR), tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="choose another folder"):
-        explain(linear, tmp_path / "file")
+        explain(linear.model, tmp_path / "file")
 
 
 def test_every_element_has_its_own_cell() -> None:

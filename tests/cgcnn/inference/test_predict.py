@@ -13,9 +13,9 @@ from cgcnn.cli.commands import app
 from cgcnn.data.sample import broken, from_record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.inference import predict as predicting
-from cgcnn.inference.predict import predict_entries
-from cgcnn.models.model import Model, save
+from cgcnn.inference.predict import predict_samples
+from cgcnn.models.files import save
+from cgcnn.models.model import Model
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained, untrained_for_structures
 
@@ -101,20 +101,12 @@ def records(n: int) -> list[dict]:
 
 
 def energies(model: Model) -> np.ndarray:
-    return predict_entries(model, [from_record(row, i) for i, row in enumerate(records(20))]).estimates["energy"][0]
-
-
-def test_batches_do_not_matter(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = energies(model)
-    monkeypatch.setattr(predicting, "EDGES_AT_ONCE", 7)
-    assert energies(model) == pytest.approx(together, abs=1e-5)
-    monkeypatch.setattr(predicting, "EDGES_AT_ONCE", 1)
-    assert energies(model) == pytest.approx(together, abs=1e-5)
+    return predict_samples(model, [from_record(row, i) for i, row in enumerate(records(20))]).estimates["energy"][0]
 
 
 def test_a_record_that_cannot_be_predicted_is_named(model: Model) -> None:
     broken = {**records(2)[1], "cell": None}
-    found = predict_entries(model, [from_record(row, i) for i, row in enumerate([records(1)[0], broken])])
+    found = predict_samples(model, [from_record(row, i) for i, row in enumerate([records(1)[0], broken])])
     assert list(found.failures) == [1]
     assert found.failures[1].startswith("not a crystal")
 
@@ -122,9 +114,9 @@ def test_a_record_that_cannot_be_predicted_is_named(model: Model) -> None:
 def test_element_that_the_model_lacks_is_a_failure() -> None:
     lacking = untrained_for_structures(SETTINGS)
     for member in lacking.members:
-        member.element_features[17] = np.nan
+        member["element_features"][17] = np.nan
     potassium = {**records(1)[0], "species": ["Na", "K"]}
-    found = predict_entries(lacking, [from_record(r, i) for i, r in enumerate([records(1)[0], potassium])])
+    found = predict_samples(lacking, [from_record(r, i) for i, r in enumerate([records(1)[0], potassium])])
     assert found.failures == {0: "the model has no features of the element Cl"}
     assert np.isnan(found.estimates["energy"][0]).tolist() == [True, False]
 
@@ -133,24 +125,24 @@ def test_crystals_with_an_element_that_training_lacked_are_named() -> None:
     rows = [{**records(1)[0], "species": [metal, "Cl"]} for metal in ("Na", "K", "Na", "Rb")]
     entries = [from_record(row, i) for i, row in enumerate(rows)]
     anything = untrained_for_structures(SETTINGS)
-    assert predict_entries(anything, entries).strangers == []
+    assert predict_samples(anything, entries).strangers == []
     card = anything.card.model_copy(update={"elements": ("Cl", "Na")})
-    assert predict_entries(Model(card, anything.members), entries).strangers == [1, 3]
+    assert predict_samples(Model(card, anything.members), entries).strangers == [1, 3]
     site = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O"]})
     entries = [from_record({"A": a, "B": "Ti", "X": "O"}, i) for i, a in enumerate(["Ba", "Ti"])]
-    assert predict_entries(site, entries).strangers == [1]
+    assert predict_samples(site, entries).strangers == [1]
 
 
 def test_prototype_models_name_records_without_sites() -> None:
     entries = [from_record({"A": "Ba", "B": "Ti", "X": "O"}, 0), broken("x", "lost"), from_record({"A": "Ba"}, 2)]
-    found = predict_entries(untrained(CUBIC_PEROVSKITE, {}), entries)
+    found = predict_samples(untrained(CUBIC_PEROVSKITE, {}), entries)
     assert list(found.failures) == [1, 2]
     assert "site B" in found.failures[2]
     assert np.isfinite(found.estimates["a"][0]).tolist() == [True, False, False]
 
 
 def test_all_failures_of_a_prototype_model_are_failures() -> None:
-    assert list(predict_entries(untrained(CUBIC_PEROVSKITE, {}), [broken("x", "lost")]).failures) == [0]
+    assert list(predict_samples(untrained(CUBIC_PEROVSKITE, {}), [broken("x", "lost")]).failures) == [0]
 
 
 def test_predictions_need_no_labels(model: Model, tmp_path: Path) -> None:

@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from cgcnn.data.composition import composition_keys
-from cgcnn.elements import atomic_number
+from cgcnn.elements import MAX_Z, atomic_number
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.domain import element_distance
-from cgcnn.models.model import Model, load
+from cgcnn.models.files import load
+from cgcnn.models.model import Model
 from cgcnn.testing import untrained
 
 
@@ -17,26 +17,25 @@ def row(*symbols: str) -> np.ndarray:
 
 
 def test_trained_elements_are_at_no_distance(model: Model) -> None:
-    assert model.domain_distance(row("Ba", "Ti", "O", "O", "N")) == [0]
-    assert model.domain_distance(row("Ba", "Ti", "O", "O", "S")) > 0
+    assert model.on("cubic-perovskite").domain_distance(row("Ba", "Ti", "O", "O", "N")) == [0]
+    assert model.on("cubic-perovskite").domain_distance(row("Ba", "Ti", "O", "O", "S")) > 0
 
 
 def test_the_least_known_element_decides(model: Model) -> None:
     iron, uranium, both = (
-        float(model.domain_distance(row(a, b, "O", "O", "O"))[0]) for a, b in [("Ba", "Fe"), ("U", "Ti"), ("U", "Fe")]
+        float(model.on("cubic-perovskite").domain_distance(row(a, b, "O", "O", "O"))[0])
+        for a, b in [("Ba", "Fe"), ("U", "Ti"), ("U", "Fe")]
     )
     assert both == max(iron, uranium)
 
 
 def test_distance_is_that_of_the_networks_own_vectors() -> None:
     model = untrained(CUBIC_PEROVSKITE, {"A": ["Sr", "Ba"], "B": ["Ti", "Zr"], "X": ["O", "F"]}, members=1)
-    with torch.no_grad():
-        model.members[0].embed.weight.zero_()
-        model.members[0].learned.zero_()
-        for symbol, place in {"Sr": 0, "Ba": 2, "Ca": -3, "Ti": 10, "Zr": 11, "O": 20, "F": 22}.items():
-            model.members[0].learned[atomic_number(symbol), 0] = place
+    table = np.zeros((1, MAX_Z + 1, 8), dtype=np.float32)
+    for symbol, place in {"Sr": 0, "Ba": 2, "Ca": -3, "Ti": 10, "Zr": 11, "O": 20, "F": 22}.items():
+        table[0, atomic_number(symbol), 0] = place
     assert model.domain is not None
-    distance = element_distance(model.members, model.domain.trained)
+    distance = element_distance(table, model.domain.trained)
     # Sr and Ba are 2 apart, which is the unit; Ca is 3 from Sr.
     assert distance[0, atomic_number("Ca")] == pytest.approx(1.5)
 
@@ -50,25 +49,28 @@ def test_of_one_trained_element_nothing_is_near() -> None:
 
 def test_shipped_model_finds_a_neighbour_nearer_than_a_stranger() -> None:
     castelli = load("castelli")
-    near, far = castelli.domain_distance(np.vstack([row("Gd", "Ti", "O", "O", "O"), row("Cl", "Ti", "O", "O", "O")]))
+    near, far = castelli.on("cubic-perovskite").domain_distance(
+        np.vstack([row("Gd", "Ti", "O", "O", "O"), row("Cl", "Ti", "O", "O", "O")])
+    )
     assert 0 < near < far
 
 
 def test_anions_that_were_never_together_are_at_a_distance() -> None:
     """As of elements, by the vectors that the networks start with; a mixture is in the middle of its elements."""
     model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O", "N", "F"]}, members=1)
-    with torch.no_grad():
-        model.members[0].embed.weight.zero_()
-        for symbol, place in {"O": 0, "N": 3, "F": -9}.items():
-            model.members[0].learned[atomic_number(symbol), 0] = place
+    model.members[0]["embed.weight"][:] = 0
+    for symbol, place in {"O": 0, "N": 3, "F": -9}.items():
+        model.members[0]["learned"][atomic_number(symbol), 0] = place
     sets = ["OOO", "NNN", "OON"]  # at 0, 3 and 1
     known = composition_keys(np.vstack([row("Ba", "Ti", *x) for x in sets]))
     assert model.domain is not None
     model = Model(model.card, model.members, replace(model.domain, known=np.sort(known)))
     # The trained ones are 1, 2 and 1 from the nearest other one, 4/3 in the mean.
-    found = model.domain_distance(np.vstack([row("Ba", "Ti", *x) for x in (*sets, "NOO", "ONN", "FFF", "FFO")]))
+    found = model.on("cubic-perovskite").domain_distance(
+        np.vstack([row("Ba", "Ti", *x) for x in (*sets, "NOO", "ONN", "FFF", "FFO")])
+    )
     assert found == pytest.approx([0, 0, 0, 0, 1 / (4 / 3), 9 / (4 / 3), 6 / (4 / 3)])
-    assert model.in_domain(row("Ba", "Ti", "F", "F", "F")).all()
+    assert model.on("cubic-perovskite").in_domain(row("Ba", "Ti", "F", "F", "F")).all()
 
 
 def test_a_single_set_of_anions_leaves_all_others_far() -> None:
@@ -76,7 +78,9 @@ def test_a_single_set_of_anions_leaves_all_others_far() -> None:
     assert model.domain is not None
     oxide = row("Ba", "Ti", "O", "O", "O")
     model = Model(model.card, model.members, replace(model.domain, known=composition_keys(oxide)))
-    assert model.domain_distance(np.vstack([oxide, row("Ba", "Ti", "O", "O", "N")])).tolist() == [0, np.inf]
+    assert model.on("cubic-perovskite").domain_distance(
+        np.vstack([oxide, row("Ba", "Ti", "O", "O", "N")])
+    ).tolist() == [0, np.inf]
 
 
 @pytest.mark.parametrize(
@@ -85,4 +89,4 @@ def test_a_single_set_of_anions_leaves_all_others_far() -> None:
 def test_shipped_models_know_their_sets_of_anions(name: str, known: list[str], new: list[str]) -> None:
     model = load(name)
     rows = np.vstack([row("Ba", "Ti", *x) for x in (*known, *new)])
-    assert (model.domain_distance(rows) > 0).tolist() == [False] * len(known) + [True] * len(new)
+    assert (model.on("cubic-perovskite").domain_distance(rows) > 0).tolist() == [False] * len(known) + [True] * len(new)

@@ -8,7 +8,8 @@ from cgcnn.data.composition import composition_keys
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.card import shipped
-from cgcnn.models.model import Model, load, save
+from cgcnn.models.files import load, save
+from cgcnn.models.model import Model
 from cgcnn.testing import untrained
 
 
@@ -21,9 +22,11 @@ def saved(model: Model, tmp_path: Path) -> Path:
 def test_a_saved_model_predicts_the_same_bits(model: Model, saved: Path, compositions: np.ndarray, suffix: str) -> None:
     loaded = load(saved.with_suffix(suffix))
     assert loaded.digest == model.digest == loaded.card.digest
-    for name, estimate in model.predict_prototype(compositions).items():
-        np.testing.assert_array_equal(loaded.predict_prototype(compositions)[name], estimate)
-    np.testing.assert_array_equal(loaded.in_domain(compositions), model.in_domain(compositions))
+    for name, estimate in model.on("cubic-perovskite").predict(compositions).items():
+        np.testing.assert_array_equal(loaded.on("cubic-perovskite").predict(compositions)[name], estimate)
+    np.testing.assert_array_equal(
+        loaded.on("cubic-perovskite").in_domain(compositions), model.on("cubic-perovskite").in_domain(compositions)
+    )
 
 
 def test_saving_leaves_two_files(saved: Path) -> None:
@@ -87,25 +90,25 @@ def test_unknown_name_lists_the_shipped_models() -> None:
 
 
 def test_unwritable_output_is_refused(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot be written"):
         save(model, tmp_path / "missing" / "model")
 
 
 def test_domain_is_by_site(model: Model) -> None:
     rows = np.array([[56, 22, 8, 8, 8], [22, 56, 8, 8, 8], [56, 22, 8, 8, 16], [57, 40, 9, 8, 7]], dtype=np.uint8)
-    assert model.in_domain(rows).tolist() == [True, False, False, True]
+    assert model.on("cubic-perovskite").in_domain(rows).tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (5,)])
 def test_wrong_number_of_sites_is_refused(model: Model, shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="A,B,X1,X2,X3"):
-        model.predict_prototype(np.full(shape, 8, dtype=np.uint8))
+        model.on("cubic-perovskite").predict(np.full(shape, 8, dtype=np.uint8))
 
 
 @pytest.mark.parametrize("number", [0, 101, 255])
 def test_element_without_features_is_refused(model: Model, number: int) -> None:
     with pytest.raises(UserError, match=f"atomic number {number}"):
-        model.predict_prototype(np.array([[56, number, 8, 8, 8]], dtype=np.uint8))
+        model.on("cubic-perovskite").predict(np.array([[56, number, 8, 8, 8]], dtype=np.uint8))
 
 
 def test_composition_keys_are_one_to_one() -> None:
@@ -121,7 +124,7 @@ def test_shipped_model_loads_and_is_small(name: str) -> None:
     assert model.card.metrics
     row = np.array([56, 22, 8, 8, 8], dtype=np.uint8)
     if model.card.input == "prototype":
-        estimates = model.predict_prototype(row[None])
+        estimates = model.on("cubic-perovskite").predict(row[None])
     else:
         estimates = model.predict_graphs([CUBIC_PEROVSKITE.graph(row, 4.0).quotient()])
     assert all(np.isfinite(value).all() for estimate in estimates.values() for value in estimate)
@@ -130,6 +133,8 @@ def test_shipped_model_loads_and_is_small(name: str) -> None:
 def test_shipped_castelli_knows_its_training_set_and_lattices() -> None:
     model = load("castelli")
     barium_titanate = np.array([[56, 22, 8, 8, 8]], dtype=np.uint8)
-    assert model.in_domain(barium_titanate).all()
-    assert model.predict_prototype(barium_titanate)["a"][0] == pytest.approx(4.0, abs=0.15)  # experiment: 4.00 Å
+    assert model.on("cubic-perovskite").in_domain(barium_titanate).all()
+    assert model.on("cubic-perovskite").predict(barium_titanate)["a"][0] == pytest.approx(
+        4.0, abs=0.15
+    )  # experiment: 4.00 Å
     assert len(model.domain.known) == model.card.training_size  # type: ignore[union-attr]

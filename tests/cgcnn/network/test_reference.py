@@ -11,15 +11,18 @@ from torch.nn import functional
 
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
-from cgcnn.graphs.batch import Examples, from_graphs
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.inference.explain import atom_contributions, node_contributions, site_contributions
-from cgcnn.models.model import Model, load, save
-from cgcnn.network.norm import EPSILON, WeightedNorm
-from cgcnn.network.reference import POOLS
-from cgcnn.network.settings import Settings
+from cgcnn.inference.explain import atom_contributions, node_contributions, of_compositions, site_contributions
+from cgcnn.models.files import load, save
+from cgcnn.models.model import Model
+from cgcnn.network.norm import WeightedNorm
+from cgcnn.network.reference import CGCNN, POOLS, network
+from cgcnn.network.settings import EPSILON, Settings
+from cgcnn.network.tensors import TensorBatch
 from cgcnn.testing import untrained, untrained_for_structures
+from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Task, fit, masked_loss
 from cgcnn.training.recipe import Fit
 
@@ -35,9 +38,13 @@ def settings(convolution: str = "gated", pooling: str = "mean", **changes) -> Se
 def structure_model(convolution: str = "gated", pooling: str = "mean", **changes) -> Model:
     model = untrained_for_structures(settings(convolution, pooling, **changes))
     for i, member in enumerate(model.members):
-        member.target_mean += 0.5 + i
-        member.target_std *= 1.5
+        member["target_mean"] += np.float32(0.5 + i)
+        member["target_std"] *= np.float32(1.5)
     return model
+
+
+def reference(model: Model) -> CGCNN:
+    return network(model.settings, model.members[0]).eval()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,7 @@ def graphs(crystals: list[Structure]) -> list[CrystalGraph]:
 @pytest.mark.parametrize(("convolution", "pooling"), KINDS)
 def test_quotient_predicts_as_the_full_graph(convolution: str, pooling: str, crystals: list[Structure]) -> None:
     model, full = structure_model(convolution, pooling), graphs(crystals)
-    whole, small = (model.predict(from_graphs(g)) for g in (full, [graph.quotient() for graph in full]))
+    whole, small = (model.predict(GraphBatch.of_graphs(g)) for g in (full, [graph.quotient() for graph in full]))
     for name in ("energy", "gap"):
         assert small[name][0] == pytest.approx(whole[name][0], abs=TIGHT * (10 if pooling == "sum" else 1))
         assert len(set(whole[name][0].round(4))) == 3
@@ -63,7 +70,7 @@ def test_quotient_predicts_as_the_full_graph(convolution: str, pooling: str, cry
 @pytest.mark.parametrize(("convolution", "pooling"), KINDS)
 def test_every_kind_survives_saving(convolution: str, pooling: str, crystals: list[Structure], tmp_path: Path) -> None:
     model = untrained_for_structures(settings(convolution, pooling))
-    loaded, batch = load(save(model, tmp_path / "model")), from_graphs(graphs(crystals))
+    loaded, batch = load(save(model, tmp_path / "model")), GraphBatch.of_graphs(graphs(crystals))
     assert loaded.settings == model.settings
     np.testing.assert_array_equal(loaded.predict(batch)["gap"], model.predict(batch)["gap"])
 
@@ -75,8 +82,8 @@ def test_kinds_have_digests_of_their_own() -> None:
 
 def test_supercell_doubles_the_sum_and_leaves_mean_and_max(crystals: list[Structure]) -> None:
     larger = [crystals[0].make_supercell([2, 1, 1], in_place=False)]
-    member = structure_model().members[0]
-    one, two = (from_graphs(graphs(c)) for c in (crystals[:1], larger))
+    member = reference(structure_model())
+    one, two = (TensorBatch.of(GraphBatch.of_graphs(graphs(c))) for c in (crystals[:1], larger))
     for pooling, factor in (("mean", 1), ("max", 1), ("sum", 2)):
         pool = POOLS[pooling]
         double, single = pool(member.nodes(two), two), pool(member.nodes(one), one)
@@ -85,11 +92,11 @@ def test_supercell_doubles_the_sum_and_leaves_mean_and_max(crystals: list[Struct
 
 def test_simple_convolution_is_equation_4(crystals: list[Structure]) -> None:
     """One product with the sum of v_j ⊕ u, as it is written in the paper; the norm is a factor and a shift."""
-    layer = structure_model("simple").members[0].convolutions[0]
+    layer = reference(structure_model("simple")).convolutions[0]
     norm = layer.node_norm
     norm.mean.normal_(generator=torch.Generator().manual_seed(0))
     norm.variance.uniform_(0.5, 2, generator=torch.Generator().manual_seed(0))
-    batch = from_graphs(graphs(crystals))
+    batch = TensorBatch.of(GraphBatch.of_graphs(graphs(crystals)))
     v, u = torch.rand(len(batch.numbers), 8), torch.rand(len(batch.source), 12)
     factor = norm.scale / (norm.variance + EPSILON).sqrt()
     w_c = torch.cat([layer.sender.weight, layer.distance.weight], dim=1) * factor[:, None]
@@ -104,8 +111,8 @@ def test_simple_convolution_is_equation_4(crystals: list[Structure]) -> None:
 
 def test_edges_change_by_what_their_atoms_are(crystals: list[Structure]) -> None:
     """One product with v_i ⊕ v_j ⊕ e, atom by atom."""
-    layer = structure_model("edges").members[0].convolutions[1]
-    batch = from_graphs(graphs(crystals))
+    layer = reference(structure_model("edges")).convolutions[1]
+    batch = TensorBatch.of(GraphBatch.of_graphs(graphs(crystals)))
     v, e = torch.rand(len(batch.numbers), 8), torch.rand(len(batch.source), 8)
     weight = torch.cat([layer.receiver.weight, layer.sender.weight, layer.distance.weight], dim=1)
     pairs = torch.cat([v[batch.target], v[batch.source], e], dim=1)
@@ -132,7 +139,7 @@ def test_norms_in_training_are_batch_norms_of_repeated_rows_with_the_right_gradi
 
 def test_contributions_of_atoms_have_the_prediction_as_their_mean(crystals: list[Structure]) -> None:
     model = structure_model("gated", "linear", hidden_layers=3)
-    predicted = model.predict(from_graphs(graphs(crystals)))
+    predicted = model.predict(GraphBatch.of_graphs(graphs(crystals)))
     for i, found in enumerate(atom_contributions(model, crystals)):
         for name in ("energy", "gap"):
             assert found[name].shape == (len(crystals[i]),)
@@ -142,19 +149,19 @@ def test_contributions_of_atoms_have_the_prediction_as_their_mean(crystals: list
 
 
 def test_contributions_of_sites_have_the_prediction_as_their_mean(compositions: np.ndarray) -> None:
-    model = untrained(CUBIC_PEROVSKITE, {}, settings(pooling="linear"))
+    model = untrained(CUBIC_PEROVSKITE, {}, settings(pooling="linear")).on("cubic-perovskite")
     found = site_contributions(model, compositions)["energy"]
     assert found.shape == compositions.shape
-    assert found.mean(axis=1) == pytest.approx(model.predict_prototype(compositions)["energy"][0], abs=TIGHT)
+    assert found.mean(axis=1) == pytest.approx(model.predict(compositions)["energy"][0], abs=TIGHT)
 
 
 def test_contributions_need_linear_pooling_and_their_kind_of_input(crystals: list[Structure]) -> None:
     with pytest.raises(UserError, match='pooling = "linear"'):
-        node_contributions(structure_model(), from_graphs(graphs(crystals)))
+        node_contributions(structure_model(), GraphBatch.of_graphs(graphs(crystals)))
     with pytest.raises(UserError, match="site_contributions"):
         atom_contributions(untrained(CUBIC_PEROVSKITE, {}, settings(pooling="linear")), crystals)
     with pytest.raises(UserError, match="takes structures"):
-        site_contributions(structure_model(pooling="linear"), np.full((1, 5), 8, dtype=np.uint8))
+        of_compositions(structure_model(pooling="linear"))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +172,7 @@ def examples() -> Examples:
     labels = torch.tensor([[len(m) / 3, float(x in {"Cl", "Br"})] for m, x in salts])
     labels[::5, 0] = torch.nan
     labels[1::7, 1] = torch.nan
-    return Examples(from_graphs([graph.quotient() for graph in graphs(crystals)]), labels)
+    return Examples(GraphBatch.of_graphs([graph.quotient() for graph in graphs(crystals)]), labels)
 
 
 @pytest.mark.parametrize(
@@ -174,21 +181,21 @@ def examples() -> Examples:
 def test_numbers_and_classes_are_learned_together(convolution: str, pooling: str, examples: Examples) -> None:
     both = settings(convolution, pooling, binary=("gap",), layers=1)
     how = Fit(epochs=25, batch_size=8, learning_rate=0.02, average=0.9)
-    network = fit(Task(both, how, torch.ones(2), torch.from_numpy(element_features())), examples, seed=0)
-    predicted = network(examples.graphs)
+    member = fit(Task(both, how, torch.ones(2), torch.from_numpy(element_features())), examples, seed=0)
+    predicted = member(examples.tensors)
     assert ((predicted[:, 1] >= 0) & (predicted[:, 1] <= 1)).all()
     known = ~examples.targets[:, 1].isnan()
     assert ((predicted[known, 1] > 0.5) == (examples.targets[known, 1] > 0.5)).all()
     number = ~examples.targets[:, 0].isnan()
     assert (predicted[number, 0] - examples.targets[number, 0]).abs().mean() < 0.1
-    assert (network.target_mean[1], network.target_std[1]) == (0, 1)
+    assert (member.target_mean[1], member.target_std[1]) == (0, 1)
 
 
 def test_loss_of_a_class_is_the_cross_entropy_of_known_labels(examples: Examples) -> None:
-    network = untrained_for_structures(settings(binary=("gap",))).members[0]
+    member = reference(untrained_for_structures(settings(binary=("gap",))))
     rows = torch.arange(10)
     known = rows[~examples.targets[rows, 1].isnan()]
     assert 0 < len(known) < len(rows)
-    probability = network(examples.graphs.select(known))[:, 1]
+    probability = member(examples.select(known).tensors)[:, 1]
     expected = functional.binary_cross_entropy(probability, examples.targets[known, 1])
-    torch.testing.assert_close(masked_loss(network, examples, rows, torch.tensor([0.0, 1.0])), expected)
+    torch.testing.assert_close(masked_loss(member, examples, rows, torch.tensor([0.0, 1.0])), expected)

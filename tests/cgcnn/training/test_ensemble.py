@@ -8,12 +8,13 @@ from cgcnn.data.records import Record
 from cgcnn.data.sample import Sample, from_record
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.errors import UserError
-from cgcnn.graphs.batch import Examples
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.domain import fit_domain
 from cgcnn.models.model import Model
 from cgcnn.network.settings import Settings
 from cgcnn.training.ensemble import claim, prepare, train, validate
+from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Progress, Task, fit, masked_loss, schedule
 from cgcnn.training.recipe import Fit, Network, RecipeTarget, TrainRecipe
 from cgcnn.training.table import Table
@@ -72,7 +73,9 @@ def table() -> Table:
 @pytest.fixture(scope="module")
 def examples(table: Table) -> Examples:
     assert table.species is not None
-    return Examples(CUBIC_PEROVSKITE.batch(table.species, np.full(len(table.fold), 4.0)), table.targets)
+    return Examples(
+        GraphBatch.of_prototype(CUBIC_PEROVSKITE, table.species, np.full(len(table.fold), 4.0)), table.targets
+    )
 
 
 def quiet(*_: object) -> None:
@@ -149,7 +152,7 @@ def test_rate_rises_and_falls() -> None:
 
 
 def test_lattice_is_fitted_from_the_elements(table: Table) -> None:
-    domain = fit_domain(table, RECIPE.prototypes)
+    domain = fit_domain(table.by_prototype(RECIPE.prototypes), table.lattices)
     assert table.species is not None
     assert domain.reference_lattice(CUBIC_PEROVSKITE, table.species) == pytest.approx(table.lattice, abs=0.02)
     assert domain.trained.sum(axis=1).tolist() == [4, 4, 3]
@@ -166,8 +169,8 @@ def test_model_carries_its_errors_and_its_domain(table: Table, tmp_path: Path) -
     assert model.card.training_size == len(table.fold)
     assert len(model.members) == 2
     assert table.species is not None
-    assert model.in_domain(table.species).all()
-    assert model.known(table.species).all()
+    assert model.on("cubic-perovskite").in_domain(table.species).all()
+    assert model.on("cubic-perovskite").known(table.species).all()
 
 
 def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> None:
@@ -185,8 +188,8 @@ def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, 
     plain = Model(model.card.model_copy(update={"calibrations": ()}), model.members, model.domain)
     assert [calibration.target for calibration in model.card.calibrations] == ["e_above_hull", "a"]
     assert table.species is not None
-    mean, std = model.predict_prototype(table.species)["e_above_hull"]
-    same, spread = plain.predict_prototype(table.species)["e_above_hull"]
+    mean, std = model.on("cubic-perovskite").predict(table.species)["e_above_hull"]
+    same, spread = plain.on("cubic-perovskite").predict(table.species)["e_above_hull"]
     how = model.card.calibrations[0]
     # Barium and its like have factors of their own; all three X are one element here.
     symbols = [[SYMBOLS[z] for z in row[:3]] for row in table.species]
@@ -218,5 +221,5 @@ def test_structures_train_too(tmp_path: Path) -> None:
     assert model.card.input == "structure"
     assert {"Ba", "Ti", "O"} <= set(model.card.elements) < set(SYMBOLS)
     assert model.domain is None
-    with pytest.raises(UserError, match="takes structures"):
-        model.predict_prototype(np.array([[56, 22, 8, 8, 8]], dtype=np.uint8))
+    with pytest.raises(UserError, match="trained for structures, not cubic-perovskite"):
+        model.on("cubic-perovskite").predict(np.array([[56, 22, 8, 8, 8]], dtype=np.uint8))

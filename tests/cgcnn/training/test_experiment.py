@@ -13,11 +13,11 @@ from cgcnn.cli.commands import app
 from cgcnn.data.sample import from_record
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
-from cgcnn.graphs.batch import Examples
 from cgcnn.inference.evaluate import evaluate
 from cgcnn.models.card import read_card
-from cgcnn.models.model import load
+from cgcnn.models.files import load
 from cgcnn.training.ensemble import prepare
+from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Task, fit, fit_validated, loss_on
 from cgcnn.training.recipe import Fit, plain_recipe
 

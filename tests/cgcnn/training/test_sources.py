@@ -12,7 +12,7 @@ from cgcnn.data.records import Record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.models.card import read_card
-from cgcnn.models.model import load
+from cgcnn.models.files import load
 from cgcnn.training.ensemble import prepare
 from cgcnn.training.recipe import TrainRecipe, read_recipe
 from cgcnn.training.sources import read_sources
@@ -122,10 +122,10 @@ def test_training_from_a_directory_makes_one_model_of_both_prototypes(folder: Pa
     assert {split.split()[0] for split in splits} == {"fold", "cubic-perovskite", "double-perovskite"}
     loaded = load(model)
     double = np.array([[56, 40, 22, 8]], dtype=np.uint8)
-    assert loaded.taking("double-perovskite").known(double)
-    assert loaded.taking("double-perovskite").in_domain(double)
+    assert loaded.on("double-perovskite").known(double)
+    assert loaded.on("double-perovskite").in_domain(double)
     with pytest.raises(UserError, match="trained for cubic-perovskite, double-perovskite, not spinel"):
-        loaded.taking("spinel")
+        loaded.on("spinel")
 
 
 def test_a_file_instead_of_the_directory_is_refused(folder: Path, recipe: TrainRecipe) -> None:

@@ -16,10 +16,12 @@ from pymatgen.core import Lattice, Structure
 from cgcnn.data.sample import from_record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.model import Model, load, save
+from cgcnn.inference.predict import BATCH
+from cgcnn.models.files import load, save
+from cgcnn.models.model import Model
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
-from screening.candidates.structures import BATCH, formula
+from screening.candidates.structures import formula
 from screening.cli import commands as cli
 from screening.engine.block import Block
 from screening.engine.score import build_block, failed_block, infer_block, score_block
@@ -210,11 +212,11 @@ def test_a_structure_gets_the_same_bits_whatever_the_blocks_and_the_way(model_pa
 
 
 def test_predictions_are_those_of_the_model_library(model_path, many):
-    from cgcnn.inference.predict import predict_entries
+    from cgcnn.inference.predict import predict_samples
 
     model = load(model_path)
     entries = [from_record(json.loads(text), i) for i, text in enumerate(many.read_text().splitlines())]
-    mean, spread = predict_entries(model, entries).estimates["e_above_hull"]
+    mean, spread = predict_samples(model, entries).estimates["e_above_hull"]
     found = score_block(plan_of(model_path, many), model, Block(0, 0, len(entries))).columns
     np.testing.assert_allclose(found["e_above_hull"], mean, atol=1e-6)
     np.testing.assert_allclose(found["e_above_hull_std"], spread, atol=1e-6)

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from cgcnn.models.model import load
+from cgcnn.models.files import load
 from screening.candidates.compositions import BATCH
 from screening.engine.block import Block, stable_probability
 from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
@@ -23,7 +23,7 @@ def plan(model_path):
 
 @pytest.fixture(scope="module")
 def model(model_path):
-    return load(model_path)
+    return load(model_path).on("cubic-perovskite")
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +79,14 @@ def test_blocks_of_double_perovskites_are_as_good_as_others(both_path):
 
 
 def test_predictions_that_are_not_finite_are_failures_with_a_reason(plan, model, monkeypatch):
-    predict = model.predict_cells
+    predict = type(model).predict_cells
 
-    def broken(species, lattice):
-        estimates = predict(species, lattice)
+    def broken(self, species, lattice):
+        estimates = predict(self, species, lattice)
         estimates["e_above_hull"][0][0] = np.nan
         return estimates
 
-    monkeypatch.setattr(model, "predict_cells", broken)
+    monkeypatch.setattr(type(model), "predict_cells", broken)
     result = score_block(plan, model, Block(0, 0, BATCH))
     failed = np.flatnonzero(result.columns["status"] == Status.FAILED)
     assert len(failed) == 1

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.model import save
-from cgcnn.network.reference import Settings
+from cgcnn.models.files import save
+from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained
 from screening.store import BlockReceipt
 

@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from cgcnn.data.composition import composition_keys
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.model import Model, save
+from cgcnn.models.files import save
+from cgcnn.models.model import Model
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained
 from screening.cli.commands import app

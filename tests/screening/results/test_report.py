@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.model import save
+from cgcnn.models.files import save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
 from screening.cli.commands import app

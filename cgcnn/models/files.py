@@ -1,0 +1,62 @@
+"""Models as files: safetensors, and the card as JSON beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
+
+from cgcnn.errors import UserError
+from cgcnn.files import write_whole
+from cgcnn.models.card import read_card, weights_path
+from cgcnn.models.digest import named_arrays
+from cgcnn.models.domain import Domain
+from cgcnn.models.model import Model
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+
+def save(model: Model, path: str | Path) -> Path:
+    """Write ``path``.safetensors and its card ``path``.json; both appear whole or not at all.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
+    target = Path(path).with_suffix(".safetensors")
+    write_whole(target, serialize(named_arrays(model.members, model.domain)))
+    write_whole(target.with_suffix(".json"), model.card.model_dump_json(indent=2) + "\n")
+    return target
+
+
+def load(name_or_path: str | Path) -> Model:
+    """Read a shipped model by name, or any model by path.
+
+    Raises:
+        UserError: No such model, not a model, damaged, or a card that belongs to other weights.
+    """
+    path = weights_path(name_or_path)
+    card = read_card(path)
+    try:
+        named = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
+    members = [_part(named, f"members.{i}.") for i in range(card.members)]
+    try:
+        domain = Domain(**_part(named, "domain.")) if card.input == "prototype" else None
+    except TypeError as error:
+        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
+    model = Model(card, members, domain)
+    if model.digest != card.digest:
+        raise UserError(f"{path}: the weights are not those of the card {path.stem}.json; copy both files again")
+    return model
+
+
+def _part(named: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """The arrays whose names start so, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in named.items() if name.startswith(prefix)}

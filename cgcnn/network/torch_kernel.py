@@ -1,0 +1,67 @@
+"""The reference network as a kernel: for devices that numpy cannot reach, and to test other kernels against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from cgcnn.graphs.batch import GraphBatch
+from cgcnn.network.reference import network
+from cgcnn.network.tensors import TensorBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cgcnn.graphs.prototype import Prototype
+    from cgcnn.network.folded import Weights
+    from cgcnn.network.kernel import Outputs
+    from cgcnn.network.settings import Settings
+
+ROWS_AT_ONCE = 1024  # candidates; bounds memory, and intermediate results stay near the caches
+EDGES_AT_ONCE = 50_000  # of graphs; bounds memory, whatever the size of the crystals
+
+
+class TorchKernel:
+    """See `cgcnn.network.kernel.Kernel`. The last bits of a prediction may change with what else is in its batch."""
+
+    name = "torch"
+    version = 1
+
+    def __init__(self, settings: Settings, members: Sequence[Weights], device: str = "cpu") -> None:
+        self.settings, self.device = settings, device
+        self.networks = [network(settings, member).eval().to(device) for member in members]
+
+    @torch.inference_mode()
+    def predict(self, batch: GraphBatch) -> Outputs:
+        """(members, n, T) targets of n graphs."""
+        parts = [self._predict(batch.part(*run)) for run in batch.runs(EDGES_AT_ONCE)]
+        return np.concatenate([self._nothing, *parts], axis=1)
+
+    @torch.inference_mode()
+    def predict_cells(self, prototype: Prototype, species: NDArray[np.uint8], a: NDArray[np.float32]) -> Outputs:
+        """(members, n, T) targets of n candidates."""
+        parts = []
+        for i in range(0, len(species), ROWS_AT_ONCE):
+            rows = slice(i, i + ROWS_AT_ONCE)
+            parts.append(
+                self._predict(GraphBatch.of_prototype(prototype, species[rows], a[rows], self.settings.neighbours))
+            )
+        return np.concatenate([self._nothing, *parts], axis=1)
+
+    @torch.inference_mode()
+    def contributions(self, batch: GraphBatch) -> Outputs:
+        """(members, N, T) contributions of N nodes."""
+        tensors = TensorBatch.of(batch, self.device)
+        return np.stack([member.contributions(tensors).cpu().numpy() for member in self.networks])
+
+    def _predict(self, batch: GraphBatch) -> Outputs:
+        tensors = TensorBatch.of(batch, self.device)
+        return np.stack([member(tensors).cpu().numpy() for member in self.networks])
+
+    @property
+    def _nothing(self) -> Outputs:
+        return np.empty((len(self.networks), 0, len(self.settings.targets)), dtype=np.float32)
