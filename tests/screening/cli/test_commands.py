@@ -1,4 +1,6 @@
 import csv
+import json
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +10,10 @@ import pytest
 import zarr
 from pymatgen.io.cif import CifParser
 
+from cgcnn.cli.options import plain
+from cgcnn.models.model import save
+from cgcnn.network.settings import Settings
+from cgcnn.testing import untrained_for_structures
 from screening.cli import commands as cli
 from screening.store import Run
 
@@ -243,3 +249,128 @@ def test_both_commands_answer_as_modules():
     for module in ("screening", "cgcnn"):
         shown = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
         assert "Usage" in shown.stdout
+
+
+def test_a_ranking_of_an_unfinished_run_says_how_much_of_it_there_is(screen, tmp_path, model_path):
+    run = tmp_path / "R.zarr"
+    assert screen("perovskites", *GRID, "--model", model_path, "--block-size", 512, "--out", run)[0] == 0
+    assert "partial" not in screen("rank", run)[2]
+    (part,) = run.rglob("part-*.jsonl")
+    lines = part.read_bytes().splitlines(keepends=True)
+    part.write_bytes(lines[0])
+    said = f"R.zarr: 1 of {len(lines)} blocks: partial."
+    assert said in screen("rank", run)[2]
+    assert said in screen("report", run, "-o", tmp_path / "r.html")[2]
+    assert f"1 of {len(lines)} blocks: this run is partial" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_cif_files_of_two_rankings_are_never_mixed(screen, tmp_path, model_path):
+    run, cifs = tmp_path / "R.zarr", tmp_path / "cifs"
+    small = ("perovskites", "--a", "Ca,Sr,Ba,La", "--b", "Ti,Zr,Ta", "--x", "O,N", "--model", model_path)
+    assert screen(*small, "--out", run, "--cif", cifs, "--top", 9)[0] == 0
+    before = sorted(cifs.iterdir())
+    assert screen("rank", run, "--cif", cifs, "--top", 9)[0] == 0  # the same ranking again
+    (cifs / "notes.txt").write_text("mine")
+    for again in (("rank", run, "--top", 3), (*small, "--out", tmp_path / "other.zarr")):
+        code, _, stderr = screen(*again, "--cif", cifs)
+        assert code == 1
+        assert re.search(r"--cif \S+cifs: holds \d CIF files of another ranking, such as 000\d-", stderr)
+    assert not (tmp_path / "other.zarr").exists()
+    assert sorted(cifs.glob("*.cif")) == before
+
+
+def test_rows_of_a_list_that_are_no_candidates_fail_and_are_all_named(screen, tmp_path, model_path):
+    listed, out = tmp_path / "in.csv", ("--out", tmp_path / "L.zarr", "--csv", tmp_path / "L.csv")
+    listed.write_text("id,A,B,X,reason\nq1,ba,Ti,O,why\nq2,Xx,Ti,O,\nq3,Ca,,O,\nq4,Ca,Zr,O,\nq5,Ca\n")
+    code, promised, _ = screen("list", listed, "--model", model_path, "--dry-run")
+    code, stdout, stderr = screen("list", listed, "--model", model_path, *out)
+    assert code == 0, stderr
+    assert promised in stderr
+    assert re.search(r"\n5 candidates\n  ok +2\n  failed +3\n", stderr)
+    assert "3 failed, the first is q2: line 3, column A: 'Xx' is not the symbol" in stderr
+    assert {row["id"] for row in rows_of(tmp_path / "L.csv")} == {"q1", "q4"}
+    failures = rows_of(tmp_path / "L.failures.csv")
+    assert [(row["index"], row["id"]) for row in failures] == [("1", "q2"), ("2", "q3"), ("4", "q5")]
+    assert [row["reason"][:6] for row in failures] == ["line 3", "line 4", "line 6"]
+    assert screen("verify", tmp_path / "L.zarr")[0] == 0
+    assert "BaTiO3" in stdout
+    assert "to do" not in screen("list", listed, "--model", model_path, *out, "--resume")[2]
+    code, _, stderr = screen("list", listed, "--model", model_path, "--out", tmp_path / "S.zarr", "--strict")
+    assert (code, stderr.count("\n")) == (1, 1)
+    assert "in.csv, line 3, column A: 'Xx'" in stderr
+
+
+HOSTILE = ("\x1b[2J\x1b]0;title\x07", "[red]bold[/red]", "[/2]", "=cmd|' /C calc'!A0", ":smile: \u202e")
+
+
+def test_hostile_texts_are_plain_text_everywhere(screen, tmp_path, model_path):
+    lines = "".join(f'"{name}",Ba,Ti,O\n"{name}",Xx,Ti,O\n' for name in HOSTILE)
+    (tmp_path / "in.csv").write_text(f"id,A,B,X\n{lines}", encoding="utf-8")
+    out = ("--out", tmp_path / "[red]L.zarr", "--csv", tmp_path / "L.csv")
+    code, stdout, stderr = screen("list", tmp_path / "in.csv", "--model", model_path, *out)
+    assert code == 0, stderr
+    assert not {"\x1b", "\x07", "\u202e"} & set(stdout + stderr)
+    assert r"\x1b[2J" in stderr
+    for name in ("L.csv", "L.failures.csv"):
+        ids = [row["id"] for row in rows_of(tmp_path / name)]
+        assert len(ids) == 5
+        assert not [text for text in ids if text.startswith("=") or "\x1b" in text]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_ids_of_structures_are_shown_as_they_are(screen, tmp_path, name):
+    from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+
+    crystal = CUBIC_PEROVSKITE.structure([56, 22, 8, 8, 8], 4.0)
+    record = {"id": name, "structure": crystal.as_dict()}
+    (tmp_path / "one.jsonl").write_text(json.dumps(record) + "\n")
+    settings = Settings(targets=("e_above_hull",), width=8, layers=1, hidden=8, gaussians=12)
+    model = save(untrained_for_structures(settings), tmp_path / "model")
+    run = tmp_path / "S.zarr"
+    code, stdout, stderr = screen("structures", tmp_path / "one.jsonl", "--model", model, "--out", run, "--workers", 1)
+    assert code == 0, stderr
+    assert plain(name) in stdout
+    assert "\x1b" not in stdout + stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", ""), "--model: is empty"),
+        (("--out", ""), "--out: is empty"),
+        (("--share", "1/" + "9" * 5000), "--share 1/9{58}…9+: write K/N"),
+        (("--csv", "n" * 300), "File name too long"),
+        (("--out", "n" * 300), "File name too long"),
+        (("--cif", "n" * 300), "File name too long"),
+        (("--model", "n" * 5000), "File name too long"),
+        (("--stable-at", "1e999"), "--stable-at: .*finite"),
+        (("--sort", "x" * 5000), "no such column"),
+        (("--cluster", "n" * 5000), "File name too long"),
+    ],
+)
+def test_odd_values_give_one_clear_line(screen, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = screen("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", *arguments)
+    assert (code, stdout) == (1, "")
+    assert re.search(message, stderr), stderr
+    assert "unexpected" not in stderr
+    assert len(stderr.splitlines()[-1]) < 1000
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirect", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_results_are_written_though_nobody_reads_what_is_told(tmp_path, model_path, redirect):
+    command = f"{sys.executable} -m screening perovskites --a Ca --b Ti --x O --model {model_path} --workers 1"
+    line = f"{command} --out {tmp_path}/R.zarr --csv {tmp_path}/R.csv {redirect}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
+    assert (done.returncode, len(rows_of(tmp_path / "R.csv"))) == (0, 1), done.stderr
+
+
+@pytest.mark.slow
+def test_a_table_in_ascii_is_no_error(tmp_path, model_path):
+    command = [sys.executable, "-m", "screening", "perovskites", "--a", "Ca", "--b", "Ti", "--x", "O"]
+    out = ["--model", str(model_path), "--workers", "1", "--out", str(tmp_path / "R.zarr")]
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run([*command, *out], capture_output=True, check=False, env=ascii_only)
+    assert (done.returncode, b"CaTiO3" in done.stdout) == (0, True), done.stderr
