@@ -207,5 +207,5 @@ def _no_perovskite(elements: Iterable[int], site: str, *, double: bool) -> UserE
         kind, missing = "double perovskite A2BB'X6", "no two elements fit B and B'" if site == "B" else missing
     return UserError(
         f"No {kind} can be expected of {named}: {missing}. "
-        "Name more elements, or say yourself which sit where with --a, --b and --x."
+        "Name more elements, or say yourself which sit where: `a`, `b` and `x`."
     )
