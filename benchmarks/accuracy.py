@@ -194,7 +194,7 @@ def figures(model: Model, records: list[Record], rows: str) -> None:
     kinds = shapes(records, model.card.prototypes) if model.card.prototypes else []
     for target in model.card.targets:
         try:
-            label = targets(records, [target.name], kinds)[:, 0].numpy()
+            label = targets(records, [target.name], kinds)[:, 0]
         except UserError:  # no record has it
             continue
         pair = Comparison(label, *estimates[target.name])

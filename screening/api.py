@@ -203,13 +203,6 @@ def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[
 
 def _scored(plan: Plan) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """First index and columns of each block of candidates, scored in this process as a worker would."""
-    import torch  # noqa: PLC0415  # what only ranks does without
-
     model, size, rows = load_model(plan), plan.candidates.count, plan.candidates.grain.block
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the bits must not depend on the cores
-    try:
-        for number, start in enumerate(range(0, size, rows)):
-            yield start, score_block(plan, model, Block(number, start, min(start + rows, size))).columns
-    finally:
-        torch.set_num_threads(threads)
+    for number, start in enumerate(range(0, size, rows)):
+        yield start, score_block(plan, model, Block(number, start, min(start + rows, size))).columns

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,16 @@ FLOORS = (
     *("cli", "api", "__init__", "__main__"),
 )
 """Modules and packages of the engine: each imports only what stands before it, for types too."""
+LIBRARY = (
+    *("errors", "machine", "elements", "files", "graphs", "network", "data", "models", "inference", "training"),
+    *("testing", "cli"),
+)
+"""The same of the model library."""
+NEED_TORCH = {"network/reference", "network/convolution", "network/norm", "network/tensors", "network/torch_kernel"} | {
+    "models/published",
+    "testing",
+}
+"""Modules of the model library, outside of `training` and its commands, that import torch with themselves."""
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -31,13 +42,35 @@ def test_the_model_library_knows_nothing_of_the_engine():
         assert not roots & {"screening", "dask", "distributed", "zarr"}, path.name
 
 
-def test_the_packages_of_the_engine_import_only_downwards():
-    root = ROOT / "screening"
+@pytest.mark.parametrize(("package", "floors"), [("screening", FLOORS), ("cgcnn", LIBRARY)])
+def test_packages_import_only_downwards(package, floors):
+    root = ROOT / package
     for path in root.rglob("*.py"):
         own = path.relative_to(root).parts[0].removesuffix(".py")
         for name in imported_modules(path):
-            if name.startswith("screening.") and (other := name.split(".")[1]) in FLOORS and other != own:
-                assert FLOORS.index(other) < FLOORS.index(own), f"{path.relative_to(ROOT)} imports {other}"
+            if name.startswith(f"{package}.") and (other := name.split(".")[1]) in floors and other != own:
+                if path == ROOT / "cgcnn" / "training" / "learning_curve.py" and other == "cli":
+                    continue  # it prints still
+                assert own not in floors or floors.index(other) < floors.index(own), f"{path} imports {other}"
+
+
+@pytest.mark.parametrize("package", ["cgcnn"])
+def test_no_module_imports_itself_through_others(package):
+    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / package).rglob("*.py")}
+    found = {name: imported_modules(path) & paths.keys() for name, path in paths.items()}
+    assert set(TopologicalSorter(found).static_order()) == paths.keys()
+
+
+def test_predicting_modules_import_no_torch_with_themselves():
+    root = ROOT / "cgcnn"
+    for path in root.rglob("*.py"):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if name.split("/")[0] in {"training", "cli"}:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {a.name for node in tree.body if isinstance(node, ast.Import) for a in node.names}
+        modules |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert ("torch" in {str(module).split(".")[0] for module in modules}) == (name in NEED_TORCH), name
 
 
 @pytest.mark.parametrize("command", ["screening", "cgcnn"])

@@ -8,7 +8,6 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cgcnn.data.composition import cell_vectors, site_numbers
 from cgcnn.data.sample import record_id
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from cgcnn.data.records import Record
     from cgcnn.graphs.prototype import Prototype
@@ -30,7 +28,7 @@ def targets(
     names: Sequence[str],
     prototypes: Sequence[Prototype | None] = (),
     binary: Sequence[str] = (),
-) -> Tensor:
+) -> NDArray[np.float32]:
     """Labels (n, T) float32; NaN where missing.
 
     Where records do not have them, `FROM_LABELS` are worked out from other labels; with prototypes, ``a`` and
@@ -48,16 +46,18 @@ def targets(
     shapes = prototypes or [None] * len(records)
     rows = list(zip(range(len(records)), records, shapes, strict=True))
     columns = [[_label(record, name, shape, i) for i, record, shape in rows] for name in names]
-    table = torch.tensor(columns, dtype=torch.float32).T  # (n, T)
+    with np.errstate(over="ignore"):  # what single precision cannot hold is infinite
+        table = np.array(columns).astype(np.float32).T  # (n, T)
     for name, column in zip(names, table.T, strict=True):
-        if column.isnan().all():
+        if np.isnan(column).all():
             raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
-        if name in binary and not ((column == 0) | (column == 1) | column.isnan()).all():
-            first = int((~((column == 0) | (column == 1) | column.isnan())).nonzero()[0])
+        wrong = np.flatnonzero((column != 0) & (column != 1) & ~np.isnan(column))
+        if name in binary and len(wrong):
+            first = int(wrong[0])
             raise UserError(
                 f"record {record_id(records[first], first)}: {name} is {column[first]:g}; a binary target is 0 or 1"
             )
-    return table.contiguous()
+    return np.ascontiguousarray(table)
 
 
 def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:

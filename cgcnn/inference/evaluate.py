@@ -80,7 +80,7 @@ def evaluate(
     binary = target in model.settings.binary
     records = [sample.labels for sample in samples]
     kinds = shapes(records, model.card.prototypes) if model.card.prototypes else []
-    known = targets(records, [column], kinds, [column] if binary else [])[:, 0].numpy()
+    known = targets(records, [column], kinds, [column] if binary else [])[:, 0]
     found = predict_samples(model, samples, builder)
     mean, std = found.estimates[target]
     rows = np.flatnonzero(~np.isnan(known) & ~np.isnan(mean))

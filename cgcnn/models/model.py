@@ -16,8 +16,8 @@ from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from cgcnn.models.calibration import calibrated
 from cgcnn.models.digest import digest
 from cgcnn.models.domain import AnionSets, Domain
+from cgcnn.network.choice import choose_kernel
 from cgcnn.network.folded import covered, element_table
-from cgcnn.network.kernel import choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ class Model:
     @cached_property
     def kernel(self) -> Kernel:
         """What does the arithmetic; its name and version say whose bits predictions have."""
-        return choose(self.settings, self.members, self.device)
+        return choose_kernel(self.settings, self.members, self.device)
 
     def to(self, device: str) -> Model:
         """The same model, predicting on another device such as "cuda"."""

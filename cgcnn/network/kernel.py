@@ -1,19 +1,15 @@
-"""What predicts: kernels, each the same mathematics in other arithmetic, and the choice between them."""
+"""What predicts: a kernel is the mathematics of the networks in some arithmetic; see `choice` beside this file."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 
     from cgcnn.graphs.batch import GraphBatch
     from cgcnn.graphs.prototype import Prototype
-    from cgcnn.network.folded import Weights
-    from cgcnn.network.settings import Settings
 
     Outputs = NDArray[np.float32]
     """(members, n, T) in the targets' units; a probability where a target is binary."""
@@ -51,21 +47,3 @@ class Kernel(Protocol):
 
         Only with linear pooling, where their mean over the atoms of a crystal is its target.
         """
-
-
-def choose(settings: Settings, members: Sequence[Weights], device: str = "cpu") -> Kernel:
-    """The kernel for a device: numpy on "cpu", the reference in torch on any other.
-
-    Args:
-        settings: Shape of the networks.
-        members: Tensors of each network by their names in `cgcnn.network.reference.CGCNN`.
-        device: As torch names it.
-    """
-    if device == "cpu":
-        from cgcnn.network.folded import fold  # noqa: PLC0415  # a client that only asks for a kernel's name does without
-        from cgcnn.network.numpy_kernel import NumpyKernel  # noqa: PLC0415
-
-        return NumpyKernel(fold(settings, members))
-    from cgcnn.network.torch_kernel import TorchKernel  # noqa: PLC0415  # imports torch
-
-    return TorchKernel(settings, members, device)

@@ -91,11 +91,11 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
         own = [group(row, prototypes, recipe.groups) for row in compositions]
         fold = np.where(fold < 0, own, fold)
     shapes = [prototypes[row.prototype] for row in compositions]
-    targets = labels.targets(records, settings.targets, shapes, settings.binary)
+    targets = torch.from_numpy(labels.targets(records, settings.targets, shapes, settings.binary))
     if not prototypes:
         graphs = GraphBatch.of_graphs([graph for graph in found if isinstance(graph, CrystalGraph)])
         return Prepared(Table(targets, fold, graphs=graphs), good, failures)
-    lattice = labels.targets(records, ["a"], shapes)[:, 0].numpy()
+    lattice = labels.targets(records, ["a"], shapes)[:, 0]
     shape = np.array([row.prototype for row in compositions], dtype=np.int8)
     table = Table(targets, fold, shape=shape, species=species(compositions, prototypes), lattice=lattice)
     return Prepared(table, good, failures)

@@ -17,7 +17,7 @@ CRYSTAL = {
 
 
 def test_missing_labels_are_nan() -> None:
-    table = labels.targets([CRYSTAL, {**CRYSTAL, "energy": None}, {}], ["energy", "a"], [CUBIC_PEROVSKITE] * 3).numpy()
+    table = labels.targets([CRYSTAL, {**CRYSTAL, "energy": None}, {}], ["energy", "a"], [CUBIC_PEROVSKITE] * 3)
     np.testing.assert_allclose(table[0], [1.5, (4 * 4 * 4.2) ** (1 / 3)], rtol=1e-6)
     assert np.isnan(table).tolist() == [[False, False], [True, False], [True, True]]
 
@@ -58,7 +58,7 @@ def test_labels_that_others_give() -> None:
     record = {"bulk_modulus": 100, "shear_modulus": 60.0, "band_gap": 0.0}
     names = ["log10_bulk_modulus", "log10_shear_modulus", "poisson_ratio", "metal"]
     semiconductor = {"band_gap": 0.3, "shear_modulus": -1.0}
-    table = labels.targets([record, semiconductor], names, binary=["metal"]).numpy()
+    table = labels.targets([record, semiconductor], names, binary=["metal"])
     np.testing.assert_allclose(table[0], [2, np.log10(60), 0.25, 1], rtol=1e-6)  # 180 / 720
     assert np.isnan(table[1]).tolist() == [True, True, True, False]
     assert table[1, 3] == 0

@@ -1,0 +1,30 @@
+"""Which kernel predicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cgcnn.network.folded import fold
+from cgcnn.network.numpy_kernel import NumpyKernel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cgcnn.network.folded import Weights
+    from cgcnn.network.kernel import Kernel
+    from cgcnn.network.settings import Settings
+
+
+def choose_kernel(settings: Settings, members: Sequence[Weights], device: str = "cpu") -> Kernel:
+    """The kernel for a device: numpy on "cpu", the reference in torch on any other.
+
+    Args:
+        settings: Shape of the networks.
+        members: Tensors of each network by their names in `cgcnn.network.reference.CGCNN`.
+        device: As torch names it.
+    """
+    if device == "cpu":
+        return NumpyKernel(fold(settings, members))
+    from cgcnn.network.torch_kernel import TorchKernel  # noqa: PLC0415  # imports torch
+
+    return TorchKernel(settings, members, device)
