@@ -40,6 +40,11 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
     def _constructor(self) -> Callable[..., RankedTable]:
         return RankedTable
 
+    def __repr__(self) -> str:
+        """All columns, on as many lines as they take: what matters is in the middle, where pandas leaves out."""
+        with pd.option_context("display.max_columns", None):
+            return str(super().__repr__())
+
     def structures(self) -> list[Structure]:
         """The candidates as crystals of pymatgen, in the order of the rows.
 

@@ -167,4 +167,5 @@ def test_the_import_is_light_and_the_first_table_prints():
     code = "import screening; print(screening.score(a=['Ba'], b=['Ti', 'Zr'], x=['O']))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "BaTiO3" in shown.stdout
+    assert "e_above_hull_std" in shown.stdout
     assert shown.stderr == ""

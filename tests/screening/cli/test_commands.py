@@ -11,7 +11,7 @@ import zarr
 from pymatgen.io.cif import CifParser
 
 from cgcnn.cli.options import plain
-from cgcnn.models.model import save
+from cgcnn.models.files import save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
 from screening.cli import commands as cli
