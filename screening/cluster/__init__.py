@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from screening.cluster.choice import Choice, choose
-from screening.cluster.workforce import Workforce, preflight, start
+from screening.cluster.start import preflight, start
+from screening.cluster.workforce import Workforce
 
 __all__ = ["Choice", "Workforce", "choose", "preflight", "start"]

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
-from screening.cluster.remote import DEATH_TIMEOUT, inherited, names, remote_cluster, wait_for, worker_arguments
+from screening.cluster.remote import (
+    DEATH_TIMEOUT,
+    check_interface,
+    describe,
+    inherited,
+    names,
+    remote_cluster,
+    tls_arguments,
+    wait_for,
+    worker_arguments,
+)
+from screening.cluster.slurm_environment import counted
 from screening.cluster.tls import certificates
 from screening.cluster.workforce import BUILD, INFER, Workforce
 
@@ -53,7 +64,12 @@ class Component:
             f"--ntasks={self.tasks}",
             *([f"--cpus-per-task={cpus}"] if cpus else []),
             *([f"--mem-per-cpu={memory}"] if memory else []),
-            *("--kill-on-bad-exit=0", "--wait=0", f"--output={log}-%t.log", "--open-mode=append"),
+            *(
+                "--kill-on-bad-exit=0",
+                "--wait=0",
+                f"--output={str(log).replace('%', '%%')}-%t.log",
+                "--open-mode=append",
+            ),
             *step.srun,
         ]
 
@@ -65,13 +81,13 @@ def components() -> list[Component]:
         UserError: It runs in none, or in one with more components than we have kinds of workers.
     """
     if "SLURM_JOB_ID" not in os.environ:
-        raise UserError("not inside a SLURM job. Submit cluster/heterogeneous.sbatch, or pass --cluster slurm.")
-    size = int(os.environ.get("SLURM_HET_SIZE", "1"))
+        raise UserError("not inside a SLURM job. Submit cluster/heterogeneous.sbatch, or pass slurm as `cluster`.")
+    size = counted("SLURM_HET_SIZE", 1)
     if size > 2:
         raise UserError(f"this job has {size} components. Ask for one for builders and one for inference.")
     if size == 1:
-        return [Component("build", None, int(os.environ.get("SLURM_NTASKS", "1")))]
-    tasks = [int(os.environ[f"SLURM_NTASKS_HET_GROUP_{group}"]) for group in range(size)]
+        return [Component("build", None, counted("SLURM_NTASKS", 1))]
+    tasks = [counted(f"SLURM_NTASKS_HET_GROUP_{group}") for group in range(size)]
     return [Component("build", 0, tasks[0]), Component("infer", 1, tasks[1])]
 
 
@@ -87,11 +103,12 @@ def allocation_workers(profile: AllocationProfile, name: str) -> Iterator[Workfo
         UserError: This is no SLURM job, or the workers of a component ended.
     """
     parts = components()
+    check_interface(profile.interface, name)
     job = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     logs = profile.logs.absolute() / f"screen-{job}"
     with (
         certificates(logs) as security,
-        remote_cluster(security, profile.interface, {}) as (cluster, client),
+        remote_cluster(security, profile.interface) as (cluster, client),
         ExitStack() as steps,
     ):
         running = {
@@ -111,7 +128,7 @@ def allocation_workers(profile: AllocationProfile, name: str) -> Iterator[Workfo
             check,
         )
         counts = {part.kind: part.tasks for part in parts}
-        yield Workforce(client, counts["build"], counts.get("infer", 0), check=check)
+        yield Workforce(client, counts["build"], counts.get("infer", 0), check=check, waiting=lambda: describe(client))
         client.retire_workers(list(client.scheduler_info()["workers"]), close_workers=True)
 
 
@@ -120,18 +137,16 @@ def _step(
     profile: AllocationProfile, part: Component, address: str, security: Security, logs: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     step, resources = (profile.inference, INFER) if part.kind == "infer" else (profile.builders, BUILD)
-    tls = security.get_tls_config_for_role("worker")
     worker = [
-        *(sys.executable, "-m", "distributed.cli.dask_worker", address),
-        *("--name", f"{part.kind}-$SLURM_PROCID", "--nthreads", "1", "--memory-limit", "0"),  # SLURM watches the memory
-        *("--protocol", "tls://", "--tls-ca-file", tls["ca_file"], "--tls-cert", tls["cert"], "--tls-key", tls["key"]),
-        *("--local-directory", str(profile.scratch), "--death-timeout", str(DEATH_TIMEOUT)),
+        *(sys.executable, "-m", "screening.cluster.worker", str(profile.scratch), f"{part.kind}-%t", address),
+        *("--nthreads", "1", "--memory-limit", "0"),  # SLURM watches the memory
+        *("--death-timeout", str(DEATH_TIMEOUT), *tls_arguments(security)),
         *(["--interface", profile.interface] if profile.interface else []),
         *worker_arguments(resources),
     ]
     variable, _, value = inherited().partition("=")
     process = subprocess.Popen(  # noqa: S603  # no shell here
-        [*part.command(step, logs / part.kind), "bash", "-c", _quoted(worker)],
+        [*part.command(step, logs / part.kind), *worker],
         env={**os.environ, variable: value},
         start_new_session=True,  # a signal to the client's process group is the client's to answer
     )
@@ -143,12 +158,6 @@ def _step(
         _wait(process)
         process.kill()
         process.wait()
-
-
-def _quoted(words: list[str]) -> str:
-    """A shell command in which variables of the task are filled in, and nothing else happens to the words."""
-    escaped = (word.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`") for word in words)
-    return "exec " + " ".join(f'"{word}"' for word in escaped)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

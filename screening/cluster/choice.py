@@ -1,4 +1,4 @@
-"""What `--cluster` names, before anything is started."""
+"""What `cluster` names, before anything is started."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from cgcnn.errors import UserError
 from cgcnn.machine import cores
 from screening.cluster.profile import AllocationProfile, LocalProfile, Profile, SlurmProfile, read_profile
+from screening.cluster.slurm_environment import counted
 
 ASSUMED_WORKERS = 32
-"""Of a scheduler that somebody else runs: blocks are sized before it is asked. `--workers` says it better."""
+"""Of a scheduler that somebody else runs: blocks are sized before it is asked. `workers` says it better."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Choice:
 
 
 def choose(cluster: str, workers: int | None) -> Choice:
-    """Resolve `--cluster` and `--workers`.
+    """Resolve `cluster` and `workers`.
 
     Raises:
         UserError: The profile cannot be read, or the address is no scheduler's.
@@ -77,15 +78,15 @@ def _counts(profile: Profile, workers: int | None) -> tuple[int, int]:
 
 
 def _tasks(*names: str) -> int:
-    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+    return next((counted(name) for name in names if name in os.environ), 0)
 
 
 def _running(address: str) -> Running:
     if address.endswith(".json") and "://" not in address:
         if not Path(address).is_file():
-            raise UserError(f"--cluster {address}: no such file. Pass the file that the scheduler wrote.")
+            raise UserError(f"`cluster` {address}: no such file. Pass the file that the scheduler wrote.")
     elif not address.startswith(("tls://", "tcp://127.0.0.1:")):
-        raise UserError(f"--cluster {address}: not encrypted. Start the scheduler with TLS and pass tls://HOST:PORT.")
+        raise UserError(f"`cluster` {address}: not encrypted. Start the scheduler with TLS and pass tls://HOST:PORT.")
     return Running(address)
 
 

@@ -1,22 +1,31 @@
-"""Workers on this machine: processes of one thread each, reachable over loopback alone."""
+"""Workers on this machine: processes of one thread each, reachable over loopback alone, with a certificate."""
 
 from __future__ import annotations
 
 import logging
-import signal
+import tempfile
 from contextlib import ExitStack, contextmanager
 from itertools import chain, repeat
-from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cgcnn.errors import UserError
 from screening.cluster.choice import gpus
+from screening.cluster.limits import make_room, not_startable
+from screening.cluster.remote import NO_DASHBOARD, describe
+from screening.cluster.scratch import private_folder
 from screening.cluster.settings import HEALTH, WORKER_SETTINGS
+from screening.cluster.signals import uninterrupted
+from screening.cluster.tls import in_memory
 from screening.cluster.workforce import BUILD, INFER, Workforce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distributed import LocalCluster
+
+FUTILE = 10
+"""Times that each worker may be replaced with none ever there, before that is an error."""
 
 
 @contextmanager
@@ -26,28 +35,37 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
     Args:
         builders: Processes that build, or that do all where there is no other kind.
         inference: Processes that predict, each with a GPU of its own while there are GPUs.
+
+    Raises:
+        UserError: A limit of this machine lets too few processes, threads or files be, or the workers all end before
+            they are ready.
     """
+    make_room(builders + inference)
     import dask  # noqa: PLC0415  # half a second that planning and ranking do without
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     with dask.config.set(WORKER_SETTINGS), ExitStack() as closing:
-        with _uninterrupted():
+        with uninterrupted(), not_startable():
+            security = in_memory()
             cluster = LocalCluster(
                 n_workers=builders,
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
+                security=security,  # other users of this machine can reach loopback too
+                local_directory=str(private_folder(Path(tempfile.gettempdir()))),
+                scheduler_kwargs=NO_DASHBOARD,
                 silence_logs=logging.CRITICAL + 1,  # it calls lost connections critical
                 resources=BUILD,
             )
-            client = closing.enter_context(Client(closing.enter_context(cluster)))
+            client = closing.enter_context(Client(closing.enter_context(cluster), security=security))
             _add_inference(cluster, inference)
-            _keep_alive(cluster, builders + inference)
+            keeper = Keeper(cluster, builders + inference)
+            keeper.start()
         try:
-            yield Workforce(client, builders, inference)
+            yield Workforce(client, builders, inference, check=keeper.check, waiting=lambda: describe(client))
         finally:
-            with _uninterrupted():
+            with uninterrupted():
                 closing.close()
 
 
@@ -61,53 +79,48 @@ def _add_inference(cluster: LocalCluster, count: int) -> None:
     cluster.scale(len(cluster.worker_spec))
 
 
-def _keep_alive(cluster: LocalCluster, workers: int) -> None:
-    """Replace worker processes that stay dead.
+class Keeper:
+    """Replaces worker processes that stay dead.
 
     Dask restarts a worker that dies at work, but not one that dies while it starts; and it forgets one that takes
     long to come back. A run whose workers are all lost in one of these ways would wait for ever.
     """
-    from tornado.ioloop import PeriodicCallback  # noqa: PLC0415  # comes with distributed, as slow to import
 
-    dead: set[object] = set()
+    def __init__(self, cluster: LocalCluster, workers: int) -> None:
+        self._cluster, self._workers = cluster, workers
+        self._dead: set[object] = set()
+        self._replaced = 0
 
-    async def look() -> None:
-        for name, nanny in list(cluster.workers.items()):
+    def start(self) -> None:
+        """Look now and then, in the cluster's own thread."""
+        from tornado.ioloop import PeriodicCallback  # noqa: PLC0415  # comes with distributed, as slow to import
+
+        async def begin() -> None:
+            self._cluster.periodic_callbacks["keep-alive"] = PeriodicCallback(self._look, HEALTH * 1000)
+            self._cluster.periodic_callbacks["keep-alive"].start()
+
+        self._cluster.sync(begin)
+
+    def check(self) -> None:
+        """Raise UserError once workers end again and again, and none is there."""
+        if self._replaced >= FUTILE * self._workers:
+            raise UserError(
+                f"{self._replaced} worker processes ended one after the other, and none is there. Is there enough "
+                "memory, and what do ulimit -u, -n and -v say?"
+            )
+
+    async def _look(self) -> None:
+        if self._cluster.scheduler_info["workers"]:
+            self._replaced = 0
+        for name, nanny in list(self._cluster.workers.items()):
             if nanny.is_alive():
-                dead.discard(nanny)
-            elif nanny in dead:
-                dead.discard(nanny)
-                cluster.workers.pop(name, None)
+                self._dead.discard(nanny)
+            elif nanny in self._dead:
+                self._dead.discard(nanny)
+                self._replaced += 1
+                self._cluster.workers.pop(name, None)
                 await nanny.close()
             else:
-                dead.add(nanny)
-        if len(cluster.workers) < workers:
-            cluster.scale(workers)
-
-    async def start() -> None:
-        cluster.periodic_callbacks["keep-alive"] = PeriodicCallback(look, HEALTH * 1000)
-        cluster.periodic_callbacks["keep-alive"].start()
-
-    cluster.sync(start)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait: a cluster that is stopped half-way up or down leaves errors on the screen.
-
-    Ctrl-C reaches every process of a terminal, but the client alone answers it, and stops its workers in order.
-    Threads that begin here, and the processes that these start later, never get it.
-    """
-    resource_tracker.ensure_running()  # or whoever starts a process starts it, and that takes the mask away
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda came_, _: came.append(came_)) for number in numbers}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        raise KeyboardInterrupt
+                self._dead.add(nanny)
+        if len(self._cluster.workers) < self._workers:
+            self._cluster.scale(self._workers)

@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cgcnn.errors import UserError
 from cgcnn.files import shipped_files
+from screening.cluster.walltime import parse_walltime
 
-Texts = tuple[str, ...]
+UNITS = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}
+"""Of memory, MiB, as SLURM reads them."""
+MOST_JOBS = 10_000
+"""Of a kind: more would be a slip."""
+
+
+def _megabytes(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) *([KMGT])i?B?", text.strip(), re.IGNORECASE)
+    if match is None or not float(match[1]):
+        raise ValueError('not an amount of memory; write such as "4GB" or "500MB"')
+    return max(1, round(float(match[1]) * UNITS[match[2].upper()]))
+
+
+def _memory(text: str) -> str:
+    _megabytes(text)
+    return text
+
+
+def _walltime(text: str) -> str:
+    try:
+        parse_walltime(text)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _plain(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("must be one line of printable text")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+Texts = tuple[Text, ...]
 
 
 class _Strict(BaseModel):
@@ -48,16 +83,21 @@ class Jobs(_Strict):
         prologue: Shell commands before the worker starts: modules, environments.
     """
 
-    count: int = Field(ge=0)
-    partition: str | None = None
-    account: str | None = None
-    walltime: str = "04:00:00"
+    count: int = Field(ge=0, le=MOST_JOBS)
+    partition: Text | None = None
+    account: Text | None = None
+    walltime: Annotated[str, AfterValidator(_walltime)] = "04:00:00"
     cpus: int = Field(default=1, ge=1)
-    memory: str = "4GB"
-    gres: str | None = None
+    memory: Annotated[str, AfterValidator(_memory)] = "4GB"
+    gres: Text | None = None
     directives: Texts = ()
     skip: Texts = ()
-    prologue: Texts = ()
+    prologue: tuple[str, ...] = ()
+
+    @property
+    def megabytes(self) -> int:
+        """Memory of a job, MiB."""
+        return _megabytes(self.memory)
 
 
 class SlurmProfile(_Strict):
@@ -68,7 +108,7 @@ class SlurmProfile(_Strict):
         inference: Jobs that predict; with a count of 0, builders do both.
         interface: Network interface over which all reach each other, such as "ib0".
         logs: Folder for the logs of the jobs and, while they run, their certificates; on a shared file system.
-        scratch: Folder on the nodes for the workers' own files.
+        scratch: As the shell there expands it, a folder on the nodes for the workers' own files.
         patience: Seconds after which, and every so often again, a wait for workers is explained.
     """
 
@@ -76,9 +116,9 @@ class SlurmProfile(_Strict):
     summary: str = ""
     builders: Jobs
     inference: Jobs = Jobs(count=0)
-    interface: str | None = None
+    interface: Text | None = None
     logs: Path = Path("screen-logs")
-    scratch: str = "${TMPDIR:-/tmp}"
+    scratch: Text = "${TMPDIR:-/tmp}"
     patience: float = Field(default=60.0, gt=0)
 
 
@@ -133,7 +173,7 @@ def read_profile(name_or_path: str) -> Profile:
     path = known.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         raise UserError(
-            f"--cluster {name_or_path}: no such profile; pass a TOML file, the JSON file or tls:// address of a "
+            f"`cluster` {name_or_path}: no such profile; pass a TOML file, the JSON file or tls:// address of a "
             f"scheduler, or one of: {', '.join(known)}."
         )
     try:
@@ -141,6 +181,7 @@ def read_profile(name_or_path: str) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "kind"
-        raise UserError(f"{path}: {where}: {first['msg']} (given: {first['input']!r}).") from None
-    except (OSError, ValueError) as error:
+        what = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {where}: {what} (given: {first['input']!r}).") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a TOML file: {error}.") from None

@@ -4,60 +4,85 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
+import socket
 import time
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.errors import UserError
 from screening.cluster.settings import WORKER_SETTINGS
+from screening.cluster.signals import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from distributed import Client, Security, SpecCluster
 
+log = logging.getLogger(__name__)
+
 LOOPBACK = "127.0.0.1:0"
-"""Where dashboards listen: on a port of their own that no other machine reaches."""
+"""Where Dask's web server listens, which it always has; it tells that the process lives, and nothing else."""
+NO_DASHBOARD = {"dashboard": False, "dashboard_address": LOOPBACK}
 DEATH_TIMEOUT = 120
 """Seconds after which a worker that finds no scheduler ends."""
-LOST = "1 minute"
-"""How long Dask waits for a worker that was lost before it cancels its job: a nanny may be restarting it."""
 LOOK = 0.2
 """Seconds between looks whether workers came."""
 
 
 @contextmanager
-def remote_cluster(
-    security: Security, interface: str | None, workers: Mapping[str, Any]
-) -> Iterator[tuple[SpecCluster, Client]]:
-    """A scheduler that listens on the network, with workers as Dask's `SpecCluster` takes them.
+def remote_cluster(security: Security, interface: str | None) -> Iterator[tuple[SpecCluster, Client]]:
+    """A scheduler that listens on the network, for workers that somebody else starts.
 
     Args:
         security: Certificates of the run.
         interface: Of the network; None takes the one by which other hosts are reached.
-        workers: Name -> {"cls", "options"}.
+
+    Raises:
+        UserError: It cannot listen there.
     """
     import dask  # noqa: PLC0415  # half a second that planning does without
     from distributed import Client, Scheduler, SpecCluster  # noqa: PLC0415
 
-    options = {"protocol": "tls://", "security": security, "interface": interface, "dashboard_address": LOOPBACK}
-    with (
-        dask.config.set({**WORKER_SETTINGS, "distributed.deploy.lost-worker-timeout": LOST}),
-        SpecCluster(
-            workers=workers,
-            scheduler={"cls": Scheduler, "options": options},
-            security=security,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, security=security) as client,
-    ):
-        yield cluster, client
+    options = {"protocol": "tls://", "security": security, "interface": interface, **NO_DASHBOARD}
+    scheduler = {"cls": Scheduler, "options": options}
+    with dask.config.set(WORKER_SETTINGS), ExitStack() as closing:
+        with uninterrupted():
+            try:
+                cluster = SpecCluster(scheduler=scheduler, security=security, silence_logs=logging.CRITICAL)
+                client = Client(closing.enter_context(cluster), security=security)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise UserError(f"the scheduler cannot listen: {' '.join(str(error).split())}") from error
+            closing.enter_context(client)
+        try:
+            yield cluster, client
+        finally:
+            with uninterrupted():
+                closing.close()
+
+
+def check_interface(interface: str | None, name: str) -> None:
+    """Refuse a network interface that this machine does not have.
+
+    Raises:
+        UserError: Naming those that there are.
+    """
+    there = sorted(name for _, name in socket.if_nameindex())
+    if interface is not None and interface not in there:
+        raise UserError(f"{name}: interface {interface}: not on this machine, which has {', '.join(there)}.")
 
 
 def worker_arguments(resources: Mapping[str, int]) -> list[str]:
     """Options of `dask worker` that every worker of ours gets beside its name and address."""
     wanted = " ".join(f"{name}={count}" for name, count in resources.items())
     return ["--resources", wanted, "--dashboard-address", LOOPBACK, "--no-dashboard"]
+
+
+def tls_arguments(security: Security) -> tuple[str, ...]:
+    """Options of `dask worker` that name the files of the run's certificate."""
+    tls = security.get_tls_config_for_role("worker")
+    files = ("--tls-ca-file", tls["ca_file"], "--tls-cert", tls["cert"], "--tls-key", tls["key"])
+    return ("--protocol", "tls://", *files)
 
 
 def inherited() -> str:
@@ -70,7 +95,7 @@ def inherited() -> str:
 
 
 def wait_for(come: Callable[[], bool], patience: float, explain: Callable[[], str], check: Callable[[], None]) -> None:
-    """Wait until workers came; say on stderr now and then what it is that we wait for.
+    """Wait until workers came; say on the log now and then what it is that we wait for.
 
     Args:
         come: Whether enough are there.
@@ -84,15 +109,36 @@ def wait_for(come: Callable[[], bool], patience: float, explain: Callable[[], st
         time.sleep(LOOK)
         if time.monotonic() - told > patience:
             told = time.monotonic()
-            sys.stderr.write(f"waiting for workers: {explain()}\n")
-            sys.stderr.flush()
+            log.warning("waiting for workers: %s", explain())
+
+
+def workers(client: Client) -> list[dict[str, Any]]:
+    """What the scheduler knows of each worker that is there: of all, where some versions of Dask tell of five."""
+    return list(client.scheduler_info(n_workers=-1)["workers"].values())
 
 
 def names(client: Client) -> list[str]:
     """Names of the workers that are there."""
-    return [str(worker["name"]) for worker in client.scheduler_info()["workers"].values()]
+    return [str(worker["name"]) for worker in workers(client)]
 
 
-def scheduler_info(text: str) -> str:
-    """The address in a scheduler file's text."""
-    return str(json.loads(text)["address"])
+def describe(client: Client) -> str:
+    """How many workers there are, and when the one that is silent for longest was heard of."""
+    there = workers(client)
+    if not there:
+        return "no worker is there"
+    silent = Counter({worker["name"]: time.time() - worker["last_seen"] for worker in there})
+    name, seconds = silent.most_common(1)[0]
+    return f"{len(there)} workers are there; the most silent, {name}, was heard of {max(seconds, 0):.0f} s ago"
+
+
+def scheduler_address(text: str) -> str:
+    """The address in a scheduler file's text.
+
+    Raises:
+        ValueError: There is none.
+    """
+    try:
+        return str(json.loads(text)["address"])
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("it has no address") from error

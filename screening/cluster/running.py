@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
-from screening.cluster.remote import names, scheduler_info, wait_for
+from screening.cluster.remote import describe, names, scheduler_address, wait_for, workers
 from screening.cluster.workforce import Workforce
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def running_workers(address: str) -> Iterator[Workforce]:
     # A lost scheduler is an error of one line; Dask's client would log its attempts to reach it, also at the end.
     with silence_logging_cmgr(logging.CRITICAL, "distributed.client"), connect(address) as client:
         wait_for(lambda: bool(names(client)), PATIENCE, lambda: f"none at {address} yet", lambda: None)
-        found = [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
+        found = [worker["resources"] for worker in workers(client)]
         builders, inference = sum("BUILD" in has for has in found), sum("INFER" in has for has in found)
-        yield Workforce(client, builders, inference, unlabelled=len(found))
+        yield Workforce(client, builders, inference, unlabelled=len(found), waiting=lambda: describe(client))
 
 
 def connect(address: str) -> Client:
@@ -56,16 +56,16 @@ def connect(address: str) -> Client:
     where, security = _address(address), Security()
     if where.startswith("tls://") and not security.get_tls_config_for_role("client")["cert"]:
         raise UserError(
-            f"--cluster {address}: needs a certificate. Set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and "
+            f"`cluster` {address}: needs a certificate. Set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and "
             "…__CLIENT__KEY to the files that the scheduler has."
         )
     try:
         with silence_logging_cmgr(logging.CRITICAL):
             return Client(where, security=security, timeout=CONNECT)
-    except (OSError, TypeError, RuntimeError) as error:
+    except (OSError, TypeError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"--cluster {address}: no scheduler answers ({reason}). Does it run, and with these certificates?"
+            f"`cluster` {address}: no scheduler answers ({reason}). Does it run, and with these certificates?"
         ) from None
 
 
@@ -73,9 +73,9 @@ def _address(address: str) -> str:
     if "://" in address:
         return address
     try:
-        where = scheduler_info(Path(address).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"--cluster {address}: not a file that a scheduler wrote ({error}).") from None
+        where = scheduler_address(Path(address).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"`cluster` {address}: not a file that a scheduler wrote ({error}).") from None
     if not where.startswith(("tls://", "tcp://127.0.0.1:")):
-        raise UserError(f"--cluster {address}: {where} is not encrypted. Start the scheduler with TLS.")
+        raise UserError(f"`cluster` {address}: {where} is not encrypted. Start the scheduler with TLS.")
     return where

@@ -7,6 +7,9 @@ DEATHS = 5
 HEALTH = 2.0
 """Seconds between looks at the worker processes; what is dead twice in a row does not come back by itself."""
 WORKER_SETTINGS = {
+    # Dask's web servers tell logs and call stacks to whoever can reach them: on loopback, all users of the machine.
+    "distributed.scheduler.http.routes": ["distributed.http.health"],
+    "distributed.worker.http.routes": ["distributed.http.health"],
     "distributed.scheduler.allowed-failures": DEATHS - 1,
     # Receipts are all that Dask keeps: there is nothing to spill.
     "distributed.worker.memory.target": False,

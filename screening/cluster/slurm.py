@@ -7,24 +7,26 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
 from screening.cluster import queue
-from screening.cluster.remote import DEATH_TIMEOUT, inherited, names, remote_cluster, wait_for, worker_arguments
+from screening.cluster.jobs import Template, templates
+from screening.cluster.remote import check_interface, describe, names, remote_cluster, wait_for
+from screening.cluster.signals import uninterrupted
 from screening.cluster.tls import certificates
-from screening.cluster.walltime import lifetime
-from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.cluster.workforce import Workforce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from distributed import Client, SpecCluster
-
-    from screening.cluster.profile import Jobs, SlurmProfile
+    from screening.cluster.profile import SlurmProfile
+    from screening.cluster.queue import State
 
 INTERVAL = 5.0
 """Seconds between two looks at the queue."""
+ABSENT = 2
+"""Looks in which SLURM must not know a job, one after the other, before it counts as gone."""
 FUTILE = 3
 """Times that every job of a kind may end before a worker came; then there is something wrong with the profile."""
 
@@ -41,68 +43,91 @@ def slurm_workers(profile: SlurmProfile, name: str, builders: int) -> Iterator[W
     Raises:
         UserError: SLURM does not take the jobs, or they all end before a worker came.
     """
-    wanted = {"build": builders, "infer": profile.inference.count}
-    with certificates(profile.logs) as security:
-        options = _options(profile, {"security": security})
-        spec = {
-            f"{kind}-{i}": {"cls": _job_class(), "options": asked}
-            for kind, asked in options.items()
-            for i in range(wanted[kind])
-        }
-        try:
-            with remote_cluster(security, profile.interface, spec) as (cluster, client):
-                keeper = Keeper(cluster, wanted, str(profile.logs))
-                with keeper.at_work():
-                    wait_for(lambda: _kinds(client) >= set(options), profile.patience, keeper.states, keeper.check)
-                    yield Workforce(client, builders, profile.inference.count, check=keeper.check)
-        except RuntimeError as error:
-            raise UserError(f"SLURM did not take the jobs of {name}: {error}") from error
+    wanted = {kind: count for kind, count in (("build", builders), ("infer", profile.inference.count)) if count}
+    with certificates(profile.logs) as security, remote_cluster(security, profile.interface) as (cluster, client):
+
+        def present() -> set[str]:
+            return {str(worker["name"]) for worker in list(cluster.scheduler_info["workers"].values())}
+
+        kinds = templates(profile, cluster.scheduler_address, security)
+        keeper = Keeper(kinds, wanted, present, name, str(profile.logs))
+        with keeper.at_work():
+            wait_for(
+                lambda: {text.partition("-")[0] for text in names(client)} >= set(wanted),
+                profile.patience,
+                keeper.states,
+                keeper.check,
+            )
+            yield Workforce(
+                client, builders, profile.inference.count, check=keeper.check, waiting=lambda: describe(client)
+            )
 
 
-def check_jobs(profile: SlurmProfile, name: str) -> None:
+def check_jobs(profile: SlurmProfile, name: str, builders: int) -> None:
     """Ask SLURM whether it would take the jobs of a profile; nothing is submitted.
 
     Raises:
-        UserError: SLURM is not here or refuses such jobs.
+        UserError: SLURM is not here or refuses such jobs, or the profile asks for none.
     """
-    for kind, asked in _options(profile, {}).items():
-        script = _job_class()("tls://0.0.0.0:0", name="check", **asked).job_script()
-        queue.check_script(script, f"the {kind} jobs of {name}")
+    if not builders + profile.inference.count:
+        raise UserError(f"{name}: asks for no job. Give `builders` or `inference` a count of 1 or more.")
+    check_interface(profile.interface, name)
+    for kind, template in templates(profile, "tls://0.0.0.0:0").items():
+        if builders if kind == "build" else profile.inference.count:
+            queue.check(template.arguments, template.script("check"), f"the {kind} jobs of {name}")
 
 
 @dataclass
 class Keeper:
     """Keeps the wanted number of jobs of each kind in the queue or running.
 
-    Dask forgets the job of a worker that is gone, and never learns of a job that ended before its worker came; it
-    submits no other in either case. So the queue is asked: what is no longer in it is replaced, under a new name.
+    Jobs are asked for by number, and none is given up lightly, for a wrong answer would flood the queue: a job has
+    ended if SLURM says so; or if SLURM does not know it, twice in a row, and its worker is not with us either. What is
+    given up is cancelled all the same, and so there are never more jobs than are wanted. It is replaced under a new
+    name, unless too many jobs came to nothing.
 
     Attributes:
-        cluster: Whose jobs it keeps.
+        templates: Kind -> how its jobs are submitted.
         wanted: Kind -> number of jobs.
+        present: Names of the workers that are connected.
+        name: Of the profile, for messages.
         logs: Where the jobs' logs are, for messages.
         problem: What is wrong, once there is no point in going on.
     """
 
-    cluster: SpecCluster
-    wanted: dict[str, int]
+    templates: Mapping[str, Template]
+    wanted: Mapping[str, int]
+    present: Callable[[], set[str]]
+    name: str
     logs: str
     problem: str = ""
+    _jobs: dict[str, str] = field(default_factory=dict)
+    """Name of the worker -> number of its job."""
     _came: set[str] = field(default_factory=set)
+    _absent: Counter[str] = field(default_factory=Counter)
     _futile: Counter[str] = field(default_factory=Counter)
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Keep the jobs in a thread."""
-        stop = threading.Event()
-        thread = threading.Thread(target=self._keep, args=(stop,), name="slurm-keeper", daemon=True)
-        thread.start()
+        """Submit the jobs, keep them in a thread, and cancel them at the end, whatever happens in between.
+
+        Raises:
+            UserError: SLURM does not take them.
+        """
+        thread = threading.Thread(target=self._keep, name="slurm-keeper", daemon=True)
         try:
+            with uninterrupted():
+                self._fill()
+                thread.start()
             yield
         finally:
-            stop.set()
-            thread.join()
+            with uninterrupted():
+                self._stop.set()
+                if thread.ident is not None:
+                    thread.join()
+                queue.cancel(list(self._jobs.values()))
 
     def check(self) -> None:
         """Raise UserError once there is no point in going on."""
@@ -111,100 +136,69 @@ class Keeper:
 
     def states(self) -> str:
         """What SLURM says of our jobs, in one line."""
-        listed = queue.jobs()
+        jobs = dict(self._jobs)
+        listed = queue.states(list(jobs.values()))
         if listed is None:
             return "SLURM does not answer"
-        found = Counter(
-            f"{name.partition('-')[0]} job {listed.get(job.job_id, 'ended')}"
-            for name, job in list(self.cluster.workers.items())
-        )
+        found = Counter(f"{_kind(name)} job {listed.get(number, 'unknown')}" for name, number in jobs.items())
         return ", ".join(f"{count} {text}" for text, count in sorted(found.items())) or "no job in the queue"
 
-    def _keep(self, stop: threading.Event) -> None:
-        while not stop.wait(INTERVAL) and not self.problem:
+    def _keep(self) -> None:
+        while not self._stop.wait(INTERVAL) and not self.problem:
             try:
                 self._look()
-            except (RuntimeError, OSError) as error:  # SLURM did not take a job now: it may the next time
-                self._count_futile(error)
+            except UserError as error:  # SLURM did not take a job now: it may the next time
+                self._futile["sbatch"] += 1
+                if self._futile["sbatch"] >= FUTILE:
+                    self.problem = str(error)
+            except Exception as error:  # noqa: BLE001  # a keeper that dies unseen would leave the run waiting for ever
+                self.problem = f"{self.name}: the jobs cannot be kept ({type(error).__name__}: {error})."
 
     def _look(self) -> None:
-        jobs = {name: job.job_id for name, job in list(self.cluster.workers.items())}  # before the queue is asked
-        self._came |= {str(worker["name"]) for worker in list(self.cluster.scheduler_info["workers"].values())}
-        listed = queue.jobs()
+        jobs = dict(self._jobs)
+        connected = self.present()
+        self._came |= connected
+        listed = queue.states(list(jobs.values()))
         if listed is None:
             return
         for name, number in jobs.items():
-            if number not in listed:
-                self._drop(name)
-        if len(self.cluster.workers) < sum(self.wanted.values()):
-            self.cluster.sync(self._replace)
+            state = listed.get(number)
+            self._absent[name] = 0 if state else self._absent[name] + 1
+            gone = state.ended if state else name not in connected and self._absent[name] >= ABSENT
+            if gone:
+                self._give_up(name, state)
+        if not self.problem:
+            self._fill()
 
-    def _drop(self, name: str) -> None:
-        kind = name.partition("-")[0]
-        self._futile[kind] = 0 if name in self._came else self._futile[kind] + 1
+    def _give_up(self, name: str, state: State | None) -> None:
+        kind = _kind(name)
+        queue.cancel([self._jobs.pop(name)])
+        if name in self._came:
+            self._futile[kind] = 0
+            return
+        self._futile[kind] += 1 if state else FUTILE  # what SLURM never heard of will not do better the next time
         if self._futile[kind] >= FUTILE * self.wanted[kind]:
-            self.problem = (
-                f"{self._futile[kind]} {kind} jobs ended before their workers came. See their logs in {self.logs}."
-            )
-        self.cluster.workers.pop(name, None)
+            what = f"ended before their workers came, the last one {state}" if state else "are not known to squeue"
+            self.problem = f"{self.name}: the {kind} jobs {what}. See their logs in {self.logs}."
 
-    async def _replace(self) -> None:
-        spec = self.cluster.worker_spec
-        for name in [name for name in spec if name not in self.cluster.workers]:
-            kind = name.partition("-")[0]
-            spec[f"{kind}-again-{next(self._numbers)}"] = spec.pop(name)
-        await self.cluster._correct_state()  # noqa: SLF001  # what `scale` calls, which knows one kind of worker only
+    def _fill(self) -> None:
+        """Submit what is missing.
 
-    def _count_futile(self, error: Exception) -> None:
-        self._futile["sbatch"] += 1
-        if self._futile["sbatch"] >= FUTILE:
-            self.problem = f"SLURM takes no more jobs: {' '.join(str(error).split())}"
-
-
-def _kinds(client: Client) -> set[str]:
-    return {name.partition("-")[0] for name in names(client)}
-
-
-def _options(profile: SlurmProfile, common: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What dask-jobqueue is told of each kind of job that there is to be."""
-    kinds = {"build": (profile.builders, BUILD), "infer": (profile.inference, INFER)}
-    return {
-        kind: common | _job(profile, kind, jobs, resources) for kind, (jobs, resources) in kinds.items() if jobs.count
-    }
+        Raises:
+            UserError: SLURM does not take one.
+        """
+        there = Counter(map(_kind, self._jobs))
+        for kind, count in self.wanted.items():
+            template = self.templates[kind]
+            for _ in range(count - there[kind]):
+                if self._stop.is_set():
+                    return
+                name = f"{kind}-{next(self._numbers)}"
+                what = f"the {kind} jobs of {self.name}"
+                self._jobs[name] = queue.submit(template.arguments, template.script(name), what)
+                self._futile["sbatch"] = 0
 
 
-def _job(profile: SlurmProfile, kind: str, jobs: Jobs, resources: dict[str, int]) -> dict[str, Any]:
-    """One kind of job: one process of one thread, however many cores it may use."""
-    life = lifetime(jobs.walltime)
-    gres = [f"--gres={jobs.gres}"] if jobs.gres else []
-    return {
-        "queue": jobs.partition,
-        "account": jobs.account,
-        "walltime": jobs.walltime,
-        "cores": 1,
-        "processes": 1,
-        "job_cpu": jobs.cpus,
-        "memory": jobs.memory,
-        "job_name": f"screen-{kind}",
-        "log_directory": str(profile.logs.absolute()),
-        "local_directory": profile.scratch,
-        "death_timeout": DEATH_TIMEOUT,
-        "interface": profile.interface,
-        "protocol": "tls://",
-        # Requeued by SLURM, a job would come back beside the one that replaces it.
-        "job_extra_directives": ["--no-requeue", *gres, *jobs.directives],
-        "job_directives_skip": jobs.skip,
-        "job_script_prologue": [f"export {inherited()}", *jobs.prologue],
-        "worker_extra_args": [
-            *worker_arguments(resources),
-            *("--lifetime", f"{life.seconds}s", "--lifetime-stagger", f"{life.stagger}s"),
-        ],
-    }
-
-
-def _job_class() -> Any:  # noqa: ANN401  # dask-jobqueue has no types
-    try:
-        from dask_jobqueue.slurm import SLURMJob  # noqa: PLC0415  # only this needs it
-    except ImportError:
-        raise UserError("a slurm profile needs dask-jobqueue: pip install 'perovskite-screening[slurm]'.") from None
-    return SLURMJob
+def _kind(name: str) -> str:
+    """Of a worker, by its name."""
+    return name.partition("-")[0]

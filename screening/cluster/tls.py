@@ -2,59 +2,114 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
+from screening.store.lock import Holder, alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distributed import Security
 
+PREFIX = ".tls-"
+OWNER = "owner.json"
+YEARS = 1
+"""How long a certificate is valid; no run of one client lasts longer."""
+ROLES = ("client", "scheduler", "worker")
+
+
+def in_memory() -> Security:
+    """A certificate and its key for processes that are started by this one, and are handed them at their start."""
+    certificate, key = make_certificate()
+    return _security(certificate, key)
+
 
 @contextmanager
 def certificates(beside: Path) -> Iterator[Security]:
     """A certificate and its key as files, for as long as the run lasts.
 
+    Those of runs on this machine that were killed are removed first.
+
     Args:
         beside: Folder, on a file system that the workers share, in which a folder that only the user can enter is made.
 
     Raises:
-        UserError: The folder cannot be written, or the package that makes certificates is missing.
+        UserError: The folder cannot be written.
     """
-    from distributed import Security  # noqa: PLC0415  # half a second that planning does without
-
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".tls-", dir=beside.absolute()))  # mode 0700
+        sweep(beside)
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=beside.absolute()))  # mode 0700
     except OSError as error:
         raise UserError(f"{beside}: {error.strerror}. Name another folder for `logs` in the profile.") from None
     try:
-        made = _make()
-        certificate = _private(folder / "certificate.pem", made["cert"])
-        key = _private(folder / "key.pem", made["key"])
-        roles = ("client", "scheduler", "worker")
-        files = {f"tls_{role}_cert": certificate for role in roles} | {f"tls_{role}_key": key for role in roles}
-        yield Security(require_encryption=True, tls_ca_file=certificate, **files)
+        _private(folder / OWNER, json.dumps(asdict(Holder.here())))
+        certificate, key = make_certificate()
+        yield _security(_private(folder / "certificate.pem", certificate), _private(folder / "key.pem", key))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make() -> dict[str, str]:
-    """One certificate that is its own authority: whoever has its key is one of us."""
-    from distributed import Security  # noqa: PLC0415
+def sweep(beside: Path) -> None:
+    """Remove the certificates of the user's processes on this machine that are gone."""
+    for folder in beside.glob(f"{PREFIX}*"):
+        found = folder.lstat()
+        if not folder.is_symlink() and found.st_uid == os.getuid() and _abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
+
+def make_certificate() -> tuple[str, str]:
+    """One certificate that is its own authority, and its key, both PEM: whoever has the key is one of us.
+
+    On an elliptic curve, for that takes a millisecond; Dask's own way takes a hundred.
+    """
+    from cryptography import x509  # noqa: PLC0415  # only who starts workers needs it
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "dask-internal")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("dask-internal")]), critical=False)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))  # clocks of nodes differ
+        .not_valid_after(now + dt.timedelta(days=365 * YEARS))
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    return (
+        certificate.public_bytes(pem).decode(),
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode(),
+    )
+
+
+def _security(certificate: str, key: str) -> Security:
+    """For all roles the same; Dask takes PEM or paths."""
+    from distributed import Security  # noqa: PLC0415  # half a second that planning does without
+
+    pairs = {f"tls_{role}_cert": certificate for role in ROLES} | {f"tls_{role}_key": key for role in ROLES}
+    return Security(require_encryption=True, tls_ca_file=certificate, **pairs)
+
+
+def _abandoned(folder: Path) -> bool:
     try:
-        return dict(Security.temporary().get_tls_config_for_role("client"))
-    except ImportError:
-        raise UserError(
-            "workers beyond this machine need certificates: pip install 'perovskite-screening[slurm]'."
-        ) from None
+        return alive(Holder(**json.loads((folder / OWNER).read_text(encoding="ascii")))) is False
+    except (OSError, ValueError, TypeError):
+        return False  # another one is just being made, or it is none of ours
 
 
 def _private(path: Path, text: str) -> str:

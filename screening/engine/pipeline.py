@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 import uuid
@@ -34,10 +35,14 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
+log = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""Seconds without the end of a block after which is said what is waited for; a block takes some seconds to a minute."""
 BLOCKS_A_WORKER = 4
 """Blocks that a worker should get at least, so that none idles long at the end."""
 MOST_BLOCKS = 2**20
-"""Blocks of a run at most, unless the user asks for smaller ones: 200 MB of manifest, half a minute to resume."""
+"""Blocks of a run at most, unless the user asks for smaller ones: 440 MB of manifest, a minute to resume."""
 
 
 def block_rows(candidates: int, workers: int, wanted: int | None, grain: Grain) -> int:
@@ -129,6 +134,8 @@ class _Flight:
         self._force, self._assignment = force, assignment
         self._name = uuid.uuid4()  # a scheduler may serve several runs, and remember what an earlier client asked for
         self._ended: SimpleQueue[Future[BlockReceipt]] = SimpleQueue()
+        self._heard = time.monotonic()
+        self._patience = PATIENCE
         self.under_way: dict[Future[BlockReceipt], Block] = {}
 
     def begin(self, block: Block) -> None:
@@ -150,7 +157,9 @@ class _Flight:
             futures = [self._ended.get(timeout=HEALTH)]
         except Empty:
             self._force.check()
+            self._explain_silence()
             return
+        self._heard = time.monotonic()
         with suppress(Empty):
             while True:
                 futures.append(self._ended.get_nowait())
@@ -159,6 +168,16 @@ class _Flight:
             receipt = _receipt(future, self._force.check)
             future.release()
             yield block, receipt
+
+    def _explain_silence(self) -> None:
+        """Say what is waited for where nothing has ended for long; each time after twice as long."""
+        silence = time.monotonic() - self._heard
+        if silence < self._patience:
+            return
+        self._patience = 2 * silence
+        blocks = sorted(block.number for block in self.under_way.values())
+        named = ", ".join(map(str, blocks[:5])) + (" …" if len(blocks) > 5 else "")
+        log.warning("waiting for block %s, none ended for %.0f s: %s", named, silence, self._force.waiting())
 
 
 def _receipt(future: Future[BlockReceipt], check: Callable[[], None]) -> BlockReceipt | None:

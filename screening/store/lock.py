@@ -25,7 +25,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cgcnn.errors import UserError
 from screening.store.header import MANIFEST
@@ -63,6 +63,12 @@ class Holder:
     boot: str
     user: str
     since: str
+
+    @classmethod
+    def here(cls) -> Self:
+        """This process."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _start(os.getpid()), _boot(), _user(), now)
 
     def __str__(self) -> str:
         return f"process {self.pid} of {self.user} on {self.host} since {self.since}"
@@ -120,7 +126,7 @@ def acquire(place: Place, part: int = 0, *, beat: float = BEAT, patience: float 
     """
     _clear(place, part, patience)
     for _ in range(TRIES):
-        mine = _me()
+        mine = Holder.here()
         place.write({_claim_key(part, mine.token): json.dumps(asdict(mine)).encode()})
         others = [holder for holder in claims(place, part) if holder.token != mine.token]
         if not others:
@@ -205,11 +211,6 @@ def _claim_key(part: int, token: str) -> str:
 
 def _beat_key(part: int, token: str) -> str:
     return f"{MANIFEST}/beat-{part:04d}.{token}"
-
-
-def _me() -> Holder:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Holder(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _start(os.getpid()), _boot(), _user(), now)
 
 
 def _holder(data: bytes, token: str) -> Holder:

@@ -33,17 +33,6 @@ SPACE = ("perovskites", "--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,N
 TWO_KINDS = 'kind = "local"\nbuilders = 1\ninference = 1\n'
 
 
-def screen(folder, *arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "screening", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def done(process, code=0):
     stdout, stderr = process.communicate(timeout=90)
     assert process.returncode == code, stderr
@@ -55,7 +44,7 @@ def arrays(path):
     return {name: np.asarray(group[name][:]).tobytes() for name in group.array_keys()}
 
 
-def test_one_stage_two_stages_and_shares_are_bit_identical_and_seen_from_outside(tmp_path, model_path):
+def test_one_stage_two_stages_and_shares_are_bit_identical_and_seen_from_outside(screen, tmp_path, model_path):
     (tmp_path / "two.toml").write_text(TWO_KINDS)
     common = (*SPACE, "--anions", "3", "--model", model_path, "--block-size", "512", "--top", "1")
     fused = screen(tmp_path, *common, "--out", "fused.zarr", "--workers", "1")
@@ -99,7 +88,9 @@ def secured(tmp_path):
                     process.kill()
 
 
-def test_a_running_scheduler_is_used_by_who_has_its_certificates_and_by_nobody_else(tmp_path, model_path, secured):
+def test_a_running_scheduler_is_used_by_who_has_its_certificates_and_by_nobody_else(
+    screen, tmp_path, model_path, secured
+):
     environment, file = secured
     while not file.exists() or not file.read_text():
         pass
@@ -203,7 +194,7 @@ def test_what_differs_between_workers_is_named():
     assert differences(here, there).startswith("numpy is 0.1, not ")
 
 
-def test_a_notice_lets_blocks_in_flight_end_and_exits_with_75(tmp_path, model_path):
+def test_a_notice_lets_blocks_in_flight_end_and_exits_with_75(screen, tmp_path, model_path):
     common = (*SPACE, "--anions", "3", "--model", model_path, "--block-size", "512", "--workers", "1", "--top", "1")
     first = screen(tmp_path, *common, "--out", "R.zarr")
     while not list(tmp_path.glob("R.zarr/**/part-0000.jsonl")):
@@ -226,7 +217,7 @@ def test_the_notice_is_taken_only_while_it_is_waited_for():
 
 
 def test_beyond_loopback_there_is_nothing_but_tls(tmp_path):
-    with certificates(tmp_path) as security, remote_cluster(security, None, {}) as (cluster, _):
+    with certificates(tmp_path) as security, remote_cluster(security, None) as (cluster, _):
         listening = [c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
         encrypted = int(cluster.scheduler_address.rpartition(":")[2])
         assert cluster.scheduler_address.startswith("tls://")

@@ -1,0 +1,52 @@
+"""Limits that the system sets to a process, named when they are in the way."""
+
+from __future__ import annotations
+
+import resource
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cgcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILES, FILES_OF_A_WORKER = 40, 12
+"""Files and connections that a client has open: at least, and more for each worker. Measured, with some room."""
+
+
+def make_room(workers: int) -> None:
+    """Let this process open as many files as it needs for so many workers.
+
+    Raises:
+        UserError: The system does not allow it.
+    """
+    needed = FILES + FILES_OF_A_WORKER * workers
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in {soft, hard} and soft < needed <= hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    elif soft != resource.RLIM_INFINITY and soft < needed:
+        raise UserError(
+            f"ulimit -n is {hard}: {workers} workers need {needed} open files. Raise it, or ask for fewer `workers`."
+        )
+
+
+@contextmanager
+def not_startable() -> Iterator[None]:
+    """Name the limit where the system starts no more processes or threads, or opens no more files.
+
+    Raises:
+        UserError: That is so.
+    """
+    try:
+        yield
+    except (RuntimeError, BlockingIOError, MemoryError) as error:
+        text = f"{error} {error.__cause__ or error.__context__ or ''}"
+        if isinstance(error, RuntimeError) and "start new thread" not in text and "unavailable" not in text:
+            raise
+        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        allowed = "unlimited" if limit == resource.RLIM_INFINITY else limit
+        raise UserError(
+            f"no more threads or processes can be started here (ulimit -u is {allowed}; a container or SLURM may allow "
+            "fewer). Raise that, or ask for fewer `workers`."
+        ) from error
