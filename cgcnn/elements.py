@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,10 @@ def atomic_number(symbol: str) -> int:
     try:
         return _NUMBERS[symbol]
     except KeyError:
+        close = get_close_matches(str(symbol)[:3].capitalize(), SYMBOLS[1:], n=1, cutoff=0.5)
+        meant = f"Did you mean {close[0]}?" if close else "Use symbols such as Ca or Ti."
         raise UserError(
-            f"{symbol!r} is not an element that models know (H to {SYMBOLS[MAX_Z]}); check the symbol"
+            f"{symbol!r} is not the symbol of an element from H to {SYMBOLS[MAX_Z]} (Z = {MAX_Z}). {meant}"
         ) from None
 
 

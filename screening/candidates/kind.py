@@ -32,7 +32,7 @@ class Grain:
         per_worker: Candidates of a block for each worker there is, so that many workers do not end more blocks than
             one scheduler can pass on: 11 ms of a core's work.
         counted: Candidates up to which a dry run looks at every one; of more it looks at as many, evenly spread.
-        sifted: Candidates that a dry run sifts at once.
+        sifted: Candidates whose chemistry is worked out at once, which bounds memory.
     """
 
     batch: int

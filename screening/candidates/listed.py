@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 
-AT_ONCE = 65_536
-"""Rows that are read at once to see which elements there are."""
-
 LIKE_A_SITE = re.compile(r"[ABX]['`\u2019\u2032\u00b4]*[0-9]*")
 """Names of columns that mean a site, whether the prototype has it or not."""
 
@@ -93,8 +90,9 @@ class Listed(OnPrototype):
     def elements_on_sites(self) -> NDArray[np.bool_]:
         """Whether an element occurs on a site, (n_sites, 101)."""
         used = np.zeros((len(self.ideal.sites), MAX_Z + 1), dtype=bool)
-        for start in range(0, self.count, AT_ONCE):
-            species = self.decode(start, min(start + AT_ONCE, self.count))  # (n, n_sites)
+        step = self.grain.sifted
+        for start in range(0, self.count, step):
+            species = self.decode(start, min(start + step, self.count))  # (n, n_sites)
             used[np.arange(len(used)), species] = True
         used[:, 0] = False
         return used

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from screening.candidates.compositions import OnPrototype
 from screening.candidates.multisets import Multiset, Ranks, Species
@@ -211,21 +210,13 @@ def parse_elements(text: str | Iterable[str]) -> tuple[int, ...]:
     named = [symbol.strip() for symbol in (text.split(",") if isinstance(text, str) else text)]
     if not any(named):
         raise UserError("No element is named. Name some by their symbols, such as Ca,Sr,Ba.")
-    return tuple(dict.fromkeys(_atomic_number(symbol) for symbol in named))
+    return tuple(dict.fromkeys(atomic_number(symbol) for symbol in named))
 
 
 def _numbers(named: Iterable[str]) -> tuple[int, ...]:
-    return tuple(_atomic_number(symbol) for symbol in named)
+    return tuple(atomic_number(symbol) for symbol in named)
 
 
 def symbols(elements: Iterable[int]) -> tuple[str, ...]:
     """Symbols of atomic numbers, in the order given."""
     return tuple(SYMBOLS[z] for z in elements)
-
-
-def _atomic_number(symbol: str) -> int:
-    if symbol in SYMBOLS[1:]:
-        return SYMBOLS.index(symbol)
-    close = get_close_matches(symbol.capitalize(), SYMBOLS[1:], n=1, cutoff=0.5)
-    meant = f"Did you mean {close[0]}?" if close else "Use symbols such as Ca or Ti."
-    raise UserError(f"{symbol!r} is not the symbol of an element from H to {SYMBOLS[MAX_Z]} (Z = {MAX_Z}). {meant}")

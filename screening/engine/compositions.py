@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from screening.candidates.kind import Compositions
     from screening.plan import Plan
 
-SIFTED_AT_ONCE = 65_536
-"""Candidates whose chemistry is worked out at once: bounds memory in large blocks."""
-
 
 @dataclass(frozen=True)
 class BuiltCompositions:
@@ -54,8 +51,9 @@ def load(plan: Plan[Compositions]) -> PrototypeModel:
 
 def build(plan: Plan[Compositions], model: PrototypeModel, block: Block) -> BuiltCompositions:
     """Decode and filter a block, which starts at a multiple of `BATCH`, and work out the cells of what passed."""
-    starts = range(block.start, block.stop, SIFTED_AT_ONCE)
-    parts = [_sifted(plan, model, start, min(start + SIFTED_AT_ONCE, block.stop)) for start in starts]
+    step = plan.candidates.grain.sifted
+    starts = range(block.start, block.stop, step)
+    parts = [_sifted(plan, model, start, min(start + step, block.stop)) for start in starts]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     species, lattice = model.cells(rows["species"][rows["status"] == Status.OK])
     return BuiltCompositions(block, rows, species, lattice, plan.candidates.unusable(block.start, block.stop))
