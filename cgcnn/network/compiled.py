@@ -60,7 +60,7 @@ Record = TypeVar("Record", Network, Template, Candidates)
 def record(kind: type[Record], **values: float | NDArray[np.generic]) -> Record:
     """A record of numbers and of pointers to arrays, which it keeps alive."""
     made = kind(**{name: v.ctypes.data if isinstance(v, np.ndarray) else v for name, v in values.items()})
-    made.kept = values  # type: ignore[union-attr]  # an attribute of Python's object, not of the struct
+    made.kept = values  # an attribute of Python's object, not of the struct
     return made
 
 

@@ -17,12 +17,13 @@ import numpy as np
 from cgcnn.elements import MAX_Z
 from cgcnn.network import compiled
 from cgcnn.network.compiled import GROUP, MOST_DISTANCES, MOST_NODES, record
+from cgcnn.network.folded import Gated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.graphs.template import Template
-    from cgcnn.network.folded import Folded, Gated, Linear
+    from cgcnn.network.folded import Folded, Linear
     from cgcnn.network.settings import Pooling
 
     Doubles = NDArray[np.float64]
@@ -36,7 +37,7 @@ _POOLS = {"mean": 0, "sum": 0, "max": 1, "linear": 2}
 
 def pack_network(folded: Folded, member: int) -> compiled.Network:
     """A member, whose convolutions must be gated."""
-    settings, layers = folded.settings, folded.convolutions
+    settings, layers = folded.settings, _gated(folded)
     width, hidden, outputs = (_longer(size) for size in (settings.width, settings.hidden, len(folded.binary)))
     table = folded.table[member].astype(np.float64) / UNIT
     convolutions = [_convolution(layer, member) for layer in layers]
@@ -93,6 +94,10 @@ def pack_template(template: Template, pooling: Pooling) -> compiled.Template:
     )
 
 
+def _gated(folded: Folded) -> list[Gated]:
+    return [layer for layer in folded.convolutions if isinstance(layer, Gated)]
+
+
 def _longer(size: int) -> int:
     return -(-size // GROUP) * GROUP
 
@@ -110,12 +115,13 @@ def _grouped(matrix: Doubles) -> Doubles:
 
 
 def _aligned(*arrays: Reals) -> NDArray[np.float32]:
-    """Arrays of one shape or none at all, one after the other, from where a line of the cache starts."""
+    """Arrays one after the other, from where a line of the cache starts."""
     size = sum(array.size for array in arrays)
     room = np.empty(size + GROUP, dtype=np.float32)
     start = -room.ctypes.data % 64 // room.itemsize
     made = room[start : start + size]
-    made.reshape(max(len(arrays), 1), -1)[:] = np.reshape(arrays, (max(len(arrays), 1), -1))
+    if arrays:
+        np.concatenate([array.ravel() for array in arrays], out=made, casting="same_kind")
     return made
 
 
@@ -149,9 +155,9 @@ def _distances(folded: Folded, member: int) -> tuple[Doubles, float]:
     rows = int((centres[-1] + BEYOND * spacing) / step) + 4
     offset = (np.arange(-1, rows - 1)[:, None] * step - centres) / spacing  # (D, K)
     expanded = np.exp(-np.square(offset))
-    return np.stack([_signed(expanded @ layer.distance[member]) / UNIT for layer in folded.convolutions]), step
+    return np.stack([_signed(expanded @ layer.distance[member]) / UNIT for layer in _gated(folded)]), step
 
 
 def _in_units_of_one(output: Linear, member: int) -> Doubles:
     """(inputs, T) the last product's weights."""
-    return output.weight[member].astype(np.float64) * UNIT
+    return np.asarray(output.weight[member] * UNIT)

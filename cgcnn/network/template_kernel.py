@@ -48,7 +48,7 @@ class TemplateKernel:
         self._predict = function("predict", self.instructions)
         self.folded, self._numpy = folded, NumpyKernel(folded)
         self._members = [pack_network(folded, i) for i in range(len(folded.table))]
-        self._covered = ~np.isnan(folded.table).any(axis=(0, 2))  # (101,)
+        self._covered = np.asarray(~np.isnan(folded.table).any(axis=(0, 2)))  # (101,)
 
     def predict(self, batch: GraphBatch) -> Outputs:
         """(members, n, T) targets of n graphs."""
