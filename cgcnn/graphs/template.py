@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,9 +39,12 @@ def templates(
         species: (n, n_sites) atomic numbers.
         neighbours: As in `cgcnn.graphs.graph.CrystalGraph.from_structure`.
     """
-    kinds, kind = np.unique(_patterns(species, prototype.role_index), axis=0, return_inverse=True)
-    found = [_template(prototype, tuple(pattern), neighbours) for pattern in kinds.tolist()]
-    return [(template, np.flatnonzero(kind == i)) for i, template in enumerate(found)]
+    alike = _alike(species, prototype.role_index)
+    found = []
+    for kind in np.unique(alike):
+        rows = np.flatnonzero(alike == kind)
+        found.append((_template(prototype, _pattern(species[rows[0]], prototype.role_index), neighbours), rows))
+    return found
 
 
 def nodes_of_sites(prototype: Prototype, species: NDArray[np.uint8], neighbours: int) -> NDArray[np.int64]:
@@ -52,11 +56,19 @@ def nodes_of_sites(prototype: Prototype, species: NDArray[np.uint8], neighbours:
     return nodes + (np.cumsum(sizes) - sizes)[:, None]
 
 
-def _patterns(species: NDArray[np.uint8], roles: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n, n_sites): for each site the first site of the same role with the same element."""
-    same = (species[:, :, None] == species[:, None, :]) & (roles[:, None] == roles[None, :])  # (n, s, s)
-    first: NDArray[np.int64] = same.argmax(axis=2)
-    return first
+def _alike(species: NDArray[np.uint8], roles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) a bit for each pair of sites of one role, whether they hold the same element."""
+    pairs = [(i, j) for i, j in combinations(range(len(roles)), 2) if roles[i] == roles[j]]
+    bits = np.zeros(len(species), dtype=np.int64)
+    for bit, (i, j) in enumerate(pairs):
+        bits |= (species[:, i] == species[:, j]).astype(np.int64) << bit
+    return bits
+
+
+def _pattern(row: NDArray[np.uint8], roles: NDArray[np.int64]) -> tuple[int, ...]:
+    """For each site of one candidate the first site of the same role with the same element."""
+    same = (row[:, None] == row) & (roles[:, None] == roles)  # (s, s)
+    return tuple(same.argmax(axis=1).tolist())
 
 
 @lru_cache(maxsize=64)
