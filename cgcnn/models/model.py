@@ -16,7 +16,7 @@ from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from cgcnn.models.calibration import calibrated
 from cgcnn.models.digest import digest
 from cgcnn.models.domain import AnionSets, Domain
-from cgcnn.network.choice import choose_kernel
+from cgcnn.network.choice import choose_kernel, for_candidates
 from cgcnn.network.folded import covered, element_table
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ class Model:
     def kernel(self) -> Kernel:
         """What does the arithmetic; its name and version say whose bits predictions have."""
         return choose_kernel(self.settings, self.members, self.device)
+
+    @cached_property
+    def kernel_for_candidates(self) -> Kernel:
+        """The same for candidates of prototypes."""
+        return for_candidates(self.kernel)
 
     def to(self, device: str) -> Model:
         """The same model, predicting on another device such as "cuda"."""
@@ -146,8 +151,8 @@ class PrototypeModel:
 
     @property
     def kernel(self) -> Kernel:
-        """The model's."""
-        return self.model.kernel
+        """The model's, for candidates."""
+        return self.model.kernel_for_candidates
 
     def to(self, device: str) -> PrototypeModel:
         """The same model, predicting on another device such as "cuda"."""

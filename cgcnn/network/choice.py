@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cgcnn.network.compiled import instruction_sets
 from cgcnn.network.folded import fold
 from cgcnn.network.numpy_kernel import NumpyKernel
+from cgcnn.network.template_kernel import TemplateKernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,3 +30,10 @@ def choose_kernel(settings: Settings, members: Sequence[Weights], device: str = 
     from cgcnn.network.torch_kernel import TorchKernel  # noqa: PLC0415  # imports torch
 
     return TorchKernel(settings, members, device)
+
+
+def for_candidates(kernel: Kernel) -> Kernel:
+    """What predicts candidates of prototypes where a kernel predicts graphs: a compiled one if it can, or the same."""
+    if isinstance(kernel, NumpyKernel) and kernel.folded.settings.convolution == "gated" and instruction_sets():
+        return TemplateKernel(kernel.folded)
+    return kernel

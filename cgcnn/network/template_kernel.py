@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.network.folded import Folded
     from cgcnn.network.kernel import Outputs
-    from cgcnn.network.settings import Settings
 
 
 class TemplateKernel:
@@ -37,7 +36,7 @@ class TemplateKernel:
     version = VERSION
 
     def __init__(self, folded: Folded, instructions: str | None = None) -> None:
-        """Networks for which `available` holds; without a set of instructions, with the fastest of this machine.
+        """Networks; without a set of instructions, with the fastest of this machine.
 
         Raises:
             ValueError: The convolutions are not gated, or the set is not to be had here.
@@ -85,8 +84,3 @@ class TemplateKernel:
                     raise MemoryError("no memory for a block of candidates")
         outputs[:, ~(self._covered[species].all(axis=1) & np.isfinite(a))] = np.nan
         return outputs
-
-
-def available(settings: Settings) -> bool:
-    """Whether the networks' candidates can be predicted in compiled code here."""
-    return settings.convolution == "gated" and bool(instruction_sets())

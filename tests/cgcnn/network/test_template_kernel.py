@@ -14,11 +14,12 @@ from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, PROTOTYPES, Prototype
 from cgcnn.models.files import load
 from cgcnn.models.model import Model
-from cgcnn.network import compiled
+from cgcnn.network import choice, compiled
+from cgcnn.network.choice import for_candidates
 from cgcnn.network.compiled import function, instruction_sets
 from cgcnn.network.folded import fold
 from cgcnn.network.settings import Settings
-from cgcnn.network.template_kernel import TemplateKernel, available
+from cgcnn.network.template_kernel import TemplateKernel
 from cgcnn.network.torch_kernel import TorchKernel
 from cgcnn.testing import untrained
 
@@ -165,10 +166,20 @@ def test_graphs_are_predicted_as_by_numpy(shipped):
     assert np.abs(kernel_of(model).predict(batch) - expected[:, :5]).max() < CLOSE
 
 
+def test_candidates_are_predicted_by_it_unless_it_cannot(monkeypatch):
+    model = load("castelli")
+    assert model.on("cubic-perovskite").kernel.name == "template"
+    assert model.kernel.name == "numpy"
+    other = TorchKernel(model.settings, model.members)
+    assert for_candidates(other) is other
+    monkeypatch.setattr(choice, "instruction_sets", lambda: ())
+    assert for_candidates(model.kernel) is model.kernel
+
+
 def test_other_convolutions_and_machines_are_refused():
-    settings = replace(load("mp").settings, convolution="simple")
-    assert not available(settings)
-    model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O"]}, replace(settings, targets=("x",)))
+    settings = replace(load("mp").settings, convolution="simple", targets=("x",))
+    model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O"]}, settings)
+    assert model.on("cubic-perovskite").kernel.name == "numpy"
     with pytest.raises(ValueError, match="not simple"):
         kernel_of(model)
     with pytest.raises(ValueError, match="sse2"):

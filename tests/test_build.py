@@ -1,0 +1,61 @@
+"""The kernel is compiled where a compiler is, and where none is everything goes on without it."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMPILES = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+LIBRARY = "cgcnn/network/_template_kernel.so"
+
+
+@pytest.fixture
+def hook():
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def wheel(folder, monkeypatch, **environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.skipif(not COMPILES, reason="no compiler")
+def test_a_wheel_for_this_platform_holds_the_kernel_for_every_python(tmp_path, monkeypatch):
+    built = wheel(tmp_path, monkeypatch)
+    assert "-py3-none-" in built.name
+    assert "any" not in built.name
+    assert LIBRARY in zipfile.ZipFile(built).namelist()
+
+
+def test_without_a_compiler_the_wheel_is_pure(tmp_path, monkeypatch):
+    """Also where the checkout has a kernel that was compiled before."""
+    built = wheel(tmp_path, monkeypatch, CXX="/nowhere/c++")
+    assert built.name.endswith("-py3-none-any.whl")
+    names = zipfile.ZipFile(built).namelist()
+    assert LIBRARY not in names
+    assert "cgcnn/network/numpy_kernel.py" in names
+
+
+@pytest.mark.parametrize("compiler", ["/nowhere/c++", "false"])
+def test_what_does_not_compile_is_said_once(hook, tmp_path, monkeypatch, capsys, compiler):
+    monkeypatch.setenv("CXX", compiler)
+    assert hook.compile_kernel(ROOT / hook.SOURCE, tmp_path) is None
+    assert capsys.readouterr().err.count("the template kernel was not compiled") == 1
+
+
+def test_machines_without_known_instructions_have_no_kernel(hook, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(hook.platform, "machine", lambda: "riscv64")
+    assert hook.compile_kernel(ROOT / hook.SOURCE, tmp_path) is None
+    assert "riscv64" in capsys.readouterr().err
