@@ -12,6 +12,7 @@ from cgcnn import __version__
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card, weights_path
+from cgcnn.network.choice import name_kernel
 from screening.candidates.default_model import default_model
 from screening.candidates.kind import Candidates
 from screening.candidates.listed import Listed, read_candidates
@@ -40,11 +41,19 @@ Kind_co = TypeVar("Kind_co", bound=Candidates, default=Candidates, covariant=Tru
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model as a worker finds it, and how it knows that it found the right one."""
+    """A model as a worker finds it, and how it knows that it found the right one.
+
+    Attributes:
+        name: Of the model.
+        path: Of its weights.
+        digest: Of its weights and settings.
+        kernel: Name and version of what evaluates it on CPUs.
+    """
 
     name: str
     path: str
     digest: str
+    kernel: str
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ class Plan(Generic[Kind_co]):
             model_digest=self.model.digest,
             code_version=__version__,
             versions=decisive(),
+            kernel=self.model.kernel,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             records="" if records is None else records.index.digest,
         )
@@ -115,7 +125,7 @@ def from_header(header: Header, records: Records | None) -> Plan:
         header: Of the run.
         records: Of the run, if it has any.
     """
-    model = ModelReference(header.recipe["model"], header.model, header.model_digest)
+    model = ModelReference(header.recipe["model"], header.model, header.model_digest, header.kernel)
     definition = {name: value for name, value in header.space.items() if name != "kind"}
     candidates = KINDS[header.space["kind"]](definition, records)
     return Plan(candidates, tuple(parse_filter(text) for text in header.filters), model, header.recipe["stable_at"])
@@ -145,4 +155,5 @@ def _sites(recipe: Recipe) -> Sites:
 def _refer(model: str) -> ModelReference:
     path = weights_path(model)
     card = read_card(path)
-    return ModelReference(card.name, str(path.resolve()), card.digest)
+    kernel = name_kernel(card.settings, candidates=card.input == "prototype")
+    return ModelReference(card.name, str(path.resolve()), card.digest, kernel)

@@ -34,6 +34,16 @@ def choose_kernel(settings: Settings, members: Sequence[Weights], device: str = 
 
 def for_candidates(kernel: Kernel) -> Kernel:
     """What predicts candidates of prototypes where a kernel predicts graphs: a compiled one if it can, or the same."""
-    if isinstance(kernel, NumpyKernel) and kernel.folded.settings.convolution == "gated" and instruction_sets():
+    if isinstance(kernel, NumpyKernel) and _compiled(kernel.folded.settings):
         return TemplateKernel(kernel.folded)
     return kernel
+
+
+def name_kernel(settings: Settings, *, candidates: bool) -> str:
+    """Name and version of the kernel that predicts on a CPU here, candidates of prototypes or graphs."""
+    kernel = TemplateKernel if candidates and _compiled(settings) else NumpyKernel
+    return f"{kernel.name} {kernel.version}"
+
+
+def _compiled(settings: Settings) -> bool:
+    return settings.convolution == "gated" and bool(instruction_sets())

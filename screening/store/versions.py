@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from cgcnn import __version__
+from cgcnn.network.compiled import VERSION, instruction_sets
 
 DECISIVE = ("torch", "numpy", "pymatgen")
 """Packages whose versions decide the bits of a result: they are part of a run's identity."""
@@ -15,10 +16,14 @@ Versions = tuple[tuple[str, str], ...]
 
 
 def versions() -> Versions:
-    """Name and version of Python, of this program and of the packages that matter; builds of torch count as one."""
+    """Name and version of Python, of this program, of the packages that matter, and of the compiled kernel.
+
+    Builds of torch count as one, and instruction sets of the kernel too, which give the same bits.
+    """
     python = ".".join(platform.python_version_tuple()[:2])
     found = ((name, _version(name).partition("+")[0]) for name in PACKAGES)
-    return (("python", python), ("perovskite-screening", __version__), *found)
+    kernel = str(VERSION) if instruction_sets() else "not compiled"
+    return (("python", python), ("perovskite-screening", __version__), *found, ("template kernel", kernel))
 
 
 def decisive() -> dict[str, str]:

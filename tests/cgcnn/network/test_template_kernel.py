@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from cgcnn.elements import atomic_number
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, PROTOTYPES, Prototype
+from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.files import load
 from cgcnn.models.model import Model
 from cgcnn.network import choice, compiled
-from cgcnn.network.choice import for_candidates
+from cgcnn.network.choice import for_candidates, name_kernel
 from cgcnn.network.compiled import function, instruction_sets
 from cgcnn.network.folded import fold
 from cgcnn.network.settings import Settings
@@ -249,3 +250,10 @@ def test_features_of_every_element_are_read():
     found = kernel_of(model).predict_cells(*cells)
     assert (np.isnan(found) == np.isnan(expected)).all()
     assert np.abs(found - expected)[~np.isnan(expected)].max() < CLOSE
+
+
+@pytest.mark.parametrize("name", ["castelli", "mp", "castelli-relaxed", "formation-energy"])
+def test_a_kernel_can_be_named_without_loading_weights(name):
+    model, card = load(name), read_card(weights_path(name))
+    kernel = model.on(card.prototypes[0]).kernel if card.prototypes else model.kernel
+    assert name_kernel(card.settings, candidates=bool(card.prototypes)) == f"{kernel.name} {kernel.version}"
