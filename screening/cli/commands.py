@@ -209,9 +209,14 @@ def explain(what: str, output: Path, model: str | None, top: int | None) -> None
 
     Needs a model with linear pooling, such as castelli-linear: `screen explain castelli-linear -o DIR`.
     """
+    from screening.cli.screen import tell_partial
     from screening.results.explain import explain_any
+    from screening.store import Run, exists
 
     files = explain_any(what, output, model, top)
+    if exists(what):
+        with Run.open(what) as opened:
+            tell_partial(opened)
     told = f"{output}: {', '.join(file.name for file in files)} written"
     click.echo(command_line.plain(told), err=True)
 

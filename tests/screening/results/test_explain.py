@@ -67,3 +67,14 @@ def test_what_cannot_be_explained_is_one_clear_line(screened: Path, tmp_path: Pa
     with pytest.raises(UserError, match="neither a run nor a model"):
         run("explain", tmp_path / "nothing", "-o", tmp_path / "why")
     assert not (tmp_path / "why").exists()
+
+
+def test_an_explanation_of_an_unfinished_run_says_so(screened: Path, tmp_path: Path) -> None:
+    assert "partial" not in run("explain", screened, "-o", tmp_path / "why").output
+    space = ("--a", "Ca,Ba", "--b", "Ti,Zr", "--x", "O,N,F,S,Cl,Br,I,Se,H", "--anions", 3, "--block-size", 512)
+    place = tmp_path / "two.zarr"
+    assert run("perovskites", *space, "--model", tmp_path / "linear", "--out", place).exit_code == 0
+    (part,) = place.rglob("part-*.jsonl")
+    lines = part.read_bytes().splitlines(keepends=True)
+    part.write_bytes(lines[0])
+    assert f"1 of {len(lines)} blocks: partial" in run("explain", place, "-o", tmp_path / "why").output
