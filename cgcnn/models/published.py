@@ -83,7 +83,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
             content = torch.load(file, map_location="cpu", weights_only=True)
-        return Checkpoint(
+        checkpoint = Checkpoint(
             path=file,
             state={str(name): tensor.float() for name, tensor in content["state_dict"].items()},
             mean=float(content["normalizer"]["mean"]),
@@ -96,6 +96,22 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except Exception as error:  # noqa: BLE001  # torch.load documents no set of errors for damaged files
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{file}: not a checkpoint of the published code ({reason}); expected its .pth.tar") from None
+    _check(checkpoint)
+    return checkpoint
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    """Refuse numbers that would make every prediction NaN or the same: those of a training that failed."""
+    for name, tensor in checkpoint.state.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{checkpoint.path}: tensor {name} has numbers that are not finite; its training failed")
+        if name.endswith("running_var") and tensor.min() < 0:
+            raise UserError(f"{checkpoint.path}: tensor {name} has negative variances; the file is damaged")
+    if not (np.isfinite(checkpoint.mean) and np.isfinite(checkpoint.std) and checkpoint.std > 0):
+        raise UserError(
+            f"{checkpoint.path}: its training targets have the mean {checkpoint.mean:g} and the deviation "
+            f"{checkpoint.std:g}; a model needs finite ones, and a deviation above 0"
+        )
 
 
 def _numpy_scalars() -> list[Any]:
@@ -117,11 +133,13 @@ def read_atom_init(path: str | Path) -> Tensor:
         features = np.full((MAX_Z + 1, len(next(iter(vectors.values())))), np.nan, dtype=np.float32)
         features[0] = 0
         for number, vector in vectors.items():
+            if not np.isfinite(vector).all():
+                raise ValueError(f"the vector of {number} has numbers that are not finite")
             if 1 <= number <= MAX_Z:
                 features[number] = vector
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); pass the data set's atom_init.json") from None
-    except (ValueError, TypeError, AttributeError, StopIteration) as error:
+    except (ValueError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         raise UserError(f"{file}: not element vectors ({error}); expected atomic number → list of numbers") from None
     return torch.from_numpy(features)
 
@@ -137,11 +155,16 @@ def import_model(checkpoint: Checkpoint, features: Tensor, name: str) -> Model:
     Raises:
         UserError: The element vectors or the tensors do not fit.
     """
-    settings = _settings(checkpoint)
+    try:
+        settings = _settings(checkpoint)
+        about = _card(checkpoint, settings, name)
+    except (IndexError, TypeError, ValueError) as error:  # ValueError: those of pydantic, too
+        reason = " ".join(str(error).split())
+        raise UserError(f"{checkpoint.path}: not the published network ({reason})") from None
     width = checkpoint.state["embedding.weight"].shape[1]
     if features.shape[1] != width:
         raise UserError(
-            f"{checkpoint.path}: trained on element vectors of {width} numbers, --atom-init has {features.shape[1]}; "
+            f"{checkpoint.path}: trained on element vectors of {width} numbers, `atom_init` has {features.shape[1]}; "
             "pass the atom_init.json of its training"
         )
     network = CGCNN(settings, features)
@@ -150,13 +173,13 @@ def import_model(checkpoint: Checkpoint, features: Tensor, name: str) -> Model:
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{checkpoint.path}: not the published network ({reason})") from None
-    return Model(_card(checkpoint, settings, name), [weights(network)])
+    return Model(about, [weights(network)])
 
 
 def _settings(checkpoint: Checkpoint) -> Settings:
     state, arguments = checkpoint.state, checkpoint.arguments
     if arguments.get("enable_tanh"):
-        raise UserError(f"{checkpoint.path}: trained with --enable-tanh, which only one branch of the code knew")
+        raise UserError(f"{checkpoint.path}: trained with enable_tanh, which only one branch of the code knew")
     try:
         width = state["embedding.weight"].shape[0]
         hidden = state["conv_to_fc.weight"].shape[0]

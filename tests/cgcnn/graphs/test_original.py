@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_deuterium_is_hydrogen() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"enable_tanh": True}, "enable-tanh"), ({"radius": 6.0}, "radius is 6"), ({"task": "classification"}, "network")],
+    [({"enable_tanh": True}, "enable_tanh"), ({"radius": 6.0}, "radius is 6"), ({"task": "classification"}, "network")],
 )
 def test_checkpoint_of_another_network_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
     path, _ = write_checkpoint(tmp_path)
@@ -210,9 +211,38 @@ def test_checkpoint_of_another_network_is_refused(tmp_path: Path, changes: dict,
         import_model(read_checkpoint(path), read_atom_init(tmp_path / "atom_init.json"), "mine")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["state_dict"]["convs.0.fc_full.bias"].fill_(float("nan")), "convs.0.fc_full.bias has numbers"),
+        (lambda c: c["state_dict"]["fc_out.weight"].fill_(float("inf")), "fc_out.weight has numbers"),
+        (lambda c: c["state_dict"]["convs.0.bn1.running_var"].fill_(-1), "negative variances"),
+        (lambda c: c["normalizer"].update(std=torch.tensor(0.0)), "the deviation 0"),
+        (lambda c: c["normalizer"].update(std=torch.tensor(-1.0)), "the deviation -1"),
+        (lambda c: c["normalizer"].update(std=torch.tensor(float("nan"))), "the deviation nan"),
+        (lambda c: c["normalizer"].update(mean=torch.tensor(float("nan"))), "the mean nan"),
+        (lambda c: c["args"].update(radius="far"), "not the published network"),
+        (lambda c: c["args"].update(max_num_nbr=[]), "not the published network"),
+        (lambda c: c["args"].update(train_size="many"), "not the published network"),
+        (lambda c: c["args"].update(data_options=3), "not the published network"),
+        (lambda c: c["state_dict"].update({"embedding.weight": torch.zeros(())}), "not the published network"),
+        (lambda c: c["state_dict"].update({"conv_to_fc.weight": torch.zeros(3, 0)}), "not the published network"),
+        (lambda c: c.update(args=None), "not a checkpoint"),
+        (lambda c: c.update(state_dict={"a": 3}), "not a checkpoint"),
+    ],
+)
+def test_checkpoint_of_a_failed_training_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+    path, _ = write_checkpoint(tmp_path)
+    content = torch.load(path, weights_only=False)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(UserError, match=message):
+        import_model(read_checkpoint(path), read_atom_init(tmp_path / "atom_init.json"), "mine")
+
+
 def test_other_element_vectors_are_refused(tmp_path: Path) -> None:
     path, _ = write_checkpoint(tmp_path)
-    with pytest.raises(UserError, match="--atom-init has 3"):
+    with pytest.raises(UserError, match="`atom_init` has 3"):
         import_model(read_checkpoint(path), torch.zeros(101, 3), "mine")
 
 
