@@ -27,7 +27,6 @@ import numpy as np
 
 from cgcnn.cli import options as command_line
 from cgcnn.cli import show
-from cgcnn.cli import train as training
 from cgcnn.cli.building import builder
 from cgcnn.cli.progress import Reporter
 from cgcnn.data.composition import composition, shapes, species
@@ -40,20 +39,23 @@ from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.predict import predict_samples
 from cgcnn.models import calibration, reliability
 from cgcnn.models.files import load
-from cgcnn.training import ensemble as train
-from cgcnn.training import experiment as study
 from cgcnn.training import measure
+from cgcnn.training.checkpoints import claim
+from cgcnn.training.members import fit_members
+from cgcnn.training.protocols import train
 from cgcnn.training.recipe import TrainRecipe, read_recipe
-from cgcnn.training.sources import read_sources
+from cgcnn.training.sources import read_samples
+from cgcnn.training.split import Division, everything
+from cgcnn.training.table import prepare
 from screening.engine.block import stable_probability
 from screening.recipe import STABLE_AT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cgcnn.data.sample import Entry
+    from cgcnn.data.sample import Sample
     from cgcnn.models.model import Model
-    from cgcnn.training.table import Table
+    from cgcnn.training.table import Prepared, Table
 
 STABLE = 0.2  # eV/atom; the threshold of Castelli et al.
 SHARE = 0.02  # of the candidates that a user would look at
@@ -91,7 +93,7 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
     how = {key: options[key] for key in ("members", "epochs", "seed")}
     plan = read_recipe(recipe).with_changes((), **how)
     if name:
-        records = [entry.labels | crystal(entry) for entry in read(data)]
+        records = [sample.labels | crystal(sample) for sample in read(data)]
         model = load(name)
     else:
         found = prepared(data, plan)
@@ -117,15 +119,15 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
         print(probabilities(model, table, outputs))
 
 
-def prepared(data: Path, recipe: TrainRecipe) -> train.Prepared:
+def prepared(data: Path, recipe: TrainRecipe) -> Prepared:
     """The usable rows of the data, as `cgcnn train` would use them."""
     with builder(recipe.settings, workers=None, cache=None, no_cache=False) as build:
-        return train.prepare(read_sources(data, recipe) if recipe.sources else read(data), recipe, build)
+        return prepare(read_samples(data, recipe), recipe, build)
 
 
-def crystal(entry: Entry) -> Record:
-    """Id and crystal of an entry as a record has them."""
-    return {"id": entry.id, **(json.loads(entry.content) if entry.form == "record" else {})}
+def crystal(sample: Sample) -> Record:
+    """Id and crystal of a sample as a record has them."""
+    return {"id": sample.id, **(json.loads(sample.content) if sample.form == "record" else {})}
 
 
 def measured(
@@ -154,18 +156,19 @@ def fitted(table: Table, recipe: TrainRecipe, checkpoints: Path | None) -> Model
     """An ensemble of the recipe on these rows."""
     with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
         folder = checkpoints or Path(scratch)
-        train.claim(folder, table, recipe, resume=True)
-        return train.ensemble(table, recipe, folder, partial(report, "fit"))
+        claim(folder, table, recipe, resume=True)
+        splits = [everything(len(table.ids))] * recipe.fit.members
+        return fit_members(table, recipe, splits, folder, partial(report, "fit")).best
 
 
-def drawn(found: train.Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> None:
+def drawn(found: Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> None:
     """Print what `cgcnn train` puts on the card of a recipe whose rows are split at random."""
-    splits = training.divide(found, recipe, training.Division())
+    splits = Division().splits(found.usable, [sample.labels for sample in found.samples], recipe)
     with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
         folder = checkpoints or Path(scratch)
-        train.claim(folder, found.table, recipe, resume=True)
-        result = study.run(found.table, recipe, splits, folder, report)
-    for metric in result.best.card.metrics:
+        claim(folder, found.table, recipe, splits, resume=True)
+        trained = train(found.table, recipe, splits, folder, report)
+    for metric in trained.card.metrics:
         value = f"{metric.metric} {metric.value:.4f} {metric.unit}"
         print(f"{metric.target:<14} {value}  {metric.split}; {metric.input} input")
 
@@ -264,7 +267,7 @@ def probabilities(model: Model, table: Table, outputs: NDArray[np.float32]) -> s
     if len(model.members) < 2 or "e_above_hull" not in model.settings.targets:
         return ""
     column = model.settings.targets.index("e_above_hull")
-    label = table.targets.numpy()[:, column]
+    label = table.targets[:, column]
     known = ~np.isnan(label)
     mean, spread = outputs[:, known, column].mean(axis=0), outputs[:, known, column].std(axis=0)
     shares = measure.role_shares(table, model.card.prototypes)[known]

@@ -1,5 +1,48 @@
-"""Crystal graph convolutional neural networks for screening: graphs, models, training, shipped weights."""
+"""Crystal graph convolutional neural networks for screening: graphs, models, training, shipped weights.
+
+    import cgcnn
+
+    model = cgcnn.load("castelli-relaxed")
+    table = cgcnn.predict(["a.cif", structure], model)     # of pandas; its units are in table.attrs["units"]
+    best = cgcnn.train("data.json", target="gap")
+    best.save("gap")
+    cgcnn.load("mp").on("double-perovskite").predict(A=["Cs"], B=["Ag", "Bi"], X=["Cl"])
+
+What is wrong is a `cgcnn.UserError`. Importing this imports nothing heavy.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cgcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from cgcnn.inference.frames import predict
+    from cgcnn.models.files import load
+    from cgcnn.models.model import Model
+    from cgcnn.training.results import Trained
+    from cgcnn.training.split import Division
+    from cgcnn.training.start import train
+
 __version__ = "0.1.0"
+__all__ = ["Division", "Model", "Trained", "UserError", "load", "predict", "train"]
+_PLACES = {
+    "Division": "training.split",
+    "Model": "models.model",
+    "Trained": "training.results",
+    "load": "models.files",
+    "predict": "inference.frames",
+    "train": "training.start",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever the name means
+    if name in _PLACES:
+        return getattr(import_module(f"cgcnn.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'cgcnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_PLACES]

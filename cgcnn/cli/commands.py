@@ -64,28 +64,21 @@ def train(
     MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with a check of its own follows that,
     unless a split is asked for. Progress is kept in MODEL.training until the model is written.
     """
-    from cgcnn.data.read import read
-    from cgcnn.training.recipe import plain_recipe, read_recipe
+    from cgcnn.training.recipe import read_recipe
+    from cgcnn.training.sources import choose_recipe, read_samples
 
     base = read_recipe(recipe) if recipe else None
-    if base is not None and base.sources:
-        from cgcnn.training.sources import read_sources
-
-        samples = read_sources(data, base)
-    else:
-        samples = read(data)  # before the heavy imports: a wrong path is told at once
+    samples = read_samples(data, base)  # before the heavy imports: a wrong path is told at once
     from cgcnn.cli import train as training
     from cgcnn.cli.building import builder
+    from cgcnn.training.split import Division
 
-    if base is None and not (targets or binary) and "target" in samples[0].labels:
-        targets = ("target",)  # the unnamed column of an id_prop.csv
-    base = base or plain_recipe(output.stem, data.name, targets, binary)
-    chosen = base.with_changes(targets, binary, epochs=epochs, patience=patience, members=members, seed=seed)
+    how = {"epochs": epochs, "patience": patience, "members": members, "seed": seed}
+    chosen = choose_recipe(base, samples, (output.stem, data.name), (targets, binary), **how)
     with builder(chosen.settings, workers, cache, no_cache=no_cache) as build:
         prepared = training.prepared(samples, chosen, build, strict=strict)
-    how = training.Division(split, sizes, fold_column, test_fold, folds)
-    splits = training.divide(prepared, chosen, how)
-    training.run(prepared, chosen, splits, output, resume=resume)
+    division = Division(split, sizes, fold_column, test_fold, folds)
+    training.run(prepared, chosen, division, output, resume=resume)
 
 
 @app.command()
@@ -244,8 +237,8 @@ def learning_curve(
     from cgcnn.training.recipe import read_recipe
 
     samples, recipes = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
+    from cgcnn.cli import learning_curve as curve
     from cgcnn.cli.building import builder
-    from cgcnn.training import learning_curve as curve
 
     build = partial(builder, workers=workers, cache=cache, no_cache=no_cache)
     curve.run(curve.tables(samples, recipes, build, strict=strict), sizes, output)

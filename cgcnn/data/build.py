@@ -121,7 +121,7 @@ class Builder:
                 yield from pool.map(run, waiting)
             except BrokenProcessPool:
                 raise UserError(
-                    "a process that builds graphs died (out of memory?); pass --workers 1 to see where"
+                    "a process that builds graphs died (out of memory?); give `workers` 1 to see where"
                 ) from None
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)

@@ -65,6 +65,3 @@ def _name(value: Any) -> str:  # noqa: ANN401  # whatever JSON holds
 def broken(name: str, reason: str, path: str = "") -> Sample:
     """A sample that could not be read."""
     return Sample(name, {"id": name}, "broken", reason, path)
-
-
-Entry = Sample  # until all rooms say Sample

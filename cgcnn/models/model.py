@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -16,12 +16,14 @@ from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from cgcnn.models.calibration import calibrated
 from cgcnn.models.digest import digest
 from cgcnn.models.domain import AnionSets, Domain
+from cgcnn.models.elements import candidates
 from cgcnn.network.choice import choose_kernel, for_candidates
 from cgcnn.network.folded import covered, element_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from cgcnn.graphs.graph import CrystalGraph
@@ -158,20 +160,45 @@ class PrototypeModel:
         """The same model, predicting on another device such as "cuda"."""
         return PrototypeModel(self.model.to(device), self.prototype, self.domain)
 
-    def predict(self, species: NDArray[np.uint8]) -> dict[str, Estimate]:
+    @overload
+    def predict(self, species: NDArray[np.uint8], /) -> dict[str, Estimate]: ...
+
+    @overload
+    def predict(self, **elements: str | Iterable[str]) -> pd.DataFrame: ...
+
+    def predict(  # type: ignore[misc]  # a role cannot be named as a positional argument
+        self, species: NDArray[np.uint8] | None = None, /, **elements: str | Iterable[str]
+    ) -> dict[str, Estimate] | pd.DataFrame:
         """Predict candidates.
 
         Args:
             species: (n, n_sites) atomic numbers in the order of the prototype's sites; equal-role sites in any order.
+            elements: Instead, for each role the symbols of its elements, such as ``A="Cs", B=["Ag", "Bi"], X="Cl"``.
 
         Returns:
-            For every target the mean and the standard deviation as from `Model.predict`, (n,) float32 each; the
-            deviation also made larger or smaller by the elements, where the card says how.
+            By species, for every target the mean and the standard deviation as from `Model.predict`, (n,) float32 each;
+            the deviation also made larger or smaller by the elements, where the card says how. By elements, a table of
+            pandas with a row for each of the `candidates`: the sites; each target in its unit, and its deviation
+            (``a``, ``a_std``); ``in_domain``; ``known``. The units are in ``attrs["units"]``.
 
         Raises:
             UserError: The sites do not fit, or an element has no features.
         """
+        if species is None:
+            return self._table(candidates(self.prototype, elements))
         return self.predict_cells(*self.cells(species))
+
+    def _table(self, species: NDArray[np.uint8]) -> pd.DataFrame:
+        """Candidates with all that the model says of them."""
+        import pandas as pd  # noqa: PLC0415  # only at this edge
+
+        symbols = np.array(SYMBOLS)[species]  # (n, n_sites)
+        table = pd.DataFrame(dict(zip(self.prototype.sites, symbols.T, strict=True)))
+        for target, (mean, std) in self.predict(species).items():
+            table[target], table[f"{target}_std"] = mean, std
+        table["in_domain"], table["known"] = self.in_domain(species), self.known(species)
+        table.attrs |= {"units": {target.name: target.unit for target in self.card.targets}, "model": self.card.name}
+        return table
 
     def cells(self, species: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """What the graphs of candidates are made from; `predict_cells` takes it, in this process or in another.

@@ -133,14 +133,14 @@ def read_atom_init(path: str | Path) -> Tensor:
         features = np.full((MAX_Z + 1, len(next(iter(vectors.values())))), np.nan, dtype=np.float32)
         features[0] = 0
         for number, vector in vectors.items():
-            if not np.isfinite(vector).all():
-                raise ValueError(f"the vector of {number} has numbers that are not finite")
             if 1 <= number <= MAX_Z:
                 features[number] = vector
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); pass the data set's atom_init.json") from None
     except (ValueError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         raise UserError(f"{file}: not element vectors ({error}); expected atomic number → list of numbers") from None
+    if any(not np.isfinite(vector).all() for vector in vectors.values()):
+        raise UserError(f"{file}: not element vectors (not all of them are finite); expected those of the training")
     return torch.from_numpy(features)
 
 

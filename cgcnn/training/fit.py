@@ -100,17 +100,6 @@ class _State:
 
 def fit(
     task: Task,
-    examples: Examples,
-    seed: int,
-    checkpoint: Path | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
-) -> CGCNN:
-    """Train one network without validation; see `fit_validated`. Returns the averaged network after the last epoch."""
-    return fit_validated(task, (examples, None), seed, checkpoint, report).last
-
-
-def fit_validated(
-    task: Task,
     parts: tuple[Examples, Examples | None],
     seed: int,
     checkpoint: Path | None = None,

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-import click
 import numpy as np
 
-from cgcnn.cli.progress import Reporter
-from cgcnn.cli.train import prepared
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.inference.plots import new_figure, save_figure
-from cgcnn.training import experiment as study
-from cgcnn.training.ensemble import claim
+from cgcnn.training.checkpoints import claim
+from cgcnn.training.protocols import train
 from cgcnn.training.split import nested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from cgcnn.data.build import Builder
-    from cgcnn.data.sample import Sample
-    from cgcnn.network.settings import Settings
-    from cgcnn.training.ensemble import Report
+    from cgcnn.training.members import Report
     from cgcnn.training.recipe import TrainRecipe
+    from cgcnn.training.results import Trained
     from cgcnn.training.table import Table
 
 HELD = 0.1  # share of the usable rows that choose the best epoch, and again that measure
@@ -67,7 +59,7 @@ def learning_curve(
     epochs than the recipe says, by the square root of how much smaller they are than the largest.
 
     Args:
-        table: From `cgcnn.training.ensemble.prepare`.
+        table: From `cgcnn.training.table.prepare`.
         recipe: Its number of epochs is that of the largest part.
         sizes: Numbers of training rows.
         checkpoints: Folder; a training that is there is continued, a finished one is only measured again.
@@ -76,60 +68,19 @@ def learning_curve(
     Raises:
         UserError: There are too few rows, the folder holds another training, or training diverged.
     """
-    usable = ~np.isnan(table.targets[:, 0].numpy())
+    usable = ~np.isnan(table.targets[:, 0])
     held = max(1, round(HELD * int(usable.sum())))
     for size in sizes:
         split = nested(usable, size, held, recipe.fit.seed)
         epochs = round(recipe.fit.epochs * math.sqrt(max(sizes) / size))
         longer = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"epochs": epochs})})
         folder = checkpoints / f"{recipe.name}-{size}"
-        claim(folder, table, longer, resume=True, also=split.part.tobytes())
-        yield _point(study.run(table, longer, [split], folder, report(size)), size, epochs)
+        claim(folder, table, longer, [split], resume=True)
+        yield _point(train(table, longer, [split], folder, report(size)), size, epochs)
 
 
-def tables(
-    samples: Sequence[Sample],
-    recipes: Iterable[TrainRecipe],
-    build: Callable[[Settings], AbstractContextManager[Builder]],
-    *,
-    strict: bool,
-) -> Iterator[tuple[Table, TrainRecipe]]:
-    """The usable samples as each recipe needs them, one recipe after the other; see `cgcnn.cli.train.prepared`."""
-    for recipe in recipes:
-        with build(recipe.settings) as builder:
-            found = prepared(samples, recipe, builder, strict=strict)
-        yield found.table, recipe
-
-
-def run(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Sequence[int], output: Path) -> None:
-    """Make the curves of recipes with their tables, write ``OUTPUT.csv``, ``.png`` and ``.svg``, and show the points.
-
-    Raises:
-        UserError: As `learning_curve` does, or matplotlib is missing, or a file cannot be written.
-    """
-    checkpoints, files = output.with_suffix(".training"), [output.with_suffix(end) for end in (".csv", ".png", ".svg")]
-    new_figure(output, (1, 1))  # without matplotlib, say so before the work
-    points: list[Point] = []
-    for table, recipe in tables:
-        with Reporter(recipe.fit.members) as reporter:
-            for point in learning_curve(table, recipe, sizes, checkpoints, partial(_named, reporter, recipe.name)):
-                points.append(point)
-                click.echo(
-                    f"{point.recipe} {point.training:6d} crystals: {point.metric} {point.value:.4f} {point.unit}"
-                )
-    write_points(files[0], points)
-    for file in files[1:]:
-        draw(points, file)
-    shutil.rmtree(checkpoints)
-    click.echo(f"{', '.join(map(str, files))} written", err=True)
-
-
-def _named(reporter: Report, name: str, size: int) -> Report:
-    return lambda _, member, progress: reporter(f"{name}, {size} crystals", member, progress)
-
-
-def _point(found: study.Study, size: int, epochs: int) -> Point:
-    card = found.best.card
+def _point(found: Trained, size: int, epochs: int) -> Point:
+    card = found.card
     target = card.targets[0].name
     wanted = "AUC" if target in card.settings.binary else "MAE"
     metric = next((m for m in card.metrics if (m.target, m.metric) == (target, wanted)), None)

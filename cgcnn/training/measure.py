@@ -1,8 +1,7 @@
-"""What labelled rows say of a model: errors, and deviations that hold."""
+"""What labelled rows say of a model: figures of merit, and deviations that hold."""
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,39 +21,51 @@ if TYPE_CHECKING:
     from cgcnn.models.model import Model
     from cgcnn.training.table import Table
 
+_PLAIN = {"R2", "accuracy", "precision", "recall", "F1", "AUC"}  # without a unit
+_ONE_MEMBER = {"MAE", "AUC"}  # told of single members, too
 
-def errors(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Metric, ...]:
-    """Figures on labelled rows: of the ensemble for every target, and of single members for the first.
 
-    They are the mean absolute error of a number, AUC and accuracy of a binary target.
+def figures_of(
+    model: Model, predictions: NDArray[np.float32], labels: NDArray[np.float32], part: str, text: str = ""
+) -> tuple[Metric, ...]:
+    """Figures on labelled rows: of the ensemble for every target, and of single members, in the mean, for the first.
+
+    They are MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a binary target. Those that are
+    not defined are left out.
 
     Args:
         model: Whose.
-        table: N rows.
         predictions: (members, n, T), from `outputs`.
-        split: Which rows these are, for the card.
+        labels: (n, T), NaN where missing.
+        part: Which rows these are, for the card.
+        text: How they were chosen, where the number of labelled ones is to be told before it.
     """
-    labels = table.targets.numpy()  # (n, T)
-    found: list[Metric] = []
-    for j, target in enumerate(model.card.targets):
-        binary = target.name in model.settings.binary
-        known = ~np.isnan(labels[:, j])
+    found: list[tuple[str, int, float, int]] = []  # metric, target, value, rows
+    for j, name in enumerate(model.settings.targets):
+        known, binary = ~np.isnan(labels[:, j]), name in model.settings.binary
         if not known.any():
             continue
-        who = [("", predictions.mean(axis=0)[None])] + ([(", one member", predictions)] if j == 0 else [])
-        for name, (text, parts) in product(["AUC", "accuracy"] if binary else ["MAE"], who):
-            values = [figures(p[known, j], labels[known, j], binary=binary)[name] for p in parts]
-            unit = "" if binary else target.unit
-            metric = Metric(
-                metric=name + text,
-                target=target.name,
-                value=float(np.mean(values)),
-                unit=unit,
-                split=split,
-                input=model.card.input,
-            )
-            found.append(metric)
-    return tuple(metric for metric in found if np.isfinite(metric.value))
+        whole, *single = (
+            figures(each[known, j], labels[known, j], binary=binary)
+            for each in [predictions.mean(axis=0), *(predictions if j == 0 and len(predictions) > 1 else [])]
+        )
+        for metric, value in whole.items():
+            found.append((metric, j, value, int(known.sum())))
+            if single and metric in _ONE_MEMBER:
+                mean = float(np.mean([member[metric] for member in single]))
+                found.append((f"{metric}, one member", j, mean, int(known.sum())))
+    return tuple(
+        Metric(
+            metric=metric,
+            target=model.card.targets[j].name,
+            value=value,
+            unit="" if metric.split(",")[0] in _PLAIN else model.card.targets[j].unit,
+            split=f"{part}, {rows} rows{text}" if text else part,
+            input=model.card.input,
+        )
+        for metric, j, value, rows in found
+        if np.isfinite(value)
+    )
 
 
 def outputs(model: Model, table: Table) -> NDArray[np.float32]:
@@ -65,11 +76,15 @@ def outputs(model: Model, table: Table) -> NDArray[np.float32]:
 def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Calibration, ...]:
     """How the spread of an ensemble has to grow to hold on labelled rows that it has not seen, for every number.
 
-    The arguments are those of `errors`.
+    Args:
+        model: Whose.
+        table: N rows.
+        predictions: (members, n, T), from `outputs`.
+        split: Which rows these are, for the card.
     """
     if len(model.members) < 2:
         return ()
-    labels = table.targets.numpy()  # (n, T)
+    labels = table.targets  # (n, T)
     shares = role_shares(table, model.card.prototypes)  # (n, roles * 101)
     found = []
     for j, name in enumerate(model.settings.targets):

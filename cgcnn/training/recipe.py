@@ -149,7 +149,7 @@ def plain_recipe(name: str, data: str, targets: tuple[str, ...], binary: tuple[s
         UserError: No targets.
     """
     if not (targets or binary):
-        raise UserError("no target: pass --target NAME or --binary NAME (labels of the data), or --recipe")
+        raise UserError("no target: pass `target` or `binary`, labels of the data, or a `recipe`")
     chosen = [*(f"--target {target}" for target in targets), *(f"--binary {target}" for target in binary)]
     return TrainRecipe(
         name=name,

@@ -1,4 +1,4 @@
-"""The data of a recipe that learns from several files at once, each with labels of its own."""
+"""What a training learns from: its recipe and its samples, of one file or of several with labels of their own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,48 @@ from cgcnn.data.composition import shapes
 from cgcnn.data.labels import targets
 from cgcnn.data.read import read
 from cgcnn.errors import UserError
+from cgcnn.training.recipe import plain_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cgcnn.data.records import Record
     from cgcnn.data.sample import Sample
     from cgcnn.training.recipe import Source, TrainRecipe
+
+    Targets = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def read_samples(data: Path, recipe: TrainRecipe | None) -> list[Sample]:
+    """The samples that a recipe learns from: those of its sources, or of a file or directory.
+
+    Raises:
+        UserError: There is nothing to read, or it is not what the recipe wants.
+    """
+    return read_sources(data, recipe) if recipe is not None and recipe.sources else read(data)
+
+
+def choose_recipe(
+    base: TrainRecipe | None, samples: Sequence[Sample], about: tuple[str, str], wanted: Targets, **how: int | None
+) -> TrainRecipe:
+    """The recipe of a training: a given one, or plain settings, with changes.
+
+    Args:
+        base: The given one; None: structures, plain settings.
+        samples: That it is to learn from.
+        about: Names of the model and of the data, for the card without a recipe.
+        wanted: Labels to learn as numbers, and as probabilities; none: those of the recipe, or the unnamed column of an
+            ``id_prop.csv``.
+        how: What of `cgcnn.training.recipe.Fit` is to be changed; None: as it is.
+
+    Raises:
+        UserError: There is nothing to learn.
+    """
+    targets, binary = wanted
+    if base is None and not (targets or binary) and samples and "target" in samples[0].labels:
+        targets = ("target",)
+    return (base or plain_recipe(*about, targets, binary)).with_changes(targets, binary, **how)
 
 
 def read_sources(data: Path, recipe: TrainRecipe) -> list[Sample]:

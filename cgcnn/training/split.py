@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cgcnn.data.records import Record
+    from cgcnn.training.recipe import TrainRecipe
+
 PARTS = ("train", "validation", "test")
 _NAMES = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 
@@ -37,6 +40,11 @@ class Split:
     def __post_init__(self) -> None:
         if not (self.part == 0).any():
             raise UserError(f"no training rows ({self.text}; {len(self.part)} rows)")
+
+
+def everything(n: int) -> Split:
+    """All of n rows for training."""
+    return Split(np.zeros(n, dtype=np.int8), "all rows")
 
 
 def by_share(usable: NDArray[np.bool_], shares: Sequence[float], seed: int) -> Split:
@@ -102,12 +110,12 @@ def by_column(usable: NDArray[np.bool_], name: str, values: Sequence[object], te
         wrong = sorted({text for text in texts if text and text.casefold() not in _NAMES})
         if wrong or not any(texts):
             said = f"holds {wrong[0]!r}" if wrong else "is empty"
-            raise UserError(f"column {name} {said}; it must say train, validation or test, or pass --test-fold")
+            raise UserError(f"column {name} {said}; it must say train, validation or test, or pass `test_fold`")
         part = np.array([_NAMES.get(text.casefold(), -1) for text in texts], dtype=np.int8)
         return Split(np.where(usable, part, -1).astype(np.int8), f"parts by the column {name}")
     folds = sorted({text for text in texts if text}, key=lambda text: (len(text), text))
     if test not in folds or len(folds) < 2:
-        raise UserError(f"--test-fold {test}: column {name} has the folds {', '.join(folds) or 'none'}")
+        raise UserError(f"`test_fold` {test}: column {name} has the folds {', '.join(folds) or 'none'}")
     validation = folds[(folds.index(test) + 1) % len(folds)] if len(folds) > 2 else None
     part = np.array([2 if t == test else 1 if t == validation else 0 if t else -1 for t in texts], dtype=np.int8)
     return Split(np.where(usable, part, -1).astype(np.int8), f"fold {test} of the column {name} as test part")
@@ -123,3 +131,58 @@ def folds(usable: NDArray[np.bool_], k: int, seed: int) -> list[Split]:
     parts = [np.where(fold == i, 2, np.where(fold == (i + 1) % k, 1, 0)) for i in range(k)]
     text = f"{k} random folds, seed {seed}"
     return [Split(np.where(fold < 0, -1, part).astype(np.int8), text) for part in parts]
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the rows are to be split; None where one is not asked for.
+
+    Attributes:
+        split: Shares of training, validation and test rows, such as ``60/20/20``.
+        sizes: Numbers of such rows.
+        fold_column: Label that says train, validation or test, or names a fold.
+        test_fold: The fold of the label to test on; validation is the one after.
+        folds: K, for k-fold: each row is once in a test part.
+    """
+
+    split: str | None = None
+    sizes: str | None = None
+    fold_column: str | None = None
+    test_fold: str | None = None
+    folds: int | None = None
+
+    def splits(self, usable: NDArray[np.bool_], labels: Sequence[Record], recipe: TrainRecipe) -> list[Split]:
+        """The splits that are asked for; none where the recipe has a check of its own and nothing else is asked for.
+
+        Args:
+            usable: (n,) rows that may be in a part.
+            labels: Of the n rows.
+            recipe: Says the seed, and the shares and the check where nothing is asked for.
+
+        Raises:
+            UserError: What is asked for contradicts itself or does not fit the rows.
+        """
+        ways = ("split", "sizes", "fold_column", "folds")
+        asked = [f"`{way}`" for way in ways if getattr(self, way) is not None]
+        if len(asked) > 1:
+            raise UserError(f"{' and '.join(asked)}: one way to split, please")
+        if self.test_fold is not None and self.fold_column is None:
+            raise UserError("`test_fold`: needs `fold_column`, the label that names the folds")
+        if self.fold_column is not None:
+            values = [record.get(self.fold_column) for record in labels]
+            return [by_column(usable, self.fold_column, values, self.test_fold)]
+        seed = recipe.fit.seed
+        if self.folds is not None:
+            return folds(usable, self.folds, seed)
+        if self.sizes is not None:
+            return [by_size(usable, [int(size) for size in _numbers("sizes", self.sizes)], seed)]
+        if self.split is None and recipe.validation_fold is not None:
+            return []
+        return [by_share(usable, _numbers("split", self.split or recipe.shares), seed)]
+
+
+def _numbers(setting: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.replace(",", "/").split("/")]
+    except ValueError:
+        raise UserError(f"`{setting}` {text}: give three numbers, such as 60/20/20") from None

@@ -1,4 +1,4 @@
-"""Labelled rows in the form that a network is trained on."""
+"""Labelled samples as the rows of a table, in the form that a network is trained on."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from cgcnn.data import labels
+from cgcnn.data.build import Builder, Rule
+from cgcnn.data.composition import Composition, composition_or_reason, group, species
+from cgcnn.errors import UserError
 from cgcnn.graphs.batch import GraphBatch
+from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import PROTOTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
+    from cgcnn.data.sample import Sample
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.domain import Domain
     from cgcnn.network.settings import Settings
+    from cgcnn.training.recipe import TrainRecipe
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Table:
     """Labelled rows in the form that a recipe's input kind needs.
 
     Attributes:
+        ids: Of the n rows.
         targets: (n, T) float32; NaN where missing.
         fold: (n,) int64; -1 where a row has none.
         shape: (n,) int8, each row's prototype as its position in the recipe's list, for prototype input.
@@ -35,7 +41,8 @@ class Table:
         graphs: N graphs, for structure input.
     """
 
-    targets: Tensor
+    ids: tuple[str, ...]
+    targets: NDArray[np.float32]
     fold: NDArray[np.int64]
     shape: NDArray[np.int8] | None = None
     species: NDArray[np.uint8] | None = None
@@ -45,7 +52,8 @@ class Table:
     def rows(self, chosen: NDArray[np.bool_]) -> Table:
         """The rows where ``chosen`` (n,) is true."""
         return Table(
-            self.targets[torch.from_numpy(chosen)],
+            tuple(self.ids[i] for i in np.flatnonzero(chosen)),
+            self.targets[chosen],
             self.fold[chosen],
             None if self.shape is None else self.shape[chosen],
             None if self.species is None else self.species[chosen],
@@ -71,6 +79,59 @@ class Table:
         if self.lattice is None:
             raise ValueError("crystals have no prototype")
         return self.lattice
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table, and what of the data is in it.
+
+    Attributes:
+        table: The usable rows.
+        samples: Their samples, in the table's order.
+        failures: Position among all samples → reason.
+    """
+
+    table: Table
+    samples: list[Sample]
+    failures: dict[int, str]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(n,) which rows of the table have a label."""
+        return np.asarray(~np.isnan(self.table.targets).all(axis=1))
+
+
+def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | None = None) -> Prepared:
+    """Turn samples into a table; those that cannot be used are left out with a reason.
+
+    Raises:
+        UserError: A label is not a number, or no sample is usable or has a target.
+    """
+    settings, prototypes = recipe.settings, [PROTOTYPES[name] for name in recipe.prototypes]
+    found: Sequence[CrystalGraph | Composition | str]
+    if prototypes:
+        found = [composition_or_reason(sample.labels, prototypes) for sample in samples]
+    else:
+        found = (builder or Builder(Rule.of(settings))).build(samples)
+    failures = {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
+    good = [sample for i, sample in enumerate(samples) if i not in failures]
+    if not good:
+        raise UserError(f"none of {len(samples)} crystals can be used; the first is {samples[0].id}: {failures[0]}")
+    records, ids = [sample.labels for sample in good], tuple(sample.id for sample in good)
+    compositions = [row for row in found if isinstance(row, Composition)]
+    fold = np.array([int(f) if (f := str(record.get("fold"))).isdigit() else -1 for record in records])
+    if recipe.groups is not None:
+        own = [group(row, prototypes, recipe.groups) for row in compositions]
+        fold = np.where(fold < 0, own, fold)
+    shapes = [prototypes[row.prototype] for row in compositions]
+    targets = labels.targets(records, settings.targets, shapes, settings.binary)
+    if not prototypes:
+        graphs = GraphBatch.of_graphs([graph for graph in found if isinstance(graph, CrystalGraph)])
+        return Prepared(Table(ids, targets, fold, graphs=graphs), good, failures)
+    lattice = labels.targets(records, ["a"], shapes)[:, 0]
+    shape = np.array([row.prototype for row in compositions], dtype=np.int8)
+    table = Table(ids, targets, fold, shape=shape, species=species(compositions, prototypes), lattice=lattice)
+    return Prepared(table, good, failures)
 
 
 def inputs(table: Table, settings: Settings, prototypes: Sequence[str], domain: Domain | None) -> GraphBatch:

@@ -1,6 +1,6 @@
 """Structures as candidates, as `screen structures` takes them: crystals from files, in the order of the files.
 
-A run keeps them as records of its own, a line each: `{"id", "form", "content"}`, see `cgcnn.data.sample.Entry`. So a
+A run keeps them as records of its own, a line each: `{"id", "form", "content"}`, see `cgcnn.data.sample.Sample`. So a
 run can be ranked when the files are gone, and workers need not see them.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
-from cgcnn.data.sample import Entry
+from cgcnn.data.sample import Sample
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.inference.predict import BATCH
 from screening.candidates.columns import SORTABLE, STATUS, with_threshold
@@ -82,7 +82,7 @@ class Structures:
         """How many there are."""
         return len(self.records)
 
-    def entries(self, start: int, stop: int) -> list[Entry]:
+    def entries(self, start: int, stop: int) -> list[Sample]:
         """The structures [start, stop), not parsed yet.
 
         Raises:
@@ -175,10 +175,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _line(entry: Entry) -> bytes:
+def _line(entry: Sample) -> bytes:
     return json.dumps({"id": entry.id, "form": entry.form, "content": entry.content}, separators=(",", ":")).encode()
 
 
-def _entry(line: bytes) -> Entry:
+def _entry(line: bytes) -> Sample:
     record = json.loads(line)
-    return Entry(record["id"], {}, record["form"], record["content"])
+    return Sample(record["id"], {}, record["form"], record["content"])

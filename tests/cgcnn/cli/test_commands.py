@@ -135,14 +135,15 @@ def test_training_without_recipe_takes_structures(data: Path, tmp_path: Path) ->
 
 
 def test_training_without_recipe_needs_a_target(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--target NAME or --binary NAME"):
+    with pytest.raises(UserError, match="pass `target` or `binary`"):
         run("train", data, "-o", tmp_path / "plain")
 
 
 def test_unfinished_training_is_only_continued_on_request(data: Path, tmp_path: Path) -> None:
     from cgcnn.data.read import read
-    from cgcnn.training.ensemble import claim, prepare
+    from cgcnn.training.checkpoints import claim
     from cgcnn.training.recipe import read_recipe
+    from cgcnn.training.table import prepare
 
     path = recipe(tmp_path, "prototype")
     claim(tmp_path / "toy.training", prepare(read(data), read_recipe(path)).table, read_recipe(path), resume=False)

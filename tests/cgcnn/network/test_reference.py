@@ -181,7 +181,7 @@ def examples() -> Examples:
 def test_numbers_and_classes_are_learned_together(convolution: str, pooling: str, examples: Examples) -> None:
     both = settings(convolution, pooling, binary=("gap",), layers=1)
     how = Fit(epochs=25, batch_size=8, learning_rate=0.02, average=0.9)
-    member = fit(Task(both, how, torch.ones(2), torch.from_numpy(element_features())), examples, seed=0)
+    member = fit(Task(both, how, torch.ones(2), torch.from_numpy(element_features())), (examples, None), seed=0).last
     predicted = member(examples.tensors)
     assert ((predicted[:, 1] >= 0) & (predicted[:, 1] <= 1)).all()
     known = ~examples.targets[:, 1].isnan()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.domain import fit_domain
 from cgcnn.models.model import Model
 from cgcnn.network.settings import Settings
-from cgcnn.training.ensemble import claim, prepare, train, validate
+from cgcnn.training.checkpoints import claim
 from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Progress, Task, fit, masked_loss, schedule
+from cgcnn.training.protocols import check, on_all
 from cgcnn.training.recipe import Fit, Network, RecipeTarget, TrainRecipe
-from cgcnn.training.table import Table
+from cgcnn.training.table import Table, prepare
 
 SETTINGS = Settings(targets=("e_above_hull", "a"), width=8, layers=2, hidden=8, gaussians=12, dropout=0.1)
 HOW = Fit(epochs=6, batch_size=16, learning_rate=0.02, average=0.9, members=2)
@@ -73,9 +75,8 @@ def table() -> Table:
 @pytest.fixture(scope="module")
 def examples(table: Table) -> Examples:
     assert table.species is not None
-    return Examples(
-        GraphBatch.of_prototype(CUBIC_PEROVSKITE, table.species, np.full(len(table.fold), 4.0)), table.targets
-    )
+    batch = GraphBatch.of_prototype(CUBIC_PEROVSKITE, table.species, np.full(len(table.fold), 4.0))
+    return Examples(batch, torch.from_numpy(table.targets))
 
 
 def quiet(*_: object) -> None:
@@ -84,7 +85,7 @@ def quiet(*_: object) -> None:
 
 def test_training_lowers_the_loss(examples: Examples) -> None:
     losses: list[float] = []
-    fit(TASK, examples, seed=0, report=lambda progress: losses.append(progress.loss))
+    fit(TASK, (examples, None), seed=0, report=lambda progress: losses.append(progress.loss))
     assert len(losses) == HOW.epochs
     assert losses[-1] < 0.85 * losses[0]
 
@@ -97,30 +98,30 @@ def test_interrupted_training_ends_in_the_same_bits(examples: Examples, tmp_path
         if progress.epoch == 3:
             raise Interruption
 
-    whole = fit(TASK, examples, seed=5)
+    whole = fit(TASK, (examples, None), seed=5).last
     with pytest.raises(Interruption):
-        fit(TASK, examples, 5, tmp_path / "fit.pt", interrupt)
+        fit(TASK, (examples, None), 5, tmp_path / "fit.pt", interrupt)
     epochs: list[int] = []
-    resumed = fit(TASK, examples, 5, tmp_path / "fit.pt", lambda progress: epochs.append(progress.epoch))
+    resumed = fit(TASK, (examples, None), 5, tmp_path / "fit.pt", lambda progress: epochs.append(progress.epoch)).last
     assert epochs == [4, 5, 6]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
 def test_seed_decides_the_weights(examples: Examples) -> None:
-    first, again, other = (fit(TASK, examples, seed).output.weight for seed in (1, 1, 2))
+    first, again, other = (fit(TASK, (examples, None), seed).last.output.weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_training_leaves_the_global_random_state_alone(examples: Examples) -> None:
     before = torch.get_rng_state()
-    fit(TASK, examples, seed=0)
+    fit(TASK, (examples, None), seed=0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_missing_labels_do_not_enter_the_loss(examples: Examples) -> None:
-    network = fit(TASK, examples, seed=0)
+    network = fit(TASK, (examples, None), seed=0).last
     rows = torch.arange(14)
     known = rows[~examples.targets[rows, 0].isnan()]
     energy_only = torch.tensor([1.0, 0.0])
@@ -134,13 +135,13 @@ def test_missing_labels_do_not_enter_the_loss(examples: Examples) -> None:
 def test_damaged_checkpoint_is_refused(examples: Examples, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fit.pt").write_bytes(content)
     with pytest.raises(UserError, match="not a checkpoint"):
-        fit(TASK, examples, 0, tmp_path / "fit.pt")
+        fit(TASK, (examples, None), 0, tmp_path / "fit.pt")
 
 
 def test_divergence_is_reported(examples: Examples) -> None:
     hasty = Task(SETTINGS, HOW.model_copy(update={"learning_rate": 1e30}), TASK.weights, TASK.features)
     with pytest.raises(UserError, match="learning_rate"):
-        fit(hasty, examples, seed=0)
+        fit(hasty, (examples, None), seed=0)
 
 
 def test_rate_rises_and_falls() -> None:
@@ -160,11 +161,10 @@ def test_lattice_is_fitted_from_the_elements(table: Table) -> None:
 
 
 def test_model_carries_its_errors_and_its_domain(table: Table, tmp_path: Path) -> None:
-    model = train(table, RECIPE, tmp_path, quiet)
+    model = on_all(table, RECIPE, tmp_path, quiet).best
     assert [(metric.metric, metric.target) for metric in model.card.metrics] == [
-        ("MAE", "e_above_hull"),
-        ("MAE, one member", "e_above_hull"),
-        ("MAE", "a"),
+        *((metric, "e_above_hull") for metric in ("MAE", "MAE, one member", "RMSE", "R2")),
+        *((metric, "a") for metric in ("MAE", "RMSE", "R2")),
     ]
     assert model.card.training_size == len(table.fold)
     assert len(model.members) == 2
@@ -174,17 +174,17 @@ def test_model_carries_its_errors_and_its_domain(table: Table, tmp_path: Path) -
 
 
 def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> None:
-    spoiled = table.targets.clone()
-    spoiled[torch.from_numpy(table.fold == 1)] += 100
+    spoiled = table.targets.copy()
+    spoiled[table.fold == 1] += 100
     lattice = np.where(table.fold == 1, 9, table.lattice).astype(np.float32)
-    other = Table(spoiled, table.fold, shape=table.shape, species=table.species, lattice=lattice)
-    honest = validate(table, RECIPE, tmp_path / "a", quiet)
-    shifted = validate(other, RECIPE, tmp_path / "b", quiet)
-    assert shifted.metrics[0].value - honest.metrics[0].value == pytest.approx(100, abs=5)
+    other = replace(table, targets=spoiled, lattice=lattice)
+    honest = check(table, RECIPE, tmp_path / "a", quiet)
+    shifted = check(other, RECIPE, tmp_path / "b", quiet)
+    assert shifted[0][0].value - honest[0][0].value == pytest.approx(100, abs=5)
 
 
 def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, tmp_path: Path) -> None:
-    model = train(table, RECIPE, tmp_path, quiet)
+    model = on_all(table, RECIPE, tmp_path, quiet).best
     plain = Model(model.card.model_copy(update={"calibrations": ()}), model.members, model.domain)
     assert [calibration.target for calibration in model.card.calibrations] == ["e_above_hull", "a"]
     assert table.species is not None
@@ -201,13 +201,13 @@ def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, 
 
 def test_empty_validation_fold_is_refused(table: Table, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fold 9 holds 0"):
-        train(table, RECIPE.model_copy(update={"validation_fold": 9}), tmp_path, quiet)
+        on_all(table, RECIPE.model_copy(update={"validation_fold": 9}), tmp_path, quiet)
 
 
 def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Path) -> None:
     claim(tmp_path, table, RECIPE, resume=False)
     claim(tmp_path, table, RECIPE.model_copy(update={"summary": "better words"}), resume=True)
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match="`resume`"):
         claim(tmp_path, table, RECIPE, resume=False)
     with pytest.raises(UserError, match="another recipe"):
         claim(tmp_path, table, RECIPE.model_copy(update={"validation_fold": 2}), resume=True)
@@ -217,7 +217,7 @@ def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Pat
 
 def test_structures_train_too(tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"input": "structure", "prototypes": (), "targets": RECIPE.targets[:1]})
-    model = train(prepare(samples(), recipe).table, recipe, tmp_path, quiet)
+    model = on_all(prepare(samples(), recipe).table, recipe, tmp_path, quiet).best
     assert model.card.input == "structure"
     assert {"Ba", "Ti", "O"} <= set(model.card.elements) < set(SYMBOLS)
     assert model.domain is None

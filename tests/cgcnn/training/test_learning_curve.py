@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from cgcnn.cli.commands import app
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
-from cgcnn.training import experiment as study
+from cgcnn.training import learning_curve as curve
 from cgcnn.training.split import nested
 
 RECIPE = """
@@ -92,14 +92,14 @@ def test_an_interrupted_curve_is_continued_to_the_same_numbers(folder: Path, mon
     command(folder, "--sizes", "4,16")
     whole = (folder / "curve.csv").read_bytes()
 
-    def stop(*arguments: object) -> study.Study:
+    def stop(*arguments: object) -> object:
         if len(list((folder / "curve.training").iterdir())) == 3:
             raise KeyboardInterrupt
-        return run_study(*arguments)
+        return train(*arguments)
 
-    run_study = study.run
+    train = curve.train
     with monkeypatch.context() as patch:
-        patch.setattr(study, "run", stop)
+        patch.setattr(curve, "train", stop)
         assert CliRunner().invoke(app, arguments(folder, "--sizes", "4,16")).exit_code != 0
     with pytest.raises(UserError, match="other data or another recipe"):
         command(folder, "--sizes", "4,16", "--epochs", 3)

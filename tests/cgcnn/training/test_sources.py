@@ -13,9 +13,9 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.models.card import read_card
 from cgcnn.models.files import load
-from cgcnn.training.ensemble import prepare
 from cgcnn.training.recipe import TrainRecipe, read_recipe
 from cgcnn.training.sources import read_sources
+from cgcnn.training.table import prepare
 
 RECIPE = """
 name = "two"
@@ -96,7 +96,7 @@ def recipe(folder: Path) -> TrainRecipe:
 
 def test_labels_of_two_hulls_never_meet_in_one_target(folder: Path, recipe: TrainRecipe) -> None:
     table = prepare(read_sources(folder, recipe), recipe).table
-    known = ~np.isnan(table.targets.numpy())
+    known = ~np.isnan(table.targets)
     assert known.sum(axis=0).tolist() == [14, 14, 12]  # the orthorhombic row is not wanted
     assert not (known[:, 0] & known[:, 2]).any()
     assert table.targets[0, 1] == pytest.approx(3.9, abs=1e-5)  # worked out from the crystal

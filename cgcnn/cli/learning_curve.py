@@ -1,0 +1,67 @@
+"""The command `cgcnn learning-curve`, step by step."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from cgcnn.cli.progress import Reporter
+from cgcnn.cli.train import prepared
+from cgcnn.inference.plots import new_figure
+from cgcnn.training.learning_curve import draw, learning_curve, write_points
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from cgcnn.data.build import Builder
+    from cgcnn.data.sample import Sample
+    from cgcnn.network.settings import Settings
+    from cgcnn.training.learning_curve import Point
+    from cgcnn.training.members import Report
+    from cgcnn.training.recipe import TrainRecipe
+    from cgcnn.training.table import Table
+
+
+def tables(
+    samples: Sequence[Sample],
+    recipes: Iterable[TrainRecipe],
+    build: Callable[[Settings], AbstractContextManager[Builder]],
+    *,
+    strict: bool,
+) -> Iterator[tuple[Table, TrainRecipe]]:
+    """The usable samples as each recipe needs them, one recipe after the other; see `cgcnn.cli.train.prepared`."""
+    for recipe in recipes:
+        with build(recipe.settings) as builder:
+            found = prepared(samples, recipe, builder, strict=strict)
+        yield found.table, recipe
+
+
+def run(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Sequence[int], output: Path) -> None:
+    """Make the curves of recipes with their tables, write ``OUTPUT.csv``, ``.png`` and ``.svg``, and show the points.
+
+    Raises:
+        UserError: As `learning_curve` does, or matplotlib is missing, or a file cannot be written.
+    """
+    checkpoints, files = output.with_suffix(".training"), [output.with_suffix(end) for end in (".csv", ".png", ".svg")]
+    new_figure(output, (1, 1))  # without matplotlib, say so before the work
+    points: list[Point] = []
+    for table, recipe in tables:
+        with Reporter(recipe.fit.members) as reporter:
+            for point in learning_curve(table, recipe, sizes, checkpoints, partial(_named, reporter, recipe.name)):
+                points.append(point)
+                figure = f"{point.metric} {point.value:.4f} {point.unit}"
+                click.echo(f"{point.recipe} {point.training:6d} crystals: {figure}")
+    write_points(files[0], points)
+    for file in files[1:]:
+        draw(points, file)
+    shutil.rmtree(checkpoints)
+    click.echo(f"{', '.join(map(str, files))} written", err=True)
+
+
+def _named(reporter: Report, name: str, size: int) -> Report:
+    return lambda _, member, progress: reporter(f"{name}, {size} crystals", member, progress)

@@ -1,0 +1,54 @@
+"""The folder in which an unfinished training keeps its progress, and which training it is of."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.errors import UserError
+from cgcnn.files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cgcnn.training.recipe import TrainRecipe
+    from cgcnn.training.split import Split
+    from cgcnn.training.table import Table
+
+_DECISIVE = {"input", "prototypes", "validation_fold", "network", "fit", "targets"}
+"""What of a recipe decides the weights; the texts of the card do not."""
+
+
+def claim(folder: Path, table: Table, recipe: TrainRecipe, splits: Sequence[Split] = (), *, resume: bool) -> None:
+    """Prepare a folder for the checkpoints of this very training.
+
+    Raises:
+        UserError: Another training's checkpoints are there, or this one's and ``resume`` is false; or the folder cannot
+            be written.
+    """
+    mark, own = folder / "identity", identity(table, recipe, splits)
+    if mark.exists() and not resume:
+        raise UserError(f"{folder}: holds an unfinished training; pass `resume`, or delete the folder")
+    if mark.exists() and mark.read_text(encoding="utf-8") != own:
+        raise UserError(f"{folder}: made from other data or another recipe; use those, or delete the folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another output") from None
+    write_whole(mark, own)
+
+
+def identity(table: Table, recipe: TrainRecipe, splits: Sequence[Split] = ()) -> str:
+    """Sha256 over the rows, the splits, and what of the recipe decides the weights."""
+    sha = hashlib.sha256(recipe.model_dump_json(include=_DECISIVE).encode())
+    for split in splits:
+        sha.update(split.part.tobytes())
+    if table.graphs is not None:
+        sha.update(table.graphs.to_bytes())
+    for array in (table.targets, table.fold, table.shape, table.species, table.lattice):
+        if array is not None:
+            sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,122 @@
+"""Fitting the members of an ensemble, each on the rows that a protocol gives it; the one way to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from cgcnn import __version__
+from cgcnn.elements import SYMBOLS, element_features
+from cgcnn.models.card import Card, Target
+from cgcnn.models.domain import element_distance, fit_domain
+from cgcnn.models.model import Model
+from cgcnn.network.folded import element_table
+from cgcnn.network.reference import weights
+from cgcnn.training.examples import Examples
+from cgcnn.training.fit import Fitted, Progress, Task, fit
+from cgcnn.training.table import inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cgcnn.training.recipe import TrainRecipe
+    from cgcnn.training.split import Split
+    from cgcnn.training.table import Table
+
+Report = Callable[[str, int, Progress], None]
+"""Called with the stage, the member and its progress after every epoch."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The members of a training as models.
+
+    Attributes:
+        best: Each at its epoch of lowest validation loss; at its last one without validation rows.
+        last: Each after its last epoch.
+        history: Rows with member, epoch, loss and validation loss.
+    """
+
+    best: Model
+    last: Model
+    history: tuple[dict[str, Any], ...]
+
+
+def fit_members(
+    table: Table,
+    recipe: TrainRecipe,
+    splits: Sequence[Split],
+    checkpoints: Path,
+    report: Callable[[int, Progress], None],
+) -> Ensemble:
+    """Fit one member for each split, on its training part; its validation part chooses the best epoch.
+
+    Args:
+        table: From `cgcnn.training.table.prepare`.
+        recipe: What to train; the seeds of the members count on from its own.
+        splits: Of the table's rows. Those of compositions have one training part, as their input depends on it.
+        checkpoints: Folder; what is there already is continued.
+        report: Called with the member and its progress after every epoch.
+
+    Raises:
+        UserError: Training diverged, or a checkpoint is not one of this training.
+    """
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    seen = table.rows(splits[0].part == 0)
+    domain = fit_domain(seen.by_prototype(recipe.prototypes), seen.lattices) if recipe.prototypes else None
+    examples = Examples(inputs(table, recipe.settings, recipe.prototypes, domain), torch.from_numpy(table.targets))
+    shares = torch.tensor([target.weight for target in recipe.targets])
+    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()))
+    fitted: list[Fitted] = []
+    for i, split in enumerate(splits):
+        parts = examples.select(torch.from_numpy(split.rows("train"))), _part(examples, split, "validation")
+        fitted.append(fit(task, parts, recipe.fit.seed + i, checkpoints / f"{i}.pt", partial(report, i)))
+    best, last = [weights(f.best) for f in fitted], [weights(f.last) for f in fitted]
+    if domain is not None:
+        domain = replace(domain, distance=element_distance(element_table(best), domain.trained))
+    about = card(recipe, seen)
+    return Ensemble(Model(about, best, domain), Model(about, last, domain), _history(fitted))
+
+
+def _part(examples: Examples, split: Split, name: str) -> Examples | None:
+    rows = torch.from_numpy(split.rows(name))
+    return examples.select(rows) if len(rows) else None
+
+
+def _history(fitted: Sequence[Fitted]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {"member": i, "epoch": epoch, "loss": loss, "validation_loss": None if np.isnan(checked) else checked}
+        for i, member in enumerate(fitted)
+        for epoch, (loss, checked) in enumerate(member.history, 1)
+    )
+
+
+def card(recipe: TrainRecipe, table: Table) -> Card:
+    """The card of a model that this recipe makes from the rows of a table."""
+    numbers = [] if table.graphs is None else np.unique(table.graphs.numbers).tolist()
+    return Card(
+        name=recipe.name,
+        summary=recipe.summary,
+        input=recipe.input,
+        prototypes=recipe.prototypes,
+        elements=tuple(SYMBOLS[number] for number in numbers),
+        targets=tuple(Target(name=t.name, unit=t.unit, description=t.description) for t in recipe.targets),
+        label=recipe.label,
+        hull=recipe.hull,
+        data=recipe.data,
+        split=recipe.split,
+        training_size=len(table.targets),
+        members=recipe.fit.members,
+        peers=recipe.peers,
+        weaknesses=recipe.weaknesses,
+        recipe=recipe.retrain,
+        licence=recipe.licence,
+        settings=recipe.settings,
+        version=__version__,
+    )

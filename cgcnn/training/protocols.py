@@ -1,0 +1,144 @@
+"""The three ways to train and to measure: a check and then all rows, one split, or k folds."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.errors import UserError
+from cgcnn.models.model import Model
+from cgcnn.training.measure import calibrations, figures_of, outputs
+from cgcnn.training.members import fit_members
+from cgcnn.training.results import Trained
+from cgcnn.training.split import PARTS, Split, everything
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cgcnn.models.card import Calibration, Metric
+    from cgcnn.training.members import Ensemble, Report
+    from cgcnn.training.recipe import TrainRecipe
+    from cgcnn.training.table import Table
+
+
+def train(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints: Path, report: Report) -> Trained:
+    """Train by the protocol that the splits ask for.
+
+    Args:
+        table: From `cgcnn.training.table.prepare`.
+        recipe: What to train.
+        splits: None for a check on the recipe's validation fold and then all rows; one; or several, of k folds.
+        checkpoints: Folder that `cgcnn.training.checkpoints.claim` has prepared; what is there already is continued.
+        report: Called after every epoch.
+
+    Raises:
+        UserError: The rows do not fit the recipe, or training diverged.
+    """
+    if not splits:
+        return on_all(table, recipe, checkpoints, report)
+    if len(splits) == 1:
+        return on_split(table, recipe, splits[0], checkpoints, report)
+    return on_folds(table, recipe, splits, checkpoints, report)
+
+
+def on_all(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Trained:
+    """Fit the members on every row, after an honest check of the recipe on its validation fold, if it has one.
+
+    Raises:
+        UserError: The validation fold is empty or is everything, or training diverged.
+    """
+    metrics: tuple[Metric, ...] = ()
+    calibrated: tuple[Calibration, ...] = ()
+    if recipe.validation_fold is not None:
+        metrics, calibrated = check(table, recipe, checkpoints / "check", report)
+    split = everything(len(table.ids))
+    splits = [split] * recipe.fit.members
+    ensemble = fit_members(table, recipe, splits, checkpoints / "all", partial(report, "all rows"))
+    prediction = outputs(ensemble.best, table).mean(axis=0)
+    best = _with_card(ensemble.best, metrics=metrics, calibrations=calibrated)
+    return Trained(best, None, metrics, table, split.part, prediction, ensemble.history)
+
+
+def check(
+    table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report
+) -> tuple[tuple[Metric, ...], tuple[Calibration, ...]]:
+    """How an ensemble that is fitted without the validation fold does on it.
+
+    Raises:
+        UserError: The fold is empty or is everything, or training diverged.
+    """
+    held: NDArray[np.bool_] = table.fold == recipe.validation_fold
+    if held.all() or not held.any():
+        raise UserError(f"fold {recipe.validation_fold} holds {held.sum()} of {len(held)} rows; cannot validate on it")
+    text = f"fold {recipe.validation_fold}, by an ensemble fitted without it"
+    split = Split(np.where(held, -1, 0).astype(np.int8), text)
+    model = fit_members(table, recipe, [split] * recipe.fit.members, checkpoints, partial(report, "check")).best
+    rows = table.rows(held)
+    predictions = outputs(model, rows)  # (members, n, T)
+    labels = rows.targets
+    metrics = figures_of(model, predictions, labels, text)
+    if rows.shape is not None and len(recipe.prototypes) > 1:
+        for position, name in enumerate(recipe.prototypes):
+            mine = rows.shape == position
+            metrics += figures_of(model, predictions[:, mine], labels[mine], f"{name} rows of {text}")
+    return metrics, calibrations(model, rows, predictions, text)
+
+
+def on_split(table: Table, recipe: TrainRecipe, split: Split, checkpoints: Path, report: Report) -> Trained:
+    """Fit the members on the training part of a split.
+
+    The deviations are calibrated on its validation part, which chose the epochs.
+    """
+    splits = [split] * recipe.fit.members
+    ensemble = fit_members(table, recipe, splits, checkpoints, partial(report, "training"))
+    by_member = outputs(ensemble.best, table)  # (members, n, T)
+    held = split.part == PARTS.index("validation")
+    calibrated: tuple[Calibration, ...] = ()
+    if held.any():
+        text = f"validation part ({split.text})"
+        calibrated = calibrations(ensemble.best, table.rows(held), by_member[:, held], text)
+    return _measured(ensemble, table, split.part, by_member, (split.text, calibrated))
+
+
+def on_folds(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoints: Path, report: Report) -> Trained:
+    """Fit a member for each of k folds; every row is measured by the one whose test part it is in.
+
+    Raises:
+        UserError: The rows are compositions, whose input depends on the training part; or training diverged.
+    """
+    if recipe.prototypes:
+        raise UserError(f"recipe {recipe.name}: folds are for structure input; pass `split` or `fold_column`")
+    ensemble = fit_members(table, recipe, splits, checkpoints, partial(report, "training"))
+    by_member = outputs(ensemble.best, table)  # (k, n, T)
+    held = np.array([split.part == PARTS.index("test") for split in splits])  # (k, n)
+    part = np.where(held.any(axis=0), PARTS.index("test"), -1).astype(np.int8)
+    unseen = by_member[held.argmax(axis=0), np.arange(held.shape[1])][None]  # (1, n, T)
+    return _measured(ensemble, table, part, unseen, (splits[0].text, ()))
+
+
+def _measured(
+    ensemble: Ensemble,
+    table: Table,
+    part: NDArray[np.int8],
+    predictions: NDArray[np.float32],
+    said: tuple[str, tuple[Calibration, ...]],
+) -> Trained:
+    """The training with the figures of its parts, from predictions (members, n, T)."""
+    (text, calibrated), labels, best = said, table.targets, ensemble.best
+    by_part = {}
+    for i, name in enumerate(PARTS):
+        rows = part == i
+        by_part[name] = figures_of(best, predictions[:, rows], labels[rows], f"{name} part", f" ({text})")
+    metrics = tuple(metric for found in by_part.values() for metric in found)
+    best = _with_card(best, split=text, metrics=by_part["test"], calibrations=calibrated)
+    last = _with_card(ensemble.last, split=text)
+    return Trained(best, last, metrics, table, part, predictions.mean(axis=0), ensemble.history)
+
+
+def _with_card(model: Model, **said: object) -> Model:
+    return Model(model.card.model_copy(update=said), model.members, model.domain)
