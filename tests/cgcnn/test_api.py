@@ -105,7 +105,7 @@ def test_candidates_of_a_prototype_are_predicted_by_their_elements() -> None:
         model.on("double-perovskite").predict(A=["Cs"], B=["Ag"], X=["Cl"])
     with pytest.raises(UserError, match="no role Y"):
         model.on("double-perovskite").predict(A=["Cs"], B=["Ag", "Bi"], X=["Cl"], Y=["O"])
-    with pytest.raises(UserError, match="'Xx' is not an element"):
+    with pytest.raises(UserError, match="'Xx' is not the symbol of an element"):
         model.on("double-perovskite").predict(A=["Xx"], B=["Ag", "Bi"], X=["Cl"])
 
 
