@@ -2,6 +2,7 @@
 
 python benchmarks/cluster.py shapes        2 workers against 1, two stages against one, how long inference workers wait
 python benchmarks/cluster.py shapes PATH…  the same of structures from files, with a model of random weights
+python benchmarks/cluster.py start         seconds until 2 local workers are ready, with certificates and without
 python benchmarks/cluster.py scale         cost of a block for scheduler and committer; where 1,000 workers saturate it
 
 `scale` lets many workers that do nothing report blocks to the real pipeline and the real manifest, and counts the CPU
@@ -16,6 +17,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -33,8 +35,10 @@ from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
 from screening.candidates.columns import SORTABLE
 from screening.candidates.compositions import BATCH
+from screening.cluster import local
 from screening.cluster.local import local_workers
 from screening.cluster.settings import WORKER_SETTINGS
+from screening.cluster.tls import make_certificate
 from screening.cluster.workforce import BUILD, INFER, Workforce
 from screening.engine import pipeline
 from screening.engine.block import Block
@@ -55,6 +59,7 @@ FARMS = (10, 50)
 """Numbers of workers that do nothing."""
 BLOCKS = 300
 WRITES = 20
+STARTS = 7
 MANY = 1000
 """Workers of the cluster that is reckoned with."""
 LARGE = 10**12
@@ -64,6 +69,29 @@ OVERHEAD = 0.02
 GPU = 1_000_000
 """Candidates a second that a GPU is taken to do: an assumption, to be measured where there is one."""
 console = Console(width=140)
+
+
+def start() -> None:
+    """Seconds until two workers of this machine have done a task each, and until they are gone, in turns."""
+    from distributed import Security  # noqa: PLC0415  # the others need it not
+
+    ways = {"TLS": local.in_memory, "without": Security}
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(STARTS):
+        for way, security in ways.items():
+            local.in_memory = security
+            begun = time.monotonic()
+            with local_workers(2, 0) as force:
+                force.client.wait_for_workers(2)
+                force.client.run(os.getpid)
+            found[way].append(time.monotonic() - begun)
+    begun = time.process_time()
+    for _ in range(STARTS):
+        make_certificate()
+    certificate = (time.process_time() - begun) / STARTS
+    for way, seconds in found.items():
+        console.print(f"{way}: least {min(seconds):.2f} s, median {statistics.median(seconds):.2f} s of {STARTS}")
+    console.print(f"a certificate: {certificate * 1000:.1f} ms")
 
 
 def shapes(*paths: str) -> None:
@@ -249,4 +277,4 @@ def _reading_cost() -> float:
 
 
 if __name__ == "__main__":
-    {"shapes": shapes, "scale": scale}[sys.argv[1]](*sys.argv[2:])
+    {"start": start, "shapes": shapes, "scale": scale}[sys.argv[1]](*sys.argv[2:])

@@ -52,7 +52,7 @@ def test_packages_import_only_downwards(package, floors):
                 assert own not in floors or floors.index(other) < floors.index(own), f"{path} imports {other}"
 
 
-@pytest.mark.parametrize("package", ["cgcnn"])
+@pytest.mark.parametrize("package", ["cgcnn", "screening"])
 def test_no_module_imports_itself_through_others(package):
     paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / package).rglob("*.py")}
     found = {name: imported_modules(path) & paths.keys() for name, path in paths.items()}
