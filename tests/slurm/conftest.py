@@ -13,11 +13,11 @@ import pytest
 import zarr
 
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.files import load, save
+from cgcnn.models.files import save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained, untrained_for_structures
 from screening.engine.block import Block
-from screening.engine.score import score_block
+from screening.engine.score import load_model, score_block
 from screening.plan import make_plan
 from screening.recipe import make_recipe
 from screening.store import Run
@@ -131,7 +131,7 @@ def slurm(tmp_path_factory):
 def in_one_process(**recipe: object) -> dict[str, bytes]:
     """The columns of the whole space, without Dask, blocks or SLURM."""
     plan = make_plan(make_recipe(**recipe))
-    columns = score_block(plan, load(plan.model.path), Block(0, 0, plan.candidates.count)).columns
+    columns = score_block(plan, load_model(plan), Block(0, 0, plan.candidates.count)).columns
     return {name: values.tobytes() for name, values in columns.items()}
 
 
