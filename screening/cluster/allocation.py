@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
+from screening.cluster.limits import FILES_OF_A_WORKER_ELSEWHERE, make_room
 from screening.cluster.remote import (
     DEATH_TIMEOUT,
     check_interface,
@@ -104,6 +105,7 @@ def allocation_workers(profile: AllocationProfile, name: str) -> Iterator[Workfo
     """
     parts = components()
     check_interface(profile.interface, name)
+    make_room(sum(part.tasks for part in parts), FILES_OF_A_WORKER_ELSEWHERE)
     job = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     logs = profile.logs.absolute() / f"screen-{job}"
     with (

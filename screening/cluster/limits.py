@@ -11,17 +11,21 @@ from cgcnn.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FILES, FILES_OF_A_WORKER = 40, 12
+FILES, FILES_OF_A_WORKER, FILES_OF_A_WORKER_ELSEWHERE = 40, 12, 4
 """Files and connections that a client has open: at least, and more for each worker. Measured, with some room."""
 
 
-def make_room(workers: int) -> None:
-    """Let this process open as many files as it needs for so many workers.
+def make_room(workers: int, each: int = FILES_OF_A_WORKER) -> None:
+    """Let this process open as many files as it needs.
+
+    Args:
+        workers: How many there will be.
+        each: Files for each of them.
 
     Raises:
         UserError: The system does not allow it.
     """
-    needed = FILES + FILES_OF_A_WORKER * workers
+    needed = FILES + each * workers
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY not in {soft, hard} and soft < needed <= hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cgcnn.errors import UserError
 from screening.cluster import queue
 from screening.cluster.jobs import Template, templates
+from screening.cluster.limits import FILES_OF_A_WORKER_ELSEWHERE, make_room
 from screening.cluster.remote import check_interface, describe, names, remote_cluster, wait_for
 from screening.cluster.signals import uninterrupted
 from screening.cluster.tls import certificates
@@ -44,6 +45,7 @@ def slurm_workers(profile: SlurmProfile, name: str, builders: int) -> Iterator[W
         UserError: SLURM does not take the jobs, or they all end before a worker came.
     """
     wanted = {kind: count for kind, count in (("build", builders), ("infer", profile.inference.count)) if count}
+    make_room(sum(wanted.values()), FILES_OF_A_WORKER_ELSEWHERE)
     with certificates(profile.logs) as security, remote_cluster(security, profile.interface) as (cluster, client):
 
         def present() -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from screening.store import Run
 from screening.store.header import files
 from screening.store.lock import BEAT, PATIENCE
+from screening.store.versions import DECISIVE
 
 PAGE = (Path(__file__).parents[3] / "docs/run-format.md").read_text()
 
@@ -22,6 +23,11 @@ def test_every_attribute_of_the_header_is_on_the_page(toy, tmp_path):
     toy.make(str(tmp_path / "R.zarr"), range(1))
     attributes = re.findall(r"`(\w+)`", PAGE)
     assert set(Run.open(str(tmp_path / "R.zarr")).header.__dataclass_fields__) <= set(attributes)
+
+
+def test_the_promises_name_the_packages_whose_versions_decide():
+    told = " ".join((Path(__file__).parents[3] / "docs/promises.md").read_text().split())
+    assert f"versions of {', '.join(DECISIVE[:-1])} and {DECISIVE[-1]}" in told
 
 
 def test_the_layout_on_the_page_is_that_of_a_run(toy):
