@@ -12,6 +12,7 @@ from safetensors.numpy import save as serialize
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
 from cgcnn.models.card import read_card, weights_path
+from cgcnn.models.check import wrong_with_card, wrong_with_domain, wrong_with_member
 from cgcnn.models.digest import named_arrays
 from cgcnn.models.domain import Domain
 from cgcnn.models.model import Model
@@ -42,15 +43,19 @@ def load(name_or_path: str | Path) -> Model:
     """
     path = weights_path(name_or_path)
     card = read_card(path)
+    if reason := wrong_with_card(card):
+        raise UserError(f"{path}: not a model ({reason}); pass a file written by 'cgcnn train'")
     try:
         named = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
     members = [_part(named, f"members.{i}.") for i in range(card.members)]
-    try:
-        domain = Domain(**_part(named, "domain.")) if card.input == "prototype" else None
-    except TypeError as error:
-        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
+    wrong = next(filter(None, (wrong_with_member(member, card.settings) for member in members)), "")
+    parts = _part(named, "domain.") if card.input == "prototype" else {}
+    wrong = wrong or (wrong_with_domain(parts, card.prototypes) if parts or card.prototypes else "")
+    if wrong:
+        raise UserError(f"{path}: not a model file ({wrong}); pass a file written by 'cgcnn train'")
+    domain = Domain(**parts) if card.input == "prototype" else None
     model = Model(card, members, domain)
     if model.digest != card.digest:
         raise UserError(f"{path}: the weights are not those of the card {path.stem}.json; copy both files again")

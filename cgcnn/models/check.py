@@ -1,0 +1,131 @@
+"""What is wrong with the card and the arrays of a model file, before anything is made of them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.elements import MAX_Z
+from cgcnn.graphs.prototype import PROTOTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from cgcnn.models.card import Card
+    from cgcnn.network.settings import Settings
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+    Shape = tuple[int, ...]
+
+_LARGEST = {
+    "width": 4_096,
+    "layers": 100,
+    "hidden": 8_192,
+    "hidden_layers": 100,
+    "gaussians": 1_000,
+    "radius": 30,
+    "neighbours": 1_000,
+}
+_SMALLEST = {"hidden_layers": 0, "gaussians": 2}  # others are at least 1
+_MEMBERS = 1_000
+_DOMAIN = {"trained": "bool", "known": "int64", "lattice": "float32", "lattice_range": "float32", "distance": "float32"}
+
+
+def wrong_with_card(card: Card) -> str:
+    """Why no model can be as its card says; empty where one can."""
+    settings = card.settings
+    for name, largest in _LARGEST.items():
+        value = getattr(settings, name)
+        if not _SMALLEST.get(name, 1) <= value <= largest:
+            return f"its card says {name} {value:g}; up to {largest:,} are possible"
+    if not 1 <= card.members <= _MEMBERS:
+        return f"its card says {card.members} members; 1 to {_MEMBERS:,} are possible"
+    names = [target.name for target in card.targets]
+    if not names or list(settings.targets) != names:
+        return (
+            f"its card says targets {', '.join(names) or 'none'}, its settings {', '.join(settings.targets) or 'none'}"
+        )
+    unknown = [name for name in card.prototypes if name not in PROTOTYPES]
+    if unknown or (card.input == "prototype") != bool(card.prototypes):
+        return f"its card says the prototypes {', '.join(card.prototypes) or 'none'}; there is {', '.join(PROTOTYPES)}"
+    lost = [calibration.target for calibration in card.calibrations if calibration.target not in names]
+    return f"its card calibrates {lost[0]}, which it does not predict" if lost else ""
+
+
+def wrong_with_member(member: Arrays, settings: Settings) -> str:
+    """Why no network is made of these arrays; empty where one is."""
+    features = member.get("element_features", np.empty(0))
+    expected = shapes(settings, features.shape[1] if features.ndim == 2 else 0)
+    lacking, foreign = [n for n in expected if n not in member], [n for n in member if n not in expected]
+    if lacking or foreign:
+        return f"no array {lacking[0]}" if lacking else f"a foreign array {foreign[0]}"
+    for name, shape in expected.items():
+        array = member[name]
+        if array.shape != shape or array.dtype != np.float32:
+            return f"{name} is {array.dtype} {array.shape}, not float32 {shape}"
+        if name != "element_features" and not np.isfinite(array).all():  # features are NaN for elements that lack them
+            return f"{name} has numbers that are not finite"
+    if (member["target_std"] <= 0).any():  # type: ignore[operator]  # float32, as was seen
+        return "a target's deviation is not above 0"
+    if any((array < 0).any() for name, array in member.items() if name.endswith("variance")):  # type: ignore[operator]
+        return "a variance is negative"
+    return ""
+
+
+def wrong_with_domain(domain: Arrays, prototypes: tuple[str, ...]) -> str:
+    """Why these arrays do not say what a model was trained on; empty where they do."""
+    roles = len(PROTOTYPES[prototypes[0]].role_names)
+    table = (roles, MAX_Z + 1)
+    for name, kind in _DOMAIN.items():
+        if name not in domain:
+            return f"no array domain.{name}"
+        array = domain[name]
+        shape = {"known": (array.size,), "lattice_range": (2,)}.get(name, table)
+        if array.shape != shape or array.dtype != kind:
+            return f"domain.{name} is {array.dtype} {array.shape}, not {kind} {shape}"
+        if name in {"lattice", "lattice_range"} and not np.isfinite(array).all():
+            return f"domain.{name} has numbers that are not finite"
+    return next((f"a foreign array domain.{name}" for name in domain if name not in _DOMAIN), "")
+
+
+def shapes(settings: Settings, features: int) -> dict[str, Shape]:
+    """The arrays of a network, name → shape; the names are those of `cgcnn.network.reference.CGCNN`."""
+    s, learns = settings, settings.convolution == "edges"
+    width, edges, targets = s.width, s.width if learns else s.gaussians, len(s.targets)
+    found: dict[str, Shape] = {
+        "element_features": (MAX_Z + 1, features),
+        "learned": (MAX_Z + 1, width),
+        "centres": (s.gaussians,),
+        "target_mean": (targets,),
+        "target_std": (targets,),
+        **_linear("embed", features, width),
+        **(_linear("embed_edges.0", s.gaussians, width) if learns else {}),
+    }
+    for i in range(s.layers):
+        found |= {f"convolutions.{i}.{name}": shape for name, shape in _convolution(s, width, edges).items()}
+    sizes = [width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
+    for i, (a, b) in enumerate(pairwise(sizes)):
+        found |= _linear(f"hidden.{i}", a, b)
+    return found | _linear("output", sizes[-1], targets)
+
+
+def _convolution(settings: Settings, width: int, edges: int) -> dict[str, Shape]:
+    out = 2 * width if settings.convolution == "gated" else width
+    found = _linear("receiver", width, out) | {"sender.weight": (out, width), "distance.weight": (out, edges)}
+    if settings.convolution == "edges":
+        collect = _linear("collect", 2 * width, width)
+        return found | _linear("change", width, width) | collect | _linear("node_change", width, width)
+    gate = _norm("edge_norm", out) if settings.convolution == "gated" else {}
+    return found | gate | _norm("node_norm", width)
+
+
+def _linear(name: str, inputs: int, outputs: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _norm(name: str, channels: int) -> dict[str, Shape]:
+    return {f"{name}.{part}": (channels,) for part in ("scale", "shift", "mean", "variance")}
