@@ -1,13 +1,18 @@
 """The kernel is compiled where a compiler is, and where none is everything goes on without it."""
 
+import csv
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from cgcnn.models.files import load
 
 ROOT = Path(__file__).parent.parent
 COMPILES = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
@@ -43,9 +48,27 @@ def test_without_a_compiler_the_wheel_is_pure(tmp_path, monkeypatch):
     """Also where the checkout has a kernel that was compiled before."""
     built = wheel(tmp_path, monkeypatch, CXX="/nowhere/c++")
     assert built.name.endswith("-py3-none-any.whl")
-    names = zipfile.ZipFile(built).namelist()
-    assert LIBRARY not in names
-    assert "cgcnn/network/numpy_kernel.py" in names
+    assert LIBRARY not in zipfile.ZipFile(built).namelist()
+    site = tmp_path / "site"
+    zipfile.ZipFile(built).extractall(site)
+    (tmp_path / "sites.csv").write_text("id,A,B,X\nx,Ba,Ti,O\ny,Sr,Zr,O\n")
+    screen = ("screening", "list", "sites.csv", "--prototype", "cubic-perovskite", "--no-filter", "--csv", "R.csv")
+    predict = ("cgcnn", "predict", "sites.csv", "--model", "castelli", "--csv", "P.csv")
+    for command in (screen, predict):
+        shown = subprocess.run(
+            [sys.executable, "-P", "-m", *command],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stderr.count("the kernel for candidates was not compiled") == 1
+    rows = list(csv.DictReader((tmp_path / "P.csv").read_text(encoding="utf-8").splitlines()))
+    model = load("castelli").on("cubic-perovskite")
+    compiled, _ = model.predict(np.array([[56, 22, 8, 8, 8], [38, 40, 8, 8, 8]], dtype=np.uint8))["e_above_hull"]
+    np.testing.assert_allclose([float(row["prediction"]) for row in rows], compiled, atol=1e-5)
+    assert len(list(csv.DictReader((tmp_path / "R.csv").read_text(encoding="utf-8").splitlines()))) == 2
 
 
 @pytest.mark.parametrize("compiler", ["/nowhere/c++", "false"])

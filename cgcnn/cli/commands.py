@@ -112,11 +112,14 @@ def predict(
     from cgcnn.cli.building import builder
     from cgcnn.inference import predict as predicting
     from cgcnn.models.files import load
+    from cgcnn.network.choice import note_slowness
 
     loaded = load(path)
     names = loaded.settings.targets
     if target is not None and target not in names:
         raise UserError(f"--target {target}: model {loaded.card.name} predicts {', '.join(names)}")
+    if slow := note_slowness(loaded.settings, candidates=loaded.domain is not None):
+        click.echo(f"note: {slow}", err=True)
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
         predictions = predicting.predict_samples(loaded, samples, build)
     ids = [sample.id for sample in samples]

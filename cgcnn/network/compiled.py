@@ -73,6 +73,15 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(name for name in SETS if library.kernel_supports(name.encode()))
 
 
+def missing() -> str:
+    """Why there is no instruction set, and the remedy; empty if there is one."""
+    if instruction_sets():
+        return ""
+    if not LIBRARY.exists():
+        return "was not compiled at the installation; install again where there is a C++ compiler"
+    return "is of another version or does not load; install again" if _library() is None else "needs AVX2 and FMA"
+
+
 def function(name: str, instructions: str) -> Callable[..., Any]:
     """A function of the library: "predict" or, for tests, "functions".
 

@@ -8,6 +8,7 @@ import click
 
 from cgcnn.cli.options import plain
 from cgcnn.models.card import read_card
+from cgcnn.network.choice import note_slowness
 from screening.campaign import run_campaign
 from screening.cli.progress import Listener
 from screening.cli.terminal import show, table
@@ -82,10 +83,12 @@ def tell_partial(run: Run) -> None:
 
 
 def _name_model(plan: Plan, *, default: bool) -> None:
-    """Say which model it is, why, and of which hull it speaks."""
+    """Say which model it is, why, and of which hull it speaks; also if predictions will be slow."""
     why = " (default for these candidates; --model names another)" if default else ""
-    hull = read_card(plan.model.path).hull
-    click.echo(plain(f"model {plan.model.name}{why}, hull: {hull}"), err=True)
+    card = read_card(plan.model.path)
+    click.echo(plain(f"model {plan.model.name}{why}, hull: {card.hull}"), err=True)
+    if slow := note_slowness(card.settings, candidates=card.input == "prototype"):
+        click.echo(f"note: {slow}", err=True)
 
 
 def _tell(made: Presented, outputs: Outputs) -> None:

@@ -16,7 +16,7 @@ from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.files import load
 from cgcnn.models.model import Model
 from cgcnn.network import choice, compiled
-from cgcnn.network.choice import for_candidates, name_kernel
+from cgcnn.network.choice import for_candidates, name_kernel, note_slowness
 from cgcnn.network.compiled import function, instruction_sets
 from cgcnn.network.folded import fold
 from cgcnn.network.settings import Settings
@@ -187,15 +187,40 @@ def test_other_convolutions_and_machines_are_refused():
         kernel_of(load("castelli"), "sse2")
 
 
-def test_a_library_of_another_version_is_not_used(monkeypatch):
-    compiled.instruction_sets.cache_clear()
-    compiled._library.cache_clear()
-    monkeypatch.setattr(compiled, "VERSION", -1)
-    try:
-        assert instruction_sets() == ()
-    finally:
+@pytest.fixture
+def other_library(monkeypatch):
+    """Patches `compiled`, which looks again for its library."""
+
+    def patch(name, value):
+        monkeypatch.setattr(compiled, name, value)
         compiled.instruction_sets.cache_clear()
         compiled._library.cache_clear()
+
+    yield patch
+    monkeypatch.undo()
+    compiled.instruction_sets.cache_clear()
+    compiled._library.cache_clear()
+
+
+def test_a_library_of_another_version_is_not_used(other_library):
+    other_library("VERSION", -1)
+    assert instruction_sets() == ()
+    assert "another version" in compiled.missing()
+
+
+def test_what_is_missing_is_told_of_models_of_candidates_alone(other_library, tmp_path):
+    settings = load("castelli").settings
+    assert note_slowness(settings, candidates=True) == ""
+    other_library("LIBRARY", tmp_path / "none.so")
+    assert "was not compiled" in note_slowness(settings, candidates=True)
+    assert note_slowness(settings, candidates=False) == ""
+    assert note_slowness(replace(settings, convolution="edges"), candidates=True) == ""
+
+
+def test_machines_without_the_instructions_are_told_which(other_library):
+    other_library("SETS", ("sse2",))
+    assert instruction_sets() == ()
+    assert "AVX2" in compiled.missing()
 
 
 def values_of(x: np.ndarray, instructions: str) -> tuple[np.ndarray, np.ndarray]:

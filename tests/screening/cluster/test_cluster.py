@@ -192,6 +192,8 @@ def test_what_differs_between_workers_is_named():
     assert not differences(here, here)
     there = tuple((name, "0.1" if name == "numpy" else version) for name, version in here)
     assert differences(here, there).startswith("numpy is 0.1, not ")
+    there = tuple((name, "slow" if name == "template kernel" else version) for name, version in here)
+    assert differences(here, there).startswith("template kernel is slow, not ")
 
 
 def test_a_notice_lets_blocks_in_flight_end_and_exits_with_75(screen, tmp_path, model_path):
