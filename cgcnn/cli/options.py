@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from cgcnn.errors import UserError
+from cgcnn.machine import limit_hit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,9 +76,11 @@ def run(command: click.Command) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
         sys.exit(1)
-    except OSError as error:
-        _fail(name, _refusal(error), 1)
     except Exception as error:  # noqa: BLE001  # no traceback reaches a user unless asked for
+        if limit := limit_hit(error):
+            _leave_at_once(name, f"{limit}. Raise that, or ask for fewer workers.")
+        if isinstance(error, OSError):
+            _fail(name, _refusal(error), 1)
         _fail(name, f"unexpected {type(error).__name__}: {error}. --debug shows where.", 1)
     atexit.register(_last_words)
     sys.exit(result if isinstance(result, int) else 0)
@@ -122,6 +125,14 @@ def _make_streams_whole() -> None:
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
+
+
+def _leave_at_once(name: str, message: str) -> None:
+    """End without the interpreter's own end, which needs threads and files that are not to be had."""
+    if "--debug" not in sys.argv:
+        click.echo(f"{name}: {_one_line(message)}", err=True)
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _refusal(error: OSError) -> str:

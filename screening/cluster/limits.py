@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
+from cgcnn.machine import limit_hit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +45,7 @@ def not_startable() -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, BlockingIOError, MemoryError) as error:
-        text = f"{error} {error.__cause__ or error.__context__ or ''}"
-        if isinstance(error, RuntimeError) and "start new thread" not in text and "unavailable" not in text:
-            raise
-        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-        allowed = "unlimited" if limit == resource.RLIM_INFINITY else limit
-        raise UserError(
-            f"no more threads or processes can be started here (ulimit -u is {allowed}; a container or SLURM may allow "
-            "fewer). Raise that, or ask for fewer `workers`."
-        ) from error
+    except Exception as error:
+        if limit := limit_hit(error):
+            raise UserError(f"{limit}. Raise that, or ask for fewer `workers`.") from error
+        raise
