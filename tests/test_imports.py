@@ -1,79 +1,109 @@
 """Imports go one way, heavy libraries wait, and nothing imports in a circle."""
 
 import ast
+import graphlib
+import importlib.util
 import subprocess
 import sys
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = (
-    *("status", "recipe", "store", "cluster", "chemistry", "candidates", "plan", "engine", "campaign", "results"),
-    *("cli", "api", "__init__", "__main__"),
-)
-"""Modules and packages of the engine: each imports only what stands before it, for types too."""
-LIBRARY = (
-    *("errors", "machine", "elements", "files", "graphs", "network", "data", "models", "inference", "training"),
-    *("testing", "cli", "__init__", "__main__"),
-)
-"""The same of the model library."""
-NEED_TORCH = {"network/reference", "network/convolution", "network/norm", "network/tensors", "network/torch_kernel"} | {
-    "models/published",
-    "testing",
+TORCH = {  # who may import torch when it is itself imported; everybody else does so in the function that needs it
+    "cgcnn.network.reference",
+    "cgcnn.network.convolution",
+    "cgcnn.network.norm",
+    "cgcnn.models.published",
+    "cgcnn.training.ensemble",
+    "cgcnn.training.experiment",
+    "cgcnn.training.fit",
+    "cgcnn.training.measure",
+    "cgcnn.training.table",
 }
-"""Modules of the model library, outside of `training` and its commands, that import torch with themselves."""
+MOST_LINES = 400
 
 
-def imported_modules(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def load_architecture():
+    spec = importlib.util.spec_from_file_location("architecture", ROOT / "docs/architecture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+architecture = load_architecture()
+KNOWN = architecture.modules("cgcnn") | architecture.modules("screening")
+GRAPH = {name: architecture.imports(name, path, KNOWN) for name, path in KNOWN.items()}
+
+
+def top_level_roots(path):
+    """The libraries that a module imports when it is itself imported; what only types need does not count."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
     return found
 
 
+def test_every_room_is_in_the_order():
+    for package, rooms in architecture.ORDER.items():
+        there = {
+            architecture.room(name).removeprefix(f"{package}.") for name in KNOWN if name.startswith(f"{package}.")
+        }
+        assert there - {"__main__"} <= set(rooms)
+        assert len(there) <= 13
+
+
+def test_rooms_import_only_what_stands_before_them():
+    floor = {}
+    for package, rooms in architecture.ORDER.items():
+        floor |= {f"{package}.{room}": i + (100 if package == "screening" else 0) for i, room in enumerate(rooms)}
+        floor |= {f"{package}.__main__": 99 + (100 if package == "screening" else 0), package: -1}
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in GRAPH.items()
+        for other in others
+        if name not in architecture.ORDER  # the two `__init__` only forward
+        and architecture.room(name) != architecture.room(other)
+        and floor[architecture.room(name)] <= floor[architecture.room(other)]
+    ]
+    assert not wrong
+
+
+def test_no_module_imports_in_a_circle():
+    inner = {name: others - architecture.ORDER.keys() for name, others in GRAPH.items()}
+    list(graphlib.TopologicalSorter(inner).static_order())  # raises CycleError
+
+
 def test_the_model_library_knows_nothing_of_the_engine():
-    for path in (ROOT / "cgcnn").rglob("*.py"):
-        roots = {name.partition(".")[0] for name in imported_modules(path)}
-        assert not roots & {"screening", "dask", "distributed", "zarr"}, path.name
+    for name, path in architecture.modules("cgcnn").items():
+        source = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        modules = {n.module or "" for n in source if isinstance(n, ast.ImportFrom)} | top_level_roots(path)
+        assert not {m.split(".")[0] for m in modules} & {"screening", "dask", "distributed", "zarr"}, name
 
 
-@pytest.mark.parametrize(("package", "floors"), [("screening", FLOORS), ("cgcnn", LIBRARY)])
-def test_packages_import_only_downwards(package, floors):
-    root = ROOT / package
-    for path in root.rglob("*.py"):
-        own = path.relative_to(root).parts[0].removesuffix(".py")
-        for name in imported_modules(path):
-            if name.startswith(f"{package}.") and (other := name.split(".")[1]) in floors and other != own:
-                assert own not in floors or floors.index(other) < floors.index(own), f"{path} imports {other}"
+def test_torch_is_imported_only_where_it_computes():
+    assert {name for name, path in KNOWN.items() if "torch" in top_level_roots(path)} <= TORCH
 
 
-@pytest.mark.parametrize("package", ["cgcnn", "screening"])
-def test_no_module_imports_itself_through_others(package):
-    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / package).rglob("*.py")}
-    found = {name: imported_modules(path) & paths.keys() for name, path in paths.items()}
-    assert set(TopologicalSorter(found).static_order()) == paths.keys()
+def test_files_are_short():
+    assert {name: n for name, path in KNOWN.items() if (n := len(path.read_text().splitlines())) > MOST_LINES} == {}
 
 
-def test_predicting_modules_import_no_torch_with_themselves():
-    root = ROOT / "cgcnn"
-    for path in root.rglob("*.py"):
-        name = path.relative_to(root).with_suffix("").as_posix()
-        if name.split("/")[0] in {"training", "cli"}:
+def test_only_the_command_line_prints():
+    for name, path in KNOWN.items():
+        if architecture.room(name).endswith((".cli", ".__main__")):
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        modules = {a.name for node in tree.body if isinstance(node, ast.Import) for a in node.names}
-        modules |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-        assert ("torch" in {str(module).split(".")[0] for module in modules}) == (name in NEED_TORCH), name
+        calls = (n.func for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call))
+        assert "print" not in {f.id for f in calls if isinstance(f, ast.Name)}, name
+        assert "click" not in top_level_roots(path), name
 
 
-@pytest.mark.parametrize("command", ["screening", "cgcnn"])
-def test_help_needs_no_heavy_library(command):
-    heavy = "{'torch', 'pymatgen', 'dask', 'distributed', 'zarr', 'numpy', 'pydantic'}"
-    code = f"import sys; import {command}.cli; print(sorted(set(sys.modules) & {heavy}))"
+@pytest.mark.parametrize("module", ["screening", "cgcnn", "screening.cli", "cgcnn.cli"])
+def test_imports_of_the_surface_need_no_heavy_library(module):
+    heavy = "{'torch', 'pymatgen', 'dask', 'distributed', 'zarr', 'numpy', 'pydantic', 'pandas', 'scipy', 'xarray'}"
+    code = f"import sys; import {module}; print(sorted(set(sys.modules) & {heavy}))"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
