@@ -74,33 +74,45 @@ def arrows() -> Counter[tuple[str, str]]:
     return Counter(pair for pair in pairs if pair[0] != pair[1])
 
 
+def reduced(pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The pairs that do not follow from others: those of which no other way leads from the first to the second."""
+
+    def leads(start: str, end: str) -> bool:
+        return any(b == end or leads(b, end) for a, b in pairs if a == start)
+
+    return {(a, b) for a, b in pairs if not any(c != b and leads(c, b) for d, c in pairs if d == a)}
+
+
 def draw(path: Path) -> None:
-    """Draw the rooms, the lowest at the bottom, with an arrow for each pair of rooms that are joined."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  # only the picture needs it
+    """Draw the rooms, the lowest at the bottom, and the imports that do not follow from others."""
+    from matplotlib import rc_context  # noqa: PLC0415  # only the picture needs it
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(9, 7.5), layout="constrained")
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
     axes = figure.add_subplot()
-    place = {f"{package}.{name}": (x, y) for x, package in enumerate(ORDER) for y, name in enumerate(ORDER[package])}
-    for (source, target), count in arrows().items():
-        if source in place and target in place:
-            (x, y), (u, v) = place[source], place[target]
-            bend = 0.0 if x != u else (-0.35 if x == 0 else 0.35) * (1 if y - v > 1 else 0)
-            style = {"arrowstyle": "-|>", "color": "#4878a8", "alpha": 0.55, "lw": 0.5 + 0.15 * count}
-            style |= {"shrinkA": 22, "shrinkB": 22, "connectionstyle": f"arc3,rad={bend}"}
-            axes.annotate("", (u, v), (x, y), arrowprops=style)
-    for name, (x, y) in place.items():
-        files = sum(room(other) == name for other in modules(name.split(".")[0]))
-        label = name.split(".")[1] + (f"\n{files} files" if files > 1 else "")
-        box = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": "0.4"}
-        axes.text(x, y, label, ha="center", va="center", fontsize=9, bbox=box)
-    for x, package in enumerate(ORDER):
-        axes.text(x, len(ORDER[package]), package, ha="center", weight="bold")
-    axes.set(xlim=(-0.6, 1.6), ylim=(-0.7, max(map(len, ORDER.values())) + 0.4))
+    rooms = {f"{package}.{name}": package for package, names in ORDER.items() for name in names}
+    files = Counter(room(name) for name in modules("cgcnn") | modules("screening"))
+    names = [name for name in rooms if files[name]]
+    height = {name: sum(rooms[other] == rooms[name] for other in names[:i]) for i, name in enumerate(names)}
+    side = {name: 2.0 * (rooms[name] == "screening") for name in names}
+    counts = {pair: count for pair, count in arrows().items() if set(pair) <= set(names)}
+    for source, target in reduced(set(counts)):
+        far = height[source] - height[target] > 1 and side[source] == side[target]
+        bend = (-0.45 if side[source] else 0.45) * far
+        style = {"arrowstyle": "-|>", "color": "#4878a8", "lw": 1.2, "shrinkA": 13, "shrinkB": 13}
+        style |= {"connectionstyle": f"arc3,rad={bend}"}
+        ends = (side[target], height[target]), (side[source], height[source])
+        axes.annotate("", *ends, arrowprops=style)
+    for name in names:
+        text = name.split(".")[1] + (f" ({files[name]})" if files[name] > 1 else "")
+        box = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": "0.4"}
+        axes.text(side[name], height[name], text, ha="center", va="center", fontsize=10, bbox=box)
+    for x, package in ((0.0, "cgcnn"), (2.0, "screening")):
+        axes.text(x, max(height.values()) + 0.9, package, ha="center", weight="bold", fontsize=12)
+    axes.set(xlim=(-1.2, 3.2), ylim=(-0.7, max(height.values()) + 1.4))
     axes.axis("off")
-    from matplotlib import rc_context  # noqa: PLC0415
-
     with rc_context({"svg.hashsalt": "architecture", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None})
+        figure.savefig(path, **({"metadata": {"Date": None}} if path.suffix == ".svg" else {}))
 
 
 if __name__ == "__main__":
