@@ -12,32 +12,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ORDER = {
     "cgcnn": [
-        "errors",
-        "elements",
-        "files",
-        "graphs",
-        "network",
-        "data",
-        "models",
-        "inference",
-        "training",
-        "api",
-        "testing",
-        "cli",
+        *("errors", "machine", "elements", "files"),
+        *("graphs", "network", "data", "models", "inference", "training", "testing", "cli", "api"),
     ],
     "screening": [
-        "status",
-        "recipe",
-        "store",
-        "cluster",
-        "chemistry",
-        "candidates",
-        "plan",
-        "engine",
-        "campaign",
-        "results",
-        "api",
-        "cli",
+        *("status", "recipe", "store", "cluster", "chemistry", "candidates", "plan"),
+        *("engine", "campaign", "results", "cli", "api"),
     ],
 }
 """The rooms of each package; each imports only what stands before it, and `screening` may import all of `cgcnn`."""
