@@ -12,6 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TORCH = {  # who may import torch when it is itself imported; everybody else does so in the function that needs it
     "cgcnn.network.reference",
+    "cgcnn.network.tensors",
+    "cgcnn.network.torch_kernel",
+    "cgcnn.testing",
     "cgcnn.network.convolution",
     "cgcnn.network.norm",
     "cgcnn.models.published",
