@@ -2,8 +2,8 @@
 
     python docs/walks.py        prints the lists of `docs/architecture.md`
 
-Each is run twice, and the files are those in which code runs the second time: what is loaded and worked out once, such as
-a model or tables of radii, is not on anybody's way.
+Each is run twice, and the files are those in which code runs the second time: what is loaded and worked out once, such
+as a model or tables of radii, is not on anybody's way.
 """
 
 import os
