@@ -25,10 +25,12 @@ class Kernel(Protocol):
     Attributes:
         name: Such as "numpy".
         version: To be counted up when the bits of a prediction change.
+        independent: Whether the bits of a candidate's prediction are the same whatever else is predicted with it.
     """
 
     name: str
     version: int
+    independent: bool
 
     def predict(self, batch: GraphBatch) -> Outputs:
         """What each member says of n graphs."""

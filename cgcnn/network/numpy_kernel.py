@@ -37,6 +37,7 @@ class NumpyKernel:
 
     name = "numpy"
     version = 1
+    independent = False
 
     def __init__(self, folded: Folded) -> None:
         self.folded = folded

@@ -34,6 +34,7 @@ class TemplateKernel:
 
     name = "template"
     version = VERSION
+    independent = True
 
     def __init__(self, folded: Folded, instructions: str | None = None) -> None:
         """Networks; without a set of instructions, with the fastest of this machine.

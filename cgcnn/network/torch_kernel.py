@@ -30,6 +30,7 @@ class TorchKernel:
 
     name = "torch"
     version = 1
+    independent = False
 
     def __init__(self, settings: Settings, members: Sequence[Weights], device: str = "cpu") -> None:
         self.settings, self.device = settings, device

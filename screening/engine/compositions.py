@@ -60,11 +60,12 @@ def build(plan: Plan[Compositions], model: PrototypeModel, block: Block) -> Buil
 
 
 def infer(plan: Plan[Compositions], model: PrototypeModel, built: BuiltCompositions) -> BlockResult:
-    """Make the graphs of the cells and predict, `BATCH` by `BATCH`."""
+    """Predict the cells, all at once where the kernel's bits allow it, and else `BATCH` by `BATCH`."""
+    step = max(len(built.rows["status"]), 1) if model.kernel.independent else BATCH
     rows = _without_prediction(built.rows) | {"status": built.rows["status"].copy()}  # what travelled is read-only
     done = 0
-    for first in range(0, len(rows["status"]), BATCH):
-        batch = {name: values[first : first + BATCH] for name, values in rows.items()}  # views of the block's arrays
+    for first in range(0, len(rows["status"]), step):
+        batch = {name: values[first : first + step] for name, values in rows.items()}  # views of the block's arrays
         kept = np.flatnonzero(batch["status"] == Status.OK)
         if len(kept):
             cells = slice(done, done + len(kept))

@@ -94,6 +94,7 @@ def test_instruction_sets_give_the_same_bits(shipped):
 def test_bits_do_not_depend_on_batch_or_order(shipped, size):
     model, prototype, species, a, _ = shipped
     kernel = kernel_of(model)
+    assert kernel.independent
     whole = kernel.predict_cells(prototype, species, a)
     parts = [kernel.predict_cells(prototype, species[i : i + size], a[i : i + size]) for i in range(0, len(a), size)]
     assert np.concatenate(parts, axis=1).tobytes() == whole.tobytes()
