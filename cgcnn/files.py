@@ -74,6 +74,25 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def write_failures(results: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Path | None:
+    """Write why some failed beside a file of results, as ``RESULTS.failures.csv``; if none did, remove an older one.
+
+    Returns:
+        The file; None where there are no rows, or the results go to what is no regular file, which has no neighbours.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    if results.exists() and not results.is_file():
+        return None
+    path = results.with_name(f"{results.stem}.failures.csv")
+    if not rows:
+        path.unlink(missing_ok=True)
+        return None
+    write_csv(path, columns, rows)
+    return path
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a header and rows, each cell as `csv_cell`.
 

@@ -110,6 +110,7 @@ def predict(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
     path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     from cgcnn.cli.building import builder
+    from cgcnn.files import write_failures
     from cgcnn.inference import predict as predicting
     from cgcnn.models.files import load
     from cgcnn.network.choice import note_slowness
@@ -117,23 +118,24 @@ def predict(
     loaded = load(path)
     names = loaded.settings.targets
     if target is not None and target not in names:
-        raise UserError(f"--target {target}: model {loaded.card.name} predicts {', '.join(names)}")
+        raise UserError(f"`target` {target}: model {loaded.card.name} predicts {', '.join(names)}")
     if slow := note_slowness(loaded.settings, candidates=loaded.domain is not None):
         click.echo(f"note: {slow}", err=True)
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
         predictions = predicting.predict_samples(loaded, samples, build)
     ids = [sample.id for sample in samples]
-    failed = predicting.failures_path(output)
     summary = predicting.summary(ids, predictions.failures)
     if strict and summary:
         raise UserError(summary)
     estimate = predictions.estimates[target or names[0]]
     predicting.write_predictions(output, ids, estimate, spread=len(loaded.members) > 1)
-    predicting.write_failures(failed, ids, predictions.failures)
+    failed = write_failures(
+        output, ["id", "reason"], [(ids[i], predictions.failures[i]) for i in sorted(predictions.failures)]
+    )
     if len(predictions.failures) == len(samples):
         raise UserError(f"{summary}; nothing could be predicted")
     if summary:
-        click.echo(f"{summary}; all reasons: {failed}", err=True)
+        click.echo(summary + (f"; all reasons: {failed}" if failed else ""), err=True)
     if predictions.strangers:
         click.echo(
             f"warning: {len(predictions.strangers)} of {len(ids)} crystals have an element that {loaded.card.name} was "

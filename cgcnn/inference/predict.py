@@ -152,22 +152,5 @@ def write_predictions(path: Path, ids: Sequence[str], estimate: Estimate, *, spr
     write_csv(path, header, zip(ids, *columns, strict=True))
 
 
-def failures_path(path: Path) -> Path:
-    """Where the reasons of failures go: beside the predictions, ``OUT.failures.csv``."""
-    return path.with_name(path.stem + ".failures.csv")
-
-
-def write_failures(path: Path, ids: Sequence[str], failures: dict[int, str]) -> None:
-    """Write ``id,reason``, one row a failure; without failures, an older file is removed.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    if failures:
-        write_csv(path, ["id", "reason"], ((ids[i], reason) for i, reason in sorted(failures.items())))
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.7g}"

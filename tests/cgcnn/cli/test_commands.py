@@ -213,3 +213,13 @@ def test_card_draws_how_often_intervals_hold(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="its card has no reliability"):
         run("card", model, "--plot", tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_predictions_may_go_to_standard_output(tmp_path: Path) -> None:
+    (tmp_path / "bad.cif").write_text("none")
+    (tmp_path / "data.jsonl").write_text('{"A": "Ba", "B": "Ti", "X": "O"}\n{"A": "?"}\n')
+    done = in_process("predict", tmp_path / "data.jsonl", "--model", "castelli", "--csv", "/dev/stdout")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "id,prediction,std")
+    assert len(done.stdout.splitlines()) == 3
+    assert "all reasons" not in done.stderr
+    assert not Path("/dev/stdout.failures.csv").exists()
