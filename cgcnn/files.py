@@ -74,6 +74,13 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def failures_path(results: Path) -> Path | None:
+    """Where the reasons of failures go: ``RESULTS.failures.csv``; nowhere beside what is no regular file."""
+    if results.exists() and not results.is_file():
+        return None
+    return results.with_name(f"{results.stem}.failures.csv")
+
+
 def write_failures(results: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Path | None:
     """Write why some failed beside a file of results, as ``RESULTS.failures.csv``; if none did, remove an older one.
 
@@ -83,9 +90,9 @@ def write_failures(results: Path, columns: Sequence[str], rows: Sequence[Sequenc
     Raises:
         UserError: The file cannot be written.
     """
-    if results.exists() and not results.is_file():
+    path = failures_path(results)
+    if path is None:
         return None
-    path = results.with_name(f"{results.stem}.failures.csv")
     if not rows:
         path.unlink(missing_ok=True)
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
-from cgcnn.files import write_csv
+from cgcnn.files import failures_path, write_csv
 from screening.candidates.kind import read_columns
 from screening.engine.block import stable_probability
 from screening.plan import from_header
@@ -146,7 +146,7 @@ def present(run: Run, outputs: Outputs) -> Presented:
 
 def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
     count = run.ledger().get(int(Status.FAILED), 0)
-    path = csv and csv.with_name(f"{csv.stem}.failures.csv")
+    path = csv and failures_path(csv)
     if not count:
         if path:
             path.unlink(missing_ok=True)

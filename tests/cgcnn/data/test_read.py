@@ -14,6 +14,7 @@ from cgcnn.data.crystal import structure
 from cgcnn.data.read import read, stream
 from cgcnn.data.sample import Sample, from_record
 from cgcnn.errors import UserError
+from cgcnn.files import write_csv
 from cgcnn.inference.evaluate import listed_in
 
 NAMES = ["second", "first", "third"]
@@ -297,6 +298,9 @@ def test_samples_can_be_limited_to_those_that_a_table_lists(tmp_path: Path) -> N
     table = tmp_path / "test.csv"
     table.write_text("id,energy\nc,1\na,2\n")
     assert [sample.id for sample in listed_in(table, samples)] == ["a", "c"]
+    odd = Sample("=caf\udce9\x1b", {}, "broken", "")
+    write_csv(table, ["id"], [[odd.id]])
+    assert listed_in(table, [*samples, odd]) == [odd]
     table.write_text("id\nother\n")
     with pytest.raises(UserError, match="none of the 3 crystals"):
         listed_in(table, samples)
