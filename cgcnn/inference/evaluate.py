@@ -103,7 +103,7 @@ def listed_in(path: Path, samples: Sequence[Sample]) -> list[Sample]:
             ids = {row[0] for row in csv.reader(file) if row}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error}); expected a CSV table of ids") from None
-    found = [sample for sample in samples if csv_cell(sample.id) in ids]
+    found = [sample for sample in samples if not ids.isdisjoint((sample.id, csv_cell(sample.id)))]
     if not found:
         raise UserError(f"{path}: none of the {len(samples)} crystals is in its first column")
     return found
