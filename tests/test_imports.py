@@ -14,6 +14,7 @@ TORCH = {  # who imports torch with itself; everybody else does so in the functi
     "cgcnn.models.published",
     "cgcnn.network.convolution",
     "cgcnn.network.norm",
+    "cgcnn.network.readout",
     "cgcnn.network.reference",
     "cgcnn.network.tensors",
     "cgcnn.network.torch_kernel",

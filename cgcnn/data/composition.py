@@ -16,7 +16,7 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -91,7 +91,11 @@ def compositions(keys: NDArray[np.int64], n_sites: int) -> NDArray[np.uint8]:
 def group(composition: Composition, prototypes: Sequence[Prototype], groups: int) -> int:
     """One of ``groups`` numbers for a composition, which follows from its reduced formula alone."""
     sites = prototypes[composition.prototype].atoms
-    counts = Counter(composition.numbers[site] for site in sites)
+    return formula_group(Counter(composition.numbers[site] for site in sites), groups)
+
+
+def formula_group(counts: Mapping[int, int], groups: int) -> int:
+    """One of ``groups`` numbers for a formula, atomic number → atoms, which follows from its reduced form alone."""
     shared = gcd(*counts.values())
     formula = ",".join(f"{number}:{count // shared}" for number, count in sorted(counts.items()))
     return int.from_bytes(hashlib.sha256(formula.encode()).digest()[:8]) % groups

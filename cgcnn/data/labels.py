@@ -31,8 +31,9 @@ def targets(
 ) -> NDArray[np.float32]:
     """Labels (n, T) float32; NaN where missing.
 
-    Where records do not have them, `FROM_LABELS` are worked out from other labels; with prototypes, ``a`` and
-    ``displacement`` from the relaxed crystal: see `lattice_constant` and `displacement`.
+    Where records do not have them, `FROM_LABELS` are worked out from other labels; with prototypes, ``a``,
+    ``displacement``, ``p_leaves``, ``e_if_stays`` and ``e_if_leaves`` from the relaxed crystal: see `lattice_constant`,
+    `displacement` and `leaves`.
 
     Args:
         records: N records.
@@ -58,6 +59,12 @@ def targets(
                 f"record {record_id(records[first], first)}: {name} is {column[first]:g}; a binary target is 0 or 1"
             )
     return np.ascontiguousarray(table)
+
+
+def bounds(records: Sequence[Record], names: Sequence[str]) -> NDArray[np.bool_] | None:
+    """(n, T) where a label is only an upper bound, as its label ``NAME_is_bound`` says; None where none is."""
+    found = np.array([[bool(record.get(f"{name}_is_bound")) for name in names] for record in records])
+    return found if found.any() else None
 
 
 def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
@@ -124,7 +131,28 @@ def _orders(prototype: Prototype) -> NDArray[np.int64]:
     return orders
 
 
-_FROM_CRYSTAL = {"a": lattice_constant, "displacement": displacement}
+def leaves(record: Record, prototype: Prototype) -> float | None:
+    """1 where relaxation took the atoms more than `LEFT` from the prototype's sites, else 0; None if not known."""
+    distance = displacement(record, prototype)
+    return None if distance is None else float(distance > LEFT)
+
+
+def _energy_if(left: float) -> Callable[[Record, Prototype], float | None]:
+    def label(record: Record, prototype: Prototype) -> float | None:
+        energy = record.get("e_above_hull")
+        return None if energy is None or leaves(record, prototype) != left else float(energy)
+
+    return label
+
+
+LEFT = 0.1  # Å, of `displacement`; hardly any of Castelli's crystals is near it
+_FROM_CRYSTAL: dict[str, Callable[[Record, Prototype], float | None]] = {
+    "a": lattice_constant,
+    "displacement": displacement,
+    "p_leaves": leaves,
+    "e_if_stays": _energy_if(0.0),
+    "e_if_leaves": _energy_if(1.0),
+}
 
 
 def poisson_ratio(record: Record) -> float | None:

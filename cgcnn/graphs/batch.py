@@ -38,6 +38,7 @@ class GraphBatch:
         edge_multiplicity: (E,) int32, neighbours an edge stands for.
         nodes: (n,) int64, how many nodes each graph has.
         edges: (n,) int64, how many edges each graph has.
+        role: (N,) int8, the role of each node's site, as a position in `Prototype.role_names`; None for crystals.
     """
 
     numbers: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class GraphBatch:
     edge_multiplicity: NDArray[np.int32]
     nodes: NDArray[np.int64]
     edges: NDArray[np.int64]
+    role: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         """How many graphs."""
@@ -109,16 +111,26 @@ class GraphBatch:
             edge_multiplicity=np.tile(graph.edge_multiplicity, n),
             nodes=np.full(n, len(graph.numbers), dtype=np.int64),
             edges=np.full(n, len(graph.source), dtype=np.int64),
+            role=np.tile(template.role, n),
         )
 
     @classmethod
     def concatenate(cls, batches: Sequence[GraphBatch]) -> Self:
-        """The graphs of batches, one batch after the other."""
-        flat = {f.name: _joined([getattr(b, f.name) for b in batches], _DTYPES.get(f.name, "i8")) for f in fields(cls)}
+        """The graphs of batches, one batch after the other.
+
+        Raises:
+            ValueError: Some have roles and some have none.
+        """
+        names = [f.name for f in fields(cls) if f.name != "role"]
+        flat = {name: _joined([getattr(b, name) for b in batches], _DTYPES.get(name, "i8")) for name in names}
+        roles = [batch.role for batch in batches if batch.role is not None]
+        if len(roles) not in {0, len(batches)}:
+            raise ValueError("graphs of prototypes, whose nodes have roles, are not put together with others")
         nodes = np.array([len(batch.numbers) for batch in batches], dtype=np.int64)
         edges = np.array([len(batch.source) for batch in batches], dtype=np.int64)
         shift = np.repeat((np.cumsum(nodes) - nodes).astype(np.int32), edges)  # (E,)
-        return cls(**flat | {name: flat[name] + shift for name in ("source", "target")})
+        flat |= {name: flat[name] + shift for name in ("source", "target")}
+        return cls(**flat, role=_joined(roles, "i1") if roles else None)
 
     def select(self, rows: NDArray[np.integer]) -> Self:
         """The graphs ``rows`` (k,), in that order; a graph may be asked for more than once."""
@@ -135,6 +147,7 @@ class GraphBatch:
             edge_multiplicity=self.edge_multiplicity[of_edges],
             nodes=nodes,
             edges=edges,
+            role=None if self.role is None else self.role[of_nodes],
         )
 
     def part(self, start: int, stop: int) -> Self:
@@ -143,7 +156,8 @@ class GraphBatch:
         flat = {name: getattr(self, name)[slice(*node)] for name in _OF_NODES}
         flat |= {name: getattr(self, name)[slice(*edge)] for name in _OF_EDGES}
         flat |= {name: flat[name] - np.int32(node[0]) for name in ("source", "target")}
-        return type(self)(**flat, nodes=self.nodes[start:stop], edges=self.edges[start:stop])
+        role = None if self.role is None else self.role[slice(*node)]
+        return type(self)(**flat, nodes=self.nodes[start:stop], edges=self.edges[start:stop], role=role)
 
     def runs(self, most_edges: int) -> Iterator[tuple[int, int]]:
         """Consecutive graphs [start, stop) with at most so many edges together, or one graph."""
@@ -178,7 +192,7 @@ class GraphBatch:
         return _ends(self.edges)[:-1]
 
     def to_bytes(self) -> bytes:
-        """Sizes and arrays, little-endian, to keep or to send."""
+        """Sizes and arrays, little-endian, to keep or to send; of crystals, as roles are not among them."""
         sizes = np.array([len(self), len(self.numbers), len(self.source)], dtype="<i8")
         counts = [self.nodes.astype("<i8"), self.edges.astype("<i8")]
         return b"".join([a.tobytes() for a in (sizes, *counts, *(self._as_kept(name) for name in _DTYPES))])

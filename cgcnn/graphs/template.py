@@ -23,10 +23,12 @@ class Template:
     Attributes:
         graph: Quotient for a = 1 Å, edges in the order of their targets; ``numbers`` hold the site of each node.
         node_of_site: (n_sites,) the node that stands for each site.
+        role: (N,) int8, the role of each node's site, as a position in `Prototype.role_names`.
     """
 
     graph: CrystalGraph
     node_of_site: NDArray[np.int64]
+    role: NDArray[np.int8]
 
 
 def templates(
@@ -75,4 +77,5 @@ def _pattern(row: NDArray[np.uint8], roles: NDArray[np.int64]) -> tuple[int, ...
 def _template(prototype: Prototype, pattern: tuple[int, ...], neighbours: int) -> Template:
     full = prototype.graph(np.array(pattern, dtype=np.uint8), neighbours=neighbours)
     first = np.searchsorted(prototype.atoms, np.arange(len(prototype.sites)))  # (n_sites,) an atom of each
-    return Template(full.quotient(), full.classes()[first])
+    graph = full.quotient()
+    return Template(graph, full.classes()[first], prototype.role_index[graph.numbers].astype(np.int8))

@@ -9,6 +9,7 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.network.settings import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +30,9 @@ _LARGEST = {
     "gaussians": 1_000,
     "radius": 30,
     "neighbours": 1_000,
+    "sites": 1_000,
 }
-_SMALLEST = {"hidden_layers": 0, "gaussians": 2}  # others are at least 1
+_SMALLEST = {"hidden_layers": 0, "sites": 0, "gaussians": 2}  # others are at least 1
 _MEMBERS = 1_000
 _DOMAIN = {"trained": "bool", "known": "int64", "lattice": "float32", "lattice_range": "float32", "distance": "float32"}
 
@@ -49,11 +51,24 @@ def wrong_with_card(card: Card) -> str:
         return (
             f"its card says targets {', '.join(names) or 'none'}, its settings {', '.join(settings.targets) or 'none'}"
         )
+    if wrong := _wrong_with_readout(card):
+        return wrong
     unknown = [name for name in card.prototypes if name not in PROTOTYPES]
     if unknown or (card.input == "prototype") != bool(card.prototypes):
         return f"its card says the prototypes {', '.join(card.prototypes) or 'none'}; there is {', '.join(PROTOTYPES)}"
     lost = [calibration.target for calibration in card.calibrations if calibration.target not in names]
     return f"its card calibrates {lost[0]}, which it does not predict" if lost else ""
+
+
+def _wrong_with_readout(card: Card) -> str:
+    settings = card.settings
+    if settings.sites and (card.input != "prototype" or settings.pooling == "linear"):
+        return "its card says a readout of sites, which only prototypes have, and not with linear pooling"
+    if settings.mixture:
+        kinds = [name in settings.binary for name in settings.mixture if name in settings.targets]
+        if kinds != [False, False, False, True] or settings.pooling == "linear":
+            return f"its card says a mixture of {', '.join(settings.mixture)}; it has three numbers and a yes or no"
+    return ""
 
 
 def wrong_with_member(member: Arrays, settings: Settings) -> str:
@@ -107,7 +122,10 @@ def shapes(settings: Settings, features: int) -> dict[str, Shape]:
     }
     for i in range(s.layers):
         found |= {f"convolutions.{i}.{name}": shape for name, shape in _convolution(s, width, edges).items()}
-    sizes = [width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
+    if s.sites:
+        found |= {f"sites.{name}": shape for name, shape in _linear("embed", features, ROLES * s.sites).items()}
+        found["sites.learned"] = (ROLES, MAX_Z + 1, s.sites)
+    sizes = [s.readout_width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
     for i, (a, b) in enumerate(pairwise(sizes)):
         found |= _linear(f"hidden.{i}", a, b)
     return found | _linear("output", sizes[-1], targets)

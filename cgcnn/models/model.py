@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -17,6 +17,7 @@ from cgcnn.models.calibration import calibrated
 from cgcnn.models.digest import digest
 from cgcnn.models.domain import AnionSets, Domain
 from cgcnn.models.elements import candidates
+from cgcnn.models.spread import mean_of, spread_of
 from cgcnn.network.choice import choose_kernel, for_candidates
 from cgcnn.network.folded import covered, element_table
 
@@ -97,8 +98,7 @@ class Model:
 
     def estimates(self, outputs: Outputs) -> dict[str, Estimate]:
         """What outputs (members, n, T) of the kernel come to; see `predict`."""
-        centre = _mean(outputs)  # (n, T)
-        spread = np.sqrt(_mean(np.square(outputs - centre)))  # (n, T)
+        centre, spread = mean_of(outputs), spread_of(outputs, self.settings)  # (n, T)
         for calibration in self.card.calibrations:
             column = self.settings.targets.index(calibration.target)
             spread[:, column] = calibrated(spread[:, column], calibration.scale, calibration.floor)
@@ -114,12 +114,6 @@ class Model:
         """Those of the training; none for models that take structures."""
         known = np.empty(0, dtype=np.int64) if self.domain is None else self.domain.known
         return AnionSets(element_table(self.members), [PROTOTYPES[name] for name in self.card.prototypes], known)
-
-
-def _mean(outputs: Outputs) -> Outputs:
-    """(n, T) over the members, one after the other, so that the bits do not depend on n."""
-    found: Outputs = reduce(np.add, outputs) / np.float32(len(outputs))
-    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,13 @@ class Block(Protocol):
     def pool(self, v: Array, how: str) -> Array:
         """(n, C) mean, sum or maximum over the atoms of each crystal, from (N, C)."""
 
+    def site_means(self, table: Array) -> list[Array]:
+        """For each role (n, S), the mean over its atoms of the rows that a table (R, 101, S) has for their elements.
+
+        Raises:
+            ValueError: The graphs are not of prototypes.
+        """
+
 
 class GraphBlock:
     """Any graphs; nodes go in the order of how many edges they receive, so that neighbours are summed over an axis."""
@@ -98,6 +105,18 @@ class GraphBlock:
             pooled /= np.add.reduceat(atoms, graphs.node_starts)[:, None]
         return pooled
 
+    def site_means(self, table: Array) -> list[Array]:
+        """See `Block`."""
+        graphs = self.graphs
+        if graphs.role is None:
+            raise ValueError("a readout of sites needs graphs of prototypes, whose nodes have roles")
+        means = []
+        for role, rows in enumerate(table):
+            atoms: Array = np.where(graphs.role == role, graphs.multiplicity, 0).astype(np.float32)
+            total = np.add.reduceat(rows[graphs.numbers] * atoms[:, None], graphs.node_starts, axis=0)
+            means.append(np.asarray(total / np.add.reduceat(atoms, graphs.node_starts)[:, None], dtype=np.float32))
+        return means
+
 
 class CellBlock:
     """Candidates of one template: rows go node by node, or edge by edge, and then candidate by candidate.
@@ -113,7 +132,7 @@ class CellBlock:
         self.distances = gaussians(distance.ravel(), centres)
         self.source, self.nodes = graph.source.tolist(), len(graph.numbers)
         self.often = graph.edge_multiplicity.astype(np.float32)
-        self.atoms = graph.multiplicity.astype(np.float32)
+        self.atoms, self.role = graph.multiplicity.astype(np.float32), template.role
         ends = np.searchsorted(graph.target, np.arange(self.nodes + 1)).tolist()
         self._incoming = [slice(start, stop) for start, stop in pairwise(ends)]
 
@@ -149,6 +168,16 @@ class CellBlock:
         weights = self.atoms if how == "sum" else self.atoms / self.atoms.sum()
         pooled: Array = np.einsum("nc,n->c", rows, weights)
         return pooled.reshape(self.count, -1)
+
+    def site_means(self, table: Array) -> list[Array]:
+        """See `Block`."""
+        numbers = self.numbers.reshape(self.nodes, -1)  # (nodes, n)
+        means = []
+        for role, rows in enumerate(table):
+            atoms = self.atoms * (self.role == role)
+            nodes = np.flatnonzero(atoms)
+            means.append(np.einsum("knc,k->nc", rows[numbers[nodes]], atoms[nodes] / atoms.sum()))
+        return means
 
     def _by_row(self, x: Array) -> Array:
         """(…, k, n * C) view of (…, k * n, C): all that the candidates have of one node or edge in one row."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-VERSION = 1  # of the arithmetic and of the records; as in template_kernel.cpp
+VERSION = 2  # of the arithmetic and of the records; as in template_kernel.cpp
 GROUP = 16  # columns that weights are packed by; as there
 MOST_NODES = MOST_DISTANCES = 64  # of a template; as there
 SETS = ("avx512", "avx2", "neon")  # the fastest first
@@ -27,10 +27,12 @@ class Network(ctypes.Structure):
     """A member; see template_kernel.cpp."""
 
     _fields_ = (
-        *((name, _INT) for name in ("width", "layers", "hidden", "hidden_layers", "outputs", "pooling", "table_rows")),
+        *((name, _INT) for name in ("width", "layers", "hidden", "hidden_layers", "outputs", "pooling")),
+        *((name, _INT) for name in ("sites", "activation", "table_rows")),
         ("table_step", ctypes.c_float),
         *((name, _POINTER) for name in ("elements", "first", "convolution", "convolution_bias")),
         *((name, _POINTER) for name in ("distance", "scale", "shift")),
+        ("site_table", _POINTER),
         *((name, _POINTER) for name in ("hidden_weight", "hidden_bias", "output_weight", "output_bias", "binary")),
     )
 
@@ -40,7 +42,8 @@ class Template(ctypes.Structure):
 
     _fields_ = (
         *((name, _INT) for name in ("nodes", "edges", "distances", "sites")),
-        *((name, _POINTER) for name in ("site", "share", "first_edge", "source", "which", "often", "length")),
+        *((name, _POINTER) for name in ("site", "share", "role", "role_share")),
+        *((name, _POINTER) for name in ("first_edge", "source", "which", "often", "length")),
     )
 
 

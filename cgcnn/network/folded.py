@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.network.arrays import one_thread
-from cgcnn.network.settings import EPSILON, SHARE
+from cgcnn.network.settings import EPSILON, ROLES, SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -108,7 +108,8 @@ class Folded:
         centres: (K,) float32, Å, of the Gaussians, which are as wide as their spacing.
         embed_edges: K to W, before the first convolution, with silu; None but for the convolution of edges.
         convolutions: One after the other.
-        hidden: Layers after pooling, each with softplus; none with linear pooling.
+        sites: (M, R, 101, S) float32, the vectors of elements on each role for the readout of sites; None without one.
+        hidden: Layers after pooling, each with the settings' activation; none with linear pooling.
         output: To the targets in their units, or log odds.
         binary: (T,) whether a target is yes or no, and its output is to be made a probability.
     """
@@ -118,6 +119,7 @@ class Folded:
     centres: Array
     embed_edges: Linear | None
     convolutions: tuple[Gated, ...] | tuple[Simple, ...] | tuple[Edges, ...]
+    sites: Array | None
     hidden: tuple[Linear, ...]
     output: Linear
     binary: NDArray[np.bool_]
@@ -145,6 +147,7 @@ def fold(settings: Settings, members: Sequence[Weights]) -> Folded:
         centres=centres,
         embed_edges=_linear(doubles, "embed_edges.0") if settings.convolution == "edges" else None,
         convolutions=tuple(convolution(_part(doubles, f"convolutions.{i}.")) for i in range(settings.layers)),
+        sites=_site_tables(doubles) if settings.sites else None,
         hidden=tuple(_linear(doubles, f"hidden.{i}") for i in range(layers)),
         output=_output(doubles),
         binary=np.array([name in settings.binary for name in settings.targets]),
@@ -155,6 +158,14 @@ def element_table(members: Sequence[Weights]) -> Array:
     """(M, 101, W) what networks start from for each element: its features' product and its learned vector."""
     with one_thread():
         return _stack([_product(member, "embed") + member["learned"] for member in members])
+
+
+def _site_tables(members: Sequence[Doubles]) -> Array:
+    with one_thread():
+        tables = [member["element_features"] @ member["sites.embed.weight"].T for member in members]
+    parts = zip(members, tables, strict=True)
+    by_role = [(t + m["sites.embed.bias"]).reshape(len(t), ROLES, -1).transpose(1, 0, 2) for m, t in parts]
+    return _stack([table + m["sites.learned"] for m, table in zip(members, by_role, strict=True)])
 
 
 def covered(member: Weights) -> NDArray[np.bool_]:

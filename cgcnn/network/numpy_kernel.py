@@ -7,6 +7,7 @@ Shapes, of a block: N nodes, E edges, n graphs, W width, K length of the edge ve
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,6 +94,8 @@ class _Member:
         kind, tables = _CONVOLUTIONS[folded.settings.convolution], [self.table, *[None] * len(folded.convolutions)]
         self.convolutions: list[Callable[[Array, Array, Block], tuple[Array, Array]]]
         self.convolutions = [kind(layer, i, table) for layer, table in zip(folded.convolutions, tables, strict=False)]
+        self.sites = None if folded.sites is None else folded.sites[i]
+        self.activation, self.mixed = _ACTIVATIONS[folded.settings.activation], folded.settings.mixed
         self.hidden = [_Product(layer, i) for layer in folded.hidden]
         self.output = _Product(folded.output, i)
 
@@ -103,12 +106,14 @@ class _Member:
             values = block.pool(self.output(v), "mean")
         else:
             x = softplus(block.pool(v, self.pooling))
+            if self.sites is not None:
+                x = np.concatenate([x, *_products(block.site_means(self.sites))], axis=1)
             for layer in self.hidden:
-                x = softplus(layer(x))
+                x = self.activation(layer(x))
             values = self.output(x)
         if self.binary.any():
             values[:, self.binary] = sigmoid(values[:, self.binary])
-        return values
+        return mix(values, self.mixed)
 
     def nodes(self, block: Block) -> Array:
         """(N, W) node vectors after the last convolution, in the order of the block."""
@@ -118,6 +123,22 @@ class _Member:
         for convolution in self.convolutions:
             v, e = convolution(v, e, block)
         return v
+
+
+def mix(values: Array, mixed: tuple[int, int, int, int] | None) -> Array:
+    """Values (n, T) with the mixed target of the settings, if there is one, in its place."""
+    if mixed is not None:
+        whole, yes, no, chance = mixed
+        values[:, whole] = values[:, no] + values[:, chance] * (values[:, yes] - values[:, no])
+    return values
+
+
+def _products(u: list[Array]) -> list[Array]:
+    """The vectors (n, S) of A, B and X, their products by twos, and that of all three."""
+    return [*u, *(a * b for a, b in combinations(u, 2)), u[0] * u[1] * u[2]]
+
+
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"softplus": softplus, "silu": silu}
 
 
 class _Product:

@@ -5,7 +5,10 @@ in units of ln 2 and gates are negated, so that softplus and sigmoid are of powe
 convolution are rows of a table by element, and those with expanded distances rows of a table by distance, between which
 the kernel interpolates. Everything is made in double precision and rounded once.
 
-Shapes: L layers, W width, P width made longer, K Gaussians, D rows of the table of distances.
+The vectors of the readout of sites are in units of one, as the products of two are not those of others.
+
+Shapes: L layers, W width, P width made longer, K Gaussians, D rows of the table of distances, S length of the vectors
+of the readout of sites.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ from cgcnn.elements import MAX_Z
 from cgcnn.network import compiled
 from cgcnn.network.compiled import GROUP, MOST_DISTANCES, MOST_NODES, record
 from cgcnn.network.folded import Gated
+from cgcnn.network.settings import PRODUCTS, ROLES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.graphs.template import Template
-    from cgcnn.network.folded import Folded, Linear
+    from cgcnn.network.folded import Folded
     from cgcnn.network.settings import Pooling
 
     Doubles = NDArray[np.float64]
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 UNIT = np.log(2)  # of vectors
 STEPS = 24  # rows of the table of distances for each width of the Gaussians; between them 1e-6 of a Gaussian's height
 BEYOND = 6  # widths after the last centre, where every Gaussian is 0 (1e-16)
+_ACTIVATIONS = {"softplus": 0, "silu": 1}
 _POOLS = {"mean": 0, "sum": 0, "max": 1, "linear": 2}
 
 
@@ -41,9 +46,11 @@ def pack_network(folded: Folded, member: int) -> compiled.Network:
     width, hidden, outputs = (_longer(size) for size in (settings.width, settings.hidden, len(folded.binary)))
     table = folded.table[member].astype(np.float64) / UNIT
     convolutions = [_convolution(layer, member) for layer in layers]
-    weights = [_grown(layer.weight[member], _longer(layer.weight.shape[1]), hidden) for layer in folded.hidden]
+    *weights, last = _after_pooling(folded, member)
+    weights = [_grown(weight, _longer(len(weight)), hidden) for weight in weights]
     distances, step = _distances(folded, member)
-    last = _in_units_of_one(folded.output, member)
+    sites = _longer(settings.sites)
+    vectors = np.zeros((ROLES, MAX_Z + 1, 0)) if folded.sites is None else folded.sites[member]
     return record(
         compiled.Network,
         width=width,
@@ -52,6 +59,8 @@ def pack_network(folded: Folded, member: int) -> compiled.Network:
         hidden_layers=len(weights),
         outputs=outputs,
         pooling=_POOLS[settings.pooling],
+        sites=sites,
+        activation=_ACTIVATIONS[settings.activation],
         table_rows=distances.shape[1],
         table_step=step,
         elements=_aligned(_grown(table, MAX_Z + 1, width)),
@@ -61,6 +70,7 @@ def pack_network(folded: Folded, member: int) -> compiled.Network:
         distance=_aligned(distances),
         scale=_aligned(*(_grown(layer.scale[member], width) for layer in layers)),
         shift=_aligned(*(_grown(layer.shift[member] / UNIT, width) for layer in layers)),
+        site_table=_aligned(_grown(vectors, ROLES, MAX_Z + 1, sites)),
         hidden_weight=_aligned(*(_grouped(weight) for weight in weights)),
         hidden_bias=_aligned(*(_grown(layer.bias[member] / UNIT, hidden) for layer in folded.hidden)),
         output_weight=_aligned(_grouped(_grown(last, _longer(len(last)), outputs))),
@@ -80,9 +90,11 @@ def pack_template(template: Template, pooling: Pooling) -> compiled.Template:
     if len(graph.numbers) > MOST_NODES or len(lengths) > MOST_DISTANCES:
         raise ValueError(f"a template of {len(graph.numbers)} nodes and {len(lengths)} distances is too large")
     first_edge = np.searchsorted(graph.target, np.arange(len(graph.numbers) + 1))
-    whole = {"site": graph.numbers, "first_edge": first_edge, "source": graph.source, "which": which}
+    whole = {"site": graph.numbers, "role": template.role, "first_edge": first_edge}
+    whole |= {"source": graph.source, "which": which}
     share = graph.multiplicity / (1 if pooling == "sum" else graph.multiplicity.sum())
-    real = {"share": share, "often": graph.edge_multiplicity, "length": lengths}
+    of_role = graph.multiplicity / np.bincount(template.role, graph.multiplicity)[template.role]
+    real = {"share": share, "role_share": of_role, "often": graph.edge_multiplicity, "length": lengths}
     return record(
         compiled.Template,
         nodes=len(graph.numbers),
@@ -158,6 +170,13 @@ def _distances(folded: Folded, member: int) -> tuple[Doubles, float]:
     return np.stack([_signed(expanded @ layer.distance[member]) / UNIT for layer in _gated(folded)]), step
 
 
-def _in_units_of_one(output: Linear, member: int) -> Doubles:
-    """(inputs, T) the last product's weights."""
-    return np.asarray(output.weight[member] * UNIT)
+def _after_pooling(folded: Folded, member: int) -> list[Doubles]:
+    """Weights of the layers after pooling, for vectors in the kernel's units; the last one's products are in one's."""
+    weights = [layer.weight[member].astype(np.float64) for layer in (*folded.hidden, folded.output)]
+    weights[-1] *= UNIT
+    width, sites = folded.settings.width, folded.settings.sites
+    if sites:
+        parts = np.split(weights[0][width:] / UNIT, PRODUCTS)
+        longer = [_grown(part, _longer(sites), part.shape[1]) for part in parts]
+        weights[0] = np.concatenate([_grown(weights[0][:width], _longer(width), weights[0].shape[1]), *longer])
+    return weights

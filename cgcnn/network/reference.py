@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cgcnn.network.convolution import CONVOLUTIONS
+from cgcnn.network.readout import SiteReadout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cgcnn.network.folded import Weights
@@ -52,7 +55,8 @@ class CGCNN(nn.Module):
         edge_width = s.width if learns else s.gaussians
         self.convolutions = nn.ModuleList(convolution(s.width, edge_width) for _ in range(s.layers))
         self.dropout = nn.Dropout(s.dropout)
-        sizes = [s.width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
+        self.sites = SiteReadout(s, element_features.shape[1]) if s.sites else None
+        sizes = [s.readout_width, *[s.hidden] * (0 if s.pooling == "linear" else s.hidden_layers)]
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.output = nn.Linear(sizes[-1], len(s.targets))
 
@@ -65,14 +69,28 @@ class CGCNN(nn.Module):
         return torch.where(binary, values.sigmoid(), values)
 
     def scaled(self, batch: TensorBatch) -> Tensor:
-        """Targets (G, T) with the training set's mean 0 and deviation 1; log odds where a target is binary."""
+        """Targets (G, T) with the training set's mean 0 and deviation 1; log odds where a target is binary.
+
+        A mixed target and its parts have one mean and one deviation.
+        """
         if self.settings.pooling == "linear":
             return mean_pool(self.output(self.dropout(self.nodes(batch))), batch)
         crystal = POOLS[self.settings.pooling](self.nodes(batch), batch)  # (G, W)
         crystal = self.dropout(functional.softplus(crystal))  # (G, W)
+        if self.sites is not None:
+            crystal = torch.cat([crystal, self.sites(batch, self.element_features)], dim=1)  # (G, W + 7S)
         for layer in self.hidden:
-            crystal = functional.softplus(layer(crystal))  # (G, H)
-        return cast("Tensor", self.output(crystal))  # (G, T)
+            crystal = ACTIVATIONS[self.settings.activation](layer(crystal))  # (G, H)
+        return self._mixed(self.output(crystal))  # (G, T)
+
+    def _mixed(self, outputs: Tensor) -> Tensor:
+        """Outputs (G, T) with the mixed target, if there is one, in its place."""
+        if self.settings.mixed is None:
+            return outputs
+        whole, yes, no, chance = self.settings.mixed
+        mean = torch.lerp(outputs[:, no], outputs[:, yes], outputs[:, chance].sigmoid())  # (G,)
+        column = torch.arange(outputs.shape[1], device=outputs.device) == whole  # (T,)
+        return torch.where(column, mean[:, None], outputs)
 
     def contributions(self, batch: TensorBatch) -> Tensor:
         """What an atom of each node contributes (N, T) with linear pooling; their mean over a crystal is its target.
@@ -114,6 +132,7 @@ def max_pool(v: Tensor, batch: TensorBatch) -> Tensor:
     return lowest.scatter_reduce(0, batch.graph[:, None].expand_as(v), v, "amax")
 
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"softplus": functional.softplus, "silu": functional.silu}
 POOLS = {"mean": mean_pool, "sum": sum_pool, "max": max_pool}
 
 

@@ -8,8 +8,11 @@ from typing import Literal
 GraphKind = Literal["shells", "original"]
 ConvolutionKind = Literal["gated", "simple", "edges"]
 Pooling = Literal["mean", "sum", "max", "linear"]
+Activation = Literal["softplus", "silu"]
 EPSILON = 1e-5  # added to the variances of norms
 SHARE = 12**-0.5  # of the sum of the messages of edges that goes on; about the root of the number of neighbours
+ROLES = 3  # of the sites of a perovskite: A, B, X
+PRODUCTS = 7  # vectors of the readout of sites: A, B, X, AB, AX, BX, ABX
 CLOSE = 1e-4  # kernels agree within this, in deviations of the training targets
 
 
@@ -32,6 +35,12 @@ class Settings:
         pooling: How the vectors of the atoms become that of the crystal: mean (the paper's normalised sum), sum, max.
             With linear there are no hidden layers: every atom contributes a number, and the target is their mean.
         binary: Those of the targets that are yes or no; their predictions are probabilities of yes.
+        activation: Of the hidden layers.
+        sites: Length of the vectors of A, B and X that go to the hidden layers too, with their products; for candidates
+            of prototypes. 0 for none.
+        site_dropout: Share of these vectors and products dropped in training.
+        mixture: None or four of the targets: a number, what it is if yes, what it is if no, and the probability of yes,
+            a binary target. The first is then no output of its own: it is the mean over yes and no.
     """
 
     targets: tuple[str, ...]
@@ -47,3 +56,20 @@ class Settings:
     convolution: ConvolutionKind = "gated"
     pooling: Pooling = "mean"
     binary: tuple[str, ...] = ()
+    activation: Activation = "softplus"
+    sites: int = 0
+    site_dropout: float = 0.0
+    mixture: tuple[str, ...] = ()
+
+    @property
+    def readout_width(self) -> int:
+        """Length of the vector of a crystal that the hidden layers read."""
+        return self.width + PRODUCTS * self.sites
+
+    @property
+    def mixed(self) -> tuple[int, int, int, int] | None:
+        """Positions among the targets of those of `mixture`; None without one."""
+        if not self.mixture:
+            return None
+        whole, yes, no, chance = (self.targets.index(name) for name in self.mixture)
+        return whole, yes, no, chance

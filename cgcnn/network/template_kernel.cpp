@@ -21,8 +21,11 @@
 #include <arm_neon.h>
 #endif
 
-constexpr int32_t VERSION = 1;      // of the arithmetic and of the structs below; as in compiled.py
+constexpr int32_t VERSION = 2;      // of the arithmetic and of the structs below; as in compiled.py
 constexpr int GROUP = 16;           // columns that weights are packed by; every width is a multiple of it
+constexpr int ELEMENTS = 101;       // rows of tables by element
+constexpr int ROLES = 3;            // A, B, X
+constexpr int PRODUCTS = 7;         // vectors of the readout of sites: A, B, X, AB, AX, BX, ABX
 constexpr int MOST_NODES = 64;      // of a template; as in compiled.py
 constexpr int MOST_DISTANCES = 64;  // different ones, of a template; as there
 
@@ -32,6 +35,8 @@ extern "C" {
 struct Network {
     int32_t width, layers, hidden, hidden_layers, outputs;  // W, L, H, and the columns of the last product
     int32_t pooling;                                        // 0: mean or sum, 1: maximum, 2: linear
+    int32_t sites;       // S, of the readout of sites; 0 without one
+    int32_t activation;  // of the hidden layers; 0: softplus, 1: x * sigmoid(x)
     int32_t table_rows;
     float table_step;             // Å between the rows of `distance`
     const float *elements;        // (101, W) initial vectors
@@ -40,9 +45,10 @@ struct Network {
     const float *convolution_bias;  // (L - 1, 4W)
     const float *distance;        // (L, table_rows, 2W) gate and core; row i is for the distance (i - 1) * table_step
     const float *scale, *shift;   // (L, W) of the nodes' norm
-    const float *hidden_weight;   // matrices W to H, then H to H
+    const float *site_table;      // (ROLES, 101, S) vectors of elements on each role, in units of one
+    const float *hidden_weight;   // matrices W + 7S to H, then H to H
     const float *hidden_bias;     // (hidden_layers, H)
-    const float *output_weight;   // a matrix H (or W) to `outputs`
+    const float *output_weight;   // a matrix H (or W + 7S) to `outputs`
     const float *output_bias;     // (outputs,)
     const float *binary;          // (outputs,) 1 where the output is to be made a probability
 };
@@ -52,6 +58,8 @@ struct Template {
     int32_t nodes, edges, distances, sites;  // `sites` is the number of columns of `species`
     const int32_t *site;           // (nodes,) the site that names a node's element
     const float *share;            // (nodes,) weights of the pool
+    const int32_t *role;           // (nodes,) of a node's site
+    const float *role_share;       // (nodes,) of the atoms of its role
     const int32_t *first_edge;     // (nodes + 1,)
     const int32_t *source;         // (edges,) node that sends
     const int32_t *which;          // (edges,) position in `length`
@@ -244,9 +252,30 @@ void pool(const Network &net, const Template &graph, const float *nodes, float *
     }
 }
 
+// The vectors of A, B and X, their products by twos, and that of all three, (PRODUCTS, S).
+void read_sites(const Network &net, const Template &graph, const uint8_t *species, float *out) {
+    const int S = net.sites;
+    for (int c = 0; c < S; c += LANES) {
+        V u[ROLES] = {V{}, V{}, V{}};
+        for (int n = 0; n < graph.nodes; n++) {
+            const int r = graph.role[n], z = species[graph.site[n]];
+            const V v = load(net.site_table + ((int64_t)r * ELEMENTS + z) * S + c);
+            u[r] = fma(v, splat(graph.role_share[n]), u[r]);
+        }
+        const V pair = u[0] * u[1];
+        const V all[PRODUCTS] = {u[0], u[1], u[2], pair, u[0] * u[2], u[1] * u[2], pair * u[2]};
+        for (int k = 0; k < PRODUCTS; k++) store(out + k * S + c, all[k]);
+    }
+}
+
+inline V activated(const Network &net, V v) { return net.activation ? v / (1.f + power(-v)) : softplus(v); }
+
+// What the hidden layers read of a crystal.
+inline int crystal_width(const Network &net) { return net.width + PRODUCTS * net.sites; }
+
 // Memory for a block of candidates.
 struct Block {
-    float *vector, *ends, *crystal, *hidden;  // (rows, W), (rows, 4W), and twice (candidates, W or H)
+    float *vector, *ends, *crystal, *hidden;  // (rows, W), (rows, 4W), and twice (candidates, W + 7S or H)
 };
 
 // `rows` made a multiple of MOST_ROWS; what the rows that are too many hold is never read.
@@ -271,13 +300,17 @@ void predict_block(const Network &net, const Template &graph, const Candidates &
             convolve(net, graph, layer, those.a[row], vector, ends, block.vector + (int64_t)i * nodes * W);
         }
     }
-    for (int i = 0; i < count; i++) pool(net, graph, block.vector + (int64_t)i * nodes * W, block.crystal + i * W);
+    int depth = crystal_width(net);
+    for (int i = 0; i < count; i++) {
+        float *crystal = block.crystal + i * depth;
+        pool(net, graph, block.vector + (int64_t)i * nodes * W, crystal);
+        read_sites(net, graph, those.species + those.rows[start + i] * graph.sites, crystal + W);
+    }
     float *x = block.crystal, *y = block.hidden;
-    int depth = W;
     const float *weight = net.hidden_weight;
     for (int layer = 0; layer < net.hidden_layers; layer++) {
         product(x, crystals, depth, weight, net.hidden_bias + layer * net.hidden, y, net.hidden);
-        for (int k = 0; k < crystals * net.hidden; k += LANES) store(y + k, softplus(load(y + k)));
+        for (int k = 0; k < crystals * net.hidden; k += LANES) store(y + k, activated(net, load(y + k)));
         weight += depth * net.hidden;
         depth = net.hidden;
         float *other = x;
@@ -307,7 +340,7 @@ float *room(int64_t floats) {
 int predict(const Network &net, const Template &graph, const Candidates &those) {
     const int per_tile = MOST_ROWS / graph.nodes, capacity = MOST_ROWS * (per_tile > 0 ? per_tile : 1);
     const int64_t rows = (int64_t)capacity * graph.nodes;
-    int wide = net.width > net.hidden ? net.width : net.hidden;
+    int wide = crystal_width(net) > net.hidden ? crystal_width(net) : net.hidden;
     wide = wide > net.outputs ? wide : net.outputs;
     const Block block = {room(rows * net.width), room(rows * 4 * net.width), room(capacity * wide),
                          room(capacity * wide)};

@@ -13,7 +13,7 @@ import numpy as np
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.template import templates
 from cgcnn.network.compiled import VERSION, Candidates, function, instruction_sets, record
-from cgcnn.network.numpy_kernel import NumpyKernel
+from cgcnn.network.numpy_kernel import NumpyKernel, mix
 from cgcnn.network.packed import pack_network, pack_template
 
 if TYPE_CHECKING:
@@ -83,5 +83,7 @@ class TemplateKernel:
                 )
                 if self._predict(byref(member), byref(graph), byref(those)):
                     raise MemoryError("no memory for a block of candidates")
+        for out in outputs:
+            mix(out, settings.mixed)
         outputs[:, ~(self._covered[species].all(axis=1) & np.isfinite(a))] = np.nan
         return outputs

@@ -28,6 +28,7 @@ class TensorBatch:
         edge_multiplicity: (E,) float32, neighbours an edge stands for.
         graph: (N,) int64, the graph of each node.
         n_graphs: How many graphs; results have this length, in this order.
+        role: (N,) int64, see `cgcnn.graphs.batch.GraphBatch`; None for crystals.
     """
 
     numbers: Tensor
@@ -38,6 +39,7 @@ class TensorBatch:
     edge_multiplicity: Tensor
     graph: Tensor
     n_graphs: int
+    role: Tensor | None = None
 
     @classmethod
     def of(cls, batch: GraphBatch, device: str = "cpu") -> TensorBatch:
@@ -51,6 +53,7 @@ class TensorBatch:
             edge_multiplicity=_tensor(batch.edge_multiplicity, device).float(),
             graph=_tensor(batch.graph, device),
             n_graphs=len(batch),
+            role=None if batch.role is None else _tensor(batch.role, device).long(),
         )
 
 

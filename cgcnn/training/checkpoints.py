@@ -48,7 +48,7 @@ def identity(table: Table, recipe: TrainRecipe, splits: Sequence[Split] = ()) ->
         sha.update(split.part.tobytes())
     if table.graphs is not None:
         sha.update(table.graphs.to_bytes())
-    for array in (table.targets, table.fold, table.shape, table.species, table.lattice):
+    for array in (table.targets, table.fold, table.shape, table.species, table.lattice, table.bound):
         if array is not None:
             sha.update(np.ascontiguousarray(array).tobytes())
     return sha.hexdigest()

@@ -20,14 +20,17 @@ class Examples:
     Attributes:
         graphs: n graphs.
         targets: (n, T) float32; NaN where a label is missing.
+        bound: (n, T) bool, where the label is only an upper bound; None where none is.
     """
 
     graphs: GraphBatch
     targets: Tensor
+    bound: Tensor | None = None
 
     def select(self, rows: Tensor) -> Examples:
         """The examples ``rows`` (k,), in that order."""
-        return Examples(self.graphs.select(rows.numpy()), self.targets[rows])
+        bound = None if self.bound is None else self.bound[rows]
+        return Examples(self.graphs.select(rows.numpy()), self.targets[rows], bound)
 
     @property
     def tensors(self) -> TensorBatch:

@@ -37,12 +37,14 @@ class Task:
         how: Epochs, rates and so on.
         weights: (T,) share of each target in the loss.
         features: (101, F) element features.
+        below: (T,) what a prediction below an upper bound costs, as a share of one above it; None: as much.
     """
 
     settings: Settings
     how: Fit
     weights: Tensor
     features: Tensor
+    below: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _is_stale(state: _State, how: Fit) -> bool:
 
 def _judge(state: _State, loss: float, validation: Examples | None, task: Task) -> None:
     """Add the epoch to the history, and keep its network where it is the best so far."""
-    checked = math.nan if validation is None else loss_on(state.averaged, validation, task.weights)
+    checked = math.nan if validation is None else loss_on(state.averaged, validation, task)
     earlier = min((value for _, value in state.history), default=math.inf)
     state.history.append((loss, checked))
     if validation is None or checked < earlier or not state.best:
@@ -160,6 +162,9 @@ def _start(task: Task, examples: Examples, seed: int) -> _State:
     count = known.sum(dim=0)  # (T,)
     mean = examples.targets.nan_to_num().sum(dim=0) / count
     square = torch.where(known, examples.targets - mean, 0.0).square().sum(dim=0) / count
+    if task.settings.mixed is not None:  # its parts are mixed as they are, before they get a unit
+        whole, *parts = task.settings.mixed[:3]
+        mean[parts], square[parts] = mean[whole].clone(), square[whole].clone()
     number = ~binary_columns(task.settings)
     network.target_mean.copy_(torch.where(number, mean, 0.0))
     network.target_std.copy_(torch.where(number & (square > 0), square.sqrt(), 1.0))
@@ -189,7 +194,7 @@ def _epoch(state: _State, examples: Examples, task: Task) -> float:
         rate = how.learning_rate * schedule((state.epoch + step / len(batches)) / how.epochs, how.warm_up)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        loss = masked_loss(state.network, examples, rows, task.weights)
+        loss = masked_loss(state.network, examples, rows, task)
         state.optimizer.zero_grad()
         torch.autograd.backward(loss)
         state.optimizer.step()
@@ -206,33 +211,37 @@ def schedule(done: float, warm_up: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
-def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, weights: Tensor) -> Tensor:
+def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, task: Task) -> Tensor:
     """`_loss` of the network on some rows of the examples."""
     some = examples.select(rows)
-    return _loss(network, network.scaled(some.tensors), some.targets, weights)
+    return _loss(network, network.scaled(some.tensors), some, task)
 
 
 @torch.inference_mode()
-def loss_on(network: CGCNN, examples: Examples, weights: Tensor) -> float:
+def loss_on(network: CGCNN, examples: Examples, task: Task) -> float:
     """`_loss` on all examples, from batches of bounded size."""
     parts = torch.split(torch.arange(len(examples.graphs)), ROWS_AT_ONCE)
     scaled = torch.cat([network.scaled(examples.select(rows).tensors) for rows in parts])  # (n, T)
-    return float(_loss(network, scaled, examples.targets, weights))
+    return float(_loss(network, scaled, examples, task))
 
 
-def _loss(network: CGCNN, scaled: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: Task) -> Tensor:
     """Loss of each target over its known labels, summed with the targets' weights.
 
-    It is the mean absolute error in deviations of a number, the cross entropy of a binary target.
+    It is the mean absolute error in deviations of a number, with `Task.below` where the label is an upper bound and the
+    prediction lower; the cross entropy of a binary target.
     """
-    labels = (targets - network.target_mean) / network.target_std  # (n, T)
+    labels = (examples.targets - network.target_mean) / network.target_std  # (n, T)
     known = ~labels.isnan()
     labels = labels.nan_to_num()
-    error = torch.where(known, scaled - labels, 0.0).abs()  # (n, T)
+    error = torch.where(known, scaled - labels, 0.0)  # (n, T)
+    if examples.bound is not None and task.below is not None:
+        error = torch.where(examples.bound & (error < 0), task.below * error, error)
+    error = error.abs()
     if network.settings.binary:
         entropy = functional.binary_cross_entropy_with_logits(scaled, labels.clamp(0, 1), reduction="none")  # (n, T)
         error = torch.where(binary_columns(network.settings), torch.where(known, entropy, 0.0), error)
-    return (error.sum(dim=0) / known.sum(dim=0).clamp(min=1)) @ weights
+    return (error.sum(dim=0) / known.sum(dim=0).clamp(min=1)) @ task.weights
 
 
 def binary_columns(settings: Settings) -> Tensor:

@@ -11,6 +11,7 @@ from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.metrics import figures
 from cgcnn.models.card import Calibration, Metric
 from cgcnn.models.reliability import fit_deviation, reliability
+from cgcnn.models.spread import spread_of
 from cgcnn.training.table import inputs
 
 if TYPE_CHECKING:
@@ -86,12 +87,13 @@ def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], s
         return ()
     labels = table.targets  # (n, T)
     shares = role_shares(table, model.card.prototypes)  # (n, roles * 101)
+    spreads = spread_of(predictions, model.settings)  # (n, T)
     found = []
     for j, name in enumerate(model.settings.targets):
         known = ~np.isnan(labels[:, j])
         if known.any() and name not in model.settings.binary:
             error = predictions[:, known, j].mean(axis=0) - labels[known, j]
-            spread = predictions[:, known, j].std(axis=0)
+            spread = spreads[known, j]
             how = fit_deviation(error, spread, shares[known])
             seen = reliability(error, spread, shares[known])
             found.append(

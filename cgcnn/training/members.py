@@ -71,8 +71,10 @@ def fit_members(
     seen = table.rows(splits[0].part == 0)
     domain = fit_domain(seen.by_prototype(recipe.prototypes), seen.lattices) if recipe.prototypes else None
     examples = Examples(inputs(table, recipe.settings, recipe.prototypes, domain), torch.from_numpy(table.targets))
-    shares = torch.tensor([target.weight for target in recipe.targets])
-    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()))
+    if table.bound is not None:
+        examples = replace(examples, bound=torch.from_numpy(table.bound))
+    shares, below = (torch.tensor([getattr(t, what) for t in recipe.targets]) for what in ("weight", "below"))
+    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()), below)
     fitted: list[Fitted] = []
     for i, split in enumerate(splits):
         parts = examples.select(torch.from_numpy(split.rows("train"))), _part(examples, split, "validation")

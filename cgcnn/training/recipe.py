@@ -11,7 +11,7 @@ from cgcnn.errors import UserError
 from cgcnn.files import find_recipe
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import InputKind, Target
-from cgcnn.network.settings import ConvolutionKind, GraphKind, Pooling, Settings
+from cgcnn.network.settings import Activation, ConvolutionKind, GraphKind, Pooling, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,10 @@ class Network(_Section):
     graphs: GraphKind = "shells"
     convolution: ConvolutionKind = "gated"
     pooling: Pooling = "mean"
+    activation: Activation = "softplus"
+    sites: int = Field(default=0, ge=0)
+    site_dropout: float = Field(default=0.0, ge=0, lt=1)
+    mixture: tuple[str, ...] = ()
 
 
 class Fit(_Section):
@@ -60,21 +64,36 @@ class Source(_Section):
     """One of several files to learn from.
 
     Attributes:
-        file: Its name in the directory of the data.
+        file: Its name in the directory of the data, or several names.
         labels: Target → the file's label that it is; the rows have no other targets.
         only: Label → its values in the rows to use; empty: all rows.
+        polymorphs: Its rows are crystals, of which the lowest perovskite of every composition is a row, see
+            `cgcnn.data.polymorphs`. Of several files, later ones serve for compositions that are in no earlier one.
+        columns: Columns that its rows lack, such as X = "O" of a table of oxides.
     """
 
-    file: str
+    file: str | tuple[str, ...]
     labels: dict[str, str] = Field(min_length=1)
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    polymorphs: bool = False
+    columns: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files."""
+        return (self.file,) if isinstance(self.file, str) else self.file
 
 
 class RecipeTarget(Target):
-    """A target, its share in the loss, and whether it is a number or yes (1) or no (0)."""
+    """A target, its share in the loss, and whether it is a number or yes (1) or no (0).
+
+    Where the label ``NAME_is_bound`` of a row is 1, the row's value is an upper bound: a prediction below it costs the
+    share ``below`` of one above it.
+    """
 
     weight: float = Field(default=1.0, gt=0)
     kind: Literal["number", "binary"] = "number"
+    below: float = Field(default=1.0, ge=0, le=1)
 
 
 class TrainRecipe(_Section):
@@ -85,6 +104,7 @@ class TrainRecipe(_Section):
             weights kept are then trained on every row. None: no such check.
         groups: Rows without a ``fold`` get one of so many, the same for all rows of one reduced formula, whatever the
             file: no formula is then on both sides of a check.
+        merge: Rows of one composition, from whichever source, are one row with the labels of all.
         shares: Without a validation fold, shares of the rows for training, validation and test; as in the paper.
         sources: Files to learn from; empty: all labelled rows of the data.
     """
@@ -103,6 +123,7 @@ class TrainRecipe(_Section):
     weaknesses: tuple[str, ...] = ()
     validation_fold: int | None = None
     groups: int | None = Field(default=None, ge=2)
+    merge: bool = False
     shares: str = "60/20/20"
     sources: tuple[Source, ...] = ()
     targets: tuple[RecipeTarget, ...] = Field(min_length=1)
@@ -123,7 +144,19 @@ class TrainRecipe(_Section):
             raise ValueError(f"sources have labels that are no targets: {', '.join(unknown)}")
         if self.input == "prototype" and self.network.graphs != "shells":
             raise ValueError("graphs of prototypes have complete shells")
+        if self.input == "structure" and self.merge:
+            raise ValueError("rows of structures are not merged")
+        self._check_readout()
         return self
+
+    def _check_readout(self) -> None:
+        network = self.network
+        if network.sites and (self.input == "structure" or network.pooling == "linear"):
+            raise ValueError("sites: only for prototype input, and not with linear pooling")
+        kinds = {target.name: target.kind for target in self.targets}
+        parts = [kinds.get(name) for name in network.mixture]
+        if network.mixture and (parts != ["number", "number", "number", "binary"] or network.pooling == "linear"):
+            raise ValueError("mixture: names three targets that are numbers and a binary one; not with linear pooling")
 
     @property
     def settings(self) -> Settings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cgcnn.data.composition import shapes
 from cgcnn.data.labels import targets
+from cgcnn.data.polymorphs import lowest_polymorphs
 from cgcnn.data.read import read
 from cgcnn.errors import UserError
 from cgcnn.training.recipe import plain_recipe
@@ -63,24 +64,45 @@ def read_sources(data: Path, recipe: TrainRecipe) -> list[Sample]:
         UserError: A source is not there, none of its rows is wanted, or it lacks a label.
     """
     if not data.is_dir():
-        files = ", ".join(source.file for source in recipe.sources)
+        files = ", ".join(file for source in recipe.sources for file in source.files)
         raise UserError(f"{data}: recipe {recipe.name} learns from {files}; pass the directory that holds them")
     names = [target.name for target in recipe.targets]
     return [sample for source in recipe.sources for sample in _entries(data, source, names, recipe.prototypes)]
 
 
 def _entries(data: Path, source: Source, names: list[str], prototypes: tuple[str, ...]) -> list[Sample]:
-    samples = [sample for sample in read(data / source.file) if _is_wanted(sample.labels, source)]
+    samples = _polymorphs(data, source) if source.polymorphs else _rows(data, source)
     if not samples:
-        raise UserError(f"{data / source.file}: no row is {dict(source.only)}, which the recipe wants")
+        wanted = "a perovskite" if source.polymorphs else str(dict(source.only))
+        raise UserError(f"{data / source.files[0]}: no row is {wanted}, which the recipe wants")
     records = [sample.labels for sample in samples]
     kinds = shapes(records, prototypes) if prototypes else []
     values = targets(records, list(source.labels.values()), kinds).tolist()  # (n, labels)
     renamed = []
     for sample, row in zip(samples, values, strict=True):
         known = {name: None if math.isnan(value) else value for name, value in zip(source.labels, row, strict=True)}
-        renamed.append(replace(sample, labels={**sample.labels, **dict.fromkeys(names), **known}))
+        bounds = {f"{name}_is_bound": sample.labels.get(f"{label}_is_bound") for name, label in source.labels.items()}
+        renamed.append(replace(sample, labels={**sample.labels, **dict.fromkeys(names), **known, **bounds}))
     return renamed
+
+
+def _rows(data: Path, source: Source) -> list[Sample]:
+    return [
+        replace(sample, labels={**source.columns, **sample.labels})
+        for file in source.files
+        for sample in read(data / file)
+        if _is_wanted(sample.labels, source)
+    ]
+
+
+def _polymorphs(data: Path, source: Source) -> list[Sample]:
+    """The lowest polymorphs, each from the first file that has the composition."""
+    found: dict[str, Sample] = {}
+    for file in source.files:
+        wanted = (sample for sample in read(data / file) if _is_wanted(sample.labels, source))
+        for sample in lowest_polymorphs(wanted):
+            found.setdefault(repr([sample.labels.get(site) for site in ("A", "B", "B'", "X")]), sample)
+    return list(found.values())
 
 
 def _is_wanted(record: Record, source: Source) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cgcnn.data import labels
 from cgcnn.data.build import Builder, Rule
-from cgcnn.data.composition import Composition, composition_or_reason, group, species
+from cgcnn.data.composition import Composition, composition_or_reason, formula_group, group, species
 from cgcnn.errors import UserError
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
@@ -39,6 +40,7 @@ class Table:
         species: (n, n_sites) canonical compositions, for prototype input; 0 beyond the sites of a row's prototype.
         lattice: (n,) Å, lattice constants of the labelled crystals, for prototype input; NaN where unknown.
         graphs: N graphs, for structure input.
+        bound: (n, T), where a target is only an upper bound; None where none is.
     """
 
     ids: tuple[str, ...]
@@ -48,6 +50,7 @@ class Table:
     species: NDArray[np.uint8] | None = None
     lattice: NDArray[np.float32] | None = None
     graphs: GraphBatch | None = None
+    bound: NDArray[np.bool_] | None = None
 
     def rows(self, chosen: NDArray[np.bool_]) -> Table:
         """The rows where ``chosen`` (n,) is true."""
@@ -59,6 +62,7 @@ class Table:
             None if self.species is None else self.species[chosen],
             None if self.lattice is None else self.lattice[chosen],
             None if self.graphs is None else self.graphs.select(np.flatnonzero(chosen)),
+            None if self.bound is None else self.bound[chosen],
         )
 
     def of(self, position: int, prototype: Prototype) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -121,7 +125,7 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
     compositions = [row for row in found if isinstance(row, Composition)]
     fold = np.array([int(f) if (f := str(record.get("fold"))).isdigit() else -1 for record in records])
     if recipe.groups is not None:
-        own = [group(row, prototypes, recipe.groups) for row in compositions]
+        own = [_group(row, prototypes, recipe.groups) for row in found if not isinstance(row, str)]
         fold = np.where(fold < 0, own, fold)
     shapes = [prototypes[row.prototype] for row in compositions]
     targets = labels.targets(records, settings.targets, shapes, settings.binary)
@@ -130,8 +134,55 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
         return Prepared(Table(ids, targets, fold, graphs=graphs), good, failures)
     lattice = labels.targets(records, ["a"], shapes)[:, 0]
     shape = np.array([row.prototype for row in compositions], dtype=np.int8)
-    table = Table(ids, targets, fold, shape=shape, species=species(compositions, prototypes), lattice=lattice)
+    sites, bound = species(compositions, prototypes), labels.bounds(records, settings.targets)
+    table = Table(ids, targets, fold, shape=shape, species=sites, lattice=lattice, bound=bound)
+    if recipe.merge:
+        table, first = merge(table)
+        good = [good[i] for i in first.tolist()]
     return Prepared(table, good, failures)
+
+
+def _group(row: CrystalGraph | Composition, prototypes: Sequence[Prototype], groups: int) -> int:
+    """The group of a row's reduced formula."""
+    if isinstance(row, Composition):
+        return group(row, prototypes, groups)
+    counts: Counter[int] = Counter()
+    for number, often in zip(row.numbers.tolist(), row.multiplicity.tolist(), strict=True):
+        counts[number] += often
+    return formula_group(counts, groups)
+
+
+def merge(table: Table) -> tuple[Table, NDArray[np.int64]]:
+    """One row for each composition, in the order of their first rows, with the labels of all its rows.
+
+    Of a label that several rows have, the least value counts, as of the lowest of several crystals.
+
+    Returns:
+        The table, and for each of its rows the first of the rows that it was made of.
+    """
+    if table.shape is None or table.species is None:
+        raise ValueError("crystals are not merged")
+    keys = np.column_stack([table.shape, table.species])
+    _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    rank, order = np.argsort(np.argsort(first))[which.ravel()], np.sort(first)  # (n,) the new row of each old one
+    least = _least(table.targets, rank, len(order))
+    lattice = _least(table.lattices[:, None], rank, len(order))[:, 0]
+    bound = None
+    if table.bound is not None:
+        counts = table.targets <= least[rank]  # (n, T) rows whose value is the least
+        exact, some = (np.zeros(least.shape, dtype=np.bool_) for _ in range(2))
+        np.logical_or.at(exact, rank, counts & ~table.bound)
+        np.logical_or.at(some, rank, counts & table.bound)
+        bound = some & ~exact
+    rows = table.rows(np.isin(np.arange(len(keys)), order))
+    return replace(rows, targets=least, lattice=lattice, bound=bound), order
+
+
+def _least(values: NDArray[np.float32], rank: NDArray[np.int64], rows: int) -> NDArray[np.float32]:
+    """(rows, T) the least of the values (n, T) of each rank (n,); NaN where there is none."""
+    least = np.full((rows, values.shape[1]), np.inf, dtype=np.float32)
+    np.minimum.at(least, rank, np.nan_to_num(values, nan=np.inf))
+    return np.where(np.isinf(least), np.float32(np.nan), least)
 
 
 def inputs(table: Table, settings: Settings, prototypes: Sequence[str], domain: Domain | None) -> GraphBatch:

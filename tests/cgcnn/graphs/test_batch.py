@@ -45,7 +45,7 @@ def assert_same(one: CrystalGraph, other: CrystalGraph) -> None:
 def assert_equal(one: GraphBatch, other: GraphBatch) -> None:
     for name in GraphBatch.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-        assert getattr(one, name).dtype == getattr(other, name).dtype
+        assert getattr(getattr(one, name), "dtype", None) == getattr(getattr(other, name), "dtype", None)
 
 
 @properties
@@ -107,6 +107,19 @@ def test_candidates_are_in_the_order_of_their_rows(prototype: Prototype) -> None
     singles = [GraphBatch.of_prototype(prototype, species[[i]], a[[i]]) for i in range(20)]
     assert len(set(batch.nodes.tolist())) > 1
     assert_equal(batch, GraphBatch.concatenate(singles))
+
+
+@pytest.mark.parametrize("prototype", [CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE])
+def test_nodes_have_the_roles_of_their_sites(prototype: Prototype) -> None:
+    """Each element here is on one role only, whatever is chosen, cut or put together."""
+    on = {"A": [56, 57], "B": [22, 40], "X": [7, 8, 9]}
+    rng = np.random.default_rng(0)
+    species = np.stack([rng.choice(on[role], 12) for role in prototype.roles], axis=1).astype(np.uint8)
+    batch = GraphBatch.of_prototype(prototype, species, np.full(12, 4.0))
+    for some in (batch, batch.part(3, 9), batch.select(np.array([7, 2, 2])), GraphBatch.concatenate([batch, batch])):
+        assert some.role is not None
+        names = np.array(prototype.role_names)[some.role]
+        assert [number in on[name] for number, name in zip(some.numbers.tolist(), names, strict=True)].count(False) == 0
 
 
 def test_the_networks_view_shares_the_memory() -> None:

@@ -20,11 +20,13 @@ from cgcnn.models.card import shipped
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
 from cgcnn.network.blocks import GraphBlock
+from cgcnn.network.compiled import instruction_sets
 from cgcnn.network.folded import fold
 from cgcnn.network.numpy_kernel import NumpyKernel
 from cgcnn.network.settings import CLOSE, Settings
+from cgcnn.network.template_kernel import TemplateKernel
 from cgcnn.network.torch_kernel import TorchKernel
-from cgcnn.testing import untrained_for_structures
+from cgcnn.testing import untrained, untrained_for_structures
 
 SETTINGS = Settings(targets=("energy", "gap", "metal"), width=8, layers=2, hidden=6, gaussians=12, binary=("metal",))
 KINDS = list(product(("gated", "simple", "edges"), ("mean", "sum", "max", "linear"), ("shells", "original")))
@@ -104,6 +106,66 @@ def test_candidates_are_predicted_as_by_the_reference(
     model, cells = model_of(convolution, pooling), cells_of(prototype, candidates)
     expected = reference(model).predict_cells(*cells)
     assert_close(model, KERNELS[kernel](model).predict_cells(*cells), expected, atoms=10 if pooling == "sum" else 1)
+
+
+FOR_CANDIDATES = KERNELS | {"template": lambda model: TemplateKernel(fold(model.settings, model.members))}
+READOUTS = {
+    "sites": {"sites": 5},
+    "silu": {"activation": "silu", "hidden_layers": 2},
+    "mixture": {"mixture": ("energy", "gap", "other", "metal"), "sites": 16, "activation": "silu", "hidden_layers": 2},
+    "no hidden layer": {"sites": 17, "hidden_layers": 0},
+}
+
+
+def model_with_readout(readout: str, prototype: Prototype) -> Model:
+    settings = replace(SETTINGS, targets=("energy", "gap", "other", "metal"), **READOUTS[readout])
+    model = untrained(prototype, {"A": ["Ba", "Ti"], "B": ["Ti", "Zr"], "X": ["N", "O", "F"]}, settings)
+    rng = np.random.default_rng(0)
+    for member in model.members:
+        member["target_mean"][:3], member["target_std"][:3] = 0.5, 2.0  # a mixed target and its parts have one scale
+        if "sites.learned" in member:
+            member["sites.learned"][:] = rng.normal(size=member["sites.learned"].shape)
+    return Model(model.card, model.members, model.domain)
+
+
+@pytest.mark.parametrize("kernel", FOR_CANDIDATES)
+@pytest.mark.parametrize("prototype", PROTOTYPES.values(), ids=PROTOTYPES)
+@pytest.mark.parametrize("readout", READOUTS)
+def test_readouts_are_those_of_the_reference(kernel: str, prototype: Prototype, readout: str, candidates: dict) -> None:
+    if kernel == "template" and not instruction_sets():
+        pytest.skip("nothing was compiled")
+    model, cells = model_with_readout(readout, prototype), cells_of(prototype, candidates)
+    expected, ready = reference(model).predict_cells(*cells), FOR_CANDIDATES[kernel](model)
+    assert expected.std(axis=1).min() > 1e-3
+    assert_close(model, ready.predict_cells(*cells), expected)
+    batch = GraphBatch.of_prototype(*cells)
+    assert_close(model, ready.predict(batch), expected)
+    assert_close(model, reference(model).predict(batch.select(np.arange(7, 90))), expected[:, 7:90])
+
+
+def test_a_mixed_target_is_between_its_parts(candidates: dict) -> None:
+    prototype = PROTOTYPES["double-perovskite"]
+    model = model_with_readout("mixture", prototype)
+    mixed, yes, no, chance = model.kernel.predict_cells(*cells_of(prototype, candidates)).transpose(2, 0, 1)
+    assert np.abs(mixed - (chance * yes + (1 - chance) * no)).max() < 1e-5
+    assert np.abs(mixed - yes).max() > 1e-3
+
+
+def test_a_readout_of_sites_does_not_depend_on_the_order_of_b(candidates: dict) -> None:
+    model = model_with_readout("sites", PROTOTYPES["double-perovskite"])
+    kind, species, a = cells_of(PROTOTYPES["double-perovskite"], candidates)
+    swapped = model.kernel.predict_cells(kind, species[:, [0, 2, 1, 3]], a)
+    assert_close(model, swapped, model.kernel.predict_cells(kind, species, a))
+
+
+def test_a_readout_of_sites_needs_roles(crystals: list[Structure]) -> None:
+    model = model_with_readout("sites", PROTOTYPES["cubic-perovskite"])
+    for kernel in (model.kernel, reference(model)):
+        with pytest.raises(ValueError, match="roles"):
+            kernel.predict(graphs_of(model, crystals))
+    prototype = GraphBatch.of_prototype(PROTOTYPES["cubic-perovskite"], np.full((1, 5), 8, np.uint8), np.full(1, 4.0))
+    with pytest.raises(ValueError, match="roles"):
+        GraphBatch.concatenate([prototype, graphs_of(model, crystals)])
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

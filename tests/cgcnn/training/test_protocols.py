@@ -180,8 +180,8 @@ def test_best_network_is_that_of_the_lowest_validation_loss(parts: tuple[Example
     job = task(epochs=12, learning_rate=0.05)
     fitted = fit(job, parts, 0)
     losses = [checked for _, checked in fitted.history]
-    assert loss_on(fitted.best, parts[1], job.weights) == pytest.approx(min(losses), rel=1e-5)
-    assert loss_on(fitted.last, parts[1], job.weights) == pytest.approx(losses[-1], rel=1e-5)
+    assert loss_on(fitted.best, parts[1], job) == pytest.approx(min(losses), rel=1e-5)
+    assert loss_on(fitted.last, parts[1], job) == pytest.approx(losses[-1], rel=1e-5)
 
 
 def test_validation_does_not_change_what_is_learned(parts: tuple[Examples, Examples]) -> None:

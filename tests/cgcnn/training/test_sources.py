@@ -144,3 +144,23 @@ def test_a_source_of_an_unknown_target_is_refused(folder: Path) -> None:
     path.write_text(path.read_text().replace("other_energy = ", "another_energy = "))
     with pytest.raises(UserError, match="no targets: another_energy"):
         read_recipe(path)
+
+
+def test_columns_that_a_file_lacks_and_several_files_of_polymorphs(tmp_path: Path) -> None:
+    """Of two files the first one's crystals count; a table of oxides needs no column X."""
+    cubic = {"id": "c", **crystal("Sr", "Ti", "O", "O", "O", a=3.9), "e_above_hull": 0.1}
+    for name, energy in (("one", 0.1), ("more", 0.0)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(cubic | {"e_above_hull": energy}) + "\n")
+    oxides = [{"A": "Ca", "B": "Ti", "e_above_hull": 0.3}, {"A": "Sr", "B": "Ti", "e_above_hull": 0.2}]
+    (tmp_path / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in oxides))
+    (tmp_path / "recipe.toml").write_text(
+        RECIPE.replace('file = "one.jsonl"', 'file = ["one.jsonl", "more.jsonl"]\npolymorphs = true')
+        .replace('only = { space_group = ["Pm-3m", "Fm-3m"] }', "")
+        .replace('file = "two.jsonl"', 'file = "two.jsonl"\ncolumns = { X = "O" }')
+        .replace("groups = 3", "groups = 3\nmerge = true")
+    )
+    recipe = read_recipe(tmp_path / "recipe.toml")
+    table = prepare(read_sources(tmp_path, recipe), recipe).table
+    np.testing.assert_allclose(table.targets, [[0.1, 3.9, 0.2], [np.nan, np.nan, 0.3]], rtol=1e-5)
+    assert table.bound is not None
+    assert table.bound.tolist() == [[True, False, False], [False, False, False]]

@@ -1,0 +1,57 @@
+"""What the elements of a perovskite's sites say together, beside what the graph says; see `SiteReadout`.
+
+Shapes: N nodes, G graphs, F element features, R roles, S length of the vectors.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from cgcnn.elements import MAX_Z
+from cgcnn.network.settings import ROLES
+
+if TYPE_CHECKING:
+    from cgcnn.network.settings import Settings
+    from cgcnn.network.tensors import TensorBatch
+
+
+class SiteReadout(nn.Module):
+    """Vectors of A, B and X, their products by twos, and that of all three: (G, 7S), for graphs of prototypes.
+
+    The vector of a role is the mean over its atoms of that which their element has on this role.
+    """
+
+    def __init__(self, settings: Settings, features: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(features, ROLES * settings.sites)
+        # Zero at first, so that an element without training rows is described by its features alone.
+        self.learned = nn.Parameter(torch.zeros(ROLES, MAX_Z + 1, settings.sites))
+        self.dropout = nn.Dropout(settings.site_dropout)
+
+    def table(self, element_features: Tensor) -> Tensor:
+        """(R, 101, S) the vector of each element on each role, from element features (101, F)."""
+        found: Tensor = self.embed(element_features).reshape(len(element_features), ROLES, -1)  # (101, R, S)
+        return found.transpose(0, 1) + self.learned
+
+    def forward(self, batch: TensorBatch, element_features: Tensor) -> Tensor:
+        """(G, 7S) of the batch's graphs.
+
+        Raises:
+            ValueError: They are not of prototypes.
+        """
+        if batch.role is None:
+            raise ValueError("a readout of sites needs graphs of prototypes, whose nodes have roles")
+        table = self.table(element_features)
+        group = batch.graph * ROLES + batch.role  # (N,)
+        atoms = batch.multiplicity.new_zeros(batch.n_graphs * ROLES).index_add(0, group, batch.multiplicity)
+        share = batch.multiplicity / atoms[group]  # (N,)
+        vectors = table[batch.role, batch.numbers] * share[:, None]  # (N, S)
+        sums = vectors.new_zeros(len(atoms), vectors.shape[1]).index_add(0, group, vectors)
+        u = sums.reshape(batch.n_graphs, ROLES, -1).unbind(dim=1)  # R of (G, S)
+        pairs = [a * b for a, b in combinations(u, 2)]
+        joined: Tensor = self.dropout(torch.cat([*u, *pairs, u[0] * u[1] * u[2]], dim=1))
+        return joined

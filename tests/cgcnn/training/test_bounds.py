@@ -1,0 +1,109 @@
+"""Labels that are only upper bounds, several rows of one composition, and mixtures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cgcnn.elements import element_features
+from cgcnn.graphs.batch import GraphBatch
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.spread import spread_of
+from cgcnn.network.reference import CGCNN
+from cgcnn.network.settings import Settings
+from cgcnn.training.examples import Examples
+from cgcnn.training.fit import Task, fit, masked_loss
+from cgcnn.training.recipe import Fit, TrainRecipe
+from cgcnn.training.table import Table, merge
+
+NAN = float("nan")
+SETTINGS = Settings(targets=("e", "a"), width=8, layers=1, hidden=8, gaussians=6, radius=6.0)
+MIXED = replace(SETTINGS, targets=("e", "yes", "no", "p"), binary=("p",), mixture=("e", "yes", "no", "p"), sites=3)
+
+
+def graphs(count: int = 1) -> GraphBatch:
+    species = np.tile(np.array([38, 22, 8, 8, 8], dtype=np.uint8), (count, 1))
+    species[:, 0] += np.arange(count, dtype=np.uint8)
+    return GraphBatch.of_prototype(CUBIC_PEROVSKITE, species, np.full(count, 4.0))
+
+
+def test_below_a_bound_costs_less() -> None:
+    torch.manual_seed(0)
+    features = torch.from_numpy(element_features())
+    network, task = CGCNN(SETTINGS, features).eval(), Task(SETTINGS, Fit(), torch.ones(2), features)
+    row = torch.tensor([0])
+    value = float(network(Examples(graphs(), torch.zeros(1, 2)).tensors)[0, 0].detach())
+
+    def loss(label: float, below: float, *, bound: bool) -> float:
+        examples = Examples(graphs(), torch.tensor([[label, NAN]]), torch.tensor([[bound, False]]))
+        job = replace(task, below=torch.tensor([below, 1.0]))
+        return float(masked_loss(network, examples, row, job).detach())
+
+    assert loss(value + 2, 0.25, bound=True) == pytest.approx(0.5, abs=1e-5)
+    assert loss(value + 2, 0.25, bound=False) == pytest.approx(2.0, abs=1e-5)
+    assert loss(value - 2, 0.25, bound=True) == pytest.approx(2.0, abs=1e-5)
+    assert loss(value + 2, 0.0, bound=True) == 0
+
+
+def test_rows_of_one_composition_are_merged() -> None:
+    targets = np.array([[0.1, NAN], [0.3, 2.0], [NAN, 1.0], [0.2, NAN]], dtype=np.float32)
+    species = np.array([[1, 2, 3, 3, 3], [4, 5, 6, 6, 6], [1, 2, 3, 3, 3], [1, 2, 3, 3, 3]], dtype=np.uint8)
+    lattice = np.array([NAN, 4.0, 3.9, NAN], dtype=np.float32)
+    ids, fold, shape = ("a", "b", "c", "d"), np.array([0, 1, 0, 0]), np.zeros(4, np.int8)
+    table = Table(ids, targets, fold, shape, species, lattice)
+    found, first = merge(table)
+    assert (found.ids, first.tolist(), found.bound) == (("a", "b"), [0, 1], None)
+    np.testing.assert_allclose(found.targets, [[0.1, 1.0], [0.3, 2.0]])
+    np.testing.assert_allclose(found.lattices, [3.9, 4.0])
+
+
+@pytest.mark.parametrize(("bounds", "expected"), [([1, 0, 0, 0], True), ([1, 0, 0, 1], True), ([0, 0, 0, 1], False)])
+def test_a_merged_label_is_a_bound_where_the_least_one_is(bounds: list[int], expected: bool) -> None:  # noqa: FBT001
+    targets = np.array([[0.1], [0.3], [NAN], [0.2]], dtype=np.float32)
+    species = np.array([[1, 2, 3, 3, 3], [4, 5, 6, 6, 6], [1, 2, 3, 3, 3], [1, 2, 3, 3, 3]], dtype=np.uint8)
+    bound = np.array(bounds, dtype=np.bool_)[:, None]
+    table = Table(tuple("abcd"), targets, np.zeros(4, int), np.zeros(4, np.int8), species, np.full(4, 4.0, np.float32))
+    found, _ = merge(replace(table, bound=bound))
+    assert found.bound is not None
+    assert found.bound.tolist() == [[expected], [False]]
+
+
+def test_a_mixture_and_its_parts_are_fitted_on_one_scale() -> None:
+    rng = np.random.default_rng(0)
+    leaves = rng.integers(0, 2, 24)
+    energy = np.where(leaves == 1, 0.2, 1.0) + rng.normal(0, 0.1, 24)
+    targets = np.stack([energy, np.where(leaves, energy, NAN), np.where(leaves, NAN, energy), leaves], axis=1)
+    examples = Examples(graphs(24), torch.from_numpy(targets.astype(np.float32)))
+    task = Task(MIXED, Fit(epochs=2, batch_size=12), torch.ones(4), torch.from_numpy(element_features()))
+    network = fit(task, (examples, None), 0).last
+    assert len(set(network.target_mean[:3].tolist())) == len(set(network.target_std[:3].tolist())) == 1
+    assert network.target_mean[0] == pytest.approx(energy.mean(), rel=1e-5)
+    e, yes, no, p = network(examples.tensors).detach().T
+    torch.testing.assert_close(e, p * yes + (1 - p) * no)
+
+
+def test_the_spread_of_a_mixture_holds_its_own_doubt() -> None:
+    outputs = np.array([[[0.5, 1.0, 0.0, 0.5]], [[0.5, 1.0, 0.0, 0.5]]], dtype=np.float32)  # members agree
+    assert spread_of(outputs, MIXED)[0] == pytest.approx([0.5, 0, 0, 0])
+    assert spread_of(outputs, replace(MIXED, mixture=()))[0] == pytest.approx([0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": {"mixture": ("e", "yes", "no", "e")}}, "a binary one"),
+        ({"network": {"sites": 4, "pooling": "linear"}}, "linear"),
+        ({"network": {"sites": 4}, "input": "structure", "prototypes": ()}, "prototype input"),
+        ({"merge": True, "input": "structure", "prototypes": ()}, "not merged"),
+    ],
+)
+def test_recipes_that_do_not_fit_are_refused(changes: dict[str, Any], said: str) -> None:
+    texts = dict.fromkeys(("name", "summary", "label", "data", "retrain"), "text")
+    targets = [{"name": n, "unit": "", "kind": "binary" if n == "p" else "number"} for n in MIXED.targets]
+    base = {**texts, "targets": targets, "input": "prototype", "prototypes": ("cubic-perovskite",)}
+    with pytest.raises(ValueError, match=said):
+        TrainRecipe.model_validate(base | changes)
