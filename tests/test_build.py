@@ -36,6 +36,7 @@ def wheel(folder, monkeypatch, **environment):
     return built
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not COMPILES, reason="no compiler")
 def test_a_wheel_for_this_platform_holds_the_kernel_for_every_python(tmp_path, monkeypatch):
     built = wheel(tmp_path, monkeypatch)
@@ -44,6 +45,7 @@ def test_a_wheel_for_this_platform_holds_the_kernel_for_every_python(tmp_path, m
     assert LIBRARY in zipfile.ZipFile(built).namelist()
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_wheel_is_pure(tmp_path, monkeypatch):
     """Also where the checkout has a kernel that was compiled before."""
     built = wheel(tmp_path, monkeypatch, CXX="/nowhere/c++")

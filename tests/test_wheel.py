@@ -30,6 +30,7 @@ def run_installed(site, cwd, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_screens_with_the_shipped_model(installed, tmp_path):
     shown = run_installed(installed, tmp_path, "-c", "import screening; print(screening.__file__)")
     assert Path(shown.stdout.strip()).is_relative_to(installed)
@@ -38,6 +39,7 @@ def test_the_installed_wheel_screens_with_the_shipped_model(installed, tmp_path)
     assert len((tmp_path / "R.csv").read_text().splitlines()) == 10
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_recipes_cluster_files_weights_and_licence(installed, tmp_path):
     assert "castelli" in run_installed(installed, tmp_path, "-m", "screening", "recipes").stdout
     assert "castelli" in run_installed(installed, tmp_path, "-m", "screening", "models").stdout
@@ -47,6 +49,7 @@ def test_the_wheel_holds_recipes_cluster_files_weights_and_licence(installed, tm
     assert list(installed.glob("*.dist-info/licenses/LICENSE"))
 
 
+@pytest.mark.slow
 def test_the_wheel_installs_both_commands(installed):
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "screen = screening.cli.commands:main" in entry_points.read_text()

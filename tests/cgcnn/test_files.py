@@ -95,6 +95,7 @@ def test_devices_and_fifos_are_written_into(tmp_path: Path) -> None:
     assert fifo.is_fifo()
 
 
+@pytest.mark.slow
 def test_standard_output_is_written_into_wherever_it_leads(tmp_path: Path) -> None:
     code = (
         "from cgcnn.files import write_whole; print('before', flush=True); "

@@ -28,6 +28,7 @@ def run(tmp_path_factory, model_path, heard):
     return screening.screen("perovskites", out=out, **GRID, **told)
 
 
+@pytest.mark.slow
 def test_a_screen_is_silent_and_tells_events_to_who_listens(run, heard, capfd):
     assert [type(event) for event in heard] == [Opened, Begun, Advanced]
     assert heard[-1] == Advanced(1, 1, run.ledger.size, 0)
@@ -38,6 +39,7 @@ def test_a_screen_is_silent_and_tells_events_to_who_listens(run, heard, capfd):
     assert sum(run.ledger.counts.values()) == run.ledger.size == 4 * 2 * 4
 
 
+@pytest.mark.slow
 def test_a_ranking_is_a_table_of_pandas_with_units_and_structures(run):
     top = run.rank(sort="p_stable", top=5)
     assert isinstance(top, pd.DataFrame)
@@ -58,12 +60,14 @@ def test_a_ranking_is_a_table_of_pandas_with_units_and_structures(run):
         top.drop(columns="index").structures()
 
 
+@pytest.mark.slow
 def test_another_threshold_needs_no_new_prediction(run):
     low, high = run.rank(stable_at=-5.0), run.rank(stable_at=5.0)
     assert (low["p_stable"] < high["p_stable"]).all()
     assert high.attrs["stable_at"] == 5.0
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_run_bit_for_bit(run, model_path):
     here = screening.score(**GRID, model=str(model_path), filters=["tolerance=0.9:1.0"])
     pd.testing.assert_frame_equal(pd.DataFrame(here), pd.DataFrame(run.rank()), check_exact=True)
@@ -71,6 +75,7 @@ def test_scores_are_those_of_the_run_bit_for_bit(run, model_path):
     assert len(screening.score(**GRID, model=str(model_path), top=3)) == 3
 
 
+@pytest.mark.slow
 def test_xarray_has_formulas_symbols_and_units_and_leaves_filtered_rows_out(run):
     data, whole = run.to_xarray(), run.to_xarray(filtered=True)
     assert whole.sizes["candidate"] == run.ledger.size
@@ -92,6 +97,7 @@ def test_xarray_has_formulas_symbols_and_units_and_leaves_filtered_rows_out(run)
     assert np.isnan(whole["e_above_hull"].where(whole["status"] != 1, drop=True)).all()
 
 
+@pytest.mark.slow
 def test_data_sets_are_written_by_the_library_they_are_for(run, tmp_path):
     import xarray as xr
 
@@ -108,6 +114,7 @@ def test_structures_and_lists_are_named_by_their_ids(tmp_path, model_path):
     assert {crystal.composition.reduced_formula for crystal in table.structures()} == {"BaTiO3", "CaZrO3"}
 
 
+@pytest.mark.slow
 def test_csv_and_cif_are_written_and_a_report(tmp_path, model_path):
     sites = {"a": ["Ca"], "b": ["Ti", "Zr"], "x": ["O"], "model": str(model_path), "workers": 1}
     run = screening.screen("perovskites", out=tmp_path / "R", csv=tmp_path / "r.csv", cif=tmp_path / "cifs", **sites)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def one_node(slurm, run, *options):

@@ -86,6 +86,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prototype", "structure"])
 def test_train_then_predict_keeps_the_order(kind: str, data: Path, rows: list[Record], tmp_path: Path) -> None:
     trained = run("train", data, "--recipe", recipe(tmp_path, kind), "-o", tmp_path / "toy")
@@ -126,6 +127,7 @@ def test_another_target_can_be_predicted(data: Path, tmp_path: Path) -> None:
     assert outputs[0].read_bytes() != outputs[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_training_without_recipe_takes_structures(data: Path, tmp_path: Path) -> None:
     options = ("--target", "energy", "--epochs", 1, "--members", 1, "--seed", 3)
     assert run("train", data, *options, "-o", tmp_path / "plain").exit_code == 0
@@ -139,6 +141,7 @@ def test_training_without_recipe_needs_a_target(data: Path, tmp_path: Path) -> N
         run("train", data, "-o", tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_unfinished_training_is_only_continued_on_request(data: Path, tmp_path: Path) -> None:
     from cgcnn.data.read import read
     from cgcnn.training.checkpoints import claim
@@ -162,6 +165,7 @@ def test_card_shows_what_a_user_must_know() -> None:
         assert phrase in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -180,22 +184,26 @@ def test_user_errors_are_one_line_and_exit_1(arguments: list[str], message: str)
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_unwritable_csv_is_one_line(data: Path, tmp_path: Path) -> None:
     done = in_process("predict", data, "--model", "castelli", "--csv", tmp_path / "missing" / "out.csv")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback() -> None:
     done = in_process("card", "nothing", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["train"], ["predict", "x"], ["nothing"], ["card", "castelli", "--colour"]])
 def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert in_process(*arguments).returncode == 2
 
 
+@pytest.mark.slow
 def test_help_answers_at_once_without_heavy_imports() -> None:
     start = time.monotonic()
     assert in_process("--help").returncode == 0
@@ -205,6 +213,7 @@ def test_help_answers_at_once_without_heavy_imports() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_card_draws_how_often_intervals_hold(tmp_path: Path) -> None:
     picture = tmp_path / "reliability.png"
     assert run("card", "castelli", "--plot", picture).exit_code == 0

@@ -62,6 +62,7 @@ def test_means_add_up_to_the_mean_prediction(linear: PrototypeModel) -> None:
     assert total / species.size == pytest.approx(linear.predict(species)["a"][0].mean(), abs=TIGHT)
 
 
+@pytest.mark.slow
 def test_the_command_writes_maps_and_table(linear: PrototypeModel, tmp_path: Path) -> None:
     save(linear.model, tmp_path / "linear")
     done = CliRunner(catch_exceptions=False).invoke(

@@ -263,6 +263,7 @@ def test_members_with_other_gaussians_are_refused() -> None:
         fold(model.settings, model.members)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_bits_do_not_depend_on_threads(threads: int) -> None:
     code = """
@@ -280,6 +281,7 @@ print(model.kernel.predict_cells(model.prototype, *model.cells(rows)).tobytes().
     assert found.stdout.strip() == model.kernel.predict_cells(model.prototype, *cells).tobytes().hex()
 
 
+@pytest.mark.slow
 def test_predicting_needs_no_torch(crystals: list[Structure], tmp_path: Path) -> None:
     save(untrained_for_structures(SETTINGS), tmp_path / "model")
     crystals[0].to(str(tmp_path / "rutile.cif"))

@@ -130,6 +130,7 @@ def plan_of(model_path, *paths):
     return make_plan(make_recipe(kind="structures", paths=paths, model=str(model_path)))
 
 
+@pytest.mark.slow
 def test_structures_of_many_kinds_are_ranked_and_what_is_broken_is_a_row_with_its_reason(
     screen, tmp_path, mixed, model_path
 ):
@@ -191,6 +192,7 @@ def test_damaged_records_are_found_and_put_back_by_resume(screen, filled):
     assert screen("verify", path)[0] == 0
 
 
+@pytest.mark.slow
 def test_two_kinds_of_workers_give_the_same_bits(screen, tmp_path, many, model_path, filled):
     (tmp_path / "two.toml").write_text(TWO_KINDS)
     common = ("structures", many, "--model", model_path, "--top", 1, "--out", "two.zarr")
@@ -222,6 +224,7 @@ def test_predictions_are_those_of_the_model_library(model_path, many):
     np.testing.assert_allclose(found["e_above_hull_std"], spread, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_crystals_with_an_element_that_training_never_saw_rank_last(screen, tmp_path, many):
     model = untrained_for_structures(SETTINGS)
     card = model.card.model_copy(update={"elements": ("Ba", "K", "La", "O", "Sr", "Ti")})

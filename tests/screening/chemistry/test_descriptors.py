@@ -158,6 +158,7 @@ def test_columns_have_one_value_a_row_and_their_types():
     assert {len(values) for values in columns(np.empty((0, 5), dtype=np.uint8)).values()} == {0}
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(0, 10**9), st.integers(1, 70))
 def test_a_row_does_not_depend_on_the_rows_beside_it(start, n):

@@ -57,7 +57,7 @@ def test_elements_that_fit_nowhere_are_reported():
 
 @pytest.mark.parametrize(("elements", "site"), [("Ca,Ti", "X"), ("Ti,O", "A"), ("Ca,Sr,O", "B"), ("O", "A")])
 def test_a_site_without_an_element_is_named_with_the_remedy(elements, site):
-    with pytest.raises(UserError, match=rf"{elements}: no element fits site {site}.*--a, --b and --x"):
+    with pytest.raises(UserError, match=rf"{elements}: no element fits site {site}.*`a`, `b` and `x`"):
         assign_sites(numbers(elements))
 
 

@@ -48,6 +48,7 @@ def arrays(path):
     return {name: np.asarray(group[name][:]).tobytes() for name in group.array_keys()}
 
 
+@pytest.mark.slow
 def test_named_elements_become_a_ranked_csv_and_a_table(screen, tmp_path, model_path):
     out = ("--out", tmp_path / "R.zarr", "--csv", tmp_path / "R.csv", "--cif", tmp_path / "cifs")
     code, stdout, stderr = screen("perovskites", "--elements", "Ca,Sr,Ba,La,Ti,Zr,O,N", "--model", model_path, *out)
@@ -64,6 +65,7 @@ def test_named_elements_become_a_ranked_csv_and_a_table(screen, tmp_path, model_
     assert len(list((tmp_path / "cifs").glob("*.cif"))) == len(rows)
 
 
+@pytest.mark.slow
 def test_runs_with_other_blocks_and_workers_are_bit_identical(screen, tmp_path, model_path):
     one, two = tmp_path / "one.zarr", tmp_path / "two.zarr"
     common = ("perovskites", *GRID, "--model", model_path, "--filter", "tolerance")
@@ -73,6 +75,7 @@ def test_runs_with_other_blocks_and_workers_are_bit_identical(screen, tmp_path, 
     assert arrays(one) == arrays(two)
 
 
+@pytest.mark.slow
 def test_a_dry_run_promises_what_the_run_then_counts(screen, tmp_path, model_path):
     arguments = ("perovskites", *GRID, "--model", model_path, "--filter", "charge", "--filter", "tau")
     code, promised, _ = screen(*arguments, "--dry-run", "--out", tmp_path / "R.zarr")
@@ -81,6 +84,7 @@ def test_a_dry_run_promises_what_the_run_then_counts(screen, tmp_path, model_pat
     assert promised in screen(*arguments, "--out", tmp_path / "R.zarr")[2]
 
 
+@pytest.mark.slow
 def test_resume_redoes_only_what_is_missing_and_gives_the_same_run(screen, tmp_path, model_path):
     whole, torn = tmp_path / "whole.zarr", tmp_path / "torn.zarr"
     arguments = ("perovskites", *GRID, "--model", model_path, "--block-size", 512)
@@ -100,6 +104,7 @@ def test_resume_redoes_only_what_is_missing_and_gives_the_same_run(screen, tmp_p
     assert "to do" not in screen(*arguments, "--out", torn, "--resume")[2]
 
 
+@pytest.mark.slow
 def test_listed_candidates_keep_their_ids(screen, tmp_path, model_path):
     listed = tmp_path / "in.csv"
     listed.write_text(
@@ -118,6 +123,7 @@ def test_listed_candidates_keep_their_ids(screen, tmp_path, model_path):
     assert "1 of 4 ranked candidates have an element that untrained never saw" in stderr
 
 
+@pytest.mark.slow
 def test_a_run_can_be_ranked_again_by_another_column(screen, tmp_path, model_path):
     run = tmp_path / "R.zarr"
     assert screen("perovskites", *GRID, "--model", model_path, "--out", run)[0] == 0
@@ -128,6 +134,7 @@ def test_a_run_can_be_ranked_again_by_another_column(screen, tmp_path, model_pat
     assert len(rows_of(tmp_path / "t.csv")) == 7
 
 
+@pytest.mark.slow
 def test_the_threshold_of_stability_can_be_chosen_before_and_after(screen, tmp_path, model_path):
     arguments = ("perovskites", "--a", "Ca,Sr,Ba", "--b", "Ti,Zr", "--x", "O", "--model", model_path)
     run, whole, again, lower = (tmp_path / name for name in ("R.zarr", "whole.csv", "again.csv", "lower.csv"))
@@ -143,6 +150,7 @@ def test_the_threshold_of_stability_can_be_chosen_before_and_after(screen, tmp_p
     assert "recipe" in screen(*arguments, "--out", run, "--resume")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shipped_models")
 def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
     run, ranked, cifs = tmp_path / "D.zarr", tmp_path / "D.csv", tmp_path / "cifs"
@@ -214,6 +222,7 @@ def test_bad_input_gives_one_clear_line_and_leaves_nothing(screen, tmp_path, mon
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_left_alone_without_resume(screen, tmp_path, model_path):
     candidate = ("--a", "Ca", "--b", "Ti", "--x", "O")
     arguments = ("perovskites", *candidate, "--model", model_path, "--out", tmp_path / "R.zarr")
@@ -245,12 +254,14 @@ def test_what_is_shipped_is_listed(screen):
     assert "cgcnn train DATA --recipe castelli" in recipes
 
 
+@pytest.mark.slow
 def test_both_commands_answer_as_modules():
     for module in ("screening", "cgcnn"):
         shown = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
         assert "Usage" in shown.stdout
 
 
+@pytest.mark.slow
 def test_a_ranking_of_an_unfinished_run_says_how_much_of_it_there_is(screen, tmp_path, model_path):
     run = tmp_path / "R.zarr"
     assert screen("perovskites", *GRID, "--model", model_path, "--block-size", 512, "--out", run)[0] == 0
@@ -264,6 +275,7 @@ def test_a_ranking_of_an_unfinished_run_says_how_much_of_it_there_is(screen, tmp
     assert f"1 of {len(lines)} blocks: this run is partial" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_cif_files_of_two_rankings_are_never_mixed(screen, tmp_path, model_path):
     run, cifs = tmp_path / "R.zarr", tmp_path / "cifs"
     small = ("perovskites", "--a", "Ca,Sr,Ba,La", "--b", "Ti,Zr,Ta", "--x", "O,N", "--model", model_path)
@@ -279,6 +291,7 @@ def test_cif_files_of_two_rankings_are_never_mixed(screen, tmp_path, model_path)
     assert sorted(cifs.glob("*.cif")) == before
 
 
+@pytest.mark.slow
 def test_rows_of_a_list_that_are_no_candidates_fail_and_are_all_named(screen, tmp_path, model_path):
     listed, out = tmp_path / "in.csv", ("--out", tmp_path / "L.zarr", "--csv", tmp_path / "L.csv")
     listed.write_text("id,A,B,X,reason\nq1,ba,Ti,O,why\nq2,Xx,Ti,O,\nq3,Ca,,O,\nq4,Ca,Zr,O,\nq5,Ca\n")
@@ -303,6 +316,7 @@ def test_rows_of_a_list_that_are_no_candidates_fail_and_are_all_named(screen, tm
 HOSTILE = ("\x1b[2J\x1b]0;title\x07", "[red]bold[/red]", "[/2]", "=cmd|' /C calc'!A0", ":smile: \u202e")
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_plain_text_everywhere(screen, tmp_path, model_path):
     lines = "".join(f'"{name}",Ba,Ti,O\n"{name}",Xx,Ti,O\n' for name in HOSTILE)
     (tmp_path / "in.csv").write_text(f"id,A,B,X\n{lines}", encoding="utf-8")
@@ -317,6 +331,7 @@ def test_hostile_texts_are_plain_text_everywhere(screen, tmp_path, model_path):
         assert not [text for text in ids if text.startswith("=") or "\x1b" in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_ids_of_structures_are_shown_as_they_are(screen, tmp_path, name):
     from cgcnn.graphs.prototype import CUBIC_PEROVSKITE

@@ -44,6 +44,7 @@ def arrays(path):
     return {name: np.asarray(group[name][:]).tobytes() for name in group.array_keys()}
 
 
+@pytest.mark.slow
 def test_one_stage_two_stages_and_shares_are_bit_identical_and_seen_from_outside(screen, tmp_path, model_path):
     (tmp_path / "two.toml").write_text(TWO_KINDS)
     common = (*SPACE, "--anions", "3", "--model", model_path, "--block-size", "512", "--top", "1")
@@ -88,6 +89,7 @@ def secured(tmp_path):
                     process.kill()
 
 
+@pytest.mark.slow
 def test_a_running_scheduler_is_used_by_who_has_its_certificates_and_by_nobody_else(
     screen, tmp_path, model_path, secured
 ):
@@ -196,6 +198,7 @@ def test_what_differs_between_workers_is_named():
     assert differences(here, there).startswith("template kernel is slow, not ")
 
 
+@pytest.mark.slow
 def test_a_notice_lets_blocks_in_flight_end_and_exits_with_75(screen, tmp_path, model_path):
     common = (*SPACE, "--anions", "3", "--model", model_path, "--block-size", "512", "--workers", "1", "--top", "1")
     first = screen(tmp_path, *common, "--out", "R.zarr")

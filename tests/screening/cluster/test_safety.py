@@ -94,6 +94,7 @@ def test_a_worker_of_a_step_has_the_number_of_its_task_in_its_name(tmp_path, mon
     assert words[words.index("--local-directory") + 1] == str(tmp_path / f"screen-{os.getuid()}")
 
 
+@pytest.mark.slow
 def test_certificates_of_killed_clients_are_swept_at_the_next_start(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from screening.cluster.tls import certificates\n"
@@ -186,6 +187,7 @@ def test_odd_scheduler_files_are_one_line(tmp_path, content):
         preflight(choose(str(file), None))
 
 
+@pytest.mark.slow
 def test_too_few_open_files_are_named(tmp_path, model_path):
     words = ("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", "--model", str(model_path), "--workers", "1")
     run = f"ulimit -n 32; exec {sys.executable} -m screening {' '.join(words)} --out R.zarr"

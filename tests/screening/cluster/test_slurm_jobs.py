@@ -47,6 +47,7 @@ def committed(folder):
     return sum(part.read_bytes().count(b"\n") for part in folder.glob("R.zarr/status/manifest/part-*.jsonl"))
 
 
+@pytest.mark.slow
 def test_a_run_in_an_odd_folder_on_a_cluster_with_banners(tmp_path, slurm, begin):
     folder = tmp_path / "a b $(touch pwned) `touch pwned` %j 'q"
     folder.mkdir()
@@ -66,6 +67,7 @@ def test_a_run_in_an_odd_folder_on_a_cluster_with_banners(tmp_path, slurm, begin
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_client_says_so_and_leaves_no_job(tmp_path, slurm, begin, until, number):
     write_profile(tmp_path)
@@ -80,6 +82,7 @@ def test_a_stopped_client_says_so_and_leaves_no_job(tmp_path, slurm, begin, unti
     assert slurm.left == []
 
 
+@pytest.mark.slow
 def test_a_client_stopped_while_it_waits_for_workers_leaves_no_job(tmp_path, slurm, begin, until):
     (slurm.state / "wait").touch()
     write_profile(tmp_path)
@@ -90,6 +93,7 @@ def test_a_client_stopped_while_it_waits_for_workers_leaves_no_job(tmp_path, slu
     assert slurm.left == []
 
 
+@pytest.mark.slow
 def test_a_refusing_sbatch_ends_with_its_reason(tmp_path, slurm, begin):
     (slurm.state / "refuse").touch()
     write_profile(tmp_path)
@@ -101,6 +105,7 @@ def test_a_refusing_sbatch_ends_with_its_reason(tmp_path, slurm, begin):
     )
 
 
+@pytest.mark.slow
 def test_a_profile_that_asks_for_no_job_is_refused(tmp_path, begin):
     write_profile(tmp_path, count=0)
     client = begin(tmp_path)
@@ -124,6 +129,7 @@ def keeper(slurm, monkeypatch):
     return keeper
 
 
+@pytest.mark.slow
 def test_an_empty_answer_of_squeue_floods_no_queue(slurm, keeper, until):
     with keeper.at_work():
         until(lambda: slurm.submitted == 2)
@@ -136,6 +142,7 @@ def test_an_empty_answer_of_squeue_floods_no_queue(slurm, keeper, until):
         keeper.check()
 
 
+@pytest.mark.slow
 def test_a_job_whose_worker_is_connected_is_kept_whatever_squeue_says(slurm, keeper, until):
     with keeper.at_work():
         until(lambda: len(keeper._jobs) == 2)
@@ -148,6 +155,7 @@ def test_a_job_whose_worker_is_connected_is_kept_whatever_squeue_says(slurm, kee
     assert slurm.left == []
 
 
+@pytest.mark.slow
 def test_one_empty_answer_is_not_believed(keeper, monkeypatch):
     answers = iter([{}, None, {}, {}])
     monkeypatch.setattr(queue, "states", lambda numbers: (next(answers) or {}) if len(numbers) == 2 else {})
@@ -159,6 +167,7 @@ def test_one_empty_answer_is_not_believed(keeper, monkeypatch):
     assert keeper._jobs == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["gone", "silent", "broken"])
 def test_a_keeper_outlives_a_squeue_that_does_not_answer(slurm, keeper, until, what):
     with keeper.at_work():
@@ -178,6 +187,7 @@ def test_a_keeper_outlives_a_squeue_that_does_not_answer(slurm, keeper, until, w
     assert slurm.left == []
 
 
+@pytest.mark.slow
 def test_jobs_that_end_at_once_end_the_run_with_what_slurm_says(slurm, keeper, until):
     (slurm.state / "wait").unlink()  # they run, and find no scheduler
     for command in ("sbatch",):
@@ -189,6 +199,7 @@ def test_jobs_that_end_at_once_end_the_run_with_what_slurm_says(slurm, keeper, u
     assert slurm.submitted <= 2 * (1 + FUTILE)
 
 
+@pytest.mark.slow
 def test_whatever_goes_wrong_in_the_keeper_ends_the_run(keeper, until, monkeypatch):
     def fail(_):
         raise ZeroDivisionError("x")
@@ -199,12 +210,14 @@ def test_whatever_goes_wrong_in_the_keeper_ends_the_run(keeper, until, monkeypat
     assert "ZeroDivisionError" in keeper.problem
 
 
+@pytest.mark.slow
 def test_no_thread_of_the_keeper_is_left(keeper):
     with keeper.at_work():
         pass
     assert "slurm-keeper" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.slow
 def test_every_word_of_a_script_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/opt/a b/$(touch pwned)/python")
     template = Template(

@@ -53,6 +53,7 @@ def same(run, undisturbed):
     return verify(str(run)).ok and faultruns.compare(run, undisturbed).none
 
 
+@pytest.mark.slow
 def test_killed_client_leaves_no_process_and_resumes_to_the_same_bits(start, undisturbed, tmp_path):
     run, log = tmp_path / "R.zarr", tmp_path / "log"
     screen = start(run, FAULT_LOG=str(log))
@@ -67,6 +68,7 @@ def test_killed_client_leaves_no_process_and_resumes_to_the_same_bits(start, und
     assert same(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_workers_are_replaced_and_the_run_ends_well(start, undisturbed, tmp_path):
     run = tmp_path / "R.zarr"
     screen = start(run)
@@ -77,6 +79,7 @@ def test_killed_workers_are_replaced_and_the_run_ends_well(start, undisturbed, t
     assert same(run, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["starting", "working"])
 def test_stopped_run_exits_130_and_says_how_to_go_on(start, tmp_path, moment):
     run = tmp_path / "R.zarr"
@@ -95,6 +98,7 @@ def test_stopped_run_exits_130_and_says_how_to_go_on(start, tmp_path, moment):
     assert verify(str(run)).text().endswith("Resume the run: that does what is missing.")
 
 
+@pytest.mark.slow
 def test_flipped_bit_is_found_repaired_and_redone(lab, start, undisturbed, tmp_path):
     run = shutil.copytree(undisturbed, tmp_path / "R.zarr")
     shard = sorted((run / "e_above_hull").glob("c.*"))[3]
@@ -109,6 +113,7 @@ def test_flipped_bit_is_found_repaired_and_redone(lab, start, undisturbed, tmp_p
     assert same(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_full_disk_ends_in_one_clear_line_and_the_run_goes_on_once_there_is_room(start, undisturbed, tmp_path):
     if not faultruns.can_mount(tmp_path):
         pytest.skip("this process may not mount a disk of its own")
@@ -125,6 +130,7 @@ def test_full_disk_ends_in_one_clear_line_and_the_run_goes_on_once_there_is_room
         assert same(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_poisoned_block_fails_with_its_reason_and_no_other_does(start, undisturbed, tmp_path):
     run = tmp_path / "R.zarr"
     screen = start(run, FAULT_RAISES="5")
@@ -135,6 +141,7 @@ def test_poisoned_block_fails_with_its_reason_and_no_other_does(start, undisturb
     assert verify(str(run)).ok
 
 
+@pytest.mark.slow
 def test_two_workers_may_do_the_same_blocks_at_once(undisturbed, tmp_path):
     run = tmp_path / "R.zarr"
     with Run.create(str(run), load_header(str(undisturbed))) as opened:
@@ -143,6 +150,7 @@ def test_two_workers_may_do_the_same_blocks_at_once(undisturbed, tmp_path):
     assert same(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_lost_scheduler_ends_in_one_clear_line(start, tmp_path):
     run = tmp_path / "R.zarr"
     with faultlab.scheduler_elsewhere(tmp_path) as (scheduler, address):

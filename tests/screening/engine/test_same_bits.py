@@ -53,6 +53,7 @@ def test_blocks_of_structures_do_not_matter(data):
     assert part["e_above_hull"].tobytes() == whole["e_above_hull"][BATCH:].tobytes()
 
 
+@pytest.mark.slow
 def test_measuring_needs_no_torch(data, tmp_path):
     arguments = ["evaluate", str(data), "--model", "castelli-relaxed", "--no-cache", "--workers", "1"]
     run = f"from cgcnn.cli.commands import app; app({arguments}, standalone_mode=False)"

@@ -44,6 +44,7 @@ def screened(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_the_best_candidates_of_a_run_site_by_site(screened: Path, tmp_path: Path) -> None:
     assert run("rank", screened, "--csv", tmp_path / "ranked.csv").exit_code == 0
     assert run("explain", screened, "--top", 5, "-o", tmp_path / "why").exit_code == 0
@@ -59,6 +60,7 @@ def test_the_best_candidates_of_a_run_site_by_site(screened: Path, tmp_path: Pat
     assert (tmp_path / "why" / "contributions.csv").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_explained_is_one_clear_line(screened: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="castelli-linear, which is for explaining"):
         run("explain", "castelli", "-o", tmp_path / "why")
@@ -69,6 +71,7 @@ def test_what_cannot_be_explained_is_one_clear_line(screened: Path, tmp_path: Pa
     assert not (tmp_path / "why").exists()
 
 
+@pytest.mark.slow
 def test_an_explanation_of_an_unfinished_run_says_so(screened: Path, tmp_path: Path) -> None:
     assert "partial" not in run("explain", screened, "-o", tmp_path / "why").output
     space = ("--a", "Ca,Ba", "--b", "Ti,Zr", "--x", "O,N,F,S,Cl,Br,I,Se,H", "--anions", 3, "--block-size", 512)

@@ -44,6 +44,7 @@ def page(run, tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_ranking_says(run, page, tmp_path):
     def ranked(*options):
         call("rank", run, "--csv", tmp_path / "all.csv", *options)
@@ -64,18 +65,21 @@ def test_the_page_says_what_the_ranking_says(run, page, tmp_path):
     assert "The best of each pair of A and B" in text
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page(run, tmp_path):
     for name in ("one.html", "two.html"):
         call("report", run, "-o", tmp_path / name)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_double_perovskites_are_mapped_by_both_cations(page, tmp_path, both_path):
     space = ("--a", "Cs", "--b", "Ag,Na,Bi,In", "--x", "Cl,Br", "--model", both_path)
     call("double-perovskites", *space, "--workers", 1, "--out", tmp_path / "D.zarr")
     assert "The best of each pair of B and B'" in page(of=tmp_path / "D.zarr")
 
 
+@pytest.mark.slow
 def test_structures_have_reasons_and_no_map(page, tmp_path):
     for name, a in (("good", 4.0), ("bad", 0.3), ("worse", 0.2)):
         crystal = CUBIC_PEROVSKITE.structure([56, 22, 8, 8, 8], a)
@@ -89,12 +93,14 @@ def test_structures_have_reasons_and_no_map(page, tmp_path):
     assert re.search(r"<th>failed</th><td class=\"number\">2</td>", text)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_replaced_is_not_described(page, monkeypatch):
     assert "Random weights" not in page()
     monkeypatch.setattr("screening.results.report.read_card", lambda _: (_ for _ in ()).throw(UserError("gone")))
     assert "the model that made this run was moved or replaced" in page()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

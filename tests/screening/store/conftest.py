@@ -96,7 +96,7 @@ def toy() -> Toy:
     return Toy()
 
 
-@pytest.fixture(params=["directory", "memory", "s3"])
+@pytest.fixture(params=["directory", "memory", pytest.param("s3", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a run may lie."""
     if request.param == "directory":

@@ -43,6 +43,7 @@ with Run.resume(sys.argv[1], toy.header) as run:
 """
 
 
+@pytest.mark.slow
 def test_client_killed_at_random_moments_loses_nothing(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
     moments = random.Random(3)  # noqa: S311  # a seed, no secret
@@ -60,6 +61,7 @@ def test_client_killed_at_random_moments_loses_nothing(toy, tmp_path, python):
     assert report.ok, report.text()
 
 
+@pytest.mark.slow
 def test_a_line_that_does_not_fit_on_the_disk_is_cut_off_again(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
     toy.make(url, range(1))

@@ -63,6 +63,7 @@ def test_parts_are_locked_apart(place):
     second.release()
 
 
+@pytest.mark.slow
 def test_killed_holder_is_cleared_away_at_once(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
     toy.make(url, range(1))
@@ -83,6 +84,7 @@ def wait_for_death(pid: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_stopped_holder_still_holds(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
     toy.make(url, range(1))
@@ -194,6 +196,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_of_several_that_race_at_most_one_holds(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
     toy.make(url, range(1))

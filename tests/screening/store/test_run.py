@@ -324,6 +324,7 @@ def test_nothing_but_integers_is_needed_of_a_huge_space(toy, tmp_path):
         assert run.header.bounds(10**6 - 1) == (10**12 - 10**6, 10**12)
 
 
+@pytest.mark.slow
 def test_import_needs_no_zarr(python):
     process = python("import screening.store, sys; print('zarr' in sys.modules, 'fsspec' in sys.modules)")
     out, error = process.communicate()
@@ -335,6 +336,7 @@ def test_missing_target_is_one_line(tmp_path):
         write_block(Target(str(tmp_path / "none.zarr"), "x"), 0, {})
 
 
+@pytest.mark.slow
 def test_two_writers_of_one_block_never_show_a_torn_shard(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
     with Run.create(url, toy.header) as run:

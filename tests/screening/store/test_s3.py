@@ -15,6 +15,7 @@ def lab(tmp_path_factory):
     return faultlab.Lab.make(tmp_path_factory.mktemp("lab"), anions=2)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # five commands, each with imports of seconds
 def test_run_on_an_object_store_survives_a_killed_client(lab, s3_server):
     local, remote = lab.folder / "local.zarr", f"{s3_server}/killed/R.zarr"
