@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,10 @@ def test_imports_of_the_surface_need_no_heavy_library(module):
     code = f"import sys; import {module}; print(sorted(set(sys.modules) & {heavy}))"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_the_page_on_the_architecture_names_files_that_exist():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:cgcnn|screening)/[\w/]+\.py)`", page)
+    assert len(named) > 40
+    assert [name for name in named if not (ROOT / name).is_file()] == []

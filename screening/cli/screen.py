@@ -12,6 +12,7 @@ from cgcnn.network.choice import note_slowness
 from screening.campaign import run_campaign
 from screening.cli.progress import Listener
 from screening.cli.terminal import show, table
+from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, present
@@ -40,6 +41,7 @@ def screen(recipe: Recipe, *, resume: bool, dry_run: bool, accept_versions: bool
     """
     outputs = Outputs(recipe.sort, None, recipe.top, recipe.csv, recipe.cif)
     outputs.check(fresh=not resume and not dry_run)
+    parse_share(recipe.share)  # a wrong one is told before anything is read
     plan = make_plan(recipe)
     check_sort(recipe.sort, [column.name for column in plan.candidates.ranked])
     if plan.unplaced:
