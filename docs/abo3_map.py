@@ -1,6 +1,6 @@
 """Draw the map of the README: predicted energy above hull of ABO3 for every A and B of a run.
 
-screen run castelli-oxides && python docs/abo3_map.py castelli-oxides.zarr docs/abo3-map.png
+screen run castelli-oxides --no-filter && python docs/abo3_map.py castelli-oxides.zarr docs/abo3-map.png
 """
 
 import sys

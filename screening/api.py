@@ -17,7 +17,7 @@ from screening.plan import from_header, make_plan
 from screening.recipe import make_recipe
 from screening.results.frames import RankedTable, to_table, to_xarray
 from screening.results.ledger import Ledger, make_ledger
-from screening.results.outputs import Outputs, present
+from screening.results.outputs import Outputs, asked_of, present
 from screening.results.ranking import check_sort, rank
 from screening.results.report import report
 from screening.store import Report
@@ -60,15 +60,15 @@ class Run:
         with StoredRun.open(self.url) as run:
             return run.n_committed == run.header.n_blocks
 
-    def rank(
-        self, sort: str = "e_above_hull", top: int | None = None, *, stable_at: float | None = None
-    ) -> RankedTable:
+    def rank(self, sort: str = "e_above_hull", top: int | None = None, **further: Any) -> RankedTable:  # noqa: ANN401  # Outputs has them
         """Rank the candidates, without predicting again.
 
         Args:
-            sort: Column to rank by; candidates that the model does not know come last in any case.
+            sort: Columns to rank by, such as ``tau:desc,e_above_hull``; candidates that the model does not know come
+                last in any case.
             top: How many to keep; None keeps all.
-            stable_at: Energy above hull, eV/atom, for `p_stable`; None keeps what the run has.
+            further: `stable_at` (eV/atom, for `p_stable`), `group_by` and `per_group`, `filters`; see
+                `screening.results.outputs.Outputs`.
 
         Returns:
             A table of pandas whose `structures()` are those of pymatgen.
@@ -76,12 +76,12 @@ class Run:
         Raises:
             UserError: There is no such column, no candidate to rank, or the run is damaged.
         """
-        outputs = Outputs(sort, stable_at, top)
+        outputs = Outputs(sort=sort, top=top, **further)
         outputs.check()
         with StoredRun.open(self.url) as run:
             plan = outputs.of(from_header(run.header, run.records))
             check_sort(sort, [column.name for column in plan.candidates.ranked])
-            ranking = rank(outputs.blocks(run, plan), sort, top)
+            ranking = rank(outputs.blocks(run, plan), sort, top, outputs.groups(plan))
             return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks)
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
@@ -151,7 +151,7 @@ def screen(
         UserError: A setting is wrong, or the run cannot be made or written. Nothing is half-written then.
     """
     recipe = make_recipe(kind=kind, out=None if out is None else str(out), **settings)
-    outputs = Outputs(recipe.sort, None, recipe.top, recipe.csv, recipe.cif)
+    outputs = asked_of(recipe)
     outputs.check(fresh=not resume)
     plan = make_plan(recipe)
     check_sort(recipe.sort, [column.name for column in plan.candidates.ranked])

@@ -19,6 +19,7 @@ from screening.candidates.listed import Listed, read_candidates
 from screening.candidates.space import Space, double_perovskites, parse_elements, perovskites, symbols
 from screening.candidates.structures import Structures, read_structures
 from screening.chemistry.filters import Filter, parse_filter
+from screening.chemistry.oxidation import ICSD, StateSet, read_states, states_of
 from screening.chemistry.placement import Sites, assign_sites
 from screening.recipe import PROTOTYPE_OF, STABLE_AT, Recipe
 from screening.store import Header, load_header, load_records
@@ -65,6 +66,7 @@ class Plan(Generic[Kind_co]):
         filters: In the order in which they are applied.
         model: What predicts.
         stable_at: Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
+        states: Oxidation states to choose from.
         unplaced: Elements that were named but fit no site, for a note to the user.
     """
 
@@ -72,6 +74,7 @@ class Plan(Generic[Kind_co]):
     filters: tuple[Filter, ...]
     model: ModelReference
     stable_at: float = STABLE_AT
+    states: StateSet = ICSD
     unplaced: tuple[str, ...] = ()
 
     def header(self, block_rows: int) -> Header:
@@ -81,7 +84,7 @@ class Plan(Generic[Kind_co]):
             rows=self.candidates.count,
             block_rows=block_rows,
             columns=self.candidates.columns(self.stable_at),
-            recipe={"model": self.model.name, "stable_at": self.stable_at},
+            recipe={"model": self.model.name, "stable_at": self.stable_at, "states": self.states.definition},
             space={"kind": self.candidates.kind, **self.candidates.definition},
             filters=tuple(str(chosen) for chosen in self.filters),
             model=self.model.path,
@@ -115,7 +118,8 @@ def make_plan(recipe: Recipe) -> Plan:
     reference = _refer(model)
     if reason := candidates.unfit(read_card(reference.path)):
         raise UserError(f"`model` {model}: {reason}. `screen models` lists what each model takes.")
-    return Plan(candidates, filters, reference, recipe.stable_at, unplaced)
+    states = read_states(recipe.oxidation_states)
+    return Plan(candidates, filters, reference, recipe.stable_at, states, unplaced)
 
 
 def from_header(header: Header, records: Records | None) -> Plan:
@@ -128,7 +132,8 @@ def from_header(header: Header, records: Records | None) -> Plan:
     model = ModelReference(header.recipe["model"], header.model, header.model_digest, header.kernel)
     definition = {name: value for name, value in header.space.items() if name != "kind"}
     candidates = KINDS[header.space["kind"]](definition, records)
-    return Plan(candidates, tuple(parse_filter(text) for text in header.filters), model, header.recipe["stable_at"])
+    filters, states = tuple(parse_filter(text) for text in header.filters), states_of(header.recipe["states"])
+    return Plan(candidates, filters, model, header.recipe["stable_at"], states)
 
 
 def plan_of(url: str) -> Plan:

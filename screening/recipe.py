@@ -16,6 +16,10 @@ Symbols = tuple[str, ...]
 PROTOTYPE_OF = {"perovskites": "cubic-perovskite", "double-perovskites": "double-perovskite"}
 """The prototype of the candidates that a kind of screen enumerates."""
 
+DEFAULT_FILTERS = ("charge", "sites", "redox", "tau=4.8")
+"""Filters where the sites are worked out from elements. τ goes further than its own threshold of 4.18, where every
+second compound is a perovskite: CsPbI3 has 4.30, CaZrS3 4.55."""
+
 STABLE_AT = 0.05
 """Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable unless `stable_at` says otherwise."""
 
@@ -38,9 +42,12 @@ class Recipe(BaseModel):
     paths: tuple[Path, ...] = ()
     model: str | None = None
     filters: Symbols | None = None
+    oxidation_states: str = "icsd"
     stable_at: float = Field(default=STABLE_AT, allow_inf_nan=False)
     sort: str = "e_above_hull"
     top: int | None = Field(default=None, ge=1)
+    group_by: str | None = None
+    per_group: int = Field(default=1, ge=1)
     out: str | None = None
     csv: Path | None = None
     cif: Path | None = None
@@ -114,10 +121,10 @@ class Recipe(BaseModel):
 
     @property
     def chosen_filters(self) -> Symbols:
-        """The filters to apply: those asked for; by default `charge` where the sites are worked out from elements."""
+        """The filters to apply: those asked for; by default those of chemistry where it works out the sites."""
         if self.filters is not None:
             return self.filters
-        return ("charge",) if self.elements else ()
+        return DEFAULT_FILTERS if self.elements else ()
 
 
 def make_recipe(**settings: object) -> Recipe:

@@ -23,14 +23,18 @@ SORTABLE = (
     Column("tau", "float32", "", "tolerance factor tau of Bartel et al. 2019", math.nan),
     Column("charge_balanced", "bool", "", "some oxidation states of the elements balance", fill=False),
     Column("radii_imputed", "bool", "", "an ionic radius is not in Shannon's table for this site", fill=False),
-    Column("known", "bool", "", "the model was trained on this very composition", fill=False),
+    Column("in_training", "bool", "", "the model was trained on this very composition", fill=False),
     Column("domain_distance", "float32", "", "how new the newest element, or X as a whole, is to the model", math.nan),
+    Column("state_reluctance", "float32", "", "log10 of the ions in the ICSD for one like the most unusual", math.nan),
+    Column("redox", "float32", "V", "margin by which no ion oxidises another or the anion", math.nan),
+    Column("hhi", "float32", "", "Herfindahl-Hirschman index of the production of the elements", math.nan),
 )
 """What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
 
 DECIMALS = {
     "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
     "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4, "domain_distance": 3,
+    "state_reluctance": 2, "redox": 2, "hhi": 0,
 }  # fmt: skip
 """Decimals in the CSV."""
 

@@ -8,12 +8,16 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from screening.candidates.columns import SORTABLE, STATUS, with_threshold
 from screening.candidates.kind import Grain
+from screening.chemistry.descriptors import columns as describe
+from screening.chemistry.ions import sites_of
+from screening.chemistry.oxidation import StateSet, states_text
 from screening.store import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
+    from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
     from cgcnn.models.card import Card
@@ -29,7 +33,8 @@ class OnPrototype:
 
     grain: ClassVar[Grain] = Grain(BATCH, block=65_536, per_worker=18, counted=2_000_000, sifted=65_536)
     ranked: ClassVar[tuple[Column, ...]] = SORTABLE
-    shown_by: ClassVar[tuple[str, ...]] = ("species",)
+    shown_by: ClassVar[tuple[str, ...]] = ("species", "charges")
+    remark_columns: ClassVar[tuple[str, ...]] = ("states",)
 
     @property
     def ideal(self: Compositions) -> Prototype:
@@ -42,12 +47,26 @@ class OnPrototype:
         sites = self.ideal.sites
         return {site: sites.index(site) for site in (("B", "B'") if "B'" in sites else ("A", "B"))}
 
+    @property
+    def site_groups(self: Compositions) -> dict[str, tuple[int, ...]]:
+        """Sites and roles -> their columns in `species`; a role, such as B of A2BB'X6, has all of its sites."""
+        sites = {name: (at,) for at, name in enumerate(self.ideal.sites)}
+        return sites | {role: tuple(sites_of(role, self.ideal)) for role in self.ideal.role_names}
+
+    def described(
+        self: Compositions, rows: Mapping[str, np.ndarray], states: StateSet
+    ) -> dict[str, NDArray[np.generic]]:
+        """The chemical columns of rows of a run."""
+        return describe(rows["species"], self.ideal, states)
+
     def columns(self: Compositions, stable_at: float) -> tuple[Column, ...]:
         """All columns of a run, for this threshold of `p_stable`, eV/atom."""
         sites = self.ideal.sites
         about = f"atomic numbers on {','.join(sites)}"
         species = Column("species", "uint8", "", about, 0, (len(sites),), ("site",))
-        return (species, STATUS, *with_threshold(self.ranked, stable_at))
+        about = f"oxidation states on {','.join(sites)}; 0 where none balance"
+        charges = Column("charges", "int8", "", about, 0, (len(sites),), ("site",))
+        return (species, charges, STATUS, *with_threshold(self.ranked, stable_at))
 
     def identity(self: Compositions, start: int, stop: int) -> dict[str, np.ndarray]:
         """`species` of candidates [start, stop)."""
@@ -61,6 +80,10 @@ class OnPrototype:
             for name in self.name_columns
         }
         return {"formula": formula(species, ideal), **{name: SYMBOLS[species[at]] for name, at in columns.items()}}
+
+    def remarks(self: Compositions, row: Row) -> dict[str, str]:
+        """The oxidation states, such as ``Ca2+ Ti4+ O2-``."""
+        return {"states": states_text(row["species"], row["charges"])}
 
     def structure(self: Compositions, index: int, a: float) -> Structure:
         """A candidate on the prototype, with the distance of neighbouring B cations a, Å."""

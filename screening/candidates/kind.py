@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.card import Card
     from screening.candidates.multisets import Species
+    from screening.chemistry.oxidation import StateSet
     from screening.store import Column, Records
 
 Row = Mapping[str, Any]
@@ -78,12 +79,23 @@ class Candidates(Protocol):
         """The columns of a ranking that name a candidate, beside its formula: its sites, or its id."""
 
     @property
+    def remark_columns(self) -> tuple[str, ...]:
+        """Names of the texts that are worked out of a row, such as the oxidation states."""
+
+    @property
     def text_columns(self) -> tuple[str, ...]:
         """Names of the texts that came with each candidate, such as an id."""
 
     @property
     def map_sites(self) -> dict[str, int]:
         """The two sites that a map of a run is of, and their columns in `species`; empty without sites."""
+
+    @property
+    def site_groups(self) -> dict[str, tuple[int, ...]]:
+        """Sites and roles -> their columns in `species`, a role with all of its sites; empty without sites."""
+
+    def described(self, rows: Mapping[str, np.ndarray], states: StateSet) -> dict[str, NDArray[np.generic]]:
+        """The chemical columns of rows of a run, for filters; none without sites."""
 
     def columns(self, stable_at: float) -> tuple[Column, ...]:
         """All columns of a run.
@@ -100,6 +112,9 @@ class Candidates(Protocol):
 
     def name(self, row: Row, texts: Sequence[str]) -> dict[str, str]:
         """What names a candidate in a ranking: `formula` and `name_columns`."""
+
+    def remarks(self, row: Row) -> dict[str, str]:
+        """The text of each of `remark_columns` for a candidate."""
 
     def structure(self, index: int, a: float) -> Structure:
         """A candidate as a crystal of pymatgen.

@@ -16,6 +16,7 @@ from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from screening.candidates.compositions import OnPrototype
 from screening.candidates.multisets import Multiset, Ranks, Species
+from screening.chemistry.groups import group_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -199,18 +200,18 @@ def _multiset(elements: Iterable[int], size: int = 1, least_kinds: int = 1, most
 
 
 def parse_elements(text: str | Iterable[str]) -> tuple[int, ...]:
-    """Atomic numbers of element symbols, each once, in the order given.
+    """Atomic numbers of element symbols and groups of elements, each once, in the order given.
 
     Args:
-        text: Symbols such as "Ca,Sr,Ba", or one by one.
+        text: Symbols and groups (see `screening.chemistry.groups`), such as "Ca,Sr,lanthanides", or one by one.
 
     Raises:
-        UserError: A symbol is no element up to Z = 100, or there is none at all.
+        UserError: A symbol is no element up to Z = 100 and no group, or there is none at all.
     """
     named = [symbol.strip() for symbol in (text.split(",") if isinstance(text, str) else text)]
     if not any(named):
         raise UserError("No element is named. Name some by their symbols, such as Ca,Sr,Ba.")
-    return tuple(dict.fromkeys(atomic_number(symbol) for symbol in named))
+    return tuple(dict.fromkeys(z for name in named for z in group_members(name) or (atomic_number(name),)))
 
 
 def _numbers(named: Iterable[str]) -> tuple[int, ...]:

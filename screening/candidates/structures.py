@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from cgcnn.models.card import Card
     from screening.candidates.kind import Row
+    from screening.chemistry.oxidation import StateSet
 
 _SHOWN_BY = (
     Column("fingerprint", "uint64", "", "digest of the structure as it was given", 0),
@@ -56,6 +57,7 @@ class Structures:
     ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]  # they have no sites to tell more of
     shown_by: ClassVar[tuple[str, ...]] = ("composition",)
     name_columns: ClassVar[tuple[str, ...]] = ("id",)
+    remark_columns: ClassVar[tuple[str, ...]] = ()
     text_columns: ClassVar[tuple[str, ...]] = ("id",)
 
     @classmethod
@@ -106,6 +108,19 @@ class Structures:
     def name(self, row: Row, texts: Sequence[str]) -> dict[str, str]:
         """Reduced formula and id."""
         return {"formula": formula(row["composition"]), "id": texts[0]}
+
+    @property
+    def site_groups(self) -> dict[str, tuple[int, ...]]:
+        """None: they have no sites."""
+        return {}
+
+    def described(self, rows: Mapping[str, np.ndarray], states: StateSet) -> dict[str, NDArray[np.generic]]:  # noqa: ARG002  # as other kinds have it
+        """Nothing, likewise."""
+        return {}
+
+    def remarks(self, row: Row) -> dict[str, str]:  # noqa: ARG002  # as other kinds have it
+        """Nothing: their sites have no roles."""
+        return {}
 
     def structure(self, index: int, a: float = float("nan")) -> Structure:  # noqa: ARG002  # it has a cell of its own
         """A structure as it was given."""

@@ -16,7 +16,7 @@ from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, Prototype
 from screening.chemistry.assignment import Charges, assign, unique_anions
 from screening.chemistry.ions import NEIGHBOURS, electronegativities, sites_of, tables
-from screening.chemistry.oxidation import StateSet, ion_text, mixed_reluctances, reluctances
+from screening.chemistry.oxidation import ICSD, StateSet, mixed_reluctances, reluctances
 from screening.chemistry.redox import potentials
 from screening.chemistry.sources import Floats, hhi
 
@@ -31,9 +31,7 @@ TOLERANCE = (0.75, 1.10)
 LEAST_OCTAHEDRAL = 0.35
 """rB/rX below which no anion octahedron holds around B; LaAlO3 has 0.38."""
 
-DEFAULT_STATES = StateSet()
-
-FOR_FILTERS = frozenset({"charges", "state_reluctance", "redox", "hhi", "electronegativity_gap", "sites_plausible"})
+FOR_FILTERS = frozenset({"electronegativity_gap", "sites_plausible", "mixed_anions"})
 """Columns that filters look at and that runs do not keep."""
 
 INERT = -3.0
@@ -41,7 +39,7 @@ INERT = -3.0
 
 
 def columns(
-    species: Species, prototype: Prototype = CUBIC_PEROVSKITE, states: StateSet = DEFAULT_STATES
+    species: Species, prototype: Prototype = CUBIC_PEROVSKITE, states: StateSet = ICSD
 ) -> dict[str, NDArray[np.generic]]:
     """The chemical columns of candidates.
 
@@ -62,8 +60,8 @@ def columns(
         (Gaultois et al., Chem. Mater. 2013, 25, 2911), NaN where unknown; `electronegativity_gap`, that of the least
         electronegative anion less that of the most electronegative cation (Pauling). Of bool: `charge_balanced`;
         `radii_imputed`, where a radius is not from Shannon's table; `sites_plausible`, where states and radii are known
-        and A is larger than each B, with as many neighbours, and not the same element. (n, n_sites) int8: `charges`, 0
-        where nothing balances.
+        and A is larger than each B, with as many neighbours, and not the same element; `mixed_anions`, where there is
+        more than one element on X. (n, n_sites) int8: `charges`, 0 where nothing balances.
     """
     ions = tables()
     charges, balanced = assign(species, prototype, states)
@@ -72,6 +70,7 @@ def columns(
         _mean_radius(ions.nearest[role], role, species, charges, prototype) for role in NEIGHBOURS
     )
     charge_a = charges[:, sites_of("A", prototype)].mean(axis=1)
+    on_x = species[:, sites_of("X", prototype)]
     reluctance, margin = _plausibility(species, charges, prototype)
     unknown = np.float32(np.nan)
     return {
@@ -85,19 +84,9 @@ def columns(
         "redox": np.where(balanced, margin, unknown),
         "hhi": _mean_hhi(species, prototype),
         "electronegativity_gap": _electronegativity_gap(species, prototype),
+        "mixed_anions": (on_x != on_x[:, :1]).any(axis=1),
         "sites_plausible": balanced & np.isfinite(r_a + r_b + r_x) & _a_is_larger(species, charges, prototype),
     }
-
-
-def states_texts(species: Species, charges: Charges) -> list[str]:
-    """The ions of candidates as text, such as ``Ca2+ Ti4+ O2-``; empty where no states balance.
-
-    Args:
-        species: (n, n_sites) atomic numbers.
-        charges: (n, n_sites) as `columns` gives them.
-    """
-    rows = zip(species.tolist(), charges.tolist(), strict=True)
-    return [" ".join(dict.fromkeys(map(ion_text, zs, qs))) if any(qs) else "" for zs, qs in rows]
 
 
 def tolerance_factor(r_a: Floats, r_b: Floats, r_x: Floats) -> Floats:

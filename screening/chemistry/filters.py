@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
     Columns = Mapping[str, NDArray[Any]]
 
-DEFAULT = ("sites", "charge", "redox", "tau=4.8")
-"""Filters where the sites are worked out from elements. τ goes further than its own threshold of 4.18, where every
-second compound is a perovskite: CsPbI3 has 4.30, CaZrS3 4.55."""
-
 
 @dataclass(frozen=True)
 class Filter:
@@ -205,6 +201,7 @@ KINDS: dict[str, Kind] = {
         "electronegativity_gap", "MIN", Filter("pauling", 0.0, None), _least,
         "every anion is more electronegative than every cation, by so much", "Pauling; as SMACT's test",
     ),
+    **_flag("mixed", "mixed_anions", "there is more than one element on X", "yours"),
     **_flag("domain", "in_domain", "the model was trained on each element on its site", "the model"),
     "distance": Kind(
         "domain_distance", "MAX", Filter("distance", None, 0.0), _most,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from screening.chemistry.groups import GROUPS
 from screening.chemistry.sources import MOST_CHARGE, NUMBERS, SHAPE, Floats, icsd_entries, icsd_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 LEAST_SHARE = 1e-3
@@ -37,16 +37,16 @@ DEFAULT_SET = "icsd"
 USUAL = 1.0
 """Reluctance up to which a state is usual: the element has it in a tenth of its compounds of this kind."""
 
-MIXED = {
-    "Ga": {2: (1, 3)}, "In": {2: (1, 3)}, "Tl": {2: (1, 3)}, "Au": {2: (1, 3)},
-    "Ge": {3: (2, 4)}, "Sn": {3: (2, 4)}, "Pb": {3: (2, 4)},
-    "As": {4: (3, 5)}, "Sb": {4: (3, 5)}, "Bi": {4: (3, 5)},
-}  # fmt: skip
+MIXED = {"In": {2: (1, 3)}, "Tl": {2: (1, 3)}, "Au": {2: (1, 3)}, "Sb": {4: (3, 5)}, "Bi": {4: (3, 5)}}
 """Mean states that no ion has: an element alone on B splits into the two beside it, as in BaBi(III)Bi(V)O3,
-CsTlCl3 and CsAuCl3 (Varma, Phys. Rev. Lett. 1988, 61, 2713; Day et al., Inorg. Chem. Front. 2008)."""
+CsTlCl3 and CsAuCl3 (Varma, Phys. Rev. Lett. 1988, 61, 2713; Retuerto et al., Chem. Mater. 2013, 25, 4071)."""
 
-CLUSTERS = {"I": (1, 2, 3, 4), "Br": (1, 2, 3, 4), "Te": (1, 2, 3, 5), "Se": (1, 2, 3, 5)}
-"""States of polyatomic cations and chains, such as I5+, which sit on no site of a perovskite."""
+NO_IONS = {
+    **{symbol: tuple(means) for symbol, means in MIXED.items()},
+    "Ga": (2,), "Ge": (3,), "Sn": (3,), "Pb": (3,), "As": (4,),
+    "I": (1, 2, 3, 4), "Br": (1, 2, 3, 4), "Te": (1, 2, 3, 5), "Se": (1, 2, 3, 5),
+}  # fmt: skip
+"""States that the ICSD counts and no single ion has: means of two states, and those of chains and clusters."""
 
 MIXING = 0.5
 """Reluctance of a mixed valence on top of the mean of its two states'."""
@@ -63,6 +63,21 @@ class StateSet:
 
     name: str = DEFAULT_SET
     own: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The set as JSON values, from which `states_of` makes it again."""
+        return {"set": self.name, "own": {SYMBOLS[z]: list(states) for z, states in self.own}}
+
+
+ICSD = StateSet()
+"""The default set."""
+
+
+def states_of(definition: Mapping[str, Any]) -> StateSet:
+    """The set of a definition; the inverse of `StateSet.definition`."""
+    own = ((NUMBERS[symbol], tuple(states)) for symbol, states in definition["own"].items())
+    return StateSet(definition["set"], tuple(sorted(own)))
 
 
 def read_states(choice: str | Path) -> StateSet:
@@ -100,7 +115,7 @@ def _own_state(row: dict[str, str], source: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def reluctances(anions: tuple[int, ...], states: StateSet = StateSet()) -> Floats:
+def reluctances(anions: tuple[int, ...], states: StateSet = ICSD) -> Floats:
     """The reluctance of every state of every element beside anions.
 
     Args:
@@ -153,10 +168,20 @@ def ion_text(z: int, charge: int) -> str:
     return f"{symbol}{size if size > 1 else ''}{'+' if charge > 0 else '-'}" if charge else symbol
 
 
+def states_text(species: np.ndarray, charges: np.ndarray) -> str:
+    """The ions of a candidate as text, such as ``Ca2+ Ti4+ O2-``; empty where no states balance.
+
+    Args:
+        species: (n_sites,) atomic numbers.
+        charges: (n_sites,) oxidation states; all 0 where none balance.
+    """
+    return " ".join(dict.fromkeys(map(ion_text, species.tolist(), charges.tolist()))) if charges.any() else ""
+
+
 def _usual_of(entries: Floats) -> Floats:
     """Reluctances from numbers of entries (101, 9), mean states left out; infinite where there are none."""
     counted = entries.copy()
-    for symbol, no_ions in [*MIXED.items(), *CLUSTERS.items()]:
+    for symbol, no_ions in NO_IONS.items():
         counted[NUMBERS[symbol], list(no_ions)] = 0
     total = counted.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -184,6 +209,6 @@ def _tabulated() -> np.ndarray:
         element = Element(symbol)
         states: Sequence[int] = [*element.common_oxidation_states, *element.icsd_oxidation_states, *shannon(z)]
         has[z, [int(q) for q in states if 0 < q <= MOST_CHARGE]] = True
-    for symbol, no_ions in [*MIXED.items(), *CLUSTERS.items()]:
+    for symbol, no_ions in NO_IONS.items():
         has[NUMBERS[symbol], list(no_ions)] = False
     return has

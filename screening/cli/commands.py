@@ -37,7 +37,9 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 top_option = click.option(
     "--top", type=click.IntRange(min=1), help="Keep only the best N. [default: all; 20 are shown]"
 )
-sort_option = click.option("--sort", metavar="COLUMN", help="Rank by this column. [default: e_above_hull]")
+sort_option = click.option(
+    "--sort", metavar="COLUMN[:asc|desc],…", help="Rank by these columns. [default: e_above_hull]"
+)
 stable_at_option = click.option(
     "--stable-at", type=float, metavar="EV", help="p_stable: P(at most EV eV/atom). [default: 0.05, or the run's]"
 )
@@ -45,6 +47,8 @@ ranking_options = _together(
     top_option,
     sort_option,
     stable_at_option,
+    click.option("--group-by", metavar="SITE", help="Keep only the best candidates of each element on this site."),
+    click.option("--per-group", type=click.IntRange(min=1), metavar="N", help="So many of each. [default: 1]"),
     click.option("--csv", type=PATH, help="Write the ranking to this CSV file."),
     click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
 )
@@ -69,9 +73,19 @@ site_options = _together(
     click.option("--b", type=Symbols(), help="Elements of site B, and of B' if there is one."),
     click.option("--x", type=Symbols(), help="Elements of site X."),
 )
-filter_options = _together(
-    click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Screen only what passes."),
+chemistry_options = _together(
+    click.option(
+        "--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes; `screen filters`."
+    ),
     click.option("--no-filter", is_flag=True, help="Filter nothing."),
+    click.option(
+        "--oxidation-states",
+        metavar="SET|FILE.csv",
+        help="common, icsd, all, or your own: columns element,state. [default: icsd]",
+    ),
+)
+filter_options = _together(
+    chemistry_options,
     click.option("--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"),
 )
 
@@ -134,18 +148,22 @@ def structures(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
 @app.command("run")
 @click.argument("recipe")
 @run_options
+@chemistry_options
 @command_line.debug
 def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **options: Any) -> int:  # noqa: ANN401  # click passes flags so
     """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""
     from screening.cli.screen import screen
     from screening.recipe import read_recipe
 
-    return screen(read_recipe(recipe, **options), resume=resume, dry_run=dry_run, accept_versions=accept_versions)
+    chosen = _filters(options.pop("filters"), no_filter=options.pop("no_filter"))
+    settings = read_recipe(recipe, filters=chosen, **options)
+    return screen(settings, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
 
 
 @app.command("rank")
 @click.argument("run")
 @ranking_options
+@click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too.")
 @command_line.debug
 def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking checks them
     """Rank the candidates of RUN again, without predicting again."""
@@ -221,6 +239,15 @@ def explain(what: str, output: Path, model: str | None, top: int | None) -> None
     click.echo(command_line.plain(told), err=True)
 
 
+@app.command("filters")
+@command_line.debug
+def filters_() -> None:
+    """List the filters: their values, what passes, and whose numbers they go by."""
+    from screening.cli.listing import list_filters
+
+    list_filters()
+
+
 @app.command()
 @command_line.debug
 def models() -> None:
@@ -249,14 +276,18 @@ def _screen(
     accept_versions: bool,
     **options: Any,  # noqa: ANN401  # the recipe checks them
 ) -> int:
-    if filters and no_filter:
-        raise click.UsageError("--filter and --no-filter exclude each other.")
     from screening.cli.screen import screen
     from screening.recipe import make_recipe
 
-    chosen = () if no_filter else (filters or None)
-    recipe = make_recipe(kind=kind, filters=chosen, **options)
+    recipe = make_recipe(kind=kind, filters=_filters(filters, no_filter=no_filter), **options)
     return screen(recipe, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
+
+
+def _filters(filters: tuple[str, ...], *, no_filter: bool) -> tuple[str, ...] | None:
+    """The filters of a recipe; None leaves them to it."""
+    if filters and no_filter:
+        raise click.UsageError("--filter and --no-filter exclude each other.")
+    return () if no_filter else (filters or None)
 
 
 def main() -> None:

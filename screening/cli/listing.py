@@ -6,7 +6,10 @@ import tomllib
 
 from cgcnn.files import recipes
 from cgcnn.models.card import Card, read_card, shipped
+from screening.chemistry.filters import explain_filters
+from screening.chemistry.groups import GROUPS
 from screening.cli.terminal import show, table
+from screening.recipe import DEFAULT_FILTERS
 
 
 def list_models() -> None:
@@ -35,6 +38,17 @@ def _errors(card: Card) -> str:
     figures = [figure for figure in main if figure.metric == main[0].metric]
     texts = (f"{figure.metric} {figure.value:.3f} {figure.unit}".rstrip() + f" ({figure.split})" for figure in figures)
     return f"{card.targets[0].name}: {'; '.join(texts) or 'not measured'}"
+
+
+def list_filters() -> None:
+    """Print each filter with its value, what passes it, and whose numbers it goes by."""
+    shown = table(dict.fromkeys(("filter", "default", "passes", "source"), "left"))
+    for row in explain_filters():
+        name = f"{row['name']}={row['value']}" if row["value"] else row["name"]
+        shown.add_row(name, row["default"], row["meaning"], row["source"])
+    show(shown)
+    show(f"Where the sites are worked out from --elements: {', '.join(DEFAULT_FILTERS)}. --no-filter takes none.")
+    show(f"Groups, for lists of elements and `exclude`: {', '.join(GROUPS)}.")
 
 
 def list_recipes() -> None:

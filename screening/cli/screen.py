@@ -15,7 +15,7 @@ from screening.cli.terminal import show, table
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.results.ledger import dry_ledger, make_ledger
-from screening.results.outputs import Outputs, Presented, present
+from screening.results.outputs import Outputs, Presented, asked_of, present
 from screening.results.ranking import check_sort
 from screening.results.tables import table_rows
 from screening.store import Run
@@ -28,7 +28,8 @@ AGAIN = 75
 
 HEADERS = {
     "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": "P(≤{stable_at:g})",
-    "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "known": "known",
+    "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "in_training": "trained on",
+    "states": "states",
 }  # fmt: skip
 """Columns of the short table beside those that name a candidate, and how each is headed."""
 
@@ -39,11 +40,12 @@ def screen(recipe: Recipe, *, resume: bool, dry_run: bool, accept_versions: bool
     Raises:
         UserError: The recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
     """
-    outputs = Outputs(recipe.sort, None, recipe.top, recipe.csv, recipe.cif)
+    outputs = asked_of(recipe)
     outputs.check(fresh=not resume and not dry_run)
     parse_share(recipe.share)  # a wrong one is told before anything is read
     plan = make_plan(recipe)
     check_sort(recipe.sort, [column.name for column in plan.candidates.ranked])
+    outputs.groups(plan)
     if plan.unplaced:
         without = ", ".join(plan.unplaced)
         click.echo(f"note: no site suits {without}; --a, --b and --x place them all the same.", err=True)
@@ -91,6 +93,8 @@ def _name_model(plan: Plan, *, default: bool) -> None:
     click.echo(plain(f"model {plan.model.name}{why}, hull: {card.hull}"), err=True)
     if slow := note_slowness(card.settings, candidates=card.input == "prototype"):
         click.echo(f"note: {slow}", err=True)
+    if chosen := ", ".join(map(str, plan.filters)):
+        click.echo(plain(f"filters {chosen} (`screen filters` explains; --no-filter takes none)"), err=True)
 
 
 def _tell(made: Presented, outputs: Outputs) -> None:
@@ -104,10 +108,11 @@ def _tell(made: Presented, outputs: Outputs) -> None:
 def _print_table(made: Presented, count: int) -> None:
     candidates = made.plan.candidates
     names = ("formula", *candidates.name_columns)
-    known = {column.name for column in candidates.ranked}
+    known = {*(column.name for column in candidates.ranked), *candidates.remark_columns}
     headers = {name: text.format(stable_at=made.plan.stable_at) for name, text in HEADERS.items() if name in known}
     headers = {"rank": "rank", **{name: name for name in names}, **headers}
-    shown = table({text: "left" if name in names else "right" for name, text in headers.items()})
+    left = {*names, *candidates.remark_columns}
+    shown = table({text: "left" if name in left else "right" for name, text in headers.items()})
     for row in table_rows(made.ranking, candidates, count):
         shown.add_row(*(plain(row[name]) for name in headers))
     show(shown)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltCompositions:
-    """A block of compositions up to the prediction: some thirty bytes a candidate, made to travel between processes.
+    """A block of compositions up to the prediction: some fifty bytes a candidate, made to travel between processes.
 
     Attributes:
         block: Which.
@@ -79,9 +79,9 @@ def infer(plan: Plan[Compositions], model: PrototypeModel, built: BuiltCompositi
 def failed(plan: Plan[Compositions], block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
     species = plan.candidates.decode(block.start, block.stop)
-    flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "known")}
+    flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "in_training")}
     distance = {"domain_distance": np.full(len(species), np.nan, dtype=np.float32)}
-    described = _stored(chemistry.columns(species, plan.candidates.ideal))
+    described = _stored(chemistry.columns(species, plan.candidates.ideal, plan.states))
     rows = _without_prediction({"species": species, **described, **flags, **distance})
     status = np.full(len(species), Status.FAILED, dtype=np.uint8)
     reasons = dict.fromkeys(range(block.start, block.stop), reason)
@@ -106,9 +106,9 @@ def _sifted(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: i
 
 def _described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
     """What is known of species (n, n_sites) short of a prediction, and whether they pass the filters."""
-    flags = {"in_domain": model.in_domain(species), "known": model.known(species)}
+    flags = {"in_domain": model.in_domain(species), "in_training": model.known(species)}
     distance = {"domain_distance": model.domain_distance(species)}
-    rows = {"species": species, **chemistry.columns(species, plan.candidates.ideal), **flags, **distance}
+    rows = {"species": species, **chemistry.columns(species, plan.candidates.ideal, plan.states), **flags, **distance}
     return _stored(rows) | {"status": filters.apply(plan.filters, rows)}
 
 

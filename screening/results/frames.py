@@ -75,6 +75,8 @@ def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # no
     columns: dict[str, Any] = {"index": ranking.rows["index"]}
     columns |= {name: [row[name] for row in names] for name in ("formula", *candidates.name_columns)}
     columns |= {column.name: ranking.rows[column.name] for column in candidates.ranked}
+    remarks = [candidates.remarks(row) for _, row in ranked_rows(ranking)]
+    columns |= {name: [row[name] for row in remarks] for name in candidates.remark_columns}
     given = [texts.get(index, []) for index in ranking.rows["index"].tolist()]
     for place, name in enumerate(candidates.text_columns):
         if name not in candidates.name_columns:
@@ -96,7 +98,7 @@ def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
 
     Returns:
         A variable for each column of the run along `candidate`, with its unit and meaning; as coordinates the number of
-        each candidate, its formula, and the symbol on each of its sites or its id.
+        each candidate, its formula, the symbol on each of its sites or its id, and its oxidation states.
 
     Raises:
         UserError: xarray is missing, or the run is damaged.
@@ -140,10 +142,11 @@ def _names(plan: Plan, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     candidates = plan.candidates
     texts = candidates.texts(rows["index"].tolist())
     shown = rows[candidates.shown_by[0]]
-    found: dict[str, list[str]] = {name: [] for name in ("formula", *candidates.name_columns)}
+    told = ("formula", *candidates.name_columns, *candidates.remark_columns)
+    found: dict[str, list[str]] = {name: [] for name in told}
     for place, index in enumerate(rows["index"].tolist()):
         row = {"index": index, **{name: rows[name][place] for name in candidates.shown_by}}
-        names = candidates.name(row, texts.get(index, [])) if shown[place].any() else {}
+        names = candidates.name(row, texts.get(index, [])) | candidates.remarks(row) if shown[place].any() else {}
         for name, values in found.items():
             values.append(names.get(name, ""))
     return {name: np.array(values, dtype=object) for name, values in found.items()}

@@ -7,22 +7,25 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cgcnn.errors import UserError
 from cgcnn.files import failures_path, write_csv
 from screening.candidates.kind import read_columns
+from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
-from screening.results.ranking import Ranking, check_sort, rank
+from screening.results.ranking import Groups, Ranking, check_sort, rank
 from screening.results.tables import free, refuse_other_cifs, write_cifs, write_ranking
 from screening.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import numpy as np
-
+    from screening.chemistry.filters import Filter
     from screening.plan import Plan
+    from screening.recipe import Recipe
     from screening.store import Run
 
 SHOWN = 20
@@ -34,9 +37,12 @@ class Outputs:
     """What to make of a run.
 
     Attributes:
-        sort: Column to rank by.
+        sort: Columns to rank by, see `screening.results.ranking.check_sort`.
         stable_at: Threshold of `p_stable`, eV/atom; None keeps what the run has.
         top: How many candidates to keep; None keeps all, and shows `SHOWN`.
+        group_by: Site, such as B, of whose elements only the best `per_group` candidates are kept.
+        per_group: How many of each.
+        filters: Further filters, beside those of the run.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
     """
@@ -44,6 +50,9 @@ class Outputs:
     sort: str = "e_above_hull"
     stable_at: float | None = None
     top: int | None = None
+    group_by: str | None = None
+    per_group: int = 1
+    filters: tuple[str, ...] = ()
     csv: Path | None = None
     cif: Path | None = None
 
@@ -84,7 +93,44 @@ class Outputs:
             if self.stable_at is not None:
                 energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
                 columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
+            if self.filters:
+                columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
             yield rows.start, columns
+
+    def groups(self, plan: Plan) -> Groups | None:
+        """The groups to rank by.
+
+        Raises:
+            UserError: The candidates have no such site.
+        """
+        if self.group_by is None:
+            return None
+        sites = plan.candidates.site_groups
+        if self.group_by not in sites:
+            there = f"Choose of {', '.join(sites)}." if sites else "Structures have no sites to group by."
+            raise UserError(f"`group_by` {self.group_by}: no such site. {there}")
+        return Groups(sites[self.group_by], self.per_group)
+
+
+def asked_of(recipe: Recipe) -> Outputs:
+    """What a recipe asks to have made of its run."""
+    return Outputs(recipe.sort, None, recipe.top, recipe.group_by, recipe.per_group, (), recipe.csv, recipe.cif)
+
+
+def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
+    """The status (n,) of rows of a run after further filters; those that fail one count as filtered.
+
+    Raises:
+        UserError: The candidates have no sites, which filters look at.
+    """
+    if not plan.candidates.site_groups:
+        raise UserError("structures have no sites A, B and X, which `filters` look at; leave the filters out")
+    status = columns["status"].copy()
+    kept = np.flatnonzero(status == Status.OK)
+    rows = {name: values[kept] for name, values in columns.items()}
+    failed = apply(filters, {**plan.candidates.described(rows, plan.states), **rows}) != Status.OK
+    status[kept[failed]] = Status.FILTERED
+    return status
 
 
 @dataclass(frozen=True)
@@ -133,10 +179,11 @@ def present(run: Run, outputs: Outputs) -> Presented:
     """
     plan = outputs.of(from_header(run.header, run.records))
     check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
+    groups = outputs.groups(plan)
     failures = _failures(run, plan, outputs.csv)
     # Unless the whole ranking is wanted only the rows shown are kept, whatever the size of the run.
     kept = outputs.top if outputs.top or outputs.csv else SHOWN
-    ranking = rank(outputs.blocks(run, plan), outputs.sort, kept)
+    ranking = rank(outputs.blocks(run, plan), outputs.sort, kept, groups)
     if outputs.csv:
         write_ranking(ranking, plan.candidates, outputs.csv)
     if outputs.cif:

@@ -13,8 +13,11 @@ from screening.status import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "known"})
-"""Columns whose largest value ranks first; all others rank from the smallest."""
+DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox"})
+"""Columns whose largest value ranks first unless asked otherwise; all others rank from the smallest."""
+
+DIRECTIONS = {"asc": False, "desc": True}
+"""What may follow a column, after a colon -> whether its largest value ranks first."""
 
 Rows = dict[str, np.ndarray]
 
@@ -36,16 +39,35 @@ class Ranking:
     new_anions: int
 
 
-def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: int | None = None) -> Ranking:
+@dataclass(frozen=True)
+class Groups:
+    """The few best of each kind, for picks that are not alike.
+
+    Attributes:
+        sites: Columns of `species` whose elements, in any order, make a kind.
+        size: How many of each to keep.
+    """
+
+    sites: tuple[int, ...]
+    size: int
+
+
+def rank(
+    blocks: Iterable[tuple[int, Rows]],
+    sort: str = "e_above_hull",
+    top: int | None = None,
+    groups: Groups | None = None,
+) -> Ranking:
     """Rank the scored candidates of a run.
 
-    Candidates in the model's domain come first, where the run knows it; then the sorted column decides, then the
-    energy, then the index. With `top`, memory holds that many rows and one block.
+    Candidates in the model's domain come first, where the run knows it; then the sorted columns decide, then the
+    energy, then the index. With `top`, memory holds that many rows and one block; with groups, the best of each.
 
     Args:
         blocks: (index of the first row, `status` and the columns to keep) of each block.
-        sort: The column that decides; one of those.
+        sort: The columns that decide, the first one first, separated by commas; see `check_sort`.
         top: How many to keep; None keeps all.
+        groups: Keep only the best of each kind.
 
     Raises:
         UserError: No candidate can be ranked.
@@ -57,21 +79,29 @@ def rank(blocks: Iterable[tuple[int, Rows]], sort: str = "e_above_hull", top: in
         out_of_domain += int(np.count_nonzero(_outside(rows)))
         new_anions += int(np.count_nonzero(_new_anions(rows)))
         best.append(rows)
-        if top:
-            best = [_ordered(_joined(best), sort, top)]
+        if top or groups:
+            best = [_ordered(_joined(best), sort, top, groups)]
     if not best:
         raise UserError("No candidate of this run can be ranked: all were filtered or failed.")
-    return Ranking(_ordered(_joined(best), sort, top), ranked, out_of_domain, new_anions)
+    return Ranking(_ordered(_joined(best), sort, top, groups), ranked, out_of_domain, new_anions)
 
 
 def check_sort(sort: str, names: Sequence[str]) -> None:
-    """Refuse a column that a ranking does not have.
+    """Refuse columns that a ranking does not have.
+
+    Args:
+        sort: Columns separated by commas, each alone or with a direction, such as ``tau:desc,e_above_hull``.
+        names: The columns that there are.
 
     Raises:
-        UserError: Naming the columns that there are.
+        UserError: One is no column, or has another direction than asc and desc; the columns are named.
     """
-    if sort not in names:
-        raise UserError(f"`sort` {sort}: no such column. Choose one of {', '.join(names)}.")
+    for key in sort.split(","):
+        column, given, direction = key.strip().partition(":")
+        if column not in names:
+            raise UserError(f"`sort` {sort}: no such column as {column!r}. Choose of {', '.join(names)}.")
+        if given and direction not in DIRECTIONS:
+            raise UserError(f"`sort` {sort}: {direction!r} is no direction. Write {column}:asc or {column}:desc.")
 
 
 def _scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:
@@ -85,11 +115,29 @@ def _joined(parts: list[Rows]) -> Rows:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _ordered(rows: Rows, sort: str, top: int | None) -> Rows:
-    key = rows[sort].astype(np.float64)
-    key = -key if sort in DESCENDING else key
-    order = np.lexsort((rows["index"], rows["e_above_hull"], key, _outside(rows)))[:top]
-    return {name: values[order] for name, values in rows.items()}
+def _ordered(rows: Rows, sort: str, top: int | None, groups: Groups | None) -> Rows:
+    keys = [_key(rows, key) for key in sort.split(",")]
+    order = np.lexsort((rows["index"], rows["e_above_hull"], *reversed(keys), _outside(rows)))
+    if groups is not None:
+        order = order[_place_in_kind(np.sort(rows["species"][order][:, groups.sites], axis=1)) < groups.size]
+    return {name: values[order[:top]] for name, values in rows.items()}
+
+
+def _key(rows: Rows, key: str) -> np.ndarray:
+    """(n,) a column so that its smallest value ranks first; NaN ranks last."""
+    column, _, direction = key.strip().partition(":")
+    values = rows[column].astype(np.float64)
+    return -values if DIRECTIONS.get(direction, column in DESCENDING) else values
+
+
+def _place_in_kind(kinds: np.ndarray) -> np.ndarray:
+    """(n,) how many rows before each are of its kind; kinds (n, k)."""
+    _, kind = np.unique(kinds, axis=0, return_inverse=True)
+    by_kind = np.argsort(kind, kind="stable")
+    first = np.searchsorted(kind[by_kind], kind[by_kind])
+    place = np.empty(len(kind), dtype=np.int64)
+    place[by_kind] = np.arange(len(kind)) - first
+    return place
 
 
 def _outside(rows: Rows) -> np.ndarray:

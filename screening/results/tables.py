@@ -36,6 +36,7 @@ def table_rows(ranking: Ranking, candidates: Candidates, count: int | None = Non
         given = texts.get(index, [])
         told = {"rank": str(i + 1), "index": str(index), **candidates.name(row, given)}
         told |= {column.name: text_of(column.name, row[column.name]) for column in candidates.ranked}
+        told |= candidates.remarks(row)
         further = zip(candidates.text_columns, given, strict=False)
         yield told | {free(name, told): text for name, text in further if name not in candidates.name_columns}
 

@@ -67,6 +67,20 @@ def test_another_threshold_needs_no_new_prediction(run):
     assert high.attrs["stable_at"] == 5.0
 
 
+def test_a_ranking_is_filtered_grouped_and_sorted_without_predicting(run):
+    everything = run.rank()
+    picked = run.rank(group_by="B", per_group=2, sort="tolerance_factor:desc,e_above_hull")
+    assert picked.groupby("B").size().max() == 2
+    assert set(picked["B"]) == set(everything["B"])
+    assert picked["tolerance_factor"].is_monotonic_decreasing
+    barium = run.rank(filters=("exclude=Ca,Sr", "pauling"))
+    assert barium["index"].tolist() == everything[~everything["A"].isin(["Ca", "Sr"])]["index"].tolist()
+    with pytest.raises(UserError, match=r"`group_by` C: no such site. Choose of A, B, X"):
+        run.rank(group_by="C")
+    with pytest.raises(UserError, match=r"there is no filter 'nice'"):
+        run.rank(filters=("nice",))
+
+
 @pytest.mark.slow
 def test_scores_are_those_of_the_run_bit_for_bit(run, model_path):
     here = screening.score(**GRID, model=str(model_path), filters=["tolerance=0.9:1.0"])

@@ -5,7 +5,7 @@ import pytest
 from cgcnn.errors import UserError
 from cgcnn.files import recipes
 from screening.plan import make_plan
-from screening.recipe import make_recipe, read_recipe
+from screening.recipe import DEFAULT_FILTERS, make_recipe, read_recipe
 
 
 def test_settings_not_given_keep_their_defaults():
@@ -13,8 +13,8 @@ def test_settings_not_given_keep_their_defaults():
     assert (recipe.model, recipe.anions, recipe.top) == (None, 1, None)
 
 
-def test_charge_filter_is_the_default_where_chemistry_chooses_the_sites():
-    assert make_recipe(kind="perovskites", elements=("Ca", "Ti", "O")).chosen_filters == ("charge",)
+def test_filters_are_the_default_where_chemistry_chooses_the_sites():
+    assert make_recipe(kind="perovskites", elements=("Ca", "Ti", "O")).chosen_filters == DEFAULT_FILTERS
     assert make_recipe(kind="perovskites", a=("Ca",), b=("Ti",), x=("O",)).chosen_filters == ()
     assert make_recipe(kind="perovskites", elements=("Ca", "Ti", "O"), filters=()).chosen_filters == ()
 

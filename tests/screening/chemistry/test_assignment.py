@@ -7,8 +7,8 @@ import pytest
 
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from screening.candidates.space import parse_elements
-from screening.chemistry.descriptors import columns, states_texts
-from screening.chemistry.oxidation import StateSet
+from screening.chemistry.descriptors import columns
+from screening.chemistry.oxidation import StateSet, states_text
 
 SINGLE = {
     "12": (
@@ -68,7 +68,7 @@ def species_of(formula, prototype):
 
 def states_of(formula, prototype=CUBIC_PEROVSKITE, states=StateSet()):  # noqa: B008  # frozen
     species = species_of(formula, prototype)
-    return states_texts(species, columns(species, prototype, states)["charges"])[0]
+    return states_text(species[0], columns(species, prototype, states)["charges"][0])
 
 
 @pytest.mark.parametrize(("charges", "formula"), [(q, f) for q, text in SINGLE.items() for f in text.split()])

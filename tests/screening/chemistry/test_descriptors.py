@@ -154,6 +154,7 @@ def test_columns_have_one_value_a_row_and_their_types():
         "hhi": ("float32", (2,)),
         "electronegativity_gap": ("float32", (2,)),
         "sites_plausible": ("bool", (2,)),
+        "mixed_anions": ("bool", (2,)),
     }
     assert {len(values) for values in columns(np.empty((0, 5), dtype=np.uint8)).values()} == {0}
 
@@ -202,6 +203,10 @@ def test_a_is_larger_than_b_on_plausible_sites():
     of_barium = columns(np.array([[56, 56, 74, 8]], dtype=np.uint8), DOUBLE_PEROVSKITE)
     assert of_barium["charge_balanced"].tolist() == [True]
     assert of_barium["sites_plausible"].tolist() == [False]
+
+
+def test_mixed_anions_are_told():
+    assert described("CaTiO3", "LaTiO2N", "BaTaON2")["mixed_anions"].tolist() == [False, True, True]
 
 
 def test_market_concentration_is_weighted_by_mass():

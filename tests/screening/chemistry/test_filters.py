@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
 from screening.chemistry.descriptors import columns
-from screening.chemistry.filters import DEFAULT, KINDS, Filter, apply, explain_filters, parse_filter
+from screening.chemistry.filters import KINDS, Filter, apply, explain_filters, parse_filter
+from screening.recipe import DEFAULT_FILTERS
 from screening.status import MOST_FILTERS, Status
 
 quick = settings(deadline=None, derandomize=True, max_examples=40)
@@ -128,7 +129,7 @@ def test_the_text_of_excluded_elements_gives_them_again():
 
 
 def test_default_filters_keep_known_perovskites_and_drop_what_is_none():
-    filters = [parse_filter(text) for text in DEFAULT]
+    filters = [parse_filter(text) for text in DEFAULT_FILTERS]
     rows = [(20, 22, 8), (57, 26, 8), (55, 82, 53), (55, 50, 53), (26, 57, 8), (57, 57, 8), (12, 22, 8), (11, 22, 8)]
     species = np.array([[a, b, x, x, x] for a, b, x in rows], dtype=np.uint8)
     status = apply(filters, {"species": species, **columns(species)})

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
-from screening.results.ranking import check_sort, rank
+from screening.results.ranking import Groups, check_sort, rank
 from screening.status import Status
 
 
@@ -69,8 +69,46 @@ def test_nothing_to_rank_is_said():
 
 
 def test_an_unknown_column_is_refused_with_the_choices():
-    with pytest.raises(UserError, match=r"`sort` beauty: no such column. Choose one of e_above_hull, tau"):
+    with pytest.raises(UserError, match=r"`sort` beauty: no such column as 'beauty'. Choose of e_above_hull, tau"):
         check_sort("beauty", ["e_above_hull", "tau"])
+    with pytest.raises(UserError, match=r"'up' is no direction. Write tau:asc or tau:desc"):
+        check_sort("e_above_hull,tau:up", ["e_above_hull", "tau"])
+    check_sort("tau:desc, e_above_hull", ["e_above_hull", "tau"])
+
+
+def test_several_columns_decide_one_after_the_other():
+    rows = columns([0.3, 0.1, 0.2, 0.0]) | {"tau": np.array([4, 3, 4, np.nan], dtype=np.float32)}
+    assert rank([(0, rows)], sort="tau,e_above_hull").rows["index"].tolist() == [1, 2, 0, 3]
+    assert rank([(0, rows)], sort="tau:desc, e_above_hull:desc").rows["index"].tolist() == [0, 2, 1, 3]
+    assert rank([(0, rows)], sort="p_stable:asc").rows["index"].tolist() == [0, 2, 1, 3]
+
+
+def test_only_the_best_of_each_element_are_kept():
+    rows = columns([0.3, 0.1, 0.2, 0.0, 0.4, 0.5])
+    rows["species"][:, 1] = [22, 22, 22, 40, 40, 72]
+    assert rank([(0, rows)], groups=Groups((1,), 1)).rows["index"].tolist() == [3, 1, 5]
+    assert rank([(0, rows)], groups=Groups((1,), 2)).rows["index"].tolist() == [3, 1, 2, 4, 5]
+    assert rank([(0, rows)], top=2, groups=Groups((1,), 2)).rows["index"].tolist() == [3, 1]
+
+
+def test_elements_of_a_group_may_be_in_any_order():
+    rows = columns([0.3, 0.1])
+    rows["species"][:, 1:3] = [[22, 40], [40, 22]]
+    assert rank([(0, rows)], groups=Groups((1, 2), 1)).rows["index"].tolist() == [1]
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([22, 40, 72])), min_size=1, max_size=6), min_size=1)
+)
+def test_groups_do_not_depend_on_blocks(parts):
+    blocks = []
+    for part in parts:
+        rows = columns([energy for energy, _ in part])
+        rows["species"][:, 1] = [z for _, z in part]
+        blocks.append((sum(len(rows["status"]) for _, rows in blocks), rows))
+    whole = (0, {name: np.concatenate([rows[name] for _, rows in blocks]) for name in blocks[0][1]})
+    groups = Groups((1,), 2)
+    assert rank(blocks, groups=groups).rows["index"].tolist() == rank([whole], groups=groups).rows["index"].tolist()
 
 
 def test_candidates_whose_domain_is_unknown_are_ranked_all_the_same():
