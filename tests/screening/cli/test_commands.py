@@ -63,6 +63,33 @@ def test_named_elements_become_a_ranked_csv_and_a_table(screen, tmp_path, model_
     assert rows[0]["formula"] in stdout
     assert "filtered by charge" in stderr
     assert len(list((tmp_path / "cifs").glob("*.cif"))) == len(rows)
+    assert [row["states"] for row in rows if row["formula"] == "CaTiO3"] == ["Ca2+ Ti4+ O2-"]
+    assert "filters charge, sites, redox=-0.5, tau=4.8" in stderr
+    picked = ("--csv", tmp_path / "few.csv", "--group-by", "B", "--filter", "exclude=Ca,La")
+    assert screen("rank", tmp_path / "R.zarr", *picked)[0] == 0
+    few = rows_of(tmp_path / "few.csv")
+    assert [row["B"] for row in few] == sorted({row["B"] for row in few}, key=[row["B"] for row in few].index)
+    assert {row["A"] for row in few} <= {"Sr", "Ba"}
+
+
+def test_filters_are_listed_with_meaning_and_source(screen):
+    code, stdout, _ = screen("filters")
+    assert code == 0
+    assert all(name in stdout for name in ("redox=MIN", "exclude=EL,EL,…", "Gaultois", "lanthanides", "tau=4.8"))
+
+
+def test_oxidation_states_are_chosen_and_stay_with_the_run(screen, tmp_path, model_path):
+    (tmp_path / "mine.csv").write_text("element,state\nFe,3\n")
+    fe = ("perovskites", "--a", "Sr,La", "--b", "Fe", "--x", "O", "--model", model_path, "--filter", "charge")
+    out = ("--out", tmp_path / "R.zarr", "--csv", tmp_path / "R.csv")
+    assert screen(*fe, *out, "--oxidation-states", tmp_path / "mine.csv")[0] == 0
+    assert [row["states"] for row in rows_of(tmp_path / "R.csv")] == ["La3+ Fe3+ O2-"]
+    code, _, stderr = screen(*fe, *out, "--resume")
+    assert code == 1
+    assert "states" in stderr
+    code, _, stderr = screen(*fe, *out, "--oxidation-states", "rare")
+    assert code == 1
+    assert "neither one of common, icsd, all nor a CSV file" in stderr
 
 
 @pytest.mark.slow
