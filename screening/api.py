@@ -67,7 +67,7 @@ class Run:
             sort: Columns to rank by, such as ``tau:desc,e_above_hull``; candidates that the model does not know come
                 last in any case.
             top: How many to keep; None keeps all.
-            further: `stable_at` (eV/atom, for `p_stable`), `group_by` and `per_group`, `filters`; see
+            further: `stable_at` (eV/atom, for `p_stable`), `group_by` and `per_group`, `filters`, `prefer_known`; see
                 `screening.results.outputs.Outputs`.
 
         Returns:
@@ -81,7 +81,7 @@ class Run:
         with StoredRun.open(self.url) as run:
             plan = outputs.of(from_header(run.header, run.records))
             check_sort(sort, [column.name for column in plan.candidates.ranked])
-            ranking = rank(outputs.blocks(run, plan), sort, top, outputs.groups(plan))
+            ranking = rank(outputs.blocks(run, plan), outputs.order, top, outputs.groups(plan))
             return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks)
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:

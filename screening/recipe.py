@@ -48,6 +48,7 @@ class Recipe(BaseModel):
     top: int | None = Field(default=None, ge=1)
     group_by: str | None = None
     per_group: int = Field(default=1, ge=1)
+    prefer_known: bool = False
     out: str | None = None
     csv: Path | None = None
     cif: Path | None = None

@@ -104,7 +104,10 @@ def wrong_with_domain(domain: Arrays, prototypes: tuple[str, ...]) -> str:
             return f"domain.{name} is {array.dtype} {array.shape}, not {kind} {shape}"
         if name in {"lattice", "lattice_range"} and not np.isfinite(array).all():
             return f"domain.{name} has numbers that are not finite"
-    return next((f"a foreign array domain.{name}" for name in domain if name not in _DOMAIN), "")
+    labels = domain.get("labels")
+    if labels is not None and (labels.dtype != "float32" or labels.shape != domain["known"].shape):
+        return f"domain.labels is {labels.dtype} {labels.shape}, not float32 {domain['known'].shape}"
+    return next((f"a foreign array domain.{name}" for name in domain if name not in {*_DOMAIN, "labels"}), "")
 
 
 def shapes(settings: Settings, features: int) -> dict[str, Shape]:

@@ -25,6 +25,8 @@ def named_arrays(members: Sequence[Weights], domain: Domain | None) -> dict[str,
     """Every array of a model under the name that it has in the file."""
     named = {f"members.{i}.{name}": array for i, member in enumerate(members) for name, array in member.items()}
     parts = {} if domain is None else {f"domain.{name}": array for name, array in vars(domain).items()}
+    if domain is not None and not len(domain.labels):
+        del parts["domain.labels"]  # older models have none
     return {name: np.ascontiguousarray(array) for name, array in (named | parts).items()}
 
 

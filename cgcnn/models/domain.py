@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +33,8 @@ class Domain:
         lattice: (R, 101) float32, Å; the reference lattice constant is the sum over roles of the site means of this.
         lattice_range: (2,) float32, Å; the reference is kept inside what training saw.
         distance: (R, 101) float32, how far an element is from those trained on a role's sites, see `element_distance`.
+        labels: (K,) float32, the first target's lowest label of each of `known`, NaN where there is none; (0,) of
+            models that do not keep them.
     """
 
     trained: NDArray[np.bool_]
@@ -40,6 +42,14 @@ class Domain:
     lattice: NDArray[np.float32]
     lattice_range: NDArray[np.float32]
     distance: NDArray[np.float32]
+    labels: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+
+    def labels_of(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n,) labels of compositions by their keys (n,); NaN of those that were not in the training."""
+        if not len(self.labels):
+            return np.full(len(keys), np.nan, dtype=np.float32)
+        at = np.searchsorted(self.known, keys).clip(max=len(self.known) - 1)
+        return np.where(self.known[at] == keys, self.labels[at], np.float32(np.nan))
 
     def reference_lattice(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n,) Å, the lattice constants that the input graphs of species (n, n_sites) are built with."""
@@ -93,6 +103,20 @@ def _with_lattice(
         lattice_range=np.array([a[known].min(), a[known].max()], dtype=np.float32),
         distance=np.zeros(trained.shape, dtype=np.float32),
     )
+
+
+def lowest_labels(domain: Domain, parts: Sequence[Part], labels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The lowest label of each composition that a domain knows, (K,); NaN where none has one.
+
+    Args:
+        domain: Of the rows.
+        parts: As of `fit_domain`.
+        labels: (n,) of the rows; NaN where missing.
+    """
+    lowest = np.full(len(domain.known), np.nan, dtype=np.float32)
+    for _, rows, species in parts:
+        np.fmin.at(lowest, np.searchsorted(domain.known, composition_keys(species)), labels[rows])
+    return lowest
 
 
 def element_distance(table: NDArray[np.float32], trained: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -240,6 +240,15 @@ class PrototypeModel:
         keys = composition_keys(self.prototype.canonical(self._checked(species)))
         return np.isin(keys, self.domain.known)
 
+    def known_labels(self, species: NDArray[np.uint8], target: str) -> NDArray[np.float32]:
+        """(n,) labels of a target that these very compositions had in the training, the lowest of several.
+
+        NaN where one was no training row or had no label, and of all targets but the model's first, which it keeps.
+        """
+        if target != self.model.settings.targets[0]:
+            return np.full(len(species), np.nan, dtype=np.float32)
+        return self.domain.labels_of(composition_keys(self.prototype.canonical(self._checked(species))))
+
     def domain_distance(self, species: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n,) how far species (n, n_sites) are from the training: their least known element, or their set of anions.
 

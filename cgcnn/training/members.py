@@ -13,7 +13,7 @@ import torch
 from cgcnn import __version__
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.models.card import Card, Target
-from cgcnn.models.domain import element_distance, fit_domain
+from cgcnn.models.domain import Domain, element_distance, fit_domain, lowest_labels
 from cgcnn.models.model import Model
 from cgcnn.network.folded import element_table
 from cgcnn.network.reference import weights
@@ -69,7 +69,7 @@ def fit_members(
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     seen = table.rows(splits[0].part == 0)
-    domain = fit_domain(seen.by_prototype(recipe.prototypes), seen.lattices) if recipe.prototypes else None
+    domain = _domain(seen, recipe) if recipe.prototypes else None
     examples = Examples(inputs(table, recipe.settings, recipe.prototypes, domain), torch.from_numpy(table.targets))
     if table.bound is not None:
         examples = replace(examples, bound=torch.from_numpy(table.bound))
@@ -84,6 +84,13 @@ def fit_members(
         domain = replace(domain, distance=element_distance(element_table(best), domain.trained))
     about = card(recipe, seen)
     return Ensemble(Model(about, best, domain), Model(about, last, domain), _history(fitted))
+
+
+def _domain(seen: Table, recipe: TrainRecipe) -> Domain:
+    """What the rows of a table that a model is fitted on hold, labels of the first target included."""
+    parts = seen.by_prototype(recipe.prototypes)
+    domain = fit_domain(parts, seen.lattices)
+    return replace(domain, labels=lowest_labels(domain, parts, seen.targets[:, 0]))
 
 
 def _part(examples: Examples, split: Split, name: str) -> Examples | None:

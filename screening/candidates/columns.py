@@ -27,6 +27,7 @@ SORTABLE = (
     Column("domain_distance", "float32", "", "how new the newest element, or X as a whole, is to the model", math.nan),
     Column("state_reluctance", "float32", "", "log10 of the ions in the ICSD for one like the most unusual", math.nan),
     Column("redox", "float32", "V", "margin by which no ion oxidises another or the anion", math.nan),
+    Column("known_e_above_hull", "float32", "eV/atom", "that of the training for this very composition", math.nan),
     Column("hhi", "float32", "", "Herfindahl-Hirschman index of the production of the elements", math.nan),
 )
 """What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
@@ -34,7 +35,7 @@ SORTABLE = (
 DECIMALS = {
     "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
     "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4, "domain_distance": 3,
-    "state_reluctance": 2, "redox": 2, "hhi": 0,
+    "state_reluctance": 2, "redox": 2, "known_e_above_hull": 5, "hhi": 0,
 }  # fmt: skip
 """Decimals in the CSV."""
 

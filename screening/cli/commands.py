@@ -49,6 +49,7 @@ ranking_options = _together(
     stable_at_option,
     click.option("--group-by", metavar="SITE", help="Keep only the best candidates of each element on this site."),
     click.option("--per-group", type=click.IntRange(min=1), metavar="N", help="So many of each. [default: 1]"),
+    click.option("--prefer-known", is_flag=True, default=None, help="Rank training rows by their energy there."),
     click.option("--csv", type=PATH, help="Write the ranking to this CSV file."),
     click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
 )

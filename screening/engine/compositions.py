@@ -80,7 +80,8 @@ def failed(plan: Plan[Compositions], block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
     species = plan.candidates.decode(block.start, block.stop)
     flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "in_training")}
-    distance = {"domain_distance": np.full(len(species), np.nan, dtype=np.float32)}
+    unknown = np.full(len(species), np.nan, dtype=np.float32)
+    distance = {"domain_distance": unknown, "known_e_above_hull": unknown}
     described = _stored(chemistry.columns(species, plan.candidates.ideal, plan.states))
     rows = _without_prediction({"species": species, **described, **flags, **distance})
     status = np.full(len(species), Status.FAILED, dtype=np.uint8)
@@ -107,7 +108,10 @@ def _sifted(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: i
 def _described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
     """What is known of species (n, n_sites) short of a prediction, and whether they pass the filters."""
     flags = {"in_domain": model.in_domain(species), "in_training": model.known(species)}
-    distance = {"domain_distance": model.domain_distance(species)}
+    distance = {
+        "domain_distance": model.domain_distance(species),
+        "known_e_above_hull": model.known_labels(species, "e_above_hull"),
+    }
     rows = {"species": species, **chemistry.columns(species, plan.candidates.ideal, plan.states), **flags, **distance}
     return _stored(rows) | {"status": filters.apply(plan.filters, rows)}
 

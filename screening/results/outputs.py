@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class Outputs:
         group_by: Site, such as B, of whose elements only the best `per_group` candidates are kept.
         per_group: How many of each.
         filters: Further filters, beside those of the run.
+        prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
     """
@@ -53,6 +55,7 @@ class Outputs:
     group_by: str | None = None
     per_group: int = 1
     filters: tuple[str, ...] = ()
+    prefer_known: bool = False
     csv: Path | None = None
     cif: Path | None = None
 
@@ -93,9 +96,19 @@ class Outputs:
             if self.stable_at is not None:
                 energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
                 columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
+            if self.prefer_known and "known_e_above_hull" not in columns:
+                raise UserError("structures are no compositions of a training; leave out `prefer_known`")
+            if self.prefer_known:
+                energy, known = columns["e_above_hull"], columns["known_e_above_hull"]
+                columns["best_energy"] = np.where(np.isnan(known), energy, known)
             if self.filters:
                 columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
             yield rows.start, columns
+
+    @property
+    def order(self) -> str:
+        """The columns to rank by, known energies in place of predicted ones if that is asked for."""
+        return re.sub(r"\be_above_hull\b", "best_energy", self.sort) if self.prefer_known else self.sort
 
     def groups(self, plan: Plan) -> Groups | None:
         """The groups to rank by.
@@ -114,7 +127,17 @@ class Outputs:
 
 def asked_of(recipe: Recipe) -> Outputs:
     """What a recipe asks to have made of its run."""
-    return Outputs(recipe.sort, None, recipe.top, recipe.group_by, recipe.per_group, (), recipe.csv, recipe.cif)
+    return Outputs(
+        recipe.sort,
+        None,
+        recipe.top,
+        recipe.group_by,
+        recipe.per_group,
+        (),
+        recipe.prefer_known,
+        recipe.csv,
+        recipe.cif,
+    )
 
 
 def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
@@ -183,7 +206,7 @@ def present(run: Run, outputs: Outputs) -> Presented:
     failures = _failures(run, plan, outputs.csv)
     # Unless the whole ranking is wanted only the rows shown are kept, whatever the size of the run.
     kept = outputs.top if outputs.top or outputs.csv else SHOWN
-    ranking = rank(outputs.blocks(run, plan), outputs.sort, kept, groups)
+    ranking = rank(outputs.blocks(run, plan), outputs.order, kept, groups)
     if outputs.csv:
         write_ranking(ranking, plan.candidates, outputs.csv)
     if outputs.cif:

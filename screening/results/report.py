@@ -51,7 +51,7 @@ def report(run: Run, path: Path, outputs: Outputs) -> None:
 def _page(run: Run, plan: Plan, outputs: Outputs, path: Path) -> str:
     sites = plan.candidates.map_sites
     survey, card = Survey(plan.stable_at, tuple(sites.values())), _card(run, plan)
-    ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.sort, outputs.shown, outputs.groups(plan))
+    ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.order, outputs.shown, outputs.groups(plan))
     return _template().render(
         title=Path(run.target.url.rstrip("/")).name,
         header=run.header,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,9 @@ import pytest
 from pymatgen.core import Structure
 
 import screening
+from cgcnn.data.composition import composition_keys
+from cgcnn.models.files import load, save
+from cgcnn.models.model import Model
 from screening.campaign import Advanced, Begun, Opened
 from screening.store import Run as StoredRun
 from screening.store import write_block
@@ -79,6 +83,20 @@ def test_a_ranking_is_filtered_grouped_and_sorted_without_predicting(run):
         run.rank(group_by="C")
     with pytest.raises(screening.UserError, match=r"there is no filter 'nice'"):
         run.rank(filters=("nice",))
+
+
+def test_known_energies_go_before_predicted_ones_if_asked(tmp_path, model_path):
+    model = load(model_path)
+    keys = np.sort(composition_keys(np.array([[56, 22, 8, 8, 8], [20, 22, 8, 8, 8]], dtype=np.uint8)))
+    known = replace(model.domain, known=keys, labels=np.array([9.0, -9.0], dtype=np.float32))
+    path = save(Model(model.card, model.members, known), tmp_path / "known")
+    sites = {"a": "Ca,Sr,Ba", "b": "Ti", "x": "O", "model": str(path)}
+    run = screening.screen("perovskites", out=tmp_path / "R.zarr", workers=1, **sites)
+    predicted, preferred = run.rank(), run.rank(prefer_known=True)
+    assert predicted["e_above_hull"].is_monotonic_increasing
+    assert preferred["A"].tolist() == ["Ba", "Sr", "Ca"]  # the key of Ca is the smaller one
+    assert preferred["known_e_above_hull"].tolist() == pytest.approx([-9.0, np.nan, 9.0], nan_ok=True)
+    assert predicted.set_index("A")["in_training"].to_dict() == {"Ca": True, "Sr": False, "Ba": True}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.domain import fit_domain
+from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
 from cgcnn.network.settings import Settings
 from cgcnn.training.checkpoints import claim
@@ -171,6 +172,9 @@ def test_model_carries_its_errors_and_its_domain(table: Table, tmp_path: Path) -
     assert table.species is not None
     assert model.on("cubic-perovskite").in_domain(table.species).all()
     assert model.on("cubic-perovskite").known(table.species).all()
+    again = load(save(model, tmp_path / "again")).on("cubic-perovskite")
+    assert again.known_labels(table.species, "e_above_hull") == pytest.approx(table.targets[:, 0], nan_ok=True)
+    assert np.isnan(again.known_labels(table.species, "a")).all()
 
 
 def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from screening.store import Run
 
 CONTRACT = (
     "rank,index,formula,A,B,X,e_above_hull,e_above_hull_std,p_stable,in_domain,a_angstrom,"
-    "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,in_training,domain_distance,state_reluctance,redox,hhi,states"
+    "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,in_training,domain_distance,state_reluctance,redox,known_e_above_hull,hhi,states"
 )
 GRID = ("--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "--x", "O,N,F", "--anions", "3")
 
