@@ -122,8 +122,9 @@ def unique_anions(species: Species) -> tuple[list[tuple[int, ...]], NDArray[np.i
     codes = np.zeros(len(species), dtype=np.int64)
     for site in range(species.shape[1]):
         codes = codes * SHAPE[0] + species[:, site]
-    unique, first, which = np.unique(codes, return_index=True, return_inverse=True)
-    del unique
+    if len(codes) and (codes == codes[0]).all():  # as of one kind of X; sorting takes longer
+        return [tuple(int(z) for z in species[0])], np.zeros(len(codes), dtype=np.int64)
+    _, first, which = np.unique(codes, return_index=True, return_inverse=True)
     return [tuple(int(z) for z in species[row]) for row in first], which
 
 

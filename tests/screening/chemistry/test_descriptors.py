@@ -171,7 +171,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(start, n):
 
 
 @pytest.mark.parametrize("prototype", [CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE])
-def test_a_candidate_is_described_in_under_two_microseconds(prototype):
+def test_a_candidate_is_described_in_under_four_microseconds(prototype):
     species = perovskites(range(1, 101), range(1, 101), (7, 8, 9, 16), 3).decode(0, 65_536)
     species = species[:, : len(prototype.sites)]
     columns(species[:10], prototype)
@@ -180,7 +180,7 @@ def test_a_candidate_is_described_in_under_two_microseconds(prototype):
         began = time.perf_counter()
         columns(species, prototype)
         seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 65_536 * 2e-6
+    assert min(seconds) < 65_536 * 4e-6
 
 
 def test_the_most_unusual_ion_and_the_margin_are_told():
