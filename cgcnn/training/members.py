@@ -87,10 +87,12 @@ def fit_members(
 
 
 def _domain(seen: Table, recipe: TrainRecipe) -> Domain:
-    """What the rows of a table that a model is fitted on hold, labels of the first target included."""
-    parts = seen.by_prototype(recipe.prototypes)
+    """What the rows of a table that a model is fitted on hold, labels of the first target included, bounds not."""
+    parts, labels = seen.by_prototype(recipe.prototypes), seen.targets[:, 0]
+    if seen.bound is not None:
+        labels = np.where(seen.bound[:, 0], np.float32(np.nan), labels)
     domain = fit_domain(parts, seen.lattices)
-    return replace(domain, labels=lowest_labels(domain, parts, seen.targets[:, 0]))
+    return replace(domain, labels=lowest_labels(domain, parts, labels))
 
 
 def _part(examples: Examples, split: Split, name: str) -> Examples | None:
