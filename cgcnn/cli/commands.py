@@ -119,7 +119,7 @@ def predict(
     names = loaded.settings.targets
     if target is not None and target not in names:
         raise UserError(f"`target` {target}: model {loaded.card.name} predicts {', '.join(names)}")
-    if slow := note_slowness(loaded.settings, candidates=loaded.domain is not None):
+    if slow := note_slowness(loaded.settings, candidates=loaded.card.input == "prototype"):
         click.echo(f"note: {slow}", err=True)
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
         predictions = predicting.predict_samples(loaded, samples, build)

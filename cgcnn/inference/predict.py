@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from cgcnn.data.sample import Sample
     from cgcnn.graphs.graph import CrystalGraph
-    from cgcnn.models.card import Card
     from cgcnn.models.model import Estimate, Model
 
 BATCH = 64  # crystals; see `batches`
@@ -36,7 +35,8 @@ class Predictions:
     Attributes:
         estimates: For every target the mean and deviation over the members, (n,) float32 each; NaN for failures.
         failures: Position → reason.
-        strangers: Positions of crystals with an element that the training did not have, or not on this site.
+        strangers: Positions of crystals with an element that the training did not have, or not on this site, or of a
+            structure unlike those of the training.
     """
 
     estimates: dict[str, Estimate]
@@ -61,10 +61,13 @@ def predict_samples(model: Model, samples: Sequence[Sample], builder: Builder | 
     failures = {i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     good = [graph for graph in graphs if not isinstance(graph, str)]
     rows = np.setdiff1d(np.arange(len(samples)), np.array(list(failures), dtype=np.int64))
-    strange = rows[~in_training(model.card, [graph.numbers for graph in good])].tolist()
     batch = GraphBatch.of_graphs(good)
-    parts = [(rows[start:stop], model.predict(batch.part(start, stop))) for start, stop in batches(rows)]
-    return _spread(model, parts, failures, len(samples), strange)
+    parts, known = [], [np.empty(0, dtype=np.bool_)]
+    for start, stop in batches(rows):
+        some = batch.part(start, stop)
+        parts.append((rows[start:stop], model.predict(some)))
+        known.append(in_domain(model, some))
+    return _spread(model, parts, failures, len(samples), rows[~np.concatenate(known)].tolist())
 
 
 def batches(positions: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -78,15 +81,12 @@ def batches(positions: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     yield from pairwise([*starts.tolist(), len(positions)])
 
 
-def in_training(card: Card, crystals: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
-    """(n,) whether all elements of crystals were in the training of a model of structures, as far as its card knows.
-
-    Args:
-        card: Of the model.
-        crystals: Atomic numbers of each crystal.
-    """
-    known = np.isin(SYMBOLS, card.elements or SYMBOLS)  # (101,)
-    return np.array([known[numbers].all() for numbers in crystals], dtype=np.bool_)
+def in_domain(model: Model, graphs: GraphBatch) -> NDArray[np.bool_]:
+    """(n,) whether crystals are like those of the training, as far as the model knows: elements and structure."""
+    trained = np.isin(SYMBOLS, model.card.elements or SYMBOLS)  # (101,)
+    foreign = np.bincount(graphs.graph, weights=~trained[graphs.numbers], minlength=len(graphs))
+    unlike = model.structural_distance(graphs) > 1  # NaN where not known
+    return np.asarray((foreign == 0) & ~unlike)
 
 
 def usable(model: Model, graphs: Sequence[CrystalGraph | str]) -> list[CrystalGraph | str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.models.likeness import FINGERPRINT
 from cgcnn.network.settings import ROLES
 
 if TYPE_CHECKING:
@@ -108,6 +109,23 @@ def wrong_with_domain(domain: Arrays, prototypes: tuple[str, ...]) -> str:
     if labels is not None and (labels.dtype != "float32" or labels.shape != domain["known"].shape):
         return f"domain.labels is {labels.dtype} {labels.shape}, not float32 {domain['known'].shape}"
     return next((f"a foreign array domain.{name}" for name in domain if name not in {*_DOMAIN, "labels"}), "")
+
+
+def wrong_with_likeness(domain: Arrays, settings: Settings) -> str:
+    """Why these arrays do not say what a model of structures was trained on; empty where they do."""
+    centres, axes = (domain[name].shape if name in domain else () for name in ("centres", "axes"))
+    if len(centres) != 2 or len(axes) != 2:
+        return "no arrays domain.centres and domain.axes of two dimensions"
+    width = settings.width
+    expected = {"centres": (centres[0], FINGERPRINT), "mean": (width,), "axes": (axes[0], width)}
+    expected |= {"rest": (1,), "reach": (2,)}
+    for name, shape in expected.items():
+        array = domain.get(name, np.empty(0))
+        if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+            return f"domain.{name} is {array.dtype} {array.shape}, not finite numbers of float32 {shape}"
+    if (domain["rest"] <= 0).any() or (domain["reach"] <= 0).any():  # type: ignore[operator]  # float32, as was seen
+        return "domain.rest or domain.reach is not above 0"
+    return next((f"a foreign array domain.{name}" for name in domain if name not in expected), "")
 
 
 def shapes(settings: Settings, features: int) -> dict[str, Shape]:

@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
     from cgcnn.models.card import Card
     from cgcnn.models.domain import Domain
+    from cgcnn.models.likeness import Likeness
     from cgcnn.network.folded import Weights
 
 
-def named_arrays(members: Sequence[Weights], domain: Domain | None) -> dict[str, NDArray[Any]]:
+def named_arrays(members: Sequence[Weights], domain: Domain | Likeness | None) -> dict[str, NDArray[Any]]:
     """Every array of a model under the name that it has in the file."""
     named = {f"members.{i}.{name}": array for i, member in enumerate(members) for name, array in member.items()}
-    parts = {} if domain is None else {f"domain.{name}": array for name, array in vars(domain).items()}
-    if domain is not None and not len(domain.labels):
-        del parts["domain.labels"]  # older models have none
+    arrays = {} if domain is None else vars(domain)
+    # Older models keep no labels.
+    parts = {f"domain.{name}": array for name, array in arrays.items() if name != "labels" or len(array)}
     return {name: np.ascontiguousarray(array) for name, array in (named | parts).items()}
 
 
-def digest(card: Card, members: Sequence[Weights], domain: Domain | None) -> str:
+def digest(card: Card, members: Sequence[Weights], domain: Domain | Likeness | None) -> str:
     """Sha256 over what decides predictions: settings, calibrations, every array with its name, type and shape.
 
     Settings at their defaults are left out, so that a setting added later does not change the digest of older models.

@@ -12,9 +12,10 @@ from safetensors.numpy import save as serialize
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
 from cgcnn.models.card import read_card, weights_path
-from cgcnn.models.check import wrong_with_card, wrong_with_domain, wrong_with_member
+from cgcnn.models.check import wrong_with_card, wrong_with_domain, wrong_with_likeness, wrong_with_member
 from cgcnn.models.digest import named_arrays
 from cgcnn.models.domain import Domain
+from cgcnn.models.likeness import Likeness
 from cgcnn.models.model import Model
 
 if TYPE_CHECKING:
@@ -51,12 +52,15 @@ def load(name_or_path: str | Path) -> Model:
         raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
     members = [_part(named, f"members.{i}.") for i in range(card.members)]
     wrong = next(filter(None, (wrong_with_member(member, card.settings) for member in members)), "")
-    parts = _part(named, "domain.") if card.input == "prototype" else {}
-    wrong = wrong or (wrong_with_domain(parts, card.prototypes) if parts or card.prototypes else "")
+    parts = _part(named, "domain.")
+    if card.input == "prototype":
+        wrong = wrong or wrong_with_domain(parts, card.prototypes)
+    elif parts:
+        wrong = wrong or wrong_with_likeness(parts, card.settings)
     if wrong:
         raise UserError(f"{path}: not a model file ({wrong}); pass a file written by 'cgcnn train'")
-    domain = Domain(**parts) if card.input == "prototype" else None
-    model = Model(card, members, domain)
+    kind = Domain if card.input == "prototype" else Likeness
+    model = Model(card, members, kind(**parts) if parts else None)
     if model.digest != card.digest:
         raise UserError(f"{path}: the weights are not those of the card {path.stem}.json; copy both files again")
     return model

@@ -17,6 +17,7 @@ from cgcnn.models.calibration import calibrated
 from cgcnn.models.digest import digest
 from cgcnn.models.domain import AnionSets, Domain
 from cgcnn.models.elements import candidates
+from cgcnn.models.likeness import Likeness, fingerprint
 from cgcnn.models.spread import mean_of, spread_of
 from cgcnn.network.choice import choose_kernel, for_candidates
 from cgcnn.network.folded import covered, element_table
@@ -43,13 +44,13 @@ class Model:
     Attributes:
         card: What it predicts, from what, how well.
         members: The tensors of networks that differ by their seed; the prediction is their mean.
-        domain: What it was trained on; None for models that take structures.
+        domain: What it was trained on; None for models that take structures and do not know.
         device: Where it predicts: "cpu", or one as torch names it.
         digest: What tells it from any other model.
     """
 
     def __init__(
-        self, card: Card, members: Sequence[Weights], domain: Domain | None = None, device: str = "cpu"
+        self, card: Card, members: Sequence[Weights], domain: Domain | Likeness | None = None, device: str = "cpu"
     ) -> None:
         self.members, self.domain, self.device = tuple(members), domain, device
         self.digest = digest(card, self.members, domain)
@@ -80,7 +81,7 @@ class Model:
         Raises:
             UserError: It was not trained on that prototype.
         """
-        if self.domain is None or prototype not in self.card.prototypes:
+        if not isinstance(self.domain, Domain) or prototype not in self.card.prototypes:
             known = ", ".join(self.card.prototypes) or "structures"
             raise UserError(f"model {self.card.name}: trained for {known}, not {prototype}")
         return PrototypeModel(self, PROTOTYPES[prototype], self.domain)
@@ -104,6 +105,15 @@ class Model:
             spread[:, column] = calibrated(spread[:, column], calibration.scale, calibration.floor)
         return {name: (centre[:, i].copy(), spread[:, i].copy()) for i, name in enumerate(self.settings.targets)}
 
+    def structural_distance(self, graphs: GraphBatch) -> NDArray[np.float32]:
+        """(n,) how far crystals are from those of the training; beyond 1 they are unlike them, NaN where not known.
+
+        See `cgcnn.models.likeness`.
+        """
+        if not isinstance(self.domain, Likeness):
+            return np.full(len(graphs), np.nan, dtype=np.float32)
+        return self.domain.distance(fingerprint(graphs), self.kernel.pooled(graphs))
+
     @cached_property
     def covered(self) -> NDArray[np.bool_]:
         """(101,) whether the model has features of the element."""
@@ -112,7 +122,7 @@ class Model:
     @cached_property
     def anion_sets(self) -> AnionSets:
         """Those of the training; none for models that take structures."""
-        known = np.empty(0, dtype=np.int64) if self.domain is None else self.domain.known
+        known = self.domain.known if isinstance(self.domain, Domain) else np.empty(0, dtype=np.int64)
         return AnionSets(element_table(self.members), [PROTOTYPES[name] for name in self.card.prototypes], known)
 
 

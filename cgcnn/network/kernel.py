@@ -44,6 +44,9 @@ class Kernel(Protocol):
             a: (n,) lattice constants, Å.
         """
 
+    def pooled(self, batch: GraphBatch) -> NDArray[np.float32]:
+        """(n, W) the vectors of n crystals in the first member, before the hidden layers; with linear pooling means."""
+
     def contributions(self, batch: GraphBatch) -> Outputs:
         """What an atom of each of the N nodes contributes, (members, N, T); log odds where a target is binary.
 

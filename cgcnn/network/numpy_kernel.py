@@ -71,6 +71,15 @@ class NumpyKernel:
             for start in range(0, len(rows), CELLS_AT_ONCE):
                 yield template, rows[start : start + CELLS_AT_ONCE]
 
+    def pooled(self, batch: GraphBatch) -> Array:
+        """(n, W) vectors of n crystals in the first member."""
+        parts, first = [], self._members[0]
+        with one_thread():
+            for run in batch.runs(EDGES_AT_ONCE):
+                block = GraphBlock(batch.part(*run), self.folded.centres)
+                parts.append(first.pooled(block))
+        return np.concatenate([np.empty((0, self.folded.settings.width), dtype=np.float32), *parts])
+
     def contributions(self, batch: GraphBatch) -> Outputs:
         """(members, N, T) contributions of N nodes."""
         parts = []
@@ -114,6 +123,10 @@ class _Member:
         if self.binary.any():
             values[:, self.binary] = sigmoid(values[:, self.binary])
         return mix(values, self.mixed)
+
+    def pooled(self, block: Block) -> Array:
+        """(graphs, W) the vector of each crystal; with linear pooling the mean over its atoms."""
+        return block.pool(self.nodes(block), "mean" if self.pooling == "linear" else self.pooling)
 
     def nodes(self, block: Block) -> Array:
         """(N, W) node vectors after the last convolution, in the order of the block."""

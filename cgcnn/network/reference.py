@@ -75,8 +75,7 @@ class CGCNN(nn.Module):
         """
         if self.settings.pooling == "linear":
             return mean_pool(self.output(self.dropout(self.nodes(batch))), batch)
-        crystal = POOLS[self.settings.pooling](self.nodes(batch), batch)  # (G, W)
-        crystal = self.dropout(functional.softplus(crystal))  # (G, W)
+        crystal = self.dropout(functional.softplus(self.pooled(batch)))  # (G, W)
         if self.sites is not None:
             crystal = torch.cat([crystal, self.sites(batch, self.element_features)], dim=1)  # (G, W + 7S)
         for layer in self.hidden:
@@ -98,6 +97,10 @@ class CGCNN(nn.Module):
         In the targets' units; log odds where a target is binary.
         """
         return cast("Tensor", self.output(self.nodes(batch)) * self.target_std + self.target_mean)  # (N, T)
+
+    def pooled(self, batch: TensorBatch) -> Tensor:
+        """The vector of each crystal (G, W); with linear pooling the mean over its atoms."""
+        return POOLS.get(self.settings.pooling, mean_pool)(self.nodes(batch), batch)
 
     def nodes(self, batch: TensorBatch) -> Tensor:
         """Node vectors (N, W) after the last convolution."""

@@ -54,6 +54,10 @@ class TemplateKernel:
         """(members, n, T) targets of n graphs."""
         return self._numpy.predict(batch)
 
+    def pooled(self, batch: GraphBatch) -> NDArray[np.float32]:
+        """(n, W) vectors of n crystals in the first member."""
+        return self._numpy.pooled(batch)
+
     def contributions(self, batch: GraphBatch) -> Outputs:
         """(members, N, T) contributions of N nodes."""
         return self._numpy.contributions(batch)

@@ -54,6 +54,13 @@ class TorchKernel:
         return np.concatenate([self._nothing, *parts], axis=1)
 
     @torch.inference_mode()
+    def pooled(self, batch: GraphBatch) -> NDArray[np.float32]:
+        """(n, W) vectors of n crystals in the first member."""
+        nothing = np.empty((0, self.settings.width), dtype=np.float32)
+        parts = [TensorBatch.of(batch.part(*run), self.device) for run in batch.runs(EDGES_AT_ONCE)]
+        return np.concatenate([nothing, *(self.networks[0].pooled(part).cpu().numpy() for part in parts)])
+
+    @torch.inference_mode()
     def contributions(self, batch: GraphBatch) -> Outputs:
         """(members, N, T) contributions of N nodes."""
         tensors = TensorBatch.of(batch, self.device)

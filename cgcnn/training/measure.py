@@ -10,6 +10,7 @@ from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.metrics import figures
 from cgcnn.models.card import Calibration, Metric
+from cgcnn.models.domain import Domain
 from cgcnn.models.reliability import fit_deviation, reliability
 from cgcnn.models.spread import spread_of
 from cgcnn.training.table import inputs
@@ -71,7 +72,8 @@ def figures_of(
 
 def outputs(model: Model, table: Table) -> NDArray[np.float32]:
     """What each member says of each row, (members, n, T) in the targets' units."""
-    return model.kernel.predict(inputs(table, model.settings, model.card.prototypes, model.domain))
+    domain = model.domain if isinstance(model.domain, Domain) else None
+    return model.kernel.predict(inputs(table, model.settings, model.card.prototypes, domain))
 
 
 def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Calibration, ...]:

@@ -14,6 +14,7 @@ from cgcnn import __version__
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.models.card import Card, Target
 from cgcnn.models.domain import Domain, element_distance, fit_domain, lowest_labels
+from cgcnn.models.likeness import Likeness, fingerprint, fit_likeness
 from cgcnn.models.model import Model
 from cgcnn.network.folded import element_table
 from cgcnn.network.reference import weights
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cgcnn.network.folded import Weights
     from cgcnn.training.recipe import TrainRecipe
     from cgcnn.training.split import Split
     from cgcnn.training.table import Table
@@ -79,11 +81,19 @@ def fit_members(
     for i, split in enumerate(splits):
         parts = examples.select(torch.from_numpy(split.rows("train"))), _part(examples, split, "validation")
         fitted.append(fit(task, parts, recipe.fit.seed + i, checkpoints / f"{i}.pt", partial(report, i)))
-    best, last = [weights(f.best) for f in fitted], [weights(f.last) for f in fitted]
+    both = [weights(f.best) for f in fitted], [weights(f.last) for f in fitted]
     if domain is not None:
-        domain = replace(domain, distance=element_distance(element_table(best), domain.trained))
+        domain = replace(domain, distance=element_distance(element_table(both[0]), domain.trained))
     about = card(recipe, seen)
-    return Ensemble(Model(about, best, domain), Model(about, last, domain), _history(fitted))
+    best, last = (Model(about, members, domain or structural_domain(about, members, seen)) for members in both)
+    return Ensemble(best, last, _history(fitted))
+
+
+def structural_domain(card: Card, members: Sequence[Weights], table: Table) -> Likeness | None:
+    """What a model of structures saw in the rows of a table; None for compositions."""
+    if table.graphs is None:
+        return None
+    return fit_likeness(fingerprint(table.graphs), Model(card, members[:1]).kernel.pooled(table.graphs))
 
 
 def _domain(seen: Table, recipe: TrainRecipe) -> Domain:

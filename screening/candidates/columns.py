@@ -16,7 +16,7 @@ SORTABLE = (
     Column("e_above_hull", "float32", "eV/atom", "predicted energy above hull", math.nan),
     Column("e_above_hull_std", "float32", "eV/atom", "standard deviation of that prediction", math.nan),
     Column("p_stable", "float32", "", "probability of an energy above hull up to the threshold", math.nan),
-    Column("in_domain", "bool", "", "the model was trained on each element (on this site)", fill=False),
+    Column("in_domain", "bool", "", "trained on each element (on this site) and the like", fill=False),
     Column("a_angstrom", "float32", "Å", "predicted lattice constant: the distance of neighbouring B", math.nan),
     Column("tolerance_factor", "float32", "", "Goldschmidt tolerance factor t", math.nan),
     Column("octahedral_factor", "float32", "", "octahedral factor rB/rX", math.nan),

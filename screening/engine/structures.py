@@ -10,7 +10,7 @@ import numpy as np
 from cgcnn.data.build import Builder, Rule
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.batch import GraphBatch
-from cgcnn.inference.predict import batches, in_training, usable
+from cgcnn.inference.predict import batches, in_domain, usable
 from screening.candidates.structures import Structures, compositions
 from screening.engine.block import Block, BlockResult, stable_probability
 from screening.status import Status
@@ -69,7 +69,6 @@ def infer(plan: Plan[Structures], model: Model, built: BuiltStructures) -> Block
     numbers = np.split(graphs.numbers, graphs.node_starts[1:])[: len(graphs)]
     counts = np.split(graphs.multiplicity, graphs.node_starts[1:])[: len(graphs)]
     rows["composition"][good] = compositions(numbers, counts)
-    rows["in_domain"][good] = in_training(model.card, numbers)
     for start, stop in batches(built.block.start + good):
         for name, values in _predict(plan.stable_at, model, graphs.part(start, stop)).items():
             rows[name][good[start:stop]] = values
@@ -109,6 +108,7 @@ def _unpredicted(fingerprints: NDArray[np.uint64]) -> dict[str, np.ndarray]:
 def _predict(stable_at: float, model: Model, graphs: GraphBatch) -> dict[str, np.ndarray]:
     energy, spread = model.predict(graphs)["e_above_hull"]
     return {
+        "in_domain": in_domain(model, graphs),
         "e_above_hull": energy,
         "e_above_hull_std": spread,
         "p_stable": stable_probability(energy, spread, stable_at),
