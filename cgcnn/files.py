@@ -106,8 +106,12 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     Raises:
         UserError: The file cannot be written.
     """
-    writer = csv.writer(_Lines(), lineterminator="\n")
-    write_whole(path, (writer.writerow([csv_cell(cell) for cell in row]) for row in _chained(header, rows)))
+    write_whole(path, map(csv_line, _chained(header, rows)))
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """A line of a CSV table, each cell as `csv_cell`."""
+    return str(_WRITER.writerow([csv_cell(cell) for cell in cells]))
 
 
 class _Lines:
@@ -116,6 +120,9 @@ class _Lines:
     @staticmethod
     def write(line: str) -> str:
         return line
+
+
+_WRITER = csv.writer(_Lines(), lineterminator="\n")
 
 
 def _chained(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:

@@ -8,6 +8,7 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from screening.candidates.columns import SORTABLE, STATUS, with_threshold
 from screening.candidates.kind import Grain
+from screening.candidates.texts import formulas_text, states_texts, symbols_text
 from screening.chemistry.descriptors import columns as describe
 from screening.chemistry.ions import sites_of
 from screening.chemistry.oxidation import StateSet, states_text
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from cgcnn.models.card import Card
     from screening.candidates.kind import Compositions, Row
+    from screening.candidates.texts import Text
 
 BATCH = 512
 """Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a
@@ -74,16 +76,22 @@ class OnPrototype:
 
     def name(self: Compositions, row: Row, texts: Sequence[str]) -> dict[str, str]:  # noqa: ARG002  # of other kinds they are names
         """Formula, and the elements in the site columns."""
-        species, ideal = row["species"], self.ideal
-        columns = {
-            name: ideal.sites.index(name) if name in ideal.sites else ideal.roles.index(name)
-            for name in self.name_columns
-        }
-        return {"formula": formula(species, ideal), **{name: SYMBOLS[species[at]] for name, at in columns.items()}}
+        species, columns = row["species"], name_sites(self)
+        return {"formula": formula(species, self.ideal), **{name: SYMBOLS[species[at]] for name, at in columns.items()}}
+
+    def names(self: Compositions, rows: Mapping[str, np.ndarray], texts: Sequence[Sequence[str]]) -> dict[str, Text]:  # noqa: ARG002  # likewise
+        """As `name`, of n rows."""
+        species = rows["species"]
+        elements = {name: symbols_text(species[:, at]) for name, at in name_sites(self).items()}
+        return {"formula": formulas_text(species, self.ideal), **elements}
 
     def remarks(self: Compositions, row: Row) -> dict[str, str]:
         """The oxidation states, such as ``Ca2+ Ti4+ O2-``."""
         return {"states": states_text(row["species"], row["charges"])}
+
+    def remarks_of(self: Compositions, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:
+        """As `remarks`, of n rows."""
+        return {"states": states_texts(rows["species"], rows["charges"])}
 
     def structure(self: Compositions, index: int, a: float) -> Structure:
         """A candidate on the prototype, with the distance of neighbouring B cations a, Å."""
@@ -99,6 +107,15 @@ class OnPrototype:
         if self.prototype in card.prototypes:
             return ""
         return f"trained for {', '.join(card.prototypes) or 'structures'}; the candidates are {self.prototype}"
+
+
+def name_sites(candidates: Compositions) -> dict[str, int]:
+    """The columns of a ranking that name a candidate -> the site whose element each shows."""
+    ideal = candidates.ideal
+    return {
+        name: ideal.sites.index(name) if name in ideal.sites else ideal.roles.index(name)
+        for name in candidates.name_columns
+    }
 
 
 def formula(species: np.ndarray, prototype: Prototype) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.card import Card
     from screening.candidates.multisets import Species
+    from screening.candidates.texts import Text
     from screening.chemistry.oxidation import StateSet
     from screening.store import Column, Records
 
@@ -113,8 +114,14 @@ class Candidates(Protocol):
     def name(self, row: Row, texts: Sequence[str]) -> dict[str, str]:
         """What names a candidate in a ranking: `formula` and `name_columns`."""
 
+    def names(self, rows: Mapping[str, np.ndarray], texts: Sequence[Sequence[str]]) -> Mapping[str, Text | list[str]]:
+        """What `name` says of each of n rows, by column: texts that need no quotes as bytes, others as strings."""
+
     def remarks(self, row: Row) -> dict[str, str]:
         """The text of each of `remark_columns` for a candidate."""
+
+    def remarks_of(self, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:
+        """What `remarks` says of each of n rows."""
 
     def structure(self, index: int, a: float) -> Structure:
         """A candidate as a crystal of pymatgen.

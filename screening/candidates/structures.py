@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from cgcnn.models.card import Card
     from screening.candidates.kind import Row
+    from screening.candidates.texts import Text
     from screening.chemistry.oxidation import StateSet
 
 _SHOWN_BY = (
@@ -121,6 +122,15 @@ class Structures:
     def remarks(self, row: Row) -> dict[str, str]:  # noqa: ARG002  # as other kinds have it
         """Nothing: their sites have no roles."""
         return {}
+
+    def remarks_of(self, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:  # noqa: ARG002  # likewise
+        """Nothing, likewise."""
+        return {}
+
+    def names(self, rows: Mapping[str, np.ndarray], texts: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+        """As `name`, of n rows."""
+        named = [self.name({"composition": row}, given) for row, given in zip(rows["composition"], texts, strict=True)]
+        return {column: [names[column] for names in named] for column in ("formula", *self.name_columns)}
 
     def structure(self, index: int, a: float = float("nan")) -> Structure:  # noqa: ARG002  # it has a cell of its own
         """A structure as it was given."""

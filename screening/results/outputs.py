@@ -6,6 +6,7 @@ import math
 import os
 import re
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,17 +17,20 @@ from screening.candidates.kind import read_columns
 from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
-from screening.results.ranking import Groups, Ranking, check_sort, rank
+from screening.results.ranking import Counts, Groups, Ranking, check_sort, rank, scored
+from screening.results.sorting import sort_rows
 from screening.results.tables import free, refuse_other_cifs, write_cifs, write_ranking
 from screening.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from screening.candidates.kind import Candidates
     from screening.chemistry.filters import Filter
     from screening.plan import Plan
     from screening.recipe import Recipe
+    from screening.results.ranking import Rows
     from screening.store import Run
 
 SHOWN = 20
@@ -204,14 +208,32 @@ def present(run: Run, outputs: Outputs) -> Presented:
     check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
     groups = outputs.groups(plan)
     failures = _failures(run, plan, outputs.csv)
-    # Unless the whole ranking is wanted only the rows shown are kept, whatever the size of the run.
-    kept = outputs.top if outputs.top or outputs.csv else SHOWN
-    ranking = rank(outputs.blocks(run, plan), outputs.order, kept, groups)
-    if outputs.csv:
-        write_ranking(ranking, plan.candidates, outputs.csv)
+    blocks = outputs.blocks(run, plan)
+    if outputs.csv and not outputs.top and not groups:
+        ranking = write_all(blocks, outputs, plan.candidates, outputs.csv)
+    else:  # whatever the size of the run, only these rows are kept
+        kept = outputs.top if outputs.csv else outputs.shown
+        ranking = rank(blocks, outputs.order, kept, groups)
+        if outputs.csv:
+            write_ranking([ranking.rows], plan.candidates, outputs.csv)
     if outputs.cif:
         write_cifs(ranking, plan.candidates, outputs.cif, outputs.shown)
     return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks)
+
+
+def write_all(blocks: Iterable[tuple[int, Rows]], outputs: Outputs, candidates: Candidates, csv: Path) -> Ranking:
+    """Write the ranking of all candidates, whatever the size of the run; the ranking returned has the rows shown.
+
+    Raises:
+        UserError: No candidate can be ranked, or the file cannot be written.
+    """
+    counts = Counts()
+    folder = csv.absolute().parent if failures_path(csv) else None  # a device has no room beside it
+    batches = sort_rows(counts.watch(scored(blocks)), outputs.order, folder)
+    first = next(batches)
+    shown = {name: values[: outputs.shown].copy() for name, values in first.items()}
+    write_ranking(chain([first], batches), candidates, csv)
+    return counts.ranking(shown)
 
 
 def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:

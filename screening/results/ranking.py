@@ -73,17 +73,39 @@ def rank(
         UserError: No candidate can be ranked.
     """
     best: list[Rows] = []
-    ranked = out_of_domain = new_anions = 0
-    for rows in _scored(blocks):
-        ranked += len(rows["index"])
-        out_of_domain += int(np.count_nonzero(_outside(rows)))
-        new_anions += int(np.count_nonzero(_new_anions(rows)))
+    counts = Counts()
+    for rows in counts.watch(scored(blocks)):
         best.append(rows)
         if top or groups:
             best = [_ordered(_joined(best), sort, top, groups)]
-    if not best:
-        raise UserError("No candidate of this run can be ranked: all were filtered or failed.")
-    return Ranking(_ordered(_joined(best), sort, top, groups), ranked, out_of_domain, new_anions)
+    return counts.ranking(_ordered(_joined(best), sort, top, groups))
+
+
+@dataclass
+class Counts:
+    """Counts of the rows that a ranking is made of; as in `Ranking`."""
+
+    ranked: int = 0
+    out_of_domain: int = 0
+    new_anions: int = 0
+
+    def watch(self, batches: Iterable[Rows]) -> Iterator[Rows]:
+        """The rows as they are, each counted on its way.
+
+        Raises:
+            UserError: There are none.
+        """
+        for rows in batches:
+            self.ranked += len(rows["index"])
+            self.out_of_domain += int(np.count_nonzero(_outside(rows)))
+            self.new_anions += int(np.count_nonzero(_new_anions(rows)))
+            yield rows
+        if not self.ranked:
+            raise UserError("No candidate of this run can be ranked: all were filtered or failed.")
+
+    def ranking(self, rows: Rows) -> Ranking:
+        """The ranking of which these are the rows that are kept."""
+        return Ranking(rows, self.ranked, self.out_of_domain, self.new_anions)
 
 
 def check_sort(sort: str, names: Sequence[str]) -> None:
@@ -104,7 +126,8 @@ def check_sort(sort: str, names: Sequence[str]) -> None:
             raise UserError(f"`sort` {sort}: {direction!r} is no direction. Write {column}:asc or {column}:desc.")
 
 
-def _scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:
+def scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:
+    """The rows that can be ranked, with their `index`, of blocks as `rank` takes them."""
     for start, columns in blocks:
         kept = np.flatnonzero(columns["status"] == Status.OK)
         if len(kept):
@@ -116,11 +139,15 @@ def _joined(parts: list[Rows]) -> Rows:
 
 
 def _ordered(rows: Rows, sort: str, top: int | None, groups: Groups | None) -> Rows:
-    keys = [_key(rows, key) for key in sort.split(",")]
-    order = np.lexsort((rows["index"], rows["e_above_hull"], *reversed(keys), _outside(rows)))
+    order = np.lexsort((rows["index"], *reversed(order_keys(rows, sort))))
     if groups is not None:
         order = order[_place_in_kind(np.sort(rows["species"][order][:, groups.sites], axis=1)) < groups.size]
     return {name: values[order[:top]] for name, values in rows.items()}
+
+
+def order_keys(rows: Rows, sort: str) -> list[np.ndarray]:
+    """What decides about the order of rows, the most decisive first: arrays (n,) whose smallest value ranks first."""
+    return [_outside(rows), *(_key(rows, key) for key in sort.split(",")), rows["e_above_hull"]]
 
 
 def _key(rows: Rows, key: str) -> np.ndarray:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.errors import UserError
-from cgcnn.files import write_csv, write_whole
+from cgcnn.files import csv_line, write_whole
 from screening.candidates.columns import DECIMALS
+from screening.results.lines import csv_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from screening.candidates.kind import Candidates
-    from screening.results.ranking import Ranking
+    from screening.results.ranking import Ranking, Rows
 
 CIF_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+\.cif")
 """Names of the CIF files of a ranking: rank, formula and index."""
@@ -41,21 +42,31 @@ def table_rows(ranking: Ranking, candidates: Candidates, count: int | None = Non
         yield told | {free(name, told): text for name, text in further if name not in candidates.name_columns}
 
 
+def csv_columns(candidates: Candidates) -> list[str]:
+    """The columns of the ranked CSV."""
+    told = ["rank", "index", "formula", *candidates.name_columns, *(column.name for column in candidates.ranked)]
+    told += candidates.remark_columns
+    return told + [free(name, told) for name in candidates.text_columns if name not in candidates.name_columns]
+
+
 def ranked_rows(ranking: Ranking, count: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Index and row of each candidate, in order of rank; `count` of them, or all."""
     for i, index in enumerate(ranking.rows["index"][:count].tolist()):
         yield index, {name: values[i] for name, values in ranking.rows.items()}
 
 
-def write_ranking(ranking: Ranking, candidates: Candidates, path: Path) -> None:
-    """Write the ranked CSV; it appears whole or not at all.
+def write_ranking(batches: Iterable[Rows], candidates: Candidates, path: Path) -> None:
+    """Write the ranked CSV; it appears whole or not at all. Memory holds one batch.
+
+    Args:
+        batches: Rows in order of rank.
+        candidates: Those of the run.
+        path: The file to write.
 
     Raises:
         UserError: The file cannot be written.
     """
-    rows = table_rows(ranking, candidates)
-    first = next(rows)
-    write_csv(path, list(first), (list(row.values()) for row in chain([first], rows)))
+    write_whole(path, chain([csv_line(csv_columns(candidates))], csv_lines(batches, candidates)))
 
 
 def write_cifs(ranking: Ranking, candidates: Candidates, directory: Path, count: int) -> None:
@@ -98,6 +109,6 @@ def text_of(name: str, value: np.generic) -> str:
     return "" if np.isnan(value) else f"{value:.{DECIMALS[name]}f}"
 
 
-def free(name: str, taken: Mapping[str, str]) -> str:
+def free(name: str, taken: Collection[str]) -> str:
     """A column name that does not hide one of ours."""
     return f"input_{name}" if name in taken else name

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from cgcnn.files import csv_line
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.card import read_card
 from cgcnn.models.files import save
@@ -15,8 +16,9 @@ from screening.engine.block import Block
 from screening.engine.score import SCORED_BY, load_model, score_block
 from screening.plan import KINDS, from_header, make_plan
 from screening.recipe import make_recipe
+from screening.results.lines import csv_lines
 from screening.results.ranking import rank
-from screening.results.tables import ranked_rows
+from screening.results.tables import csv_columns, ranked_rows, table_rows
 from screening.status import Status
 
 SETTINGS = Settings(targets=("e_above_hull",), width=8, layers=1, hidden=8, gaussians=12)
@@ -111,3 +113,11 @@ def test_sites_of_a_map_are_columns_of_species(plan, rows):
     for site, column in plan.candidates.map_sites.items():
         assert plan.candidates.ideal.sites[column] == site
         assert rows["species"].shape[1] > column
+
+
+def test_the_ranked_csv_says_of_each_row_what_is_said_of_one(plan, rows):
+    batches = [(0, rows)]
+    ranking = rank(batches)
+    alone = [list(row.values()) for row in table_rows(ranking, plan.candidates)]
+    assert list(next(table_rows(ranking, plan.candidates))) == csv_columns(plan.candidates)
+    assert b"".join(csv_lines([ranking.rows], plan.candidates)).decode() == "".join(map(csv_line, alone))
