@@ -106,14 +106,13 @@ def make_plan(recipe: Recipe) -> Plan:
     candidates: Candidates
     unplaced: tuple[str, ...] = ()
     if recipe.kind == "structures":
-        candidates, model = read_structures(recipe.paths), recipe.model or ""  # the recipe has made sure of one
+        candidates = read_structures(recipe.paths)
     elif recipe.kind == "list":
-        candidates = listed = read_candidates(recipe.listed_in, recipe.prototype, strict=recipe.strict)
-        model = recipe.model or default_model(listed)
+        candidates = read_candidates(recipe.listed_in, recipe.prototype, strict=recipe.strict)
     else:
         sites = _sites(recipe)
-        candidates = space = _space(recipe, sites)
-        model, unplaced = recipe.model or default_model(space), symbols(sites.unplaced)
+        candidates, unplaced = _space(recipe, sites), symbols(sites.unplaced)
+    model = recipe.model or default_model(candidates)
     filters = tuple(parse_filter(text) for text in recipe.chosen_filters)
     reference = _refer(model)
     if reason := candidates.unfit(read_card(reference.path)):

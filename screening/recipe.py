@@ -103,11 +103,6 @@ class Recipe(BaseModel):
             raise ValueError("structures take paths, and no elements, sites or file")
         if self.filters:
             raise ValueError("structures have no sites A, B and X, which filters look at; leave the filters out")
-        if self.model is None:
-            raise ValueError(
-                "`model` missing: name a model of structures. It judges the geometry that it is given: only "
-                "structures like those that it was trained on, relaxed or not, get meaningful numbers"
-            )
 
     @property
     def listed_in(self) -> Path:

@@ -32,16 +32,35 @@ SORTABLE = (
 )
 """What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
 
+OF_SOME_MODELS = (
+    Column("e_above_hull_cubic", "float32", "eV/atom", "predicted energy above hull of the cubic crystal", math.nan),
+    Column("p_tilted", "float32", "", "probability that the octahedra of the lowest polymorph are tilted", math.nan),
+    Column("band_gap", "float32", "eV", "predicted band gap (GGA)", math.nan),
+    Column("p_perovskite", "float32", "", "probability that it is a perovskite, when it is made", math.nan),
+    Column("p_leaves", "float32", "", "probability that relaxation leaves the ideal sites", math.nan),
+    Column("e_if_stays", "float32", "eV/atom", "predicted energy above hull if it keeps them", math.nan),
+    Column("e_if_leaves", "float32", "eV/atom", "predicted energy above hull if it leaves them", math.nan),
+)
+"""The same of what not every model predicts; the ranked CSV has it after the oxidation states."""
+
 DECIMALS = {
     "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
     "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4, "domain_distance": 3,
     "state_reluctance": 2, "redox": 2, "known_e_above_hull": 5, "hhi": 0,
+    "e_above_hull_cubic": 5, "p_tilted": 4, "band_gap": 3, "p_perovskite": 4,
+    "p_leaves": 4, "e_if_stays": 5, "e_if_leaves": 5,
 }  # fmt: skip
 """Decimals in the CSV."""
 
 
 OF_STRUCTURES = SORTABLE[:4]
 """As `SORTABLE`, of structures, which have no sites to tell more of."""
+
+
+def split_ranked(ranked: Iterable[Column]) -> tuple[list[Column], list[Column]]:
+    """The columns of a ranking before the texts that are worked out of a row, and those after them."""
+    columns = list(ranked)
+    return [c for c in columns if c not in OF_SOME_MODELS], [c for c in columns if c in OF_SOME_MODELS]
 
 
 STATUS = Column("status", "uint8", "", "how the candidate ended; see the run's status labels", Status.UNWRITTEN)

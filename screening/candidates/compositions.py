@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
-from screening.candidates.columns import SORTABLE, STATUS, with_threshold
+from screening.candidates.columns import OF_SOME_MODELS, SORTABLE, STATUS, with_threshold
 from screening.candidates.kind import Grain
 from screening.candidates.texts import formulas_text, states_texts, symbols_text
 from screening.chemistry.descriptors import columns as describe
@@ -34,7 +34,7 @@ class OnPrototype:
     """What spaces and lists share of `screening.candidates.kind.Compositions`."""
 
     grain: ClassVar[Grain] = Grain(BATCH, block=65_536, per_worker=18, counted=2_000_000, sifted=65_536)
-    ranked: ClassVar[tuple[Column, ...]] = SORTABLE
+    ranked: ClassVar[tuple[Column, ...]] = SORTABLE + OF_SOME_MODELS
     shown_by: ClassVar[tuple[str, ...]] = ("species", "charges")
     remark_columns: ClassVar[tuple[str, ...]] = ("states",)
 

@@ -98,6 +98,10 @@ class Candidates(Protocol):
     def described(self, rows: Mapping[str, np.ndarray], states: StateSet) -> dict[str, NDArray[np.generic]]:
         """The chemical columns of rows of a run, for filters; none without sites."""
 
+    @property
+    def mixes_anions(self) -> bool:
+        """Whether a cell may have several elements on X."""
+
     def columns(self, stable_at: float) -> tuple[Column, ...]:
         """All columns of a run.
 
@@ -154,9 +158,6 @@ class Compositions(Candidates, Protocol):
 
     def unusable(self, start: int, stop: int) -> dict[int, str]:
         """Index -> reason of each of the candidates [start, stop) that is none."""
-
-    def elements_on_sites(self) -> NDArray[np.bool_]:
-        """Whether an element occurs on a site, (n_sites, 101)."""
 
 
 def read_columns(candidates: Candidates) -> tuple[str, ...]:

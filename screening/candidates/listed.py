@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, PROTOTYPES, Prototype
 from screening.candidates.compositions import OnPrototype
@@ -25,8 +25,6 @@ from screening.store import Records, draft
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from screening.candidates.multisets import Species
 
@@ -87,15 +85,12 @@ class Listed(OnPrototype):
         rows = enumerate((json.loads(line) for line in self.records.read(start, stop)), start)
         return {index: row[2] for index, row in rows if not row[0]}
 
-    def elements_on_sites(self) -> NDArray[np.bool_]:
-        """Whether an element occurs on a site, (n_sites, 101)."""
-        used = np.zeros((len(self.ideal.sites), MAX_Z + 1), dtype=bool)
-        step = self.grain.sifted
-        for start in range(0, self.count, step):
-            species = self.decode(start, min(start + step, self.count))  # (n, n_sites)
-            used[np.arange(len(used)), species] = True
-        used[:, 0] = False
-        return used
+    @property
+    def mixes_anions(self) -> bool:
+        """Whether some candidate has several elements on X."""
+        step, on_x = self.grain.sifted, self.ideal.on_x
+        parts = (self.decode(start, min(start + step, self.count))[:, on_x] for start in range(0, self.count, step))
+        return any(bool((part != part[:, :1]).any()) for part in parts)
 
     def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:
         """The texts of the other columns of these candidates, by index."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
+from cgcnn.elements import SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from screening.candidates.compositions import OnPrototype
 from screening.candidates.multisets import Multiset, Ranks, Species
@@ -21,7 +21,7 @@ from screening.chemistry.groups import group_members
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 MOST_CANDIDATES = 2**63 - 1
 """Candidates are addressed by int64."""
@@ -109,13 +109,10 @@ class Space(OnPrototype):
         """Nothing: all are candidates."""
         return {}
 
-    def elements_on_sites(self) -> NDArray[np.bool_]:
-        """Whether an element occurs on a site, (n_sites, 101)."""
-        used = np.zeros((self.n_sites, MAX_Z + 1), dtype=bool)
-        choices = [factor.elements for factor in self.factors for _ in range(factor.size)]
-        for site, elements in enumerate(choices):
-            used[site, list(elements)] = True
-        return used
+    @property
+    def mixes_anions(self) -> bool:
+        """Whether a cell may have several elements on X."""
+        return bool(self.definition.get("anions", 1) > 1)
 
     def encode(self, species: ArrayLike) -> Ranks:
         """The indices of candidates: the inverse of `decode`.

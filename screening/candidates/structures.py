@@ -115,6 +115,11 @@ class Structures:
         """None: they have no sites."""
         return {}
 
+    @property
+    def mixes_anions(self) -> bool:
+        """No: they have no X."""
+        return False
+
     def described(self, rows: Mapping[str, np.ndarray], states: StateSet) -> dict[str, NDArray[np.generic]]:  # noqa: ARG002  # as other kinds have it
         """Nothing, likewise."""
         return {}

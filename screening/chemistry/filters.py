@@ -76,6 +76,7 @@ class Kind:
         parse: Makes (low, high) of a value; raises ValueError.
         meaning: What passes, for users.
         source: Whose numbers or definition these are.
+        predicted: Whether the column is there only after the prediction.
     """
 
     column: str
@@ -84,6 +85,7 @@ class Kind:
     parse: Callable[[str], tuple[float | None, float | None]]
     meaning: str
     source: str
+    predicted: bool = False
 
 
 def parse_filter(text: str) -> Filter:
@@ -108,12 +110,13 @@ def parse_filter(text: str) -> Filter:
     return Filter(name, low, high)
 
 
-def apply(filters: Sequence[Filter], columns: Columns) -> NDArray[np.uint8]:
+def apply(filters: Sequence[Filter], columns: Columns, *, predicted: bool | None = None) -> NDArray[np.uint8]:
     """Apply filters in order.
 
     Args:
         filters: As the run has them.
         columns: Name -> (n,) values; those that the filters look at, and at least one.
+        predicted: Only filters of predicted columns, or only others; None: all.
 
     Returns:
         (n,) uint8: `Status.OK`, or `Status.FILTERED` + the position of the first filter that the candidate fails.
@@ -126,6 +129,8 @@ def apply(filters: Sequence[Filter], columns: Columns) -> NDArray[np.uint8]:
     n = len(next(iter(columns.values())))
     status = np.full(n, Status.OK, dtype=np.uint8)
     for position, chosen in enumerate(filters):
+        if predicted not in {None, KINDS[chosen.name].predicted}:
+            continue
         status[(status == Status.OK) & ~chosen.passes(columns)] = Status.FILTERED + position
     return status
 
@@ -215,6 +220,15 @@ KINDS: dict[str, Kind] = {
         "species", "MIN", Filter("rare", 0.005, None), _least,
         "each element is as abundant in the earth's crust, mg/kg: no Au, Re, Te, platinum metals but Pd",
         "CRC Handbook, 92nd edition",
+    ),
+    "hull": Kind(
+        "e_above_hull", "MAX", Filter("hull", None, 0.05), _most,
+        "predicted energy above hull, eV/atom", "the model", predicted=True,
+    ),
+    "gap": Kind("band_gap", "LO:HI", None, _range, "predicted band gap (GGA), eV", "the model", predicted=True),
+    "perovskite": Kind(
+        "p_perovskite", "MIN", Filter("perovskite", 0.5, None), _least,
+        "probability that it is a perovskite, when it is made", "fitted to ICSD and Bartel et al. 2019", predicted=True,
     ),
     "hhi": Kind(
         "hhi", "MAX", Filter("hhi", None, 2500.0), _most,

@@ -140,8 +140,8 @@ def list_(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
 def structures(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
     """Screen the structures of files: CIF, POSCAR, extxyz, JSON, JSON Lines, ASE databases, directories of these.
 
-    Needs --model NAME|PATH, a model that predicts e_above_hull of structures. Such a model judges the geometry that it
-    is given: only structures like those that it was trained on, relaxed or not, get meaningful numbers.
+    A model of structures judges the geometry that it is given: only relaxed ones, like those that the default one,
+    mp-structures, was trained on, get meaningful numbers. Others have in_domain false.
     """
     return _screen("structures", **options)
 

@@ -10,6 +10,7 @@ from cgcnn.cli.options import plain
 from cgcnn.models.card import read_card
 from cgcnn.network.choice import note_slowness
 from screening.campaign import run_campaign
+from screening.candidates.default_model import RULE
 from screening.cli.progress import Listener
 from screening.cli.terminal import show, table
 from screening.engine.share import parse_share
@@ -88,9 +89,10 @@ def tell_partial(run: Run) -> None:
 
 def _name_model(plan: Plan, *, default: bool) -> None:
     """Say which model it is, why, and of which hull it speaks; also if predictions will be slow."""
-    why = " (default for these candidates; --model names another)" if default else ""
+    why = f" (by default {RULE}; --model names another)" if default else ""
     card = read_card(plan.model.path)
-    click.echo(plain(f"model {plan.model.name}{why}, hull: {card.hull}"), err=True)
+    zero = "an energy of 0 is stable against all phases of this hull, below 0 against them by so much"
+    click.echo(plain(f"model {plan.model.name}{why}, hull: {card.hull}; {zero}"), err=True)
     if slow := note_slowness(card.settings, candidates=card.input == "prototype"):
         click.echo(f"note: {slow}", err=True)
     if chosen := ", ".join(map(str, plan.filters)):

@@ -10,6 +10,7 @@ import numpy as np
 from screening.candidates.compositions import BATCH
 from screening.chemistry import descriptors as chemistry
 from screening.chemistry import filters
+from screening.chemistry.perovskite_probability import ENERGIES, p_perovskite
 from screening.engine.block import Block, BlockResult, stable_probability
 from screening.status import Status
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from cgcnn.models.model import PrototypeModel
     from screening.candidates.kind import Compositions
     from screening.plan import Plan
+
+
+FURTHER = ("e_above_hull_cubic", "p_tilted", "band_gap", "p_leaves", "e_if_stays", "e_if_leaves")
+"""Columns of targets that not every model has."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,9 @@ def infer(plan: Plan[Compositions], model: PrototypeModel, built: BuiltCompositi
         kept = np.flatnonzero(batch["status"] == Status.OK)
         if len(kept):
             cells = slice(done, done + len(kept))
-            _fill_in(batch, kept, _predict(plan, model, built.species[cells], built.lattice[cells]))
+            predicted = _predict(plan, model, built.species[cells], built.lattice[cells])
+            _fill_in(batch, kept, predicted | _judged(plan, batch, kept, predicted))
+            _filter(plan, batch)
             done += len(kept)
     failed = np.flatnonzero(rows["status"] == Status.FAILED) + built.block.start
     reasons = dict.fromkeys(failed.tolist(), "the prediction is not a finite number") | built.unusable
@@ -113,7 +120,7 @@ def _described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndar
         "known_e_above_hull": model.known_labels(species, "e_above_hull"),
     }
     rows = {"species": species, **chemistry.columns(species, plan.candidates.ideal, plan.states), **flags, **distance}
-    return _stored(rows) | {"status": filters.apply(plan.filters, rows)}
+    return _stored(rows) | {"status": filters.apply(plan.filters, rows, predicted=False)}
 
 
 def _stored(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -132,13 +139,14 @@ def _spread(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
 def _fill_in(rows: dict[str, np.ndarray], kept: np.ndarray, predicted: dict[str, np.ndarray]) -> None:
     """Put into the rows what the model says of those kept."""
     for name, values in predicted.items():
-        rows[name][kept] = values
+        if name in rows:
+            rows[name][kept] = values
     rows["status"][kept[~np.isfinite(rows["e_above_hull"][kept])]] = Status.FAILED
 
 
 def _without_prediction(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rows with columns for what is yet to be predicted."""
-    predicted = ("e_above_hull", "e_above_hull_std", "p_stable", "a_angstrom")
+    predicted = ("e_above_hull", "e_above_hull_std", "p_stable", "a_angstrom", "p_perovskite", *FURTHER)
     empty = {name: np.full(len(rows["species"]), np.nan, dtype=np.float32) for name in predicted}
     return {**rows, **empty}
 
@@ -153,4 +161,22 @@ def _predict(
         "e_above_hull_std": spread,
         "p_stable": stable_probability(energy, spread, plan.stable_at),
         "a_angstrom": targets["a"][0],
+        **{name: targets[name][0] for name in (*FURTHER, *ENERGIES) if name in targets},
     }
+
+
+def _judged(
+    plan: Plan[Compositions], rows: dict[str, np.ndarray], kept: np.ndarray, predicted: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """`p_perovskite` of those kept, if the model predicts the energies that it takes, which then are not kept."""
+    if any(name not in predicted for name in ENERGIES):
+        return {}
+    known = {name: rows[name][kept] for name in ("tau", "tolerance_factor", "octahedral_factor")}
+    found = p_perovskite(known | predicted, plan.candidates.prototype)
+    return {"p_perovskite": found}
+
+
+def _filter(plan: Plan[Compositions], rows: dict[str, np.ndarray]) -> None:
+    """Apply the filters of predicted columns to rows that were predicted."""
+    good = rows["status"] == Status.OK
+    rows["status"][good] = filters.apply(plan.filters, rows, predicted=True)[good]

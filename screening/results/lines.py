@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.files import csv_line
-from screening.candidates.columns import DECIMALS
+from screening.candidates.columns import DECIMALS, split_ranked
 from screening.candidates.texts import make_text
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ def _columns(
     """The columns of `screening.results.tables.table_rows`, from this rank on, of rows that came with texts."""
     columns: list[Text | Sequence[str]] = [number(rank + np.arange(len(rows["index"]))), number(rows["index"])]
     columns += candidates.names(rows, given).values()
-    columns += [value(column.name, rows[column.name]) for column in candidates.ranked]
-    columns += candidates.remarks_of(rows).values()
+    values, last = (
+        [value(column.name, rows[column.name]) for column in ranked] for ranked in split_ranked(candidates.ranked)
+    )
+    columns += [*values, *candidates.remarks_of(rows).values(), *last]
     further = [place for place, name in enumerate(candidates.text_columns) if name not in candidates.name_columns]
     return columns + [[row[place] for row in given] for place in further]
 

@@ -13,7 +13,7 @@ from screening.status import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox"})
+DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox", "p_perovskite"})
 """Columns whose largest value ranks first unless asked otherwise; all others rank from the smallest."""
 
 DIRECTIONS = {"asc": False, "desc": True}

@@ -10,7 +10,7 @@ import numpy as np
 
 from cgcnn.errors import UserError
 from cgcnn.files import csv_line, write_whole
-from screening.candidates.columns import DECIMALS
+from screening.candidates.columns import DECIMALS, split_ranked
 from screening.results.lines import csv_lines
 
 if TYPE_CHECKING:
@@ -36,16 +36,19 @@ def table_rows(ranking: Ranking, candidates: Candidates, count: int | None = Non
     for i, (index, row) in enumerate(ranked_rows(ranking, count)):
         given = texts.get(index, [])
         told = {"rank": str(i + 1), "index": str(index), **candidates.name(row, given)}
-        told |= {column.name: text_of(column.name, row[column.name]) for column in candidates.ranked}
-        told |= candidates.remarks(row)
+        values, last = (
+            {column.name: text_of(column.name, row[column.name]) for column in columns}
+            for columns in split_ranked(candidates.ranked)
+        )
+        told |= values | candidates.remarks(row) | last
         further = zip(candidates.text_columns, given, strict=False)
         yield told | {free(name, told): text for name, text in further if name not in candidates.name_columns}
 
 
 def csv_columns(candidates: Candidates) -> list[str]:
     """The columns of the ranked CSV."""
-    told = ["rank", "index", "formula", *candidates.name_columns, *(column.name for column in candidates.ranked)]
-    told += candidates.remark_columns
+    values, last = ([column.name for column in columns] for columns in split_ranked(candidates.ranked))
+    told = ["rank", "index", "formula", *candidates.name_columns, *values, *candidates.remark_columns, *last]
     return told + [free(name, told) for name in candidates.text_columns if name not in candidates.name_columns]
 
 

@@ -88,7 +88,7 @@ def test_a_row_that_is_no_candidate_is_kept_to_fail_with_its_line_and_reason(par
         assert reasons[index].startswith(reason)
     assert listed.unusable(2, 4).keys() == {2, 3}
     assert listed.texts([4]) == {4: ["short"]}
-    assert not listed.elements_on_sites()[:, 0].any()
+    assert not listed.mixes_anions
 
 
 def test_a_strict_reading_refuses_the_file_at_the_first_such_row(parse):

@@ -261,13 +261,15 @@ def test_a_row_that_is_another_structure_is_found(filled, many, model_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("{many}",), r"--model missing: name a model of structures\. It judges the geometry that it is given"),
         (("{many}", "--model", "castelli"), "predicts e_above_hull, .* of prototypes; structures need a model that"),
         (("{many}", "--model", "{gap}"), "predicts band_gap of structures; structures need a model that"),
         (("nowhere.cif", "--model", "{model}", "--no-filter"), "nowhere.cif: no such file"),
         (("{many}", "--model", "{model}", "--filter", "charge"), "structures have no sites A, B and X, which filters"),
         (("{gap}", "--model", "{model}"), "gap.safetensors: unknown format"),
-        (("{many}", "--model", "{model}", "--sort", "tau"), "--sort tau: no such column. Choose one of e_above_hull,"),
+        (
+            ("{many}", "--model", "{model}", "--sort", "tau"),
+            "--sort tau: no such column as 'tau'. Choose of e_above_hull,",
+        ),
     ],
 )
 def test_what_cannot_be_screened_gives_one_clear_line(  # noqa: PLR0913, PLR0917  # fixtures
@@ -278,6 +280,10 @@ def test_what_cannot_be_screened_gives_one_clear_line(  # noqa: PLR0913, PLR0917
     assert (code, stdout, stderr.count("\n")) == (1, "", 1)
     assert re.search(message, stderr), stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_named_model_it_is_that_of_crystals_of_any_kind(many):
+    assert make_plan(make_recipe(kind="structures", paths=(many,))).model.name == "mp-structures"
 
 
 def test_filters_and_sites_do_not_go_with_structures():

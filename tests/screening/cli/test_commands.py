@@ -19,7 +19,9 @@ from screening.store import Run
 
 CONTRACT = (
     "rank,index,formula,A,B,X,e_above_hull,e_above_hull_std,p_stable,in_domain,a_angstrom,"
-    "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,in_training,domain_distance,state_reluctance,redox,known_e_above_hull,hhi,states"
+    "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,in_training,domain_distance,"
+    "state_reluctance,redox,known_e_above_hull,hhi,states,"
+    "e_above_hull_cubic,p_tilted,band_gap,p_perovskite,p_leaves,e_if_stays,e_if_leaves"
 )
 GRID = ("--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "--x", "O,N,F", "--anions", "3")
 
@@ -187,7 +189,8 @@ def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
     code, stdout, stderr = screen(*arguments, "--csv", ranked, "--cif", cifs)
     assert code == 0, stderr
     assert promised in stderr
-    assert "model mp (default for these candidates; --model names another), hull: Materials Project" in stderr
+    assert "model mp (by default mp; castelli where elements mix on X" in stderr
+    assert "hull: Materials Project; an energy of 0 is stable" in stderr
     rows = rows_of(ranked)
     assert ",".join(rows[0]) == CONTRACT.replace(",B,", ",B,B',")
     formulas = {row["formula"] for row in rows}
@@ -207,9 +210,10 @@ def test_one_model_is_chosen_for_a_screen_and_named(screen, shipped_models):
         return re.search("^model (.*), hull", screen(*arguments, "--dry-run")[2], re.MULTILINE)[1]
 
     oxide = ("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O")
-    assert named(*oxide) == "untrained (default for these candidates; --model names another)"
+    assert named(*oxide).startswith("mp (by default")
     assert named(*oxide, "--model", shipped_models / "mp") == "mp"
-    assert named("perovskites", "--a", "Ca,Cs", "--b", "Ti", "--x", "O,Cl").startswith("mp (default")
+    assert named("perovskites", "--a", "Ca,Cs", "--b", "Ti", "--x", "O,Cl").startswith("mp (by default")
+    assert named("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O,N", "--anions", "2").startswith("untrained (by")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from cgcnn.models.files import load
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.files import load, save
+from cgcnn.testing import TINY, untrained
 from screening.candidates.compositions import BATCH
 from screening.engine.block import Block, stable_probability
 from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
@@ -11,6 +14,7 @@ from screening.plan import make_plan
 from screening.recipe import make_recipe
 from screening.status import Status
 
+TRAINED = {"A": ("Ca", "Sr", "Ba", "La"), "B": ("Ti", "Zr", "Hf", "Ta"), "X": ("O",)}
 A = ("Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "La", "Y", "Pb", "Bi")
 B = ("Ti", "Zr", "Hf", "Nb", "Ta", "V", "Mn", "Fe", "Co", "Ni", "Al", "Ga")
 
@@ -103,3 +107,41 @@ def test_a_failed_block_still_has_all_its_candidates(plan):
 def test_probability_of_stability_falls_with_the_energy():
     probability = stable_probability(np.array([-1, 0.05, 0.06, 1], np.float32), np.full(4, 0.01, np.float32), 0.05)
     np.testing.assert_allclose(probability, [1, 0.5, 0.1587, 0], atol=1e-4)
+
+
+RICH = ("e_above_hull", "a", "e_above_hull_cubic", "p_tilted", "band_gap", "wolverton_e_above_hull", "formation_energy")
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory):
+    """A model that predicts whatever may be a column, and energies that p_perovskite takes."""
+    settings = replace(TINY, targets=RICH, binary=("p_tilted",), sites=4, site_dropout=0.1, activation="silu")
+    return save(untrained(CUBIC_PEROVSKITE, TRAINED, settings), tmp_path_factory.mktemp("rich") / "rich")
+
+
+def scored(path, *chosen):
+    settings = {"kind": "perovskites", "a": A, "b": B, "x": ("O",), "filters": chosen}
+    plan = make_plan(make_recipe(model=str(path), **settings))
+    return score_block(plan, load_model(plan), Block(0, 0, plan.candidates.count)).columns
+
+
+def test_columns_are_empty_where_the_model_has_none(rich, whole):
+    rows, other = scored(rich), whole.columns
+    predicted = load(rich).on("cubic-perovskite").predict(rows["species"])
+    for name in ("e_above_hull_cubic", "p_tilted", "band_gap"):
+        np.testing.assert_allclose(rows[name], predicted[name][0], atol=1e-6)
+        assert np.isnan(other[name]).all()
+    assert np.isnan(rows["p_leaves"]).all()
+    assert ((rows["p_perovskite"] > 0) & (rows["p_perovskite"] < 1)).any()
+    assert np.isnan(other["p_perovskite"]).all()
+
+
+def test_filters_of_predicted_columns_come_after_the_prediction(rich):
+    rows, plain = scored(rich, "tolerance", "gap=-1:0", "hull=0"), scored(rich, "tolerance")
+    expected = (plain["status"] == Status.OK) & (plain["band_gap"] >= -1) & (plain["band_gap"] <= 0)
+    gapless = np.flatnonzero(rows["status"] == Status.FILTERED + 1)
+    assert len(gapless) > 0
+    assert not expected[gapless].any()
+    assert np.isfinite(rows["band_gap"][gapless]).all()  # what was predicted is kept
+    np.testing.assert_array_equal(rows["status"] == Status.OK, expected & (plain["e_above_hull"] <= 0))
+    assert (scored(rich, "perovskite=0.7")["status"] == Status.OK).any()
