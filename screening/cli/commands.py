@@ -165,6 +165,10 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
 @click.argument("run")
 @ranking_options
 @click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too.")
+@click.option(
+    "--known", type=PATH, metavar="FILE|DIR", help="Mark what you have: a CSV file of formulas, or CIF files."
+)
+@click.option("--drop-known", is_flag=True, help="Leave out what you have.")
 @command_line.debug
 def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking checks them
     """Rank the candidates of RUN again, without predicting again."""

@@ -30,7 +30,7 @@ AGAIN = 75
 HEADERS = {
     "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": "P(≤{stable_at:g})",
     "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "in_training": "trained on",
-    "states": "states",
+    "states": "states", "known_as": "known as",
 }  # fmt: skip
 """Columns of the short table beside those that name a candidate, and how each is headed."""
 
@@ -110,7 +110,7 @@ def _tell(made: Presented, outputs: Outputs) -> None:
 def _print_table(made: Presented, count: int) -> None:
     candidates = made.plan.candidates
     names = ("formula", *candidates.name_columns)
-    known = {*(column.name for column in candidates.ranked), *candidates.remark_columns}
+    known = {*(column.name for column in candidates.ranked), *candidates.remark_columns, *made.ranking.rows}
     headers = {name: text.format(stable_at=made.plan.stable_at) for name, text in HEADERS.items() if name in known}
     headers = {"rank": "rank", **{name: name for name in names}, **headers}
     left = {*names, *candidates.remark_columns}

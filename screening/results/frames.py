@@ -77,6 +77,8 @@ def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # no
     columns |= {column.name: ranking.rows[column.name] for column in candidates.ranked}
     remarks = [candidates.remarks(row) for _, row in ranked_rows(ranking)]
     columns |= {name: [row[name] for row in remarks] for name in candidates.remark_columns}
+    if "known_as" in ranking.rows:
+        columns["known_as"] = ranking.rows["known_as"]
     given = [texts.get(index, []) for index in ranking.rows["index"].tolist()]
     for place, name in enumerate(candidates.text_columns):
         if name not in candidates.name_columns:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ import numpy as np
 
 from cgcnn.errors import UserError
 from cgcnn.files import failures_path, write_csv
+from cgcnn.graphs.prototype import PROTOTYPES
 from screening.candidates.kind import read_columns
 from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
+from screening.results.known import Known, read_known
 from screening.results.ranking import Counts, Groups, Ranking, check_sort, rank, scored
 from screening.results.sorting import sort_rows
 from screening.results.tables import free, refuse_other_cifs, write_cifs, write_ranking
@@ -49,6 +52,8 @@ class Outputs:
         per_group: How many of each.
         filters: Further filters, beside those of the run.
         prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
+        known: CSV file or folder of what the user has, see `screening.results.known`; marked in `known_as`.
+        drop_known: Leave that out.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
     """
@@ -60,6 +65,8 @@ class Outputs:
     per_group: int = 1
     filters: tuple[str, ...] = ()
     prefer_known: bool = False
+    known: Path | None = None
+    drop_known: bool = False
     csv: Path | None = None
     cif: Path | None = None
 
@@ -107,7 +114,14 @@ class Outputs:
                 columns["best_energy"] = np.where(np.isnan(known), energy, known)
             if self.filters:
                 columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
+            if self.had is not None:
+                columns |= _marked(columns, plan, self.had, drop=self.drop_known)
             yield rows.start, columns
+
+    @cached_property
+    def had(self) -> Known | None:
+        """What the user has, read once."""
+        return None if self.known is None else read_known(self.known)
 
     @property
     def order(self) -> str:
@@ -131,17 +145,23 @@ class Outputs:
 
 def asked_of(recipe: Recipe) -> Outputs:
     """What a recipe asks to have made of its run."""
-    return Outputs(
-        recipe.sort,
-        None,
-        recipe.top,
-        recipe.group_by,
-        recipe.per_group,
-        (),
-        recipe.prefer_known,
-        recipe.csv,
-        recipe.cif,
-    )
+    names = ("sort", "top", "group_by", "per_group", "prefer_known", "csv", "cif")
+    return Outputs(**{name: getattr(recipe, name) for name in names})
+
+
+def _marked(columns: dict[str, np.ndarray], plan: Plan, known: Known, *, drop: bool) -> dict[str, np.ndarray]:
+    """Which rows the user has, as `known_as`; without them, `status` instead.
+
+    Raises:
+        UserError: The candidates are structures.
+    """
+    if not plan.candidates.site_groups:
+        raise UserError("structures are not compared with what is `known`; leave it out")
+    prototype = PROTOTYPES[plan.candidates.definition["prototype"]]
+    if not drop:
+        return {"known_as": np.array(known.names_of(columns["species"], prototype), dtype=object)}
+    had = known.are_known(columns["species"], prototype) & (columns["status"] == Status.OK)
+    return {"status": np.where(had, np.uint8(Status.FILTERED), columns["status"])}
 
 
 def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:

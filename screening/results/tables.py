@@ -41,6 +41,8 @@ def table_rows(ranking: Ranking, candidates: Candidates, count: int | None = Non
             for columns in split_ranked(candidates.ranked)
         )
         told |= values | candidates.remarks(row) | last
+        if "known_as" in row:
+            told["known_as"] = str(row["known_as"])
         further = zip(candidates.text_columns, given, strict=False)
         yield told | {free(name, told): text for name, text in further if name not in candidates.name_columns}
 
