@@ -121,7 +121,7 @@ def check_sort(sort: str, names: Sequence[str]) -> None:
     for key in sort.split(","):
         column, given, direction = key.strip().partition(":")
         if column not in names:
-            raise UserError(f"`sort` {sort}: no such column as {column!r}. Choose of {', '.join(names)}.")
+            raise UserError(f"`sort` {column}: no such column. Choose one of {', '.join(names)}.")
         if given and direction not in DIRECTIONS:
             raise UserError(f"`sort` {sort}: {direction!r} is no direction. Write {column}:asc or {column}:desc.")
 
