@@ -229,13 +229,14 @@ def present(run: Run, outputs: Outputs) -> Presented:
     groups = outputs.groups(plan)
     failures = _failures(run, plan, outputs.csv)
     blocks = outputs.blocks(run, plan)
-    if outputs.csv and not outputs.top and not groups:
+    marked = outputs.known is not None and not outputs.drop_known  # texts of any length, which no temporary file takes
+    if outputs.csv and not outputs.top and not groups and not marked:
         ranking = write_all(blocks, outputs, plan.candidates, outputs.csv)
     else:  # whatever the size of the run, only these rows are kept
         kept = outputs.top if outputs.csv else outputs.shown
         ranking = rank(blocks, outputs.order, kept, groups)
         if outputs.csv:
-            write_ranking([ranking.rows], plan.candidates, outputs.csv)
+            write_ranking([ranking.rows], plan.candidates, outputs.csv, marked=marked)
     if outputs.cif:
         write_cifs(ranking, plan.candidates, outputs.cif, outputs.shown)
     return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks)

@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,8 @@ import screening
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from screening.results.known import read_known
+from screening.results.outputs import Outputs, present
+from screening.store import Run as StoredRun
 
 TITANATE, MIXED, ZIRCONATE = [56, 22, 8, 8, 8], [57, 22, 8, 8, 7], [56, 40, 8, 8, 8]
 
@@ -54,3 +58,11 @@ def test_a_ranking_marks_or_drops_what_a_user_has(tmp_path, model_path):
     assert marked.to_dict() == {"Ba": "BaTiO3", "Sr": "", "Ca": ""}
     assert set(run.rank(known=tmp_path / "mine.csv", drop_known=True)["A"]) == {"Ca", "Sr"}
     assert "known_as" not in run.rank()
+    for top in (None, 2):
+        asked = Outputs(known=tmp_path / "mine.csv", csv=tmp_path / "R.csv", top=top)
+        with StoredRun.open(run.url) as opened:
+            present(opened, asked)
+        with (tmp_path / "R.csv").open(encoding="utf-8") as lines:
+            written = {row["A"]: row["known_as"] for row in csv.DictReader(lines)}
+        assert written.items() <= marked.to_dict().items()
+        assert len(written) == (top or 3)
