@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|(stdout)|(stderr))|/proc/self/fd/(\d+)")
+STDOUT = Path("/dev/stdout")
+"""Written into as it is, also where it is redirected."""
 _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula; a tab is escaped anyway
 
 
@@ -74,9 +76,14 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a path is an open file of this process, such as ``/dev/stdout``, which takes what is written."""
+    return _DESCRIPTOR.fullmatch(str(path)) is not None
+
+
 def failures_path(results: Path) -> Path | None:
     """Where the reasons of failures go: ``RESULTS.failures.csv``; nowhere beside what is no regular file."""
-    if results.exists() and not results.is_file():
+    if is_stream(results) or (results.exists() and not results.is_file()):
         return None
     return results.with_name(f"{results.stem}.failures.csv")
 

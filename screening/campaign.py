@@ -67,12 +67,16 @@ class Advanced:
         todo: Blocks that it has to do in all.
         candidates: Candidates in the blocks done.
         in_flight: Blocks that are under way.
+        at_once: Blocks that are worked on at the same time.
+        seconds: Time that a worker took for a block of those that ended last, s.
     """
 
     done: int
     todo: int
     candidates: int
     in_flight: int
+    at_once: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,8 @@ def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop
             done += len(harvest.receipts)
             candidates += sum(receipt.rows for receipt in harvest.receipts)
             run.tell(candidates / max(time.monotonic() - begun, 1e-9))
-            progress(Advanced(done, todo, candidates, harvest.in_flight))
+            seconds = sum(receipt.seconds for receipt in harvest.receipts) / len(harvest.receipts)
+            progress(Advanced(done, todo, candidates, harvest.in_flight, force.finishers, seconds))
     return done == todo
 
 

@@ -14,7 +14,8 @@ from cgcnn.errors import UserError
 PATH = click.Path(path_type=Path)
 
 
-@click.group(name="cgcnn")
+@click.group(name="cgcnn", cls=command_line.Group, context_settings=command_line.WIDE_HELP)
+@command_line.version
 def app() -> None:
     """Train crystal graph convolutional neural networks, and predict with them."""
 

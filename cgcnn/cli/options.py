@@ -24,6 +24,27 @@ debug = click.option("--debug", is_flag=True, expose_value=False, is_eager=True,
 """Decorator: the option that every command takes; `run` looks for it on the command line."""
 
 
+WIDE_HELP = {"max_content_width": 120}
+"""Settings of a command whose help takes the room that a terminal has, up to what is read well."""
+
+
+def version(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorator: the option --version."""
+    from cgcnn import __version__  # noqa: PLC0415  # a leaf, but it forwards to all else
+
+    return click.version_option(__version__, message="%(prog)s %(version)s (perovskite-screening)")(command)
+
+
+class Group(click.Group):
+    """Commands whose help lists each with its whole first sentence, on as many lines as it takes."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(10_000)) for name, command in found if command])
+
+
 def building(command: Callable[..., None]) -> Callable[..., None]:
     """Decorator: the options of commands that build graphs, in the order of their help."""
     options = (
@@ -52,12 +73,14 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         return tuple(sorted({int(part) for part in parts}))
 
 
-def run(command: click.Command) -> NoReturn:
+def run(command: click.Command, *aliases: str) -> NoReturn:
     """Run a command and exit: 0 done, 1 failed with one clear line, 2 wrong usage, 130 interrupted.
 
-    With `--debug` among the arguments, errors show their traceback.
+    With `--debug` among the arguments, errors show their traceback. Where it was called by another of its names, help
+    and messages have that one.
     """
-    name = command.name or "command"
+    called = Path(sys.argv[0]).name
+    name = called if called in aliases else command.name or "command"
     _make_streams_whole()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is told to end stops as cleanly as by Ctrl-C
     try:

@@ -8,7 +8,7 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from screening.candidates.columns import OF_SOME_MODELS, SORTABLE, STATUS, with_threshold
 from screening.candidates.kind import Grain
-from screening.candidates.texts import formulas_text, states_texts, symbols_text
+from screening.candidates.texts import formulas_text, order_anions, states_texts, symbols_text
 from screening.chemistry.descriptors import columns as describe
 from screening.chemistry.ions import sites_of
 from screening.chemistry.oxidation import StateSet, states_text
@@ -119,11 +119,12 @@ def name_sites(candidates: Compositions) -> dict[str, int]:
 
 
 def formula(species: np.ndarray, prototype: Prototype) -> str:
-    """Formula of one candidate, elements in the order of the sites: BaTiO3, LaTaO2N.
+    """Formula of one candidate, species (n_sites,), as chemists write it: BaTiO3, LaTaON2, Cs2AgBiBr6.
 
-    Which element is on which site cannot be read from it; the site columns tell.
+    Elements come in the order of the sites, those on X in that of `screening.candidates.texts.ANIONS`. Which element
+    is on which site cannot always be read from it; the site columns tell.
     """
     counts: dict[str, int] = {}
-    for number in species[list(prototype.atoms)]:
+    for number in order_anions(species[None], prototype)[0, list(prototype.atoms)]:
         counts[SYMBOLS[number]] = counts.get(SYMBOLS[number], 0) + 1
     return "".join(symbol + (str(count) if count > 1 else "") for symbol, count in counts.items())

@@ -27,6 +27,11 @@ MOST_CHARGE = 9
 """Of an ion, either sign."""
 
 
+ANIONS = ("O", "C", "N", "H", "Te", "Se", "S", "At", "I", "Br", "Cl", "F")
+"""Elements on X in the order in which formulas have them: oxygen first, as in LaTaON2 and SrFeO2F, the others in the
+sequence of IUPAC (Red Book 2005, table VI), the least electronegative first, as in CsPbIBr2; others before them."""
+
+
 def make_text(texts: Sequence[str]) -> Text:
     """The texts (w, n) of n strings."""
     whole = np.array([text.encode() for text in texts], dtype=np.bytes_)
@@ -41,6 +46,7 @@ def symbols_text(numbers: NDArray[np.uint8]) -> Text:
 def formulas_text(species: NDArray[np.uint8], prototype: Prototype) -> Text:
     """Formulas of species (n, n_sites), as `screening.candidates.compositions.formula` writes each."""
     atoms = np.bincount(prototype.atoms)  # of each site
+    species = order_anions(species, prototype)
     parts = []
     for site in range(species.shape[1]):
         same = species == species[:, site : site + 1]  # (n, n_sites)
@@ -48,6 +54,17 @@ def formulas_text(species: NDArray[np.uint8], prototype: Prototype) -> Text:
         counts[same[:, :site].any(axis=1)] = 0  # said already, with the first site that has the element
         parts.append(np.take(_counted(int(atoms.sum())), species[:, site] * np.intp(atoms.sum() + 1) + counts, axis=1))
     return np.concatenate(parts)
+
+
+def order_anions(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.uint8]:
+    """Species (n, n_sites) with the elements on X as a formula has them one after another."""
+    on_x = np.flatnonzero(prototype.on_x)
+    if len(on_x) < 2:
+        return species
+    anions = species[:, on_x]
+    ordered = species.copy()
+    ordered[:, on_x] = np.take_along_axis(anions, np.argsort(_places()[anions], axis=1, kind="stable"), axis=1)
+    return ordered
 
 
 def states_texts(species: NDArray[np.uint8], charges: NDArray[np.int8]) -> Text:
@@ -67,6 +84,12 @@ def _ions() -> Text:
     """A blank and an ion, of all elements, one behind the other with charges from -9 to 9."""
     charges = range(-MOST_CHARGE, MOST_CHARGE + 1)
     return make_text([f" {ion_text(z, charge)}" for z in range(len(SYMBOLS)) for charge in charges])
+
+
+@cache
+def _places() -> NDArray[np.int64]:
+    """(101,) place of each element among the anions of a formula."""
+    return np.array([ANIONS.index(symbol) if symbol in ANIONS else -1 for symbol in SYMBOLS])
 
 
 @cache

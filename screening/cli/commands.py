@@ -12,7 +12,10 @@ from cgcnn.cli import options as command_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from screening.cli.ranked import Look
+
 PATH = click.Path(path_type=Path)
+OUTPUT = click.Path(path_type=Path, allow_dash=True)
 
 
 class Symbols(click.ParamType[tuple[str, ...]]):
@@ -50,8 +53,18 @@ ranking_options = _together(
     click.option("--group-by", metavar="SITE", help="Keep only the best candidates of each element on this site."),
     click.option("--per-group", type=click.IntRange(min=1), metavar="N", help="So many of each. [default: 1]"),
     click.option("--prefer-known", is_flag=True, default=None, help="Rank training rows by their energy there."),
-    click.option("--csv", type=PATH, help="Write the ranking to this CSV file."),
-    click.option("--cif", type=PATH, help="Write a CIF file for each candidate shown to this directory."),
+    click.option("--csv", type=OUTPUT, metavar="FILE", help="Write the ranking to this CSV file; - is stdout."),
+    click.option(
+        "--cif", type=PATH, metavar="DIR", help="Write a CIF file for each candidate shown to this directory."
+    ),
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["table", "csv", "json"]),
+        default="table",
+        help="Of the best candidates on stdout. [default: table]",
+    ),
+    click.option("-v", "--verbose", is_flag=True, help="Show all columns, with all decimals."),
 )
 run_options = _together(
     click.option("--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: COMMAND.zarr]"),
@@ -91,7 +104,8 @@ filter_options = _together(
 )
 
 
-@click.group(name="screen")
+@click.group(name="screen", cls=command_line.Group, context_settings=command_line.WIDE_HELP)
+@command_line.version
 def app() -> None:
     """Screen perovskites: name elements, get candidates ranked by predicted energy above hull."""
 
@@ -157,8 +171,9 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
     from screening.recipe import read_recipe
 
     chosen = _filters(options.pop("filters"), no_filter=options.pop("no_filter"))
+    look = _look(options)
     settings = read_recipe(recipe, filters=chosen, **options)
-    return screen(settings, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
+    return screen(settings, look, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
 
 
 @app.command("rank")
@@ -175,7 +190,8 @@ def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking chec
     from screening.cli.screen import rank_run
     from screening.results.outputs import Outputs
 
-    rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}))
+    look = _look(options)
+    rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}), look)
 
 
 @app.command()
@@ -284,8 +300,16 @@ def _screen(
     from screening.cli.screen import screen
     from screening.recipe import make_recipe
 
+    look = _look(options)
     recipe = make_recipe(kind=kind, filters=_filters(filters, no_filter=no_filter), **options)
-    return screen(recipe, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
+    return screen(recipe, look, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
+
+
+def _look(options: dict[str, Any]) -> Look:
+    """Take out of the options how to show the ranking; the others say what to make of it."""
+    from screening.cli.ranked import Look
+
+    return Look(options.pop("format_"), verbose=options.pop("verbose"))
 
 
 def _filters(filters: tuple[str, ...], *, no_filter: bool) -> tuple[str, ...] | None:
@@ -297,4 +321,4 @@ def _filters(filters: tuple[str, ...], *, no_filter: bool) -> tuple[str, ...] | 
 
 def main() -> None:
     """Run the command line; see `cgcnn.cli.options.run` for the exit codes."""
-    command_line.run(app)
+    command_line.run(app, "perovscreen")

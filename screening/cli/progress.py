@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from cgcnn.cli.options import plain
 from screening.campaign import Advanced, Begun, Event, Opened, Stopped
@@ -32,11 +32,12 @@ class Listener:
     def __init__(self, opened: Callable[[], None] = lambda: None) -> None:
         self._opened = opened
         self._started = self._told = time.monotonic()
+        self._at_work: float | None = None
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"))
         self._bar = Progress(
             *columns,
             TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
@@ -67,14 +68,18 @@ class Listener:
         if begun.stays_on_cpu:
             click.echo("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.", err=True)
         self._started = self._told = time.monotonic()
-        self._task = self._bar.add_task("screening", total=begun.todo, rate="")
+        self._at_work = None
+        self._task = self._bar.add_task("screening", total=begun.todo, rate="", left="")
         self._bar.start()
 
     def _advance(self, event: Advanced) -> None:
         now = time.monotonic()
-        pace = Pace(event, max(now - self._started, 1e-9))
+        if self._at_work is None:  # when the first block was begun: workers had to start before
+            self._at_work = max(self._started, now - event.seconds)
+        pace = Pace(event, max(now - self._started, 1e-9), max(now - self._at_work, 1e-9))
         if self._task is not None and not self._bar.disable:
-            self._bar.update(self._task, completed=event.done, rate=f"{event.in_flight} in flight, {pace.rate:,.0f}/s")
+            rate = f"{event.in_flight} in flight, {pace.rate:,.0f}/s"
+            self._bar.update(self._task, completed=event.done, rate=rate, left=f"{duration(pace.left)} to go")
         elif now - self._told >= SECONDS_A_LINE or event.done == event.todo:
             self._told = now
             click.echo(str(pace), err=True)
@@ -87,21 +92,34 @@ class Pace:
     Attributes:
         event: The last one.
         seconds: Since it began.
+        at_work: Seconds since the first block was begun, which is later: workers have to start.
     """
 
     event: Advanced
     seconds: float
+    at_work: float
 
     @property
     def rate(self) -> float:
         """Candidates a second since the start."""
         return self.event.candidates / self.seconds
 
+    @property
+    def left(self) -> float:
+        """Seconds to go.
+
+        Blocks that are worked on at the same time end at about the same time, so that when the first of them has ended
+        the others are nearly done, too: what counts is how many rounds there were, and how many there will be.
+        """
+        event = self.event
+        rounds = -(-event.done // event.at_once)
+        to_come = (event.todo - event.done) / event.at_once
+        return self.at_work / rounds * max(event.todo / event.at_once - rounds, min(to_come, 1.0) / 2)
+
     def __str__(self) -> str:
         event = self.event
         done = f"{event.done} of {event.todo} blocks, {event.candidates:,} candidates, {self.rate:,.0f}/s"
-        left = self.seconds / event.done * (event.todo - event.done)
-        return f"{done}, {event.in_flight} in flight, {duration(left)} to go" if event.done < event.todo else done
+        return f"{done}, {event.in_flight} in flight, {duration(self.left)} to go" if event.done < event.todo else done
 
 
 def duration(seconds: float) -> str:

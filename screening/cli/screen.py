@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cgcnn.cli.options import plain
+from cgcnn.files import STDOUT
 from cgcnn.models.card import read_card
 from cgcnn.network.choice import note_slowness
 from screening.campaign import run_campaign
 from screening.candidates.default_model import RULE
 from screening.cli.progress import Listener
-from screening.cli.terminal import show, table
+from screening.cli.ranked import Look, print_ranking
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, asked_of, present
 from screening.results.ranking import check_sort
-from screening.results.tables import table_rows
 from screening.store import Run
 
 if TYPE_CHECKING:
@@ -27,21 +29,14 @@ if TYPE_CHECKING:
 AGAIN = 75
 """Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
 
-HEADERS = {
-    "e_above_hull": "E above hull (eV/atom)", "e_above_hull_std": "±", "p_stable": "P(≤{stable_at:g})",
-    "a_angstrom": "a (Å)", "tolerance_factor": "t", "in_domain": "in domain", "in_training": "trained on",
-    "states": "states", "known_as": "known as",
-}  # fmt: skip
-"""Columns of the short table beside those that name a candidate, and how each is headed."""
 
-
-def screen(recipe: Recipe, *, resume: bool, dry_run: bool, accept_versions: bool) -> int:
+def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_versions: bool) -> int:
     """Screen what a recipe says, and write and print its ranking; the exit code.
 
     Raises:
         UserError: The recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
     """
-    outputs = asked_of(recipe)
+    outputs = _spoken(asked_of(recipe))
     outputs.check(fresh=not resume and not dry_run)
     parse_share(recipe.share)  # a wrong one is told before anything is read
     plan = make_plan(recipe)
@@ -64,20 +59,21 @@ def screen(recipe: Recipe, *, resume: bool, dry_run: bool, accept_versions: bool
             left = campaign.blocks - campaign.committed
             click.echo(f"{campaign.share} is done; {left} blocks are others' to do.", err=True)
             return 0
-        _tell(present(run, outputs), outputs)
+        _tell(present(run, outputs), outputs, look)
     return 0
 
 
-def rank_run(url: str, outputs: Outputs) -> None:
+def rank_run(url: str, outputs: Outputs, look: Look) -> None:
     """Rank the committed candidates of a run again; print the best.
 
     Raises:
         UserError: There is no run, it is damaged, or an output cannot be written.
     """
+    outputs = _spoken(outputs)
     outputs.check()
     with Run.open(url) as run:
         tell_partial(run)
-        _tell(present(run, outputs), outputs)
+        _tell(present(run, outputs), outputs, look)
 
 
 def tell_partial(run: Run) -> None:
@@ -99,25 +95,18 @@ def _name_model(plan: Plan, *, default: bool) -> None:
         click.echo(plain(f"filters {chosen} (`screen filters` explains; --no-filter takes none)"), err=True)
 
 
-def _tell(made: Presented, outputs: Outputs) -> None:
+def _spoken(outputs: Outputs) -> Outputs:
+    """What the command line asks for: there `-` is stdout."""
+    return replace(outputs, csv=STDOUT) if outputs.csv == Path("-") else outputs
+
+
+def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
     if failed := made.failures:
         where = f"; {failed.file} has all reasons" if failed.file else ""
         click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
-    _print_table(made, outputs.shown)
+    if outputs.csv != STDOUT:
+        print_ranking(made, outputs.shown, look)
     _warn(made)
-
-
-def _print_table(made: Presented, count: int) -> None:
-    candidates = made.plan.candidates
-    names = ("formula", *candidates.name_columns)
-    known = {*(column.name for column in candidates.ranked), *candidates.remark_columns, *made.ranking.rows}
-    headers = {name: text.format(stable_at=made.plan.stable_at) for name, text in HEADERS.items() if name in known}
-    headers = {"rank": "rank", **{name: name for name in names}, **headers}
-    left = {*names, *candidates.remark_columns}
-    shown = table({text: "left" if name in left else "right" for name, text in headers.items()})
-    for row in table_rows(made.ranking, candidates, count):
-        shown.add_row(*(plain(row[name]) for name in headers))
-    show(shown)
 
 
 def _warn(made: Presented) -> None:

@@ -15,13 +15,24 @@ def table(headers: dict[str, str]) -> Table:
     """An empty table: header -> how its column is justified, "left" or "right"."""
     empty = Table(box=None, pad_edge=False)
     for header, justify in headers.items():
-        empty.add_column(header, justify="right" if justify == "right" else "left")
+        is_number = justify == "right"
+        empty.add_column(header, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     return empty
 
 
-def show(content: Table | str, width: int = WIDE) -> None:
-    """Print to stdout: fitted to a terminal; elsewhere, or if that is less, to so many characters."""
+def room() -> int:
+    """Characters of a line: of the terminal, or of a file or pipe."""
+    return Console().width if sys.stdout.isatty() else WIDE
+
+
+def show(content: Table | str, width: int = WIDE, *, exactly: int | None = None) -> None:
+    """Print to stdout: fitted to a terminal; elsewhere, or if that is less, to so many characters.
+
+    Args:
+        content: What to print.
+        width: Characters of a line at most.
+        exactly: So many, even if the terminal has fewer.
+    """
     console = Console(markup=False, emoji=False, highlight=False)
-    if not sys.stdout.isatty() or console.width > width:
-        console.width = width
+    console.width = exactly or (min(console.width, width) if sys.stdout.isatty() else width)
     console.print(content)

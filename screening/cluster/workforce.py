@@ -47,8 +47,13 @@ class Workforce:
         return INFER if self.inference else BUILD if self.builders else {}
 
     @property
+    def finishers(self) -> int:
+        """Workers that finish blocks, once all are there."""
+        return max(1, self.inference or self.builders or self.unlabelled)
+
+    @property
     def slots(self) -> int:
         """Blocks in flight: enough that no worker waits, and no more, whatever the size of the space."""
         if self.staged:
             return self.builders + (1 + WAITING) * self.inference
-        return WAITING * max(1, self.inference or self.builders or self.unlabelled)
+        return WAITING * self.finishers

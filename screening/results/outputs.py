@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.errors import UserError
-from cgcnn.files import failures_path, write_csv
+from cgcnn.files import failures_path, is_stream, write_csv
 from cgcnn.graphs.prototype import PROTOTYPES
 from screening.candidates.kind import read_columns
 from screening.chemistry.filters import apply, parse_filter
@@ -81,7 +81,7 @@ class Outputs:
         """
         if self.stable_at is not None and not math.isfinite(self.stable_at):
             raise UserError(f"`stable_at` {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
-        if self.csv is not None:
+        if self.csv is not None and not is_stream(self.csv):
             _check_folder("csv", self.csv, self.csv.absolute().parent)
             if self.csv.is_dir():
                 raise UserError(f"`csv` {self.csv}: is a directory. Name a file.")

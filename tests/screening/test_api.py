@@ -35,7 +35,8 @@ def run(tmp_path_factory, model_path, heard):
 @pytest.mark.slow
 def test_a_screen_is_silent_and_tells_events_to_who_listens(run, heard, capfd):
     assert [type(event) for event in heard] == [Opened, Begun, Advanced]
-    assert heard[-1] == Advanced(1, 1, run.ledger.size, 0)
+    assert heard[-1] == Advanced(1, 1, run.ledger.size, 0, 1, heard[-1].seconds)
+    assert heard[-1].seconds > 0
     run.rank(top=3)
     assert capfd.readouterr() == ("", "")
     assert run.complete

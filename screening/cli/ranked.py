@@ -1,0 +1,160 @@
+"""A ranking on stdout: a table with the columns that the terminal has room for, or CSV or JSON for other programs.
+
+No number is ever cut: of what does not fit, the least important columns are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+from rich.cells import cell_len
+
+from cgcnn.cli.options import plain
+from cgcnn.files import STDOUT, write_csv
+from screening.cli.terminal import WIDE, room, show, table
+from screening.results.tables import table_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from screening.candidates.kind import Candidates
+    from screening.results.outputs import Presented
+
+GAP = 2
+"""Blanks between columns."""
+LONGEST_TEXT = 24
+"""Characters of an id or a formula that are reserved for it; a longer one takes more lines where room is scarce."""
+FLAGS = {  # column -> the value that is worth a word, and the word
+    "in_domain": ("false", "outside"), "charge_balanced": ("false", "charge"),
+    "in_training": ("true", "known"), "radii_imputed": ("true", "radii"),
+}  # fmt: skip
+"""Columns that the short table tells as words; beside them "anions": known ones, never together on X."""
+
+Row = dict[str, str]
+Format = Literal["table", "csv", "json"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How to show a ranking.
+
+    Attributes:
+        format: A table to read, or CSV or JSON with the columns of the ranked CSV.
+        verbose: All columns of the ranked CSV, with all decimals, whatever the width.
+    """
+
+    format: Format = "table"
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column of the short table.
+
+    Attributes:
+        header: Its head.
+        cell: The text of a row.
+        is_text: Words, to the left; numbers are to the right.
+    """
+
+    header: str
+    cell: Callable[[Mapping[str, str]], str]
+    is_text: bool = False
+
+
+def print_ranking(made: Presented, count: int, look: Look) -> None:
+    """Print the first `count` candidates to stdout."""
+    candidates = made.plan.candidates
+    rows = [{name: plain(cell) for name, cell in row.items()} for row in table_rows(made.ranking, candidates, count)]
+    if look.format == "csv":
+        write_csv(STDOUT, list(rows[0]), (list(row.values()) for row in rows))
+    elif look.format == "json":
+        click.echo(
+            "[\n" + ",\n".join(json.dumps(record, ensure_ascii=False) for record in records(rows, candidates)) + "\n]"
+        )
+    elif look.verbose:
+        _print_table(rows, [_as_written(name, candidates) for name in rows[0]], max(room(), 10_000))
+    else:
+        offered = columns(candidates, made.plan.stable_at, set(rows[0]))
+        _print_table(rows, fitting(offered, rows, room()), room())
+
+
+def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[tuple[int, Shown]]:
+    """The columns of the short table, in their order; the smaller the number before one, the more important it is."""
+    names = ((2 if name == "id" else 8, Shown(name, _of(name), is_text=True)) for name in candidates.name_columns)
+    numbers = (
+        (3, "p_stable", f"P(≤{stable_at:g})", 3), (4, "a_angstrom", "a (Å)", 3), (5, "tolerance_factor", "t", 3),
+    )  # fmt: skip
+    return [
+        (0, Shown("rank", _of("rank"))),
+        (0, Shown("formula", _of("formula"), is_text=True)),
+        *names,
+        (1, Shown("E_hull (eV/atom)", _energy)),
+        *((place, Shown(head, _of(name, places))) for place, name, head, places in numbers if name in known),
+        (6, Shown("flags", _flags, is_text=True)),
+        *((7, Shown(name, _of(name), is_text=True)) for name in candidates.remark_columns),
+        *((6, Shown(name, _of(name), is_text=True)) for name in ["known_as"] if name in known),
+    ]
+
+
+def fitting(offered: Sequence[tuple[int, Shown]], rows: Sequence[Row], width: int) -> list[Shown]:
+    """The columns that so many characters have room for, the most important first; what names a candidate always."""
+    left, kept = width, set()
+    for place, column in sorted(offered, key=lambda item: item[0]):
+        needed = max(cell_len(column.header), *(cell_len(column.cell(row)) for row in rows)) + GAP
+        needed = min(needed, LONGEST_TEXT + GAP) if place <= 2 and column.is_text else needed
+        if place > 2 and needed - GAP > left:
+            break
+        kept.add(column.header)
+        left -= needed
+    return [column for _, column in offered if column.header in kept]
+
+
+def records(rows: Sequence[Row], candidates: Candidates) -> list[dict[str, Any]]:
+    """Rows of the ranked CSV as JSON values: numbers, booleans, null where there is none; other texts as they are."""
+    kinds = {column.name: column.dtype for column in candidates.ranked} | {"rank": "int", "index": "int"}
+    return [{name: _value(cell, kinds.get(name, "")) for name, cell in row.items()} for row in rows]
+
+
+def _value(cell: str, kind: str) -> Any:  # noqa: ANN401  # a value of JSON
+    if not kind:
+        return cell
+    if kind == "bool":
+        return cell == "true"
+    return None if not cell else int(cell) if kind == "int" else float(cell)
+
+
+def _print_table(rows: Sequence[Row], shown: Sequence[Shown], width: int) -> None:
+    lines = table({column.header: "left" if column.is_text else "right" for column in shown})
+    for row in rows:
+        lines.add_row(*(column.cell(row) for column in shown))
+    show(lines, max(width, WIDE), exactly=width)
+
+
+def _as_written(name: str, candidates: Candidates) -> Shown:
+    numbers = {"rank", "index", *(column.name for column in candidates.ranked)}
+    return Shown(name, _of(name), is_text=name not in numbers)
+
+
+def _of(name: str, places: int | None = None) -> Callable[[Mapping[str, str]], str]:
+    def cell(row: Mapping[str, str]) -> str:
+        return f"{float(row[name]):.{places}f}" if places is not None and row[name] else row[name]
+
+    return cell
+
+
+def _energy(row: Mapping[str, str]) -> str:
+    return (
+        f"{float(row['e_above_hull']):.3f} ± {float(row['e_above_hull_std']):.3f}"
+        if row["e_above_hull_std"]
+        else (f"{float(row['e_above_hull']):.3f}")
+    )
+
+
+def _flags(row: Mapping[str, str]) -> str:
+    told = [word for name, (value, word) in FLAGS.items() if row.get(name) == value]
+    is_new = row.get("in_domain") == "true" and float(row.get("domain_distance") or 0) > 0
+    return ", ".join([*told, "anions"] if is_new else told)
