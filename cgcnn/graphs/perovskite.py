@@ -78,6 +78,11 @@ class Perovskite:
     a: float
     family: Family
 
+    @property
+    def text(self) -> str:
+        """Order on B, family and Glazer's symbol, such as ``single tilted a+b-b-``."""
+        return f"{self.order} {self.family} {self.glazer}"
+
     def elements(self, role: str) -> dict[int, int]:
         """Atomic number → how many atoms of it are on A, B or X."""
         return dict(sorted(Counter(z for z, of in zip(self.numbers, self.roles, strict=True) if of == role).items()))

@@ -20,6 +20,7 @@ from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
 from cgcnn.data.sample import Sample
 from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.graphs.perovskite import find_perovskite
 from cgcnn.inference.predict import BATCH
 from screening.candidates.columns import SORTABLE, STATUS, with_threshold
 from screening.candidates.kind import Grain
@@ -32,14 +33,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
+    from cgcnn.graphs.batch import GraphBatch
     from cgcnn.models.card import Card
     from screening.candidates.kind import Row
     from screening.candidates.texts import Text
     from screening.chemistry.oxidation import StateSet
 
+LONGEST = len("rock-salt distorted a+b-c-")
+"""The longest that `cgcnn.graphs.perovskite.Perovskite.text` says."""
+
 _SHOWN_BY = (
     Column("fingerprint", "uint64", "", "digest of the structure as it was given", 0),
     Column("composition", "uint16", "", "atoms in the cell by atomic number", 0, (MAX_Z + 1,), ("element",)),
+    Column("perovskite", "uint8", "", "order on B, family, tilts, as ASCII; 0 if none", 0, (LONGEST,), ("letter",)),
 )
 """What shows which structure a row is."""
 
@@ -56,9 +62,9 @@ class Structures:
     kind: ClassVar[str] = "structures"
     grain: ClassVar[Grain] = Grain(BATCH, block=8_192, per_worker=8, counted=2_048, sifted=64)
     ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]  # they have no sites to tell more of
-    shown_by: ClassVar[tuple[str, ...]] = ("composition",)
+    shown_by: ClassVar[tuple[str, ...]] = ("composition", "perovskite")
     name_columns: ClassVar[tuple[str, ...]] = ("id",)
-    remark_columns: ClassVar[tuple[str, ...]] = ()
+    remark_columns: ClassVar[tuple[str, ...]] = ("perovskite",)
     text_columns: ClassVar[tuple[str, ...]] = ("id",)
 
     @classmethod
@@ -124,13 +130,13 @@ class Structures:
         """Nothing, likewise."""
         return {}
 
-    def remarks(self, row: Row) -> dict[str, str]:  # noqa: ARG002  # as other kinds have it
-        """Nothing: their sites have no roles."""
-        return {}
+    def remarks(self, row: Row) -> dict[str, str]:
+        """What kind of perovskite it is, such as ``single tilted a+b-b-``; empty if it is none."""
+        return {"perovskite": row["perovskite"].tobytes().rstrip(b"\0").decode()}
 
-    def remarks_of(self, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:  # noqa: ARG002  # likewise
-        """Nothing, likewise."""
-        return {}
+    def remarks_of(self, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:
+        """As `remarks`, of n rows."""
+        return {"perovskite": rows["perovskite"].T}
 
     def names(self, rows: Mapping[str, np.ndarray], texts: Sequence[Sequence[str]]) -> dict[str, list[str]]:
         """As `name`, of n rows."""
@@ -168,6 +174,26 @@ def read_structures(paths: Sequence[Path]) -> Structures:
         UserError: As `cgcnn.data.read.stream`.
     """
     return Structures(draft(map(_line, stream(paths))))
+
+
+def kinds_of_perovskite(entries: Sequence[Sample], batch: GraphBatch, built: Sequence[int]) -> NDArray[np.uint8]:
+    """(n, LONGEST) what kind of perovskite each of n structures is, as ASCII; 0 of those that are none.
+
+    Only those whose numbers of atoms allow it are parsed for that.
+
+    Args:
+        entries: The n structures.
+        batch: The graphs of some.
+        built: The positions of these.
+    """
+    found = np.zeros((len(entries), LONGEST), dtype=np.uint8)
+    atoms = np.bincount(batch.graph, weights=batch.multiplicity, minlength=len(batch))
+    for i in np.flatnonzero((atoms % 5 == 0) & (batch.nodes >= 3)).tolist():  # A, B and X
+        entry = entries[built[i]]
+        kind = find_perovskite(structure(entry.form, entry.content))
+        if kind is not None:
+            found[built[i], : len(kind.text)] = np.frombuffer(kind.text.encode(), dtype=np.uint8)
+    return found
 
 
 def compositions(numbers: Sequence[NDArray[np.uint8]], counts: Sequence[NDArray[np.int32]]) -> NDArray[np.uint16]:

@@ -11,7 +11,7 @@ from cgcnn.data.build import Builder, Rule
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.inference.predict import batches, in_domain, usable
-from screening.candidates.structures import Structures, compositions
+from screening.candidates.structures import LONGEST, Structures, compositions, kinds_of_perovskite
 from screening.engine.block import Block, BlockResult, stable_probability
 from screening.status import Status
 
@@ -30,12 +30,14 @@ class BuiltStructures:
         block: Which.
         fingerprints: (n,) of `screening.candidates.structures.Structures.fingerprints`.
         failures: Index of each structure that has no graph -> the reason.
+        perovskites: (n, w) of `screening.candidates.structures.kinds_of_perovskite`.
         graphs: Those of all others, in order, as few arrays that travel from one process to another.
     """
 
     block: Block
     fingerprints: NDArray[np.uint64]
     failures: dict[int, str]
+    perovskites: NDArray[np.uint8]
     graphs: GraphBatch
 
 
@@ -53,10 +55,13 @@ def load(plan: Plan[Structures]) -> Model:
 def build(plan: Plan[Structures], model: Model, block: Block) -> BuiltStructures:
     """Parse the structures of a block and make their graphs; each that cannot be used has a reason."""
     structures = plan.candidates
-    graphs = usable(model, Builder(Rule.of(model.settings)).build(structures.entries(block.start, block.stop)))
+    entries = structures.entries(block.start, block.stop)
+    graphs = usable(model, Builder(Rule.of(model.settings)).build(entries))
     failures = {block.start + i: graph for i, graph in enumerate(graphs) if isinstance(graph, str)}
     batch = GraphBatch.of_graphs([graph for graph in graphs if not isinstance(graph, str)])
-    return BuiltStructures(block, structures.fingerprints(block.start, block.stop), failures, batch)
+    built = [i for i, graph in enumerate(graphs) if not isinstance(graph, str)]
+    kinds = kinds_of_perovskite(entries, batch, built)
+    return BuiltStructures(block, structures.fingerprints(block.start, block.stop), failures, kinds, batch)
 
 
 def infer(plan: Plan[Structures], model: Model, built: BuiltStructures) -> BlockResult:
@@ -66,6 +71,7 @@ def infer(plan: Plan[Structures], model: Model, built: BuiltStructures) -> Block
     bad = np.array([index - built.block.start for index in failures], dtype=np.int64)
     good = np.setdiff1d(np.arange(len(built.fingerprints)), bad)
     rows["status"][good] = Status.OK
+    rows["perovskite"] = built.perovskites.copy()  # what travelled is read-only
     numbers = np.split(graphs.numbers, graphs.node_starts[1:])[: len(graphs)]
     counts = np.split(graphs.multiplicity, graphs.node_starts[1:])[: len(graphs)]
     rows["composition"][good] = compositions(numbers, counts)
@@ -99,6 +105,7 @@ def _unpredicted(fingerprints: NDArray[np.uint64]) -> dict[str, np.ndarray]:
     return {
         "fingerprint": fingerprints,
         "composition": np.zeros((n, MAX_Z + 1), dtype=np.uint16),
+        "perovskite": np.zeros((n, LONGEST), dtype=np.uint8),
         "status": np.full(n, Status.FAILED, dtype=np.uint8),
         "in_domain": np.zeros(n, dtype=np.bool_),
         **{name: np.full(n, np.nan, dtype=np.float32) for name in predicted},

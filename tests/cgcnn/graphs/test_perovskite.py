@@ -160,6 +160,13 @@ def test_element_on_two_roles() -> None:
     assert (found.elements("A"), found.elements("B")) == ({19: 2}, {13: 1, 19: 1})
 
 
+def test_what_it_is_in_words() -> None:
+    assert [_found(build()).text for build in (_pnma, _elpasolite)] == [
+        "single tilted a+b-b-",
+        "rock-salt cubic a0a0a0",
+    ]
+
+
 def test_several_anions() -> None:
     found = _found(CUBIC_PEROVSKITE.structure(np.array([56, 73, 8, 8, 7]), 4.1))
     assert found.elements("X") == {7: 1, 8: 2}

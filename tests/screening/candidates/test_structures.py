@@ -15,7 +15,7 @@ from pymatgen.core import Lattice, Structure
 
 from cgcnn.data.sample import from_record
 from cgcnn.errors import UserError
-from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.inference.predict import BATCH
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
@@ -24,7 +24,7 @@ from cgcnn.testing import untrained_for_structures
 from screening.candidates.structures import formula
 from screening.cli import commands as cli
 from screening.engine.block import Block
-from screening.engine.score import build_block, failed_block, infer_block, score_block
+from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.plan import make_plan
 from screening.recipe import make_recipe
 from screening.results.ledger import dry_ledger
@@ -139,7 +139,8 @@ def test_structures_of_many_kinds_are_ranked_and_what_is_broken_is_a_row_with_it
     assert code == 0, stderr
     rows = rows_of(tmp_path / "R.csv")
     columns = ["rank", "index", "formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "in_domain"]
-    assert list(rows[0]) == columns
+    assert list(rows[0]) == [*columns, "perovskite"]
+    assert {row["perovskite"] for row in rows} <= {"single cubic a0a0a0", "single distorted a0a0a0"}
     assert re.search(r"\n13 candidates\n  ok +7\n  failed +6\n", stderr)
     failures = {row["id"]: row["reason"] for row in rows_of(tmp_path / "R.failures.csv")}
     assert list(failures) == ["b", "c", "d", "f", "g", "h"]
@@ -280,6 +281,20 @@ def test_what_cannot_be_screened_gives_one_clear_line(  # noqa: PLR0913, PLR0917
     assert (code, stdout, stderr.count("\n")) == (1, "", 1)
     assert re.search(message, stderr), stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_perovskites_are_told_from_others_and_failures(tmp_path, model_path):
+    path = tmp_path / "some.jsonl"
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    double = DOUBLE_PEROVSKITE.structure(np.array([55, 47, 83, 17]), 5.4)
+    crystals = (perovskite("Sr"), salt, double, perovskite("Ca", shift=0.05))
+    lines = [line(f"n{i}", crystal) for i, crystal in enumerate(crystals)]
+    path.write_text("\n".join([*lines, json.dumps({"id": "broken", "cell": [1], "species": ["H"], "frac": []})]))
+    plan = make_plan(make_recipe(kind="structures", paths=(path,), model=str(model_path)))
+    rows = score_block(plan, load_model(plan), Block(0, 0, 5)).columns["perovskite"]
+    told = [plan.candidates.remarks({"perovskite": row})["perovskite"] for row in rows]
+    assert told == ["single cubic a0a0a0", "", "rock-salt cubic a0a0a0", "single cubic a0a0a0", ""]
+    assert plan.candidates.remarks_of({"perovskite": rows})["perovskite"].shape == rows.T.shape
 
 
 def test_without_a_named_model_it_is_that_of_crystals_of_any_kind(many):
