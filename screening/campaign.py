@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from cgcnn.errors import UserError
 from screening.cluster import choose, preflight, start
 from screening.engine.block import Block
 from screening.engine.notice import on_notice
-from screening.engine.pipeline import block_rows, screen_blocks
+from screening.engine.pipeline import block_rows, screen_blocks, screen_here
 from screening.engine.share import Share, parse_share
 from screening.plan import Plan, make_plan, plan_of
 from screening.store import Report, Run, Target, exists, repair, verify
@@ -150,10 +151,11 @@ def run_campaign(
     share = parse_share(recipe.share)
     choice = choose(recipe.cluster, recipe.workers)
     preflight(choice)
-    header = _header(recipe, plan, choice, share)
+    here = _few(recipe, plan, choice)
+    header = _header(recipe, plan, 1 if here else choice.workers * share.count)
     with _open_run(recipe, header, plan, share, resume=resume, any_versions=accept_versions) as run:
         progress(Opened(run.target.url))
-        done = _screen_missing(run, choice, share, progress)
+        done = _screen_missing(run, None if here else choice, share, progress)
         url = run.target.url
     with Run.open(url) as run:  # as it is now, with the shares of others
         return Campaign(url, plan, share, done, run.n_committed, run.header.n_blocks)
@@ -175,9 +177,15 @@ def check_run(url: str, *, mend: bool = False) -> Report:
     return (repair if mend else verify)(url, identity)
 
 
-def _header(recipe: Recipe, plan: Plan, choice: Choice, share: Share) -> Header:
-    """The header of the run, with blocks that suit all who share it."""
-    candidates, workers = plan.candidates, choice.workers * share.count
+def _few(recipe: Recipe, plan: Plan, choice: Choice) -> bool:
+    """Whether this process has screened the candidates before workers, which nobody asked for, would be there."""
+    asked = recipe.workers is not None or recipe.cluster != "local" or parse_share(recipe.share).count > 1
+    return not asked and not choice.inference and plan.candidates.count <= plan.candidates.grain.few
+
+
+def _header(recipe: Recipe, plan: Plan, workers: int) -> Header:
+    """The header of the run, with blocks that suit all the workers who share it."""
+    candidates = plan.candidates
     return plan.header(block_rows(candidates.count, workers, recipe.block_size, candidates.grain))
 
 
@@ -196,14 +204,18 @@ def _open_run(  # noqa: PLR0913  # the last two say how
         return Run.resume(url, header, part=share.part, records=given)  # another share was quicker
 
 
-def _screen_missing(run: Run, choice: Choice, share: Share, progress: Callable[[Event], None]) -> bool:
-    """Screen what is not committed yet of a share; False if a notice came before all was done."""
+def _screen_missing(run: Run, choice: Choice | None, share: Share, progress: Callable[[Event], None]) -> bool:
+    """Screen what is not committed yet of a share; False if a notice came before all was done.
+
+    Without a choice of workers this process does it.
+    """
     todo = sum(1 for number in run.missing_blocks() if number in share)
     if not todo:
         return True
     blocks = (Block(number, *run.header.bounds(number)) for number in run.missing_blocks() if number in share)
-    stays = run.device == "cpu" and choice.inference > 0
-    progress(Begun(run.target.url, run.header.rows, run.header.n_blocks, todo, str(choice), stays))
+    stays = run.device == "cpu" and choice is not None and choice.inference > 0
+    workers = str(choice or "this process")
+    progress(Begun(run.target.url, run.header.rows, run.header.n_blocks, todo, workers, stays))
     try:
         with on_notice() as notice:
             done = _commit_all(run, choice, blocks, todo, notice, progress)
@@ -216,13 +228,20 @@ def _screen_missing(run: Run, choice: Choice, share: Share, progress: Callable[[
 
 
 def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop
-    run: Run, choice: Choice, blocks: Iterable[Block], todo: int, notice: Notice, progress: Callable[[Event], None]
+    run: Run,
+    choice: Choice | None,
+    blocks: Iterable[Block],
+    todo: int,
+    notice: Notice,
+    progress: Callable[[Event], None],
 ) -> bool:
     """Commit blocks as they end; whether all were."""
     done = candidates = 0
     begun = time.monotonic()
-    with start(choice, todo) as force:
-        for harvest in screen_blocks(force, _seen_from_anywhere(run.target), blocks, notice, run.device):
+    target = _seen_from_anywhere(run.target)
+    with nullcontext() if choice is None else start(choice, todo) as force:
+        where = screen_here if force is None else partial(screen_blocks, force)
+        for harvest in where(target, blocks, notice, run.device):
             run.commit(*harvest.receipts)
             done += len(harvest.receipts)
             candidates += sum(receipt.rows for receipt in harvest.receipts)

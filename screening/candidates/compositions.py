@@ -33,7 +33,7 @@ block, so that a candidate meets the same neighbours in its batch, and gets the 
 class OnPrototype:
     """What spaces and lists share of `screening.candidates.kind.Compositions`."""
 
-    grain: ClassVar[Grain] = Grain(BATCH, block=65_536, per_worker=18, counted=2_000_000, sifted=65_536)
+    grain: ClassVar[Grain] = Grain(BATCH, block=65_536, per_worker=18, counted=2_000_000, sifted=65_536, few=16_384)
     ranked: ClassVar[tuple[Column, ...]] = SORTABLE + OF_SOME_MODELS
     shown_by: ClassVar[tuple[str, ...]] = ("species", "charges")
     remark_columns: ClassVar[tuple[str, ...]] = ("states",)

@@ -35,6 +35,7 @@ class Grain:
             one scheduler can pass on: 11 ms of a core's work.
         counted: Candidates up to which a dry run looks at every one; of more it looks at as many, evenly spread.
         sifted: Candidates whose chemistry is worked out at once, which bounds memory.
+        few: Candidates that take less time than workers take to start, a second of a core's work or two.
     """
 
     batch: int
@@ -42,6 +43,7 @@ class Grain:
     per_worker: int
     counted: int
     sifted: int
+    few: int
 
 
 class Candidates(Protocol):

@@ -60,7 +60,7 @@ class Structures:
 
     records: Records
     kind: ClassVar[str] = "structures"
-    grain: ClassVar[Grain] = Grain(BATCH, block=8_192, per_worker=8, counted=2_048, sifted=64)
+    grain: ClassVar[Grain] = Grain(BATCH, block=8_192, per_worker=8, counted=2_048, sifted=64, few=256)
     ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]  # they have no sites to tell more of
     shown_by: ClassVar[tuple[str, ...]] = ("composition", "perovskite")
     name_columns: ClassVar[tuple[str, ...]] = ("id",)

@@ -127,6 +127,15 @@ def screen_blocks(
                 yield Harvest([receipt or _give_up(target, block)], 0)
 
 
+def screen_here(target: Target, blocks: Iterable[Block], notice: Notice, device: str = "") -> Iterator[Harvest]:
+    """Screen blocks one after the other in this process, as a worker would; else as `screen_blocks`."""
+    assignment = Assignment(target, versions(), gpu=False, device=device)
+    for block in blocks:
+        if notice:
+            return
+        yield Harvest([screen_block(assignment, block)], 0)
+
+
 class _Flight:
     """The blocks that are under way on a workforce."""
 

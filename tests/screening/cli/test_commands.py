@@ -102,6 +102,29 @@ def test_runs_with_other_blocks_and_workers_are_bit_identical(screen, tmp_path, 
     assert screen(*common, "--out", two, "--workers", 2, "--block-size", 100)[0] == 0
     assert zarr.open_group(str(one))["status"].shards != zarr.open_group(str(two))["status"].shards
     assert arrays(one) == arrays(two)
+    code, _, stderr = screen(*common, "--out", tmp_path / "here.zarr")
+    assert code == 0
+    assert "this process" in stderr
+    assert arrays(one) == arrays(tmp_path / "here.zarr")
+
+
+ANOTHER_PROCESS = """
+import sys
+from screening.cli import main
+sys.argv[0] = "screen"
+try:
+    main()
+finally:
+    print(*sorted({"torch", "distributed", "pandas", "matplotlib"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_few_candidates_are_screened_without_torch_and_without_workers(tmp_path, model_path):
+    arguments = ["perovskites", *GRID, "--model", str(model_path), "--out", "R.zarr", "--csv", "R.csv"]
+    command = [sys.executable, "-c", ANOTHER_PROCESS, *arguments]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stderr.splitlines()[-1] == ""
+    assert rows_of(tmp_path / "R.csv")
 
 
 @pytest.mark.slow

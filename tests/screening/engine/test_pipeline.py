@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 from cgcnn.errors import UserError
 from screening.candidates.space import Space
 from screening.candidates.structures import Structures
-from screening.engine.pipeline import MOST_BLOCKS, Assignment, _device, block_rows
-from screening.store import Target
+from screening.cluster import choose, start
+from screening.engine.block import Block
+from screening.engine.notice import Notice
+from screening.engine.pipeline import MOST_BLOCKS, Assignment, _device, block_rows, screen_blocks
+from screening.plan import make_plan
+from screening.recipe import make_recipe
+from screening.status import Status
+from screening.store import Run, Target
 
 COMPOSITIONS, STRUCTURES = Space.grain, Structures.grain
 BATCH = COMPOSITIONS.batch
@@ -52,3 +58,20 @@ def test_a_run_goes_on_where_it_was_begun(monkeypatch):
     assert [_device(assignment(device)) for device in ("", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(UserError, match="no GPU, but the run was begun on cuda"):
         _device(assignment("cuda"))
+
+
+def modules_here():
+    """Libraries that this process has imported, of those that workers should do without."""
+    import sys  # another process's
+
+    return sorted({"torch", "pandas", "matplotlib"} & set(sys.modules))
+
+
+@pytest.mark.slow
+def test_workers_screen_without_torch(tmp_path):
+    plan = make_plan(make_recipe(kind="perovskites", a=("Ca", "Sr"), b=("Ti", "Zr"), x=("O",)))
+    with Run.create(str(tmp_path / "R.zarr"), plan.header(512)) as run, start(choose("local", 1), 1) as force:
+        for harvest in screen_blocks(force, run.target, [Block(0, 0, 4)], Notice()):
+            run.commit(*harvest.receipts)
+        assert run.ledger()[Status.OK]
+        assert list(force.client.run(modules_here).values()) == [[]]
