@@ -246,8 +246,9 @@ def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop
             done += len(harvest.receipts)
             candidates += sum(receipt.rows for receipt in harvest.receipts)
             run.tell(candidates / max(time.monotonic() - begun, 1e-9))
+            workers = 1 if force is None else force.finishers
             seconds = sum(receipt.seconds for receipt in harvest.receipts) / len(harvest.receipts)
-            progress(Advanced(done, todo, candidates, harvest.in_flight, force.finishers, seconds))
+            progress(Advanced(done, todo, candidates, harvest.in_flight, workers, seconds))
     return done == todo
 
 
