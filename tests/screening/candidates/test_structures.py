@@ -269,7 +269,7 @@ def test_a_row_that_is_another_structure_is_found(filled, many, model_path):
         (("{gap}", "--model", "{model}"), "gap.safetensors: unknown format"),
         (
             ("{many}", "--model", "{model}", "--sort", "tau"),
-            "--sort tau: no such column as 'tau'. Choose of e_above_hull,",
+            "--sort tau: no such column. Choose one of e_above_hull,",
         ),
     ],
 )
