@@ -73,15 +73,24 @@ def fit_domain(parts: Sequence[Part], lattice: NDArray[np.float32]) -> Domain:
         raise UserError("no record has a lattice constant: give each a cell, or the label a in Å")
     roles = len(parts[0][0].role_names)
     features = element_features().astype(np.float64)  # (101, F)
-    trained = np.zeros((roles, MAX_Z + 1), dtype=np.bool_)
     means = np.empty((len(lattice), roles, features.shape[1]))  # of the sites of each role
-    keys = []
     for prototype, rows, species in parts:
-        trained[prototype.role_index, species] = True
-        keys.append(composition_keys(species))
         for role in range(roles):
             means[rows, role] = features[species[:, prototype.role_index == role]].mean(axis=1)
-    return _with_lattice(trained, np.unique(np.concatenate(keys)), means, lattice)
+    return _with_lattice(trained_on(parts), known_of(parts), means, lattice)
+
+
+def trained_on(parts: Sequence[Part]) -> NDArray[np.bool_]:
+    """(R, 101) which elements are on a role's sites in rows as of `fit_domain`."""
+    trained = np.zeros((len(parts[0][0].role_names), MAX_Z + 1), dtype=np.bool_)
+    for prototype, _, species in parts:
+        trained[prototype.role_index, species] = True
+    return trained
+
+
+def known_of(parts: Sequence[Part]) -> NDArray[np.int64]:
+    """(K,) sorted keys of the compositions of rows as of `fit_domain`."""
+    return np.unique(np.concatenate([composition_keys(species) for _, _, species in parts]))
 
 
 def _with_lattice(

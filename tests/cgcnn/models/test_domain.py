@@ -84,7 +84,7 @@ def test_a_single_set_of_anions_leaves_all_others_far() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "new"), [("castelli", ["OOO", "FNO"], ["FFF", "OSS"]), ("mp", ["OOO", "FFF"], ["NOO"])]
+    ("name", "known", "new"), [("castelli", ["OOO", "FNO"], ["FFF", "OSS"]), ("mp", ["OOO", "FFF", "NOO"], ["FOO"])]
 )
 def test_shipped_models_know_their_sets_of_anions(name: str, known: list[str], new: list[str]) -> None:
     model = load(name)

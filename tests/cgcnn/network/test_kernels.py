@@ -79,6 +79,13 @@ def graphs_of(model: Model, crystals: list[Structure]) -> GraphBatch:
     return GraphBatch.of_graphs([Rule.of(model.settings).graph(crystal) for crystal in crystals])
 
 
+def graphs_for(model: Model, crystals: list[Structure], candidates: dict) -> GraphBatch:
+    """Graphs that the model reads: those of crystals, or of candidates where it reads the roles of sites."""
+    if not model.settings.sites:
+        return graphs_of(model, crystals)
+    return GraphBatch.of_prototype(*cells_of(PROTOTYPES[model.card.prototypes[0]], candidates))
+
+
 def cells_of(prototype: Prototype, candidates: dict) -> tuple[Prototype, np.ndarray, np.ndarray]:
     return prototype, *candidates[prototype.name]
 
@@ -174,7 +181,7 @@ def test_shipped_models_predict_as_by_the_reference(
     kernel: str, name: str, crystals: list[Structure], candidates: dict
 ) -> None:
     model = load(name)
-    batch = graphs_of(model, crystals)
+    batch = graphs_for(model, crystals, candidates)
     assert_close(model, KERNELS[kernel](model).predict(batch), reference(model).predict(batch))
     for prototype in model.card.prototypes:
         cells = cells_of(PROTOTYPES[prototype], candidates)
@@ -196,7 +203,7 @@ def test_what_else_is_predicted_changes_last_bits_at_most(
 ) -> None:
     model = load(name)
     ready, backwards = KERNELS[kernel](model), slice(None, None, -1)
-    graphs = graphs_of(model, crystals * 20)
+    graphs = graphs_for(model, crystals * 20, candidates)
     whole = ready.predict(graphs)
     assert ready.predict(graphs).tobytes() == whole.tobytes()
     assert_close(model, ready.predict(graphs.select(np.arange(len(graphs))[backwards]))[:, backwards], whole)
