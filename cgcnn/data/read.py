@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,22 +47,30 @@ def stream(paths: Sequence[Path]) -> Iterator[Sample]:
         empty = True
         for sample in _samples(item, name, alone=alone):
             empty = False
-            yield sample
+            yield _placed(sample, item)
         if empty and alone:
             raise UserError(f"{item.path}: no records; expected crystals")
         if empty:
-            yield broken(name, f"{item.path}: no records; expected crystals", str(item.path))
+            yield _placed(broken(name, f"{item.path}: no records; expected crystals"), item)
+
+
+def _placed(sample: Sample, item: _Found) -> Sample:
+    """The sample with the path of its file in the directory that was asked for; none of a file that was itself."""
+    inside = "" if item.root is None else os.path.relpath(sample.path or item.path, item.root)
+    return replace(sample, path=inside)
 
 
 @dataclass(frozen=True)
 class _Found:
     """A file, a directory with an ``id_prop.csv``, or what cannot be read, with the reason.
 
-    ``relative`` is the path from the directory that was asked for.
+    ``relative`` is the path from the directory that was asked for, ``root``; of a file that was asked for itself, the
+    path, and there is no root.
     """
 
     path: Path
     relative: str
+    root: Path | None = None
     reason: str = ""
 
 
@@ -93,11 +101,11 @@ def _walk(root: Path) -> list[_Found]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if ID_PROP in names:
             folders.clear()
-            found.append(_Found(folder, str(folder.relative_to(root))))
+            found.append(_Found(folder, str(folder.relative_to(root)), root))
             continue
         files = (folder / name for name in sorted(names) if name != "atom_init.json")
         found += [_looked_at(file, root) for file in files if kind_of(file)]
-    found += [_Found(Path(e.filename), str(e.filename), f"cannot be listed ({e.strerror})") for e in refused]
+    found += [_Found(Path(e.filename), str(e.filename), root, f"cannot be listed ({e.strerror})") for e in refused]
     if not found:
         raise UserError(f"{root}: holds no file of a known format ({', '.join(SUFFIXES)}, POSCAR)")
     return found
@@ -105,7 +113,7 @@ def _walk(root: Path) -> list[_Found]:
 
 def _looked_at(file: Path, root: Path) -> _Found:
     reason = "" if file.is_file() else "no regular file" if file.exists() else "a link that leads nowhere"
-    return _Found(file, str(file.relative_to(root)), reason)
+    return _Found(file, str(file.relative_to(root)), root, reason)
 
 
 def _names(found: Sequence[_Found]) -> list[str]:
@@ -123,7 +131,7 @@ def _names(found: Sequence[_Found]) -> list[str]:
 def _samples(item: _Found, name: str, *, alone: bool) -> Iterator[Sample]:
     """What a file holds; unless it is alone, a broken sample where it cannot be read, or not to its end."""
     if item.reason:
-        yield broken(name, f"{item.path}: {item.reason}", str(item.path))
+        yield broken(name, f"{item.path}: {item.reason}")
         return
     try:
         if item.path.is_dir():
@@ -133,4 +141,4 @@ def _samples(item: _Found, name: str, *, alone: bool) -> Iterator[Sample]:
     except UserError as error:
         if alone:
             raise
-        yield broken(name, str(error), str(item.path))
+        yield broken(name, str(error))

@@ -24,7 +24,7 @@ class Sample:
         form: What ``content`` is.
         content: JSON of ``cell``, ``species`` and ``frac`` for a record, a file's text otherwise; of a broken sample,
             the reason.
-        path: The file that it was read from; empty where it was none.
+        path: The file that it was read from, in the directory that was asked for; empty where a file was.
     """
 
     id: str
@@ -62,6 +62,6 @@ def _name(value: Any) -> str:  # noqa: ANN401  # whatever JSON holds
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def broken(name: str, reason: str, path: str = "") -> Sample:
+def broken(name: str, reason: str) -> Sample:
     """A sample that could not be read."""
-    return Sample(name, {"id": name}, "broken", reason, path)
+    return Sample(name, {"id": name}, "broken", reason)

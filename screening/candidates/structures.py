@@ -1,7 +1,7 @@
 """Structures as candidates, as `screen structures` takes them: crystals from files, in the order of the files.
 
-A run keeps them as records of its own, a line each: `{"id", "form", "content"}`, see `cgcnn.data.sample.Sample`. So a
-run can be ranked when the files are gone, and workers need not see them.
+A run keeps them as records of its own, a line each: `{"id", "form", "content", "path"}` of a `cgcnn.data.sample.Sample`.
+So a run can be ranked when the files are gone, and workers need not see them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Structures:
     shown_by: ClassVar[tuple[str, ...]] = ("composition", "perovskite")
     name_columns: ClassVar[tuple[str, ...]] = ("id",)
     remark_columns: ClassVar[tuple[str, ...]] = ("perovskite",)
-    text_columns: ClassVar[tuple[str, ...]] = ("id",)
+    text_columns: ClassVar[tuple[str, ...]] = ("id", "path")
 
     @classmethod
     def of_definition(cls, definition: Mapping[str, Any], records: Records) -> Self:  # noqa: ARG003  # as others have it
@@ -109,8 +109,9 @@ class Structures:
         return {"fingerprint": self.fingerprints(start, stop)}
 
     def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:
-        """The id of each of these structures, by index."""
-        return {index: [_entry(line).id] for index, line in self.records.pick(indices)}
+        """The id of each of these structures and the file that it came from, by index."""
+        entries = ((index, _entry(line)) for index, line in self.records.pick(indices))
+        return {index: [entry.id, entry.path] for index, entry in entries}
 
     def name(self, row: Row, texts: Sequence[str]) -> dict[str, str]:
         """Reduced formula and id."""
@@ -232,9 +233,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _line(entry: Sample) -> bytes:
-    return json.dumps({"id": entry.id, "form": entry.form, "content": entry.content}, separators=(",", ":")).encode()
+    record = {"id": entry.id, "form": entry.form, "content": entry.content, "path": entry.path}
+    return json.dumps(record, separators=(",", ":")).encode()
 
 
 def _entry(line: bytes) -> Sample:
     record = json.loads(line)
-    return Sample(record["id"], {}, record["form"], record["content"])
+    return Sample(record["id"], {}, record["form"], record["content"], record["path"])

@@ -139,7 +139,7 @@ def test_structures_of_many_kinds_are_ranked_and_what_is_broken_is_a_row_with_it
     assert code == 0, stderr
     rows = rows_of(tmp_path / "R.csv")
     columns = ["rank", "index", "formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "in_domain"]
-    assert list(rows[0]) == [*columns, "perovskite"]
+    assert list(rows[0]) == [*columns, "perovskite", "path"]
     assert {row["perovskite"] for row in rows} <= {"single cubic a0a0a0", "single distorted a0a0a0"}
     assert re.search(r"\n13 candidates\n  ok +7\n  failed +6\n", stderr)
     failures = {row["id"]: row["reason"] for row in rows_of(tmp_path / "R.failures.csv")}
