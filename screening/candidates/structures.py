@@ -1,7 +1,7 @@
 """Structures as candidates, as `screen structures` takes them: crystals from files, in the order of the files.
 
-A run keeps them as records of its own, a line each: `{"id", "form", "content", "path"}` of a `cgcnn.data.sample.Sample`.
-So a run can be ranked when the files are gone, and workers need not see them.
+A run keeps them as records of its own, a line each: `{"id", "form", "content", "path"}` of a
+`cgcnn.data.sample.Sample`. So a run can be ranked when the files are gone, and workers need not see them.
 """
 
 from __future__ import annotations

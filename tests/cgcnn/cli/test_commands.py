@@ -2,7 +2,6 @@ import csv
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -204,10 +203,8 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_help_answers_at_once_without_heavy_imports() -> None:
-    start = time.monotonic()
+def test_help_needs_no_heavy_imports() -> None:
     assert in_process("--help").returncode == 0
-    assert time.monotonic() - start < 2  # 0.1 s on an idle machine
     code = "import sys, cgcnn.cli.commands; print({'torch', 'pymatgen', 'numpy', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
