@@ -61,7 +61,9 @@ def build(plan: Plan[Compositions], model: PrototypeModel, block: Block) -> Buil
     parts = [_sifted(plan, model, start, min(start + step, block.stop)) for start in starts]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     species, lattice = model.cells(rows["species"][rows["status"] == Status.OK])
-    return BuiltCompositions(block, rows, species, lattice, plan.candidates.unusable(block.start, block.stop))
+    return BuiltCompositions(
+        block, _without_rejected(rows), species, lattice, plan.candidates.unusable(block.start, block.stop)
+    )
 
 
 def infer(plan: Plan[Compositions], model: PrototypeModel, built: BuiltCompositions) -> BlockResult:
@@ -126,6 +128,15 @@ def _described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndar
 def _stored(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rows without the columns that only filters look at."""
     return {name: values for name, values in rows.items() if name not in chemistry.FOR_FILTERS}
+
+
+def _without_rejected(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows with no more than species and status of those that a filter rejected: the rest compresses to nothing."""
+    kept = rows["status"] < Status.FILTERED
+    if kept.all():
+        return rows
+    whole = {name: rows[name] for name in ("species", "status")}
+    return {name: whole.get(name, _spread(values[kept], kept)) for name, values in rows.items()}
 
 
 def _spread(values: np.ndarray, usable: np.ndarray) -> np.ndarray:

@@ -145,3 +145,19 @@ def test_filters_of_predicted_columns_come_after_the_prediction(rich):
     assert np.isfinite(rows["band_gap"][gapless]).all()  # what was predicted is kept
     np.testing.assert_array_equal(rows["status"] == Status.OK, expected & (plain["e_above_hull"] <= 0))
     assert (scored(rich, "perovskite=0.7")["status"] == Status.OK).any()
+
+
+def test_rejected_candidates_keep_species_and_status_alone():
+    sites = {"a": ("Ca", "Sr", "La"), "b": ("Ti", "Zr", "Ta"), "x": ("O", "N")}
+    plan = make_plan(make_recipe(kind="perovskites", filters=("charge",), **sites))
+    model, block = load_model(plan), Block(0, 0, plan.candidates.count)
+    rows, whole = (score_block(some, model, block).columns for some in (plan, replace(plan, filters=())))
+    rejected = rows["status"] == Status.FILTERED
+    assert 0 < rejected.sum() < block.stop
+    for column in plan.candidates.columns(plan.stable_at):
+        if column.name not in {"species", "status"}:
+            fill = np.full_like(rows[column.name][rejected], column.fill)
+            np.testing.assert_array_equal(rows[column.name][rejected], fill, err_msg=column.name)
+        if column.name != "status":
+            np.testing.assert_array_equal(rows[column.name][~rejected], whole[column.name][~rejected])
+    np.testing.assert_array_equal(rows["species"], whole["species"])
