@@ -15,6 +15,7 @@ from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
 from screening.plan import from_header, make_plan
 from screening.recipe import make_recipe
+from screening.results.export import Export, export_run
 from screening.results.frames import RankedTable, to_table, to_xarray
 from screening.results.ledger import Ledger, make_ledger
 from screening.results.outputs import Outputs, asked_of, present
@@ -24,7 +25,7 @@ from screening.store import Report
 from screening.store import Run as StoredRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     import xarray as xr
@@ -102,6 +103,35 @@ class Run:
         """
         with StoredRun.open(self.url) as run:
             report(run, Path(path), Outputs(sort, None, top))
+        return Path(path)
+
+    def export(  # noqa: PLR0913  # all have defaults
+        self,
+        path: str | Path,
+        *,
+        format: str | None = None,  # noqa: A002  # its name everywhere
+        top: int | None = None,
+        sort: str = "e_above_hull",
+        tilts: Sequence[str] = ("a0a0a0",),
+        conventional: bool = False,
+    ) -> Path:
+        """Write the best candidates as structures from which calculations start, or the ranking as Parquet.
+
+        Args:
+            path: A directory for CIF or POSCAR, or a file: .extxyz, .db (ASE), .json (pymatgen), .jsonl (OPTIMADE),
+                .parquet.
+            format: One of `screening.results.export.FORMATS`, where the name does not say it.
+            top: How many candidates; by default 20, of Parquet all.
+            sort: Column to rank by.
+            tilts: How octahedra are turned, see `cgcnn.graphs.tilts`; one structure each.
+            conventional: The usual cell of the space group rather than the smallest.
+
+        Raises:
+            UserError: A setting is wrong, a library is missing, or the file cannot be written.
+        """
+        with StoredRun.open(self.url) as run:
+            wanted = Export(Path(path), format, tuple(tilts), conventional=conventional)
+            export_run(run, Outputs(sort, None, top), wanted)
         return Path(path)
 
     def verify(self) -> Report:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
+from cgcnn.graphs.tilts import build
 from screening.candidates.columns import OF_SOME_MODELS, SORTABLE, STATUS, with_threshold
-from screening.candidates.kind import Grain
+from screening.candidates.kind import UNTILTED, Grain
 from screening.candidates.texts import formulas_text, order_anions, states_texts, symbols_text
 from screening.chemistry.descriptors import columns as describe
 from screening.chemistry.ions import sites_of
@@ -93,14 +94,15 @@ class OnPrototype:
         """As `remarks`, of n rows."""
         return {"states": states_texts(rows["species"], rows["charges"])}
 
-    def structure(self: Compositions, index: int, a: float) -> Structure:
-        """A candidate on the prototype, with the distance of neighbouring B cations a, Å."""
-        return self.ideal.structure(self.decode(index, index + 1)[0], a)
+    def structure(
+        self: Compositions, index: int, a: float, tilts: str = UNTILTED, *, conventional: bool = False
+    ) -> Structure:
+        """A candidate on the prototype, with the distance of neighbouring B cations a, Å, before tilts."""
+        return build(self.ideal, self.decode(index, index + 1)[0], a, tilts, conventional=conventional)
 
     def cif(self: Compositions, row: Row) -> str:
-        """A candidate with its predicted lattice constant, as CIF."""
-        crystal = self.ideal.structure(row["species"], float(row["a_angstrom"]))
-        return str(crystal.to(fmt="cif", symprec=0.01))
+        """A candidate with its predicted lattice constant, as CIF: all atoms of the smallest cell, named by sites."""
+        return str(build(self.ideal, row["species"], float(row["a_angstrom"])).to(fmt="cif"))
 
     def unfit(self: Compositions, card: Card) -> str:
         """Why a model is not for this prototype."""

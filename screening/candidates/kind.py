@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from screening.chemistry.oxidation import StateSet
     from screening.store import Column, Records
 
+UNTILTED = "a0a0a0"
+"""Glazer's symbol of octahedra that are not turned."""
+
 Row = Mapping[str, Any]
 """One candidate of a ranking: `index`, and its value in each column that `Candidates.read` names."""
 
@@ -129,16 +132,21 @@ class Candidates(Protocol):
     def remarks_of(self, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:
         """What `remarks` says of each of n rows."""
 
-    def structure(self, index: int, a: float) -> Structure:
-        """A candidate as a crystal of pymatgen.
+    def structure(self, index: int, a: float, tilts: str = UNTILTED, *, conventional: bool = False) -> Structure:
+        """A candidate as a crystal of pymatgen; compositions with the site of each atom as site property and label.
 
         Args:
             index: Which.
             a: Its predicted lattice constant, Å, where a ranking has one.
+            tilts: How octahedra are turned, see `cgcnn.graphs.tilts`.
+            conventional: The usual cell of the space group rather than the smallest.
+
+        Raises:
+            UserError: There is no such tilt system, or the candidate is a structure, which has no octahedra to turn.
         """
 
     def cif(self, row: Row) -> str:
-        """A candidate as CIF."""
+        """A candidate as CIF, in its smallest cell."""
 
     def unfit(self, card: Card) -> str:
         """Why a model is not for these candidates; empty if it is."""

@@ -20,10 +20,11 @@ from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
 from cgcnn.data.sample import Sample
 from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.errors import UserError
 from cgcnn.graphs.perovskite import find_perovskite
 from cgcnn.inference.predict import BATCH
 from screening.candidates.columns import SORTABLE, STATUS, with_threshold
-from screening.candidates.kind import Grain
+from screening.candidates.kind import UNTILTED, Grain
 from screening.store import Column, Records, draft
 
 if TYPE_CHECKING:
@@ -144,8 +145,17 @@ class Structures:
         named = [self.name({"composition": row}, given) for row, given in zip(rows["composition"], texts, strict=True)]
         return {column: [names[column] for names in named] for column in ("formula", *self.name_columns)}
 
-    def structure(self, index: int, a: float = float("nan")) -> Structure:  # noqa: ARG002  # it has a cell of its own
+    def structure(
+        self,
+        index: int,
+        a: float = float("nan"),  # noqa: ARG002  # it has a cell of its own
+        tilts: str = UNTILTED,
+        *,
+        conventional: bool = False,  # noqa: ARG002  # likewise
+    ) -> Structure:
         """A structure as it was given."""
+        if tilts != UNTILTED:
+            raise UserError(f"`tilts` {tilts}: structures stay as they were given; leave the tilts out")
         (entry,) = self.entries(index, index + 1)
         return structure(entry.form, entry.content)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from screening.cli.ranked import Look
+    from screening.results.export import Export
 
 PATH = click.Path(path_type=Path)
 OUTPUT = click.Path(path_type=Path, allow_dash=True)
@@ -65,6 +66,28 @@ ranking_options = _together(
         help="Of the best candidates on stdout. [default: table]",
     ),
     click.option("-v", "--verbose", is_flag=True, help="Show all columns, with all decimals."),
+)
+export_options = _together(
+    click.option(
+        "--export",
+        type=PATH,
+        metavar="DIR|FILE",
+        help="Write the candidates shown as structures: to a directory of CIF files, or to FILE.extxyz, .db (ASE), "
+        ".json (pymatgen), .jsonl (OPTIMADE); or the whole ranking to FILE.parquet.",
+    ),
+    click.option(
+        "--as",
+        "as_",
+        type=click.Choice(["cif", "poscar", "extxyz", "ase-db", "json", "optimade", "parquet"]),
+        help="The format of --export. [default: by the name]",
+    ),
+    click.option(
+        "--tilts",
+        type=Symbols(),
+        metavar="SYSTEM,…",
+        help="Turn octahedra: a-b+a-, a-a-a-, a0a0c-, or a0a0a0 for none; one structure each. [default: a0a0a0]",
+    ),
+    click.option("--cell", type=click.Choice(["primitive", "conventional"]), help="Of --export. [default: primitive]"),
 )
 run_options = _together(
     click.option("--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: COMMAND.zarr]"),
@@ -180,6 +203,7 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
 @click.argument("run")
 @ranking_options
 @click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too.")
+@export_options
 @click.option(
     "--known", type=PATH, metavar="FILE|DIR", help="Mark what you have: a CSV file of formulas, or CIF files."
 )
@@ -190,8 +214,8 @@ def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking chec
     from screening.cli.screen import rank_run
     from screening.results.outputs import Outputs
 
-    look = _look(options)
-    rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}), look)
+    look, export = _look(options), _export(options)
+    rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}), look, export)
 
 
 @app.command()
@@ -310,6 +334,19 @@ def _look(options: dict[str, Any]) -> Look:
     from screening.cli.ranked import Look
 
     return Look(options.pop("format_"), verbose=options.pop("verbose"))
+
+
+def _export(options: dict[str, Any]) -> Export | None:
+    """Take out of the options what to write for other programs."""
+    path, kind, tilts, cell = (options.pop(name) for name in ("export", "as_", "tilts", "cell"))
+    if path is None:
+        if kind or tilts or cell:
+            raise click.UsageError("--as, --tilts and --cell say what --export writes; name a file or directory to it.")
+        return None
+    from screening.candidates.kind import UNTILTED
+    from screening.results.export import Export
+
+    return Export(path, kind, tilts or (UNTILTED,), conventional=cell == "conventional")
 
 
 def _filters(filters: tuple[str, ...], *, no_filter: bool) -> tuple[str, ...] | None:

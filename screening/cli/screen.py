@@ -18,6 +18,7 @@ from screening.cli.progress import Listener
 from screening.cli.ranked import Look, print_ranking
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
+from screening.results.export import export_run
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, asked_of, present
 from screening.results.ranking import check_sort
@@ -25,6 +26,7 @@ from screening.store import Run
 
 if TYPE_CHECKING:
     from screening.recipe import Recipe
+    from screening.results.export import Export
 
 AGAIN = 75
 """Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
@@ -63,7 +65,7 @@ def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_ve
     return 0
 
 
-def rank_run(url: str, outputs: Outputs, look: Look) -> None:
+def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = None) -> None:
     """Rank the committed candidates of a run again; print the best.
 
     Raises:
@@ -71,9 +73,19 @@ def rank_run(url: str, outputs: Outputs, look: Look) -> None:
     """
     outputs = _spoken(outputs)
     outputs.check()
+    if export:
+        export.check()
     with Run.open(url) as run:
         tell_partial(run)
         _tell(present(run, outputs), outputs, look)
+        if export:
+            _tell_export(run, outputs, export)
+
+
+def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
+    count = export_run(run, outputs, export)
+    what = "rows" if export.kind == "parquet" else "structures"
+    click.echo(plain(f"{export.path}: {count:,} {what} written ({export.kind})"), err=True)
 
 
 def tell_partial(run: Run) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from cgcnn.errors import UserError
+from screening.candidates.kind import UNTILTED
 from screening.plan import from_header
+from screening.results.starts import complete, describe
 from screening.results.tables import free, ranked_rows
 from screening.status import Status, labels
 
@@ -45,20 +47,30 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
         with pd.option_context("display.max_columns", None):
             return str(super().__repr__())
 
-    def structures(self) -> list[Structure]:
+    def structures(self, tilts: str = UNTILTED, *, conventional: bool = False) -> list[Structure]:
         """The candidates as crystals of pymatgen, in the order of the rows.
 
-        Compositions sit on the ideal positions of their prototype, with the predicted lattice constant; structures are
-        as they were given.
+        Compositions sit on the positions of their prototype, with the predicted lattice constant; structures are as
+        they were given. Site properties are `site` and, where an atom has one, `magmom`, an initial moment; the
+        `properties` of each crystal say where it comes from and what is predicted of it.
+
+        Args:
+            tilts: How octahedra are turned, see `cgcnn.graphs.tilts`; a relaxation never leaves an untilted start.
+            conventional: The usual cell of the space group rather than the smallest.
 
         Raises:
-            UserError: The column `index` is gone, or for compositions `a_angstrom`.
+            UserError: The column `index` is gone, or for compositions `a_angstrom`; there is no such tilt system.
         """
         candidates: Candidates | None = getattr(self, "candidates", None)
         if candidates is None or "index" not in self:
             raise UserError("this table does not say which candidates its rows are; keep the column index")
         lengths = self["a_angstrom"] if "a_angstrom" in self else np.full(len(self), np.nan)
-        return [candidates.structure(int(i), float(a)) for i, a in zip(self["index"], lengths, strict=True)]
+        about = {name: self.attrs[name] for name in ("run", "model", "stable_at") if name in self.attrs}
+        found = []
+        for (place, row), a in zip(self.iterrows(), lengths, strict=True):
+            structure = candidates.structure(int(row["index"]), float(a), tilts, conventional=conventional)
+            found.append(complete(structure, {**about, "rank": place, **describe(row), "tilts": tilts}))
+        return found
 
 
 def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # noqa: ANN401  # attributes of any kind

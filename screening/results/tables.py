@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from screening.candidates.kind import Candidates
     from screening.results.ranking import Ranking, Rows
 
-CIF_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+\.cif")
-"""Names of the CIF files of a ranking: rank, formula and index."""
+CIF_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+(-[abc0+-]{6})?\.(cif|vasp)")
+"""Names of the CIF and POSCAR files of a ranking: rank, formula, index, and tilts if there are any."""
 
 
 def table_rows(ranking: Ranking, candidates: Candidates, count: int | None = None) -> Iterator[dict[str, str]]:
@@ -95,16 +95,17 @@ def write_cifs(ranking: Ranking, candidates: Candidates, directory: Path, count:
         raise UserError(f"`cif` {directory}: cannot be written: {error.strerror}.") from None
 
 
-def refuse_other_cifs(directory: Path, names: set[str]) -> None:
-    """Refuse a directory with the CIF files of another ranking, which nobody could tell from those with these names.
+def refuse_other_cifs(directory: Path, names: set[str], setting: str = "cif") -> None:
+    """Refuse a directory with the files of another ranking, which nobody could tell from those with these names.
 
     Raises:
         UserError: Naming one of them.
     """
     there = (path.name for path in directory.iterdir()) if directory.is_dir() else iter(())
     if others := sorted(name for name in there if CIF_NAME.fullmatch(name) and name not in names):
+        kind = others[0].rpartition(".")[2].upper().replace("VASP", "POSCAR")
         raise UserError(
-            f"`cif` {directory}: holds {len(others)} CIF files of another ranking, such as {others[0]}. "
+            f"`{setting}` {directory}: holds {len(others)} {kind} files of another ranking, such as {others[0]}. "
             "Name another directory, or empty this one."
         )
 

@@ -171,3 +171,17 @@ def test_help_cuts_no_sentence(app, width, monkeypatch, capfd):
     text = capfd.readouterr().out
     assert "..." not in text.partition("Commands:")[2]
     assert max(map(len, text.splitlines())) in range(width - 20, width)
+
+
+def test_starts_are_exported_with_the_ranking_that_is_shown(screen, run, tmp_path):
+    code, stdout, stderr = screen("rank", run, "--top", 3, "--export", tmp_path / "starts", "--tilts", "a-b+a-,a0a0c-")
+    assert (code, stdout.count("\n")) == (0, 4)
+    assert f"{tmp_path / 'starts'}: 6 structures written (cif)" in stderr
+    assert len(list((tmp_path / "starts").glob("000[123]-*-a-b+a-.cif"))) == 3
+    usual = ("--as", "poscar", "--cell", "conventional")
+    assert screen("rank", run, "--top", 2, "--export", tmp_path / "p", *usual)[0] == 0
+    assert [path.suffix for path in (tmp_path / "p").iterdir()] == [".vasp"] * 2
+    assert screen("rank", run, "--tilts", "a-b+a-")[0] == 2
+    code, stdout, stderr = screen("rank", run, "--export", tmp_path / "q", "--tilts", "a+b+c+")
+    assert (code, stdout) == (1, "")
+    assert stderr.startswith("screen: --tilts a+b+c+: no such tilt system")

@@ -1,0 +1,212 @@
+"""Candidates for other programs: structures from which calculations start, and the ranking as Parquet.
+
+Files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cgcnn.errors import UserError
+from cgcnn.files import write_whole
+from cgcnn.graphs.tilts import find_system
+from screening.candidates.kind import UNTILTED
+from screening.plan import from_header
+from screening.results import optimade
+from screening.results.frames import to_table
+from screening.results.ranking import check_sort, rank
+from screening.results.starts import Start, describe_run, make_starts
+from screening.results.tables import refuse_other_cifs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from screening.results.outputs import Outputs
+    from screening.store import Run
+
+BY_SUFFIX = {
+    ".extxyz": "extxyz", ".xyz": "extxyz", ".db": "ase-db", ".json": "json", ".jsonl": "optimade",
+    ".parquet": "parquet",
+}  # fmt: skip
+"""Formats that are one file, by how its name ends."""
+FOLDERS = {"cif": ".cif", "poscar": ".vasp"}
+"""Formats that are a file for each structure, and how their names end."""
+FORMATS = (*FOLDERS, *dict.fromkeys(BY_SUFFIX.values()))
+
+
+@dataclass(frozen=True)
+class Export:
+    """What to write for other programs.
+
+    Attributes:
+        path: A file, or for CIF and POSCAR a directory.
+        format: One of `FORMATS`; None goes by the name of the file, and takes CIF for a directory.
+        tilts: Tilt systems, see `cgcnn.graphs.tilts`; each candidate is written once in each.
+        conventional: The usual cell of the space group rather than the smallest.
+    """
+
+    path: Path
+    format: str | None = None
+    tilts: tuple[str, ...] = (UNTILTED,)
+    conventional: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The format to write."""
+        return self.format or BY_SUFFIX.get(self.path.suffix.lower(), "cif")
+
+    def check(self) -> None:
+        """Find out before the work that it could not be written.
+
+        Raises:
+            UserError: Naming what is wrong.
+        """
+        if self.kind not in FORMATS:
+            raise UserError(f"format {self.kind}: unknown; there is {', '.join(FORMATS)}.")
+        for system in self.tilts:
+            find_system(system)
+        _require(self.kind)
+        wants_folder = self.kind in FOLDERS
+        if self.path.exists() and self.path.is_dir() != wants_folder:
+            raise UserError(f"`export` {self.path}: {self.kind} goes to a {'directory' if wants_folder else 'file'}.")
+        above = self.path.absolute().parent
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise UserError(f"`export` {self.path}: {above} is no directory that can be written. Name another place.")
+
+
+def export_run(run: Run, outputs: Outputs, export: Export) -> int:
+    """Write the best candidates of a run as structures, or the ranking as Parquet; how many there are.
+
+    Args:
+        run: Finished or not.
+        outputs: How to rank, and how many candidates: `outputs.shown`; of Parquet all, unless `top` says.
+        export: What to write.
+
+    Raises:
+        UserError: The ranking or the file cannot be made; nothing is half-written then.
+    """
+    export.check()
+    plan = outputs.of(from_header(run.header, run.records))
+    check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
+    count = outputs.top if export.kind == "parquet" else outputs.shown
+    ranking = rank(outputs.blocks(run, plan), outputs.order, count, outputs.groups(plan))
+    about = describe_run(run, plan)
+    if export.kind == "parquet":
+        table = to_table(ranking, plan, run=run.target.url, committed=run.n_committed, blocks=run.header.n_blocks)
+        buffer = io.BytesIO()
+        table.reset_index().to_parquet(buffer, index=False)
+        write_whole(export.path, buffer.getvalue())
+        return len(table)
+    starts = list(make_starts(ranking, plan.candidates, about, export.tilts, conventional=export.conventional))
+    write_starts(starts, export)
+    return len(starts)
+
+
+def write_starts(starts: Sequence[Start], export: Export) -> None:
+    """Write structures.
+
+    Raises:
+        UserError: A file cannot be written, a library is missing, or the directory has files of another ranking.
+    """
+    if export.kind in FOLDERS:
+        _write_folder(starts, export.path, FOLDERS[export.kind])
+    elif export.kind == "ase-db":
+        _write_ase_db(starts, export.path)
+    elif export.kind == "extxyz":
+        write_whole(export.path, _extxyz(starts))
+    elif export.kind == "json":
+        write_whole(export.path, json.dumps([start.structure.as_dict() for start in starts]))
+    else:
+        write_whole(export.path, (json.dumps(line) + "\n" for line in optimade.lines(starts)))
+
+
+def _write_folder(starts: Sequence[Start], folder: Path, suffix: str) -> None:
+    texts = {f"{start.name}{suffix}": (_cif if suffix == ".cif" else _poscar)(start) for start in starts}
+    try:
+        refuse_other_cifs(folder, set(texts), "export")
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"`export` {folder}: cannot be written: {error.strerror}.") from None
+    for name, text in texts.items():
+        write_whole(folder / name, text)
+
+
+def _cif(start: Start) -> str:
+    """All atoms of the cell, named by their sites, below lines that say where it comes from."""
+    told = "".join(f"# {line}\n" for line in _provenance(start))
+    return told + str(start.structure.to(fmt="cif"))
+
+
+def _poscar(start: Start) -> str:
+    from pymatgen.io.vasp.inputs import Poscar  # noqa: PLC0415  # heavy
+
+    bare = start.structure.copy(properties={})
+    return str(Poscar(bare, comment="; ".join(_provenance(start))).get_str(significant_figures=10))
+
+
+def _provenance(start: Start) -> Iterator[str]:
+    for name, value in start.structure.properties.items():
+        if value is not None:
+            yield f"{name} {' '.join(str(value).split())}"
+
+
+def _atoms(start: Start) -> Any:  # noqa: ANN401  # atoms of ASE, an extra
+    from pymatgen.io.ase import AseAtomsAdaptor  # noqa: PLC0415  # an extra
+
+    atoms = AseAtomsAdaptor.get_atoms(start.structure, msonable=False)
+    atoms.info = {name: value for name, value in start.structure.properties.items() if value is not None}
+    atoms.calc = None
+    return atoms
+
+
+def _extxyz(starts: Sequence[Start]) -> str:
+    from ase.io import write  # noqa: PLC0415  # an extra
+
+    text = io.StringIO()
+    write(text, [_atoms(start) for start in starts], format="extxyz")
+    return text.getvalue()
+
+
+def _write_ase_db(starts: Sequence[Start], path: Path) -> None:
+    """Write a database of ASE: numbers and tilts can be selected by, as in ``p_stable>0.5``; texts are in `data`."""
+    from ase.db import connect  # noqa: PLC0415  # an extra
+
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial.db")
+    try:
+        with connect(partial, type="db") as database:
+            for start in starts:
+                atoms = _atoms(start)
+                texts = {name: value for name, value in atoms.info.items() if isinstance(value, str)}
+                keys = {name: value for name, value in atoms.info.items() if name not in texts}
+                labels = {"labels": start.structure.labels}
+                database.write(atoms, key_value_pairs=keys | {"tilts": texts.pop("tilts")}, data=texts | labels)
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"`export` {path}: cannot be written: {error.strerror}.") from None
+    finally:
+        for rest in (partial, partial.with_name(f"{partial.name}.lock")):
+            with suppress(OSError):
+                rest.unlink()
+
+
+def _require(kind: str) -> None:
+    """Refuse a format whose library is missing.
+
+    Raises:
+        UserError: With what to install.
+    """
+    library, extra = {"extxyz": ("ase", "ase"), "ase-db": ("ase", "ase"), "parquet": ("pyarrow", "parquet")}.get(
+        kind, ("", "")
+    )
+    if library:
+        try:
+            __import__(library)
+        except ImportError:
+            raise UserError(f"{library} is missing; pip install 'perovskite-screening[{extra}]'") from None

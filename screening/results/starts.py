@@ -1,0 +1,109 @@
+"""Candidates as structures from which calculations start: cell, tilts, initial moments, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cgcnn import __version__
+from screening.candidates.kind import UNTILTED
+from screening.chemistry.magnetism import guess_moments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pymatgen.core.structure import Structure
+
+    from screening.candidates.kind import Candidates
+    from screening.plan import Plan
+    from screening.results.ranking import Ranking
+    from screening.store import Run
+
+TOLD = (
+    *("e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "in_training"),
+    *("a_angstrom", "tolerance_factor", "tau"),
+)
+"""Columns of a ranking that go with a structure."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A structure from which a calculation starts.
+
+    Attributes:
+        name: Of its file: rank, formula, index, and tilts if there are any.
+        structure: Of pymatgen. Site properties: `site`, and `magmom` where an atom has a moment; `properties` has where
+            it comes from (`run`, `index`, `rank`, `model` …) and what is predicted of it.
+    """
+
+    name: str
+    structure: Structure
+
+
+def describe_run(run: Run, plan: Plan) -> dict[str, Any]:
+    """What every structure of a run says of where it comes from."""
+    return {
+        "program": f"perovskite-screening {__version__}",
+        "run": run.target.url,
+        "model": plan.model.name,
+        "model_digest": plan.model.digest,
+        "stable_at": plan.stable_at,
+    }
+
+
+def make_starts(
+    ranking: Ranking,
+    candidates: Candidates,
+    about: Mapping[str, Any],
+    tilts: Sequence[str] = (UNTILTED,),
+    *,
+    conventional: bool = False,
+) -> Iterator[Start]:
+    """The structures of a ranking, one for each candidate and tilt system, candidates in order of rank.
+
+    Args:
+        ranking: Whose candidates.
+        candidates: Those of the run.
+        about: What all structures say of where they come from.
+        tilts: Tilt systems, see `cgcnn.graphs.tilts`.
+        conventional: The usual cell of the space group rather than the smallest.
+
+    Raises:
+        UserError: There is no such tilt system, or the candidates are structures, which have no octahedra to turn.
+    """
+    texts = candidates.texts(ranking.rows["index"].tolist())
+    for place, index in enumerate(ranking.rows["index"].tolist()):
+        row = {name: values[place] for name, values in ranking.rows.items()}
+        names = candidates.name(row, texts.get(index, []))
+        described = describe({**row, **names})
+        a = float(row.get("a_angstrom", np.nan))
+        for system in tilts:
+            structure = candidates.structure(index, a, system, conventional=conventional)
+            where = {"rank": place + 1, **described, "tilts": system}
+            stem = f"{place + 1:04d}-{names['formula']}-{index}"
+            name = stem if system == UNTILTED else f"{stem}-{system}"
+            yield Start(name, complete(structure, {**about, **where}))
+
+
+def describe(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes with a structure of a row of a ranking; which element is on which site its atoms say themselves."""
+    names = {name: str(row[name]) for name in ("formula", "id") if name in row}
+    return {"index": int(row["index"]), **names, **{name: _plain(row[name]) for name in TOLD if name in row}}
+
+
+def complete(structure: Structure, properties: Mapping[str, Any]) -> Structure:
+    """A structure with initial moments, and properties of the whole."""
+    moments = guess_moments(site.specie.symbol for site in structure)
+    if moments:
+        structure.add_site_property("magmom", moments)
+    structure.properties.update(properties)
+    return structure
+
+
+def _plain(value: Any) -> bool | float | None:  # noqa: ANN401  # of numpy or Python
+    """A value as JSON has it; None where there is none; of single precision only what it has of decimals."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    return None if np.isnan(value) else float(f"{value:.7g}")
