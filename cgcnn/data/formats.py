@@ -247,7 +247,7 @@ def _database(source: Source) -> Iterator[Sample]:
     from ase.db import connect  # noqa: PLC0415
 
     try:
-        for row in connect(path).select():  # type: ignore[no-untyped-call]
+        for row in connect(path).select():
             yield _sample_or_broken(f"{source.prefix}{row.id}", _row_sample, row)
     except Exception as error:  # noqa: BLE001  # ASE's readers document no set of errors
         raise UserError(f"{path}: not readable by ASE ({str(error) or type(error).__name__})") from None

@@ -1,0 +1,34 @@
+"""What the page on exports shows must run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).parents[3] / "docs/exports.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_examples_run_one_after_the_other(tmp_path):
+    blocks = re.findall(r"(<!-- not run -->\n)?```python\n(.*?)```", PAGE, re.DOTALL)
+    assert [bool(skipped) for skipped, _ in blocks] == [False, False, True, True, True, False]
+    code = "\n".join(code for skipped, code in blocks if not skipped)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert len(re.findall(r"^\w+O3 a0a0a0 5 ", done.stdout, re.MULTILINE)) == 2
+    assert len(re.findall(r"^\w+O3 a-b\+a- 20 ", done.stdout, re.MULTILINE)) == 2
+    assert len(re.findall(r"\('Pnma', 62\)", done.stdout)) == 2
+
+
+def test_every_format_is_on_the_page():
+    from screening.results.export import BY_SUFFIX, FOLDERS
+
+    for name in (*BY_SUFFIX, *FOLDERS):
+        assert name == ".xyz" or f"FILE{name}" in PAGE or f"--as {name}" in PAGE or name == "cif"
+
+
+def test_every_tilt_system_is_on_the_page():
+    from cgcnn.graphs.tilts import SYSTEMS
+
+    assert re.findall(r"^\| `(a\S{5})` ", PAGE, re.MULTILINE) == list(SYSTEMS)
