@@ -263,15 +263,29 @@ def report_(run: str, output: Path, **options: Any) -> None:  # noqa: ANN401  # 
 
 @app.command()
 @click.argument("what", metavar="RUN|MODEL")
-@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where to write maps and tables.")
+@click.argument("candidate", required=False)
+@click.option("-o", "--output", type=PATH, metavar="DIR", help="Where to write maps and tables.")
 @click.option("--model", metavar="NAME|PATH", help="Explain the candidates of RUN with another model than its own.")
 @click.option("--top", type=click.IntRange(min=1), help="Explain the best N candidates of RUN. [default: 20]")
 @command_line.debug
-def explain(what: str, output: Path, model: str | None, top: int | None) -> None:
-    """Show what each element contributes on each site: maps for A and B, and for a RUN its best candidates.
+def explain(what: str, candidate: str | None, output: Path | None, model: str | None, top: int | None) -> None:
+    """Explain a CANDIDATE of a RUN by exchanging its elements, or show what each element contributes on each site.
 
-    Needs a model with linear pooling, such as castelli-linear: `screen explain castelli-linear -o DIR`.
+    `screen explain R.zarr BaZrO3` (or an index or id) says, with any model, what each element contributes, what would
+    lower the energy, and which neighbours were in the training. Without a CANDIDATE, maps for A and B, and for a RUN a
+    table of its best candidates, go to --output; they need a model with linear pooling, such as castelli-linear.
     """
+    if candidate is not None:
+        if output or model or top:
+            raise click.UsageError(
+                "a CANDIDATE is explained on stdout by its run's model; leave --output, --model, --top."
+            )
+        from screening.cli.explain import print_explanation
+
+        print_explanation(what, candidate)
+        return
+    if output is None:
+        raise click.UsageError("name a CANDIDATE of the run, or with --output where to write maps and tables.")
     from screening.cli.screen import tell_partial
     from screening.results.explain import explain_any
     from screening.store import Run, exists

@@ -78,7 +78,8 @@ def print_ranking(made: Presented, count: int, look: Look) -> None:
     elif look.verbose:
         _print_table(rows, [_as_written(name, candidates) for name in rows[0]], max(room(), 10_000))
     else:
-        offered = columns(candidates, made.plan.stable_at, set(rows[0]))
+        told = {name for row in rows for name, cell in row.items() if cell}
+        offered = columns(candidates, made.plan.stable_at, told)
         _print_table(rows, fitting(offered, rows, room()), room())
 
 
@@ -87,6 +88,7 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
     names = ((2 if name == "id" else 8, Shown(name, _of(name), is_text=True)) for name in candidates.name_columns)
     numbers = (
         (3, "p_stable", f"P(≤{stable_at:g})", 3), (4, "a_angstrom", "a (Å)", 3), (5, "tolerance_factor", "t", 3),
+        (7, "p_tilted", "P(tilted)", 2), (7, "band_gap", "gap (eV)", 2),
     )  # fmt: skip
     return [
         (0, Shown("rank", _of("rank"))),

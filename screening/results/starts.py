@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TOLD = (
     *("e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "in_training"),
-    *("a_angstrom", "tolerance_factor", "tau"),
+    *("a_angstrom", "tolerance_factor", "tau", "e_above_hull_cubic", "p_tilted", "band_gap"),
 )
 """Columns of a ranking that go with a structure."""
 
