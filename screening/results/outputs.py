@@ -26,14 +26,13 @@ from screening.results.tables import free, refuse_other_cifs, write_cifs, write_
 from screening.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from screening.candidates.kind import Candidates
     from screening.chemistry.filters import Filter
     from screening.plan import Plan
     from screening.recipe import Recipe
-    from screening.results.ranking import Rows
     from screening.store import Run
 
 SHOWN = 20
@@ -100,23 +99,28 @@ class Outputs:
         """The plan with the threshold asked for."""
         return plan if self.stable_at is None else replace(plan, stable_at=self.stable_at)
 
-    def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
         """First row and columns of each committed block of a run, with `p_stable` for the threshold asked for."""
-        for rows in run.blocks(read_columns(plan.candidates)):
-            columns = dict(rows.columns)
-            if self.stable_at is not None:
-                energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
-                columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
-            if self.prefer_known and "known_e_above_hull" not in columns:
-                raise UserError("structures are no compositions of a training; leave out `prefer_known`")
-            if self.prefer_known:
-                energy, known = columns["e_above_hull"], columns["known_e_above_hull"]
-                columns["best_energy"] = np.where(np.isnan(known), energy, known)
-            if self.filters:
-                columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
-            if self.had is not None:
-                columns |= _marked(columns, plan, self.had, drop=self.drop_known)
-            yield rows.start, columns
+        names = read_columns(plan.candidates)
+        if self.prefer_known and "known_e_above_hull" not in names:
+            raise UserError("structures are no compositions of a training; leave out `prefer_known`")
+        changed = self.stable_at is not None or self.prefer_known or self.filters or self.had is not None
+        for rows in run.blocks(names):
+            yield rows.start, self._changed(dict(rows.columns), plan) if changed else rows.columns
+
+    def _changed(self, columns: dict[str, np.ndarray], plan: Plan) -> dict[str, np.ndarray]:
+        """The columns of a block as they are asked for."""
+        if self.stable_at is not None:
+            energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
+            columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
+        if self.prefer_known:
+            energy, known = columns["e_above_hull"], columns["known_e_above_hull"]
+            columns["best_energy"] = np.where(np.isnan(known), energy, known)
+        if self.filters:
+            columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
+        if self.had is not None:
+            columns |= _marked(columns, plan, self.had, drop=self.drop_known)
+        return columns
 
     @cached_property
     def had(self) -> Known | None:
@@ -242,7 +246,9 @@ def present(run: Run, outputs: Outputs) -> Presented:
     return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks)
 
 
-def write_all(blocks: Iterable[tuple[int, Rows]], outputs: Outputs, candidates: Candidates, csv: Path) -> Ranking:
+def write_all(
+    blocks: Iterable[tuple[int, Mapping[str, np.ndarray]]], outputs: Outputs, candidates: Candidates, csv: Path
+) -> Ranking:
     """Write the ranking of all candidates, whatever the size of the run; the ranking returned has the rows shown.
 
     Raises:

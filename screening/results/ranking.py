@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ DIRECTIONS = {"asc": False, "desc": True}
 """What may follow a column, after a colon -> whether its largest value ranks first."""
 
 Rows = dict[str, np.ndarray]
+Columns = Mapping[str, np.ndarray]
+"""Rows whose columns may be read only when they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Groups:
 
 
 def rank(
-    blocks: Iterable[tuple[int, Rows]],
+    blocks: Iterable[tuple[int, Columns]],
     sort: str = "e_above_hull",
     top: int | None = None,
     groups: Groups | None = None,
@@ -61,7 +64,8 @@ def rank(
     """Rank the scored candidates of a run.
 
     Candidates in the model's domain come first, where the run knows it; then the sorted columns decide, then the
-    energy, then the index. With `top`, memory holds that many rows and one block; with groups, the best of each.
+    energy, then the index. With `top`, memory holds that many rows and one block, and of a block none of whose rows is
+    among them only the columns that decide are read; with groups, memory holds the best of each.
 
     Args:
         blocks: (index of the first row, `status` and the columns to keep) of each block.
@@ -72,10 +76,13 @@ def rank(
     Raises:
         UserError: No candidate can be ranked.
     """
-    best: list[Rows] = []
+    best: list[Columns] = []
     counts = Counts()
     for rows in counts.watch(scored(blocks)):
-        best.append(rows)
+        if groups or not (top and best):
+            best.append(rows)
+        elif len(better := _better(rows, best[0], sort, top)):
+            best.append({name: values[better] for name, values in rows.items()})
         if top or groups:
             best = [_ordered(_joined(best), sort, top, groups)]
     return counts.ranking(_ordered(_joined(best), sort, top, groups))
@@ -89,7 +96,7 @@ class Counts:
     out_of_domain: int = 0
     new_anions: int = 0
 
-    def watch(self, batches: Iterable[Rows]) -> Iterator[Rows]:
+    def watch(self, batches: Iterable[Columns]) -> Iterator[Columns]:
         """The rows as they are, each counted on its way.
 
         Raises:
@@ -126,16 +133,55 @@ def check_sort(sort: str, names: Sequence[str]) -> None:
             raise UserError(f"`sort` {sort}: {direction!r} is no direction. Write {column}:asc or {column}:desc.")
 
 
-def scored(blocks: Iterable[tuple[int, Rows]]) -> Iterator[Rows]:
+def scored(blocks: Iterable[tuple[int, Columns]]) -> Iterator[Columns]:
     """The rows that can be ranked, with their `index`, of blocks as `rank` takes them."""
     for start, columns in blocks:
         kept = np.flatnonzero(columns["status"] == Status.OK)
         if len(kept):
-            yield {"index": kept + start} | {name: values[kept] for name, values in columns.items()}
+            yield Kept(columns, kept, start)
 
 
-def _joined(parts: list[Rows]) -> Rows:
+class Kept(Mapping[str, np.ndarray]):
+    """Some rows of a block, with their `index`; their columns are read when they are asked for."""
+
+    def __init__(self, columns: Columns, kept: np.ndarray, start: int) -> None:
+        self._columns, self._kept = columns, kept
+        self._there = {"index": kept + start}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A column, (n,) or (n, …)."""
+        if name not in self._there:
+            self._there[name] = self._columns[name][self._kept]
+        return self._there[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(("index", *self._columns))
+
+    def __len__(self) -> int:
+        """How many columns there are."""
+        return 1 + len(self._columns)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a column; it is not read."""
+        return name == "index" or name in self._columns
+
+
+def _joined(parts: Sequence[Columns]) -> Rows:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _better(rows: Columns, best: Columns, sort: str, top: int) -> np.ndarray:
+    """Which rows, of later candidates, may be among the best so many, if those so far are `best`, in order."""
+    keys, count = order_keys(rows, sort), len(rows["index"])
+    if len(best["index"]) < top:
+        return np.arange(count)
+    before = np.zeros(count, dtype=bool)  # of two that are alike the earlier one stays
+    for key, last in zip(reversed(keys), reversed(order_keys(best, sort)), strict=True):
+        end, unknown = last[-1], np.isnan(key)
+        less, same = (~unknown, unknown) if np.isnan(end) else (key < end, key == end)
+        before = less | (same & before)
+    return np.flatnonzero(before)
 
 
 def _ordered(rows: Rows, sort: str, top: int | None, groups: Groups | None) -> Rows:
@@ -145,12 +191,12 @@ def _ordered(rows: Rows, sort: str, top: int | None, groups: Groups | None) -> R
     return {name: values[order[:top]] for name, values in rows.items()}
 
 
-def order_keys(rows: Rows, sort: str) -> list[np.ndarray]:
+def order_keys(rows: Columns, sort: str) -> list[np.ndarray]:
     """What decides about the order of rows, the most decisive first: arrays (n,) whose smallest value ranks first."""
     return [_outside(rows), *(_key(rows, key) for key in sort.split(",")), rows["e_above_hull"]]
 
 
-def _key(rows: Rows, key: str) -> np.ndarray:
+def _key(rows: Columns, key: str) -> np.ndarray:
     """(n,) a column so that its smallest value ranks first; NaN ranks last."""
     column, _, direction = key.strip().partition(":")
     values = rows[column].astype(np.float64)
@@ -167,12 +213,14 @@ def _place_in_kind(kinds: np.ndarray) -> np.ndarray:
     return place
 
 
-def _outside(rows: Rows) -> np.ndarray:
+def _outside(rows: Columns) -> np.ndarray:
     """(n,) whether the model is known not to know a candidate's elements."""
     return ~rows["in_domain"] if "in_domain" in rows else np.zeros(len(rows["index"]), dtype=bool)
 
 
-def _new_anions(rows: Rows) -> np.ndarray:
+def _new_anions(rows: Columns) -> np.ndarray:
     """(n,) whether each of a candidate's elements is known on its site, but not those on X together."""
-    distance = rows.get("domain_distance", np.zeros(len(rows["index"])))
+    if "domain_distance" not in rows:
+        return np.zeros(len(rows["index"]), dtype=bool)
+    distance = rows["domain_distance"]
     return ~_outside(rows) & (distance > 0)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from screening.results.ranking import Rows
+    from screening.results.ranking import Columns, Rows
 
 STRETCH = 2**19
 """Rows that are sorted in memory at once: some eighty bytes each, and twice that while they are sorted."""
@@ -65,7 +65,7 @@ class Stretch:
         return taken
 
 
-def sort_rows(batches: Iterable[Rows], sort: str, folder: Path | None, stretch: int = STRETCH) -> Iterator[Rows]:
+def sort_rows(batches: Iterable[Columns], sort: str, folder: Path | None, stretch: int = STRETCH) -> Iterator[Rows]:
     """Rows of many batches in the order of `screening.results.ranking.rank`, a batch at a time, in bounded memory.
 
     Args:
@@ -90,7 +90,7 @@ def sort_rows(batches: Iterable[Rows], sort: str, folder: Path | None, stretch: 
             yield _columns(merged)
 
 
-def _stretches(batches: Iterable[Rows], sort: str, size: int) -> Iterator[np.ndarray]:
+def _stretches(batches: Iterable[Columns], sort: str, size: int) -> Iterator[np.ndarray]:
     """The rows as records, so many at a time."""
     waiting: list[np.ndarray] = []
     count = 0
@@ -105,17 +105,17 @@ def _stretches(batches: Iterable[Rows], sort: str, size: int) -> Iterator[np.nda
         yield np.concatenate(waiting)
 
 
-def _records(rows: Rows, sort: str) -> np.ndarray:
+def _records(rows: Columns, sort: str) -> np.ndarray:
     """Rows (n,) with all their columns, and `key`: bytes that compare as the rows do, short of the index."""
     key = _key(rows, sort)
     fields = [(name, values.dtype, values.shape[1:]) for name, values in rows.items()]
     records = np.empty(len(key), dtype=[*fields, ("key", key.dtype)])
-    for name, values in (rows | {"key": key}).items():
+    for name, values in {**rows, "key": key}.items():
         records[name] = values
     return records
 
 
-def _key(rows: Rows, sort: str) -> np.ndarray:
+def _key(rows: Columns, sort: str) -> np.ndarray:
     words = np.stack([_unsigned(values) for values in order_keys(rows, sort)], axis=1)
     return np.ascontiguousarray(words, dtype=">u4").view(f"S{4 * words.shape[1]}").reshape(-1)
 

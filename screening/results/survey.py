@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ STEP = 0.02
 LOWEST, HIGHEST = -1.0, 5.0
 """Its range, eV/atom; what lies outside counts in the first or the last bin."""
 
-Rows = dict[str, np.ndarray]
+Rows = Mapping[str, np.ndarray]
 
 
 def _no_energies() -> NDArray[np.float64]:

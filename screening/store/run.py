@@ -7,7 +7,9 @@ run.commit(receipt)                                  the client alone: from here
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -22,7 +24,7 @@ from screening.store.place import Place, open_place
 from screening.store.records import Records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from screening.store.header import Header
@@ -36,6 +38,37 @@ class Rows:
     start: int
     stop: int
     columns: Mapping[str, Array]
+
+
+class Columns(Mapping[str, "Array"]):
+    """Columns of a block, each read and proven when it is first asked for.
+
+    Looking a column up raises UserError at a damaged or missing shard.
+    """
+
+    def __init__(self, names: Sequence[str], read: Callable[[str], Array]) -> None:
+        self._names, self._read = names, read
+        self._there: dict[str, Array] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        """A column."""
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._there:
+            self._there[name] = self._read(name)
+        return self._there[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a column; it is not read."""
+        return name in self._names
 
 
 class Run:
@@ -205,15 +238,17 @@ class Run:
                 yield from ((*rows, reason) for reason, ranges in receipt.failures.items() for rows in ranges)
 
     def blocks(self, names: Sequence[str]) -> Iterator[Rows]:
-        """The committed blocks in order, one at a time, with the columns named.
+        """The committed blocks in order, one at a time, with the columns named, which are read when they are asked for.
 
         Raises:
-            UserError: At a damaged or missing shard, or an unknown column.
+            UserError: There is no such column.
         """
+        for name in names:
+            self.header.column(name)
         for block in range(self.header.n_blocks):
             if block in self._tally:
                 start, stop = self.header.bounds(block)
-                yield Rows(start, stop, {name: self._load(name, block) for name in names})
+                yield Rows(start, stop, Columns(names, partial(self._load, block=block)))
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Rows [start, stop) of the columns named.
@@ -228,10 +263,10 @@ class Run:
         if lacking := [block for block in wanted if block not in self._tally]:
             raise UserError(f"{self.place.url}: block {lacking[0]} is not done yet. Go on with `resume`.")
         first = wanted[0] * size
-        whole = {name: np.concatenate([self._load(name, block) for block in wanted]) for name in names}
+        whole = {name: np.concatenate([self._load(name, block=block) for block in wanted]) for name in names}
         return {name: values[start - first : stop - first] for name, values in whole.items()}
 
-    def _load(self, name: str, block: int) -> Array:
+    def _load(self, name: str, *, block: int) -> Array:
         try:
             expected = self._tally.checksum(name, block)
             return load_shard(self.place, self.header, self._documents, name, block=block, expected=expected)

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -117,3 +119,52 @@ def test_candidates_whose_domain_is_unknown_are_ranked_all_the_same():
     ranking = rank([(0, rows)])
     assert ranking.rows["index"].tolist() == [1, 0]
     assert ranking.out_of_domain == 0
+
+
+ODD = st.sampled_from([0.0, -0.0, 0.1, 0.2, float("nan"), float("inf")])
+
+
+@given(
+    st.lists(st.lists(st.tuples(ODD, ODD, st.booleans()), min_size=1, max_size=6), min_size=1, max_size=5),
+    st.integers(1, 7),
+    st.sampled_from(["p_stable", "p_stable:asc", "e_above_hull", "in_domain,p_stable"]),
+)
+def test_the_top_by_any_column_is_the_head_of_the_full_ranking(blocks, count, sort):
+    starts = np.cumsum([0, *map(len, blocks)])
+    some = []
+    for start, block in zip(starts, blocks, strict=False):
+        energies, chances, inside = zip(*block, strict=True)
+        rows = columns(energies, in_domain=inside) | {"p_stable": np.array(chances, dtype=np.float32)}
+        some.append((int(start), rows))
+    full, top = rank(some, sort), rank(some, sort, top=count)
+    assert top.rows["index"].tolist() == full.rows["index"].tolist()[:count]
+    assert (top.ranked, top.out_of_domain) == (full.ranked, full.out_of_domain)
+
+
+class Noting(Mapping):
+    """Columns that note which of them are read."""
+
+    def __init__(self, whole):
+        self.whole, self.read = whole, set()
+
+    def __getitem__(self, name):
+        self.read.add(name)
+        return self.whole[name]
+
+    def __iter__(self):
+        return iter(self.whole)
+
+    def __len__(self):
+        return len(self.whole)
+
+    def __contains__(self, name):
+        return name in self.whole
+
+
+def test_of_blocks_without_a_row_at_the_top_only_what_decides_is_read():
+    best, worse = Noting(columns([0.1, 0.2])), Noting(columns([0.3, 0.4]))
+    none = Noting(columns([0.0], status=[Status.FILTERED]))
+    assert rank([(0, best), (2, worse), (4, none)], top=2).rows["index"].tolist() == [0, 1]
+    assert best.read == set(best)
+    assert worse.read == {"status", "in_domain", "e_above_hull"}
+    assert none.read == {"status"}

@@ -100,7 +100,7 @@ def test_reading_a_damaged_block_is_refused(damaged):
     with pytest.raises(UserError, match=r"block 3 is damaged \(e_above_hull/c\.3.*screen verify --repair"):
         run.read(["e_above_hull"], 0, 95)
     with pytest.raises(UserError, match=r"block 1 is damaged \(species/c\.1\.0 is missing\)"):
-        list(run.blocks(["species"]))
+        [dict(rows.columns) for rows in run.blocks(["species"])]
 
 
 def test_swapped_shards_are_found(toy, damaged):
