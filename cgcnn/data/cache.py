@@ -91,9 +91,14 @@ def _pack(graph: CrystalGraph) -> bytes:
 
 
 def _unpack(content: bytes) -> CrystalGraph | None:
-    """The graph, or None where it is damaged."""
+    """The graph, or None where it is damaged, or in the form of another version."""
     checksum, body = content[:16], content[16:]
-    return GraphBatch.from_bytes(body).split()[0] if _checksum(body) == checksum else None
+    if _checksum(body) != checksum:
+        return None
+    try:
+        return GraphBatch.from_bytes(body).split()[0]
+    except ValueError:
+        return None
 
 
 def _checksum(content: bytes) -> bytes:

@@ -73,12 +73,15 @@ def test_other_settings_are_other_graphs(other: Rule) -> None:
     assert graphs.key(ENTRIES[0], RULE) == graphs.key(sample(4.0), Rule.of(Settings(targets=())))
 
 
-def test_damaged_graph_is_built_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["a flipped byte", "the form of another version"])
+def test_damaged_graph_is_built_again(tmp_path: Path, how: str) -> None:
     builder = Builder(RULE, folder=tmp_path)
     (expected,) = builder.build(ENTRIES[:1])
     with sqlite3.connect(tmp_path / "graphs.sqlite") as connection:
         (content,) = connection.execute("SELECT graph FROM graphs").fetchone()
-        connection.execute("UPDATE graphs SET graph = ?", (content[:-1] + b"\x07",))
+        other = content[16:-5]
+        changed = content[:-1] + b"\x07" if how == "a flipped byte" else cache._checksum(other) + other
+        connection.execute("UPDATE graphs SET graph = ?", (changed,))
     connection.close()
     assert cache.find(tmp_path, [graphs.key(ENTRIES[0], RULE)]) == {}
     assert same(builder.build(ENTRIES[:1])[0], expected)
