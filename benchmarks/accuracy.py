@@ -37,7 +37,7 @@ from cgcnn.data.sample import from_record, record_id
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.predict import predict_samples
-from cgcnn.models import calibration, reliability
+from cgcnn.models import calibration
 from cgcnn.models.files import load
 from cgcnn.training import measure
 from cgcnn.training.checkpoints import claim
@@ -269,9 +269,7 @@ def probabilities(model: Model, table: Table, outputs: NDArray[np.float32]) -> s
     column = model.settings.targets.index("e_above_hull")
     label = table.targets[:, column]
     known = ~np.isnan(label)
-    mean, spread = outputs[:, known, column].mean(axis=0), outputs[:, known, column].std(axis=0)
-    shares = measure.role_shares(table, model.card.prototypes)[known]
-    std = reliability.held_out(mean - label[known], spread, shares)
+    mean, std = outputs[:, known, column].mean(axis=0), measure.calibrate(model, table, outputs, column)[1]
     lines = []
     for threshold in (STABLE_AT, STABLE):
         stable = label[known] <= threshold + 1e-6

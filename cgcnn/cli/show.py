@@ -36,10 +36,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ("data", f"{card.data}; {card.training_size} rows trained on"),
         ("split", card.split),
         *((m.metric, f"{m.target}: {m.value:.4f} {m.unit} on {m.split}; {m.input} input") for m in card.metrics),
-        *(
-            ("std", f"{c.target}: √(({c.scale:.3g} x spread)² + {c.floor:.3g}²){_factors(c)}, found on {c.split}")
-            for c in card.calibrations
-        ),
+        *(("std", f"{c.target}: {_deviation(c)}, found on {c.split}") for c in card.calibrations),
         *(("reliability", text) for c in card.calibrations if (text := reliability(c))),
         *(("compare", text) for text in card.peers),
         *(("weakness", text) for text in card.weaknesses),
@@ -48,6 +45,14 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ("settings", ", ".join(f"{k}={v}" for k, v in vars(card.settings).items() if k != "targets")),
         ("digest", card.digest),
     ]
+
+
+def _deviation(calibration: Calibration) -> str:
+    if calibration.support:
+        spread, *_ = calibration.support[1:]
+        return f"by the spread to the power of {spread:.2g}, the size, and how many training rows support each site"
+    plain = f"√(({calibration.scale:.3g} x spread)² + {calibration.floor:.3g}²)"
+    return plain + _factors(calibration)
 
 
 def _factors(calibration: Calibration) -> str:

@@ -48,6 +48,9 @@ class Calibration(_Record):
         floor: What is there even where the members agree, in the target's unit.
         split: On which rows it was found.
         factors: Role → element → factor of the deviation, for prototypes; mean of the logarithms over a role's sites.
+        support: Weights of the features of `support` beside this file, for prototypes; the deviation is that of these
+            then, and scale, floor and factors say nothing.
+        anions: Symbol → what is added to these.
         held: Nominal share of a central interval → share of the labels that it held on rows it was not fitted on.
         by_element: 5th and 95th percentile over the elements of what 90 % intervals held there.
     """
@@ -57,6 +60,8 @@ class Calibration(_Record):
     floor: float
     split: str
     factors: dict[str, dict[str, float]] = {}
+    support: tuple[float, ...] = ()
+    anions: dict[str, float] = {}
     held: dict[float, float] = {}
     by_element: tuple[float, float] | None = None
 

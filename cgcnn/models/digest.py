@@ -39,7 +39,10 @@ def digest(card: Card, members: Sequence[Weights], domain: Domain | Likeness | N
     defaults = asdict(Settings(targets=()))
     chosen = {name: value for name, value in asdict(card.settings).items() if value != defaults[name]}
     if card.calibrations:
-        chosen["calibrations"] = [(c.target, c.scale, c.floor, c.factors) for c in card.calibrations]
+        chosen["calibrations"] = [
+            (c.target, c.scale, c.floor, c.factors, *((c.support, c.anions) if c.support else ()))
+            for c in card.calibrations
+        ]
     sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     arrays = named_arrays(members, domain)
     for name in sorted(arrays):

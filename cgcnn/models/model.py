@@ -19,6 +19,7 @@ from cgcnn.models.domain import AnionSets, Domain
 from cgcnn.models.elements import candidates
 from cgcnn.models.likeness import Likeness, fingerprint
 from cgcnn.models.spread import mean_of, spread_of
+from cgcnn.models.support import Support, SupportDeviation, anion_shares, features
 from cgcnn.network.choice import choose_kernel, for_candidates
 from cgcnn.network.folded import covered, element_table
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.graphs.graph import CrystalGraph
-    from cgcnn.models.card import Card
+    from cgcnn.models.card import Calibration, Card
     from cgcnn.network.folded import Weights
     from cgcnn.network.kernel import Kernel, Outputs
     from cgcnn.network.settings import Settings
@@ -113,6 +114,12 @@ class Model:
         if not isinstance(self.domain, Likeness):
             return np.full(len(graphs), np.nan, dtype=np.float32)
         return self.domain.distance(fingerprint(graphs), self.kernel.pooled(graphs))
+
+    @cached_property
+    def support(self) -> Support:
+        """How many training rows have an element on a role with an anion; of a model of prototypes."""
+        known = self.domain.known if isinstance(self.domain, Domain) else np.empty(0, dtype=np.int64)
+        return Support.of(known, [PROTOTYPES[name] for name in self.card.prototypes])
 
     @cached_property
     def covered(self) -> NDArray[np.bool_]:
@@ -225,7 +232,22 @@ class PrototypeModel:
         for target, logarithms in self._element_factors.items():
             mean, std = found[target]
             found[target] = (mean, std * np.exp(self.prototype.role_sums(logarithms, rows)))
+        for calibration in self.card.calibrations:
+            if calibration.support:
+                mean, spread = found[calibration.target]
+                found[calibration.target] = (mean, self._supported(calibration, mean, spread, rows))
         return found
+
+    def _supported(
+        self, calibration: Calibration, mean: NDArray[np.float32], spread: NDArray[np.float32], rows: NDArray[np.uint8]
+    ) -> NDArray[np.float32]:
+        """(n,) deviations that grow where few training rows support canonical species (n, n_sites)."""
+        kind, anions = self.prototype, np.zeros(MAX_Z + 1)
+        for symbol, weight in calibration.anions.items():
+            anions[atomic_number(symbol)] = weight
+        doubles = np.full(len(rows), (kind.role_index == 1).sum() > 1)
+        described = features(mean, spread, self.model.support.rows(kind, rows), is_double=doubles)
+        return SupportDeviation(np.array(calibration.support), anions).of(described, anion_shares(kind, rows))
 
     @cached_property
     def _element_factors(self) -> dict[str, NDArray[np.float32]]:

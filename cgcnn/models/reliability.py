@@ -13,6 +13,8 @@ import numpy as np
 from cgcnn.models.calibration import LEVEL, WIDTH, calibrated, fit_calibration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cgcnn.models.calibration import Values
@@ -91,9 +93,9 @@ def _log_factors(missed: NDArray[np.float64], shares: Shares) -> NDArray[np.floa
     return factors
 
 
-def reliability(error: Values, spread: Values, shares: Shares) -> Reliability:
-    """How the deviations of `held_out` hold."""
-    missed = np.abs(error) / np.maximum(held_out(error, spread, shares), 1e-9)
+def reliability(error: Values, std: Values, shares: Shares) -> Reliability:
+    """How deviations (n,) hold that were not fitted on the rows themselves, such as those of `held_out`."""
+    missed = np.abs(error) / np.maximum(std, 1e-9)
     held = {level: float((missed <= width).mean()) for level, width in zip(LEVELS, _WIDTHS, strict=True)}
     inside = [(missed[column > 0] <= WIDTH).mean() for column in shares.T if (column > 0).sum() >= FEW]
     ends = tuple(float(end) for end in np.percentile(inside, [5, 95])) if inside else None
@@ -102,10 +104,24 @@ def reliability(error: Values, spread: Values, shares: Shares) -> Reliability:
 
 def held_out(error: Values, spread: Values, shares: Shares) -> NDArray[np.float32]:
     """(n,) standard deviations, each by a fit on the four fifths of the rows that it is not in."""
-    part = np.random.default_rng(0).permutation(len(error)) % PARTS
-    std = np.ones(len(error), dtype=np.float32)
+
+    def fitted(rest: NDArray[np.bool_]) -> NDArray[np.float32]:
+        return fit_deviation(error[rest], spread[rest], shares[rest]).of(spread[~rest], shares[~rest])
+
+    return in_turn(len(error), fitted)
+
+
+def in_turn(count: int, fitted: Callable[[NDArray[np.bool_]], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(n,) what fits on four fifths of the rows say of the last one, each in turn.
+
+    Args:
+        count: How many rows, n.
+        fitted: From which rows to fit on (n,) to what is said of the others.
+    """
+    part = np.random.default_rng(0).permutation(count) % PARTS
+    said = np.ones(count, dtype=np.float32)
     for i in range(PARTS):
         rest = part != i
         if rest.any() and not rest.all():
-            std[~rest] = fit_deviation(error[rest], spread[rest], shares[rest]).of(spread[~rest], shares[~rest])
-    return std
+            said[~rest] = fitted(rest)
+    return said

@@ -9,10 +9,12 @@ import numpy as np
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.metrics import figures
+from cgcnn.models.calibration import interval_score
 from cgcnn.models.card import Calibration, Metric
 from cgcnn.models.domain import Domain
-from cgcnn.models.reliability import fit_deviation, reliability
+from cgcnn.models.reliability import fit_deviation, held_out, in_turn, reliability
 from cgcnn.models.spread import spread_of
+from cgcnn.models.support import anion_shares, features, fit_support
 from cgcnn.training.table import inputs
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cgcnn.models.calibration import Values
     from cgcnn.models.model import Model
     from cgcnn.training.table import Table
 
@@ -87,29 +90,87 @@ def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], s
     """
     if len(model.members) < 2:
         return ()
-    labels = table.targets  # (n, T)
-    shares = role_shares(table, model.card.prototypes)  # (n, roles * 101)
-    spreads = spread_of(predictions, model.settings)  # (n, T)
     found = []
     for j, name in enumerate(model.settings.targets):
-        known = ~np.isnan(labels[:, j])
-        if known.any() and name not in model.settings.binary:
-            error = predictions[:, known, j].mean(axis=0) - labels[known, j]
-            spread = spreads[known, j]
-            how = fit_deviation(error, spread, shares[known])
-            seen = reliability(error, spread, shares[known])
-            found.append(
-                Calibration(
-                    target=name,
-                    scale=how.scale,
-                    floor=how.floor,
-                    split=split,
-                    factors=_named(how.log_factors, model.card.prototypes),
-                    held=seen.held,
-                    by_element=seen.by_element,
-                )
-            )
+        if name not in model.settings.binary and not np.isnan(table.targets[:, j]).all():
+            how, std, error, shares = calibrate(model, table, predictions, j)
+            seen = reliability(error, std, shares)
+            told = {"split": split, "held": seen.held, "by_element": seen.by_element}
+            found.append(how.model_copy(update=told))
     return tuple(found)
+
+
+def calibrate(
+    model: Model, table: Table, predictions: NDArray[np.float32], column: int
+) -> tuple[Calibration, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """How deviations of a target are to be made; and of its k labelled rows deviations by fits that did not see them.
+
+    Those of the first target of compositions grow with missing support (`cgcnn.models.support`) where that gives the
+    better interval score on rows that were not fitted on.
+
+    Args:
+        model: Whose.
+        table: N rows.
+        predictions: (members, n, T), from `outputs`.
+        column: Which target.
+
+    Returns:
+        The calibration, deviations (k,), errors (k,), and the shares of elements (k, R * 101).
+    """
+    known = ~np.isnan(table.targets[:, column])
+    shares = role_shares(table, model.card.prototypes)[known]
+    mean = predictions[:, known, column].mean(axis=0)
+    spread = spread_of(predictions, model.settings)[known, column]
+    error = mean - table.targets[known, column]
+    how, std = _by_spread(model, column, error, spread, shares), held_out(error, spread, shares)
+    if column == 0 and model.card.prototypes:
+        other, held = _by_support(how, error, *_described(model, table, known, mean, spread))
+        if interval_score(error, held) < interval_score(error, std):
+            how, std = other, held
+    return how, std, error, shares
+
+
+def _by_spread(model: Model, column: int, error: Values, spread: Values, shares: NDArray[np.float32]) -> Calibration:
+    """By the members' spread and factors of elements."""
+    how = fit_deviation(error, spread, shares)
+    factors = _named(how.log_factors, model.card.prototypes)
+    name = model.settings.targets[column]
+    return Calibration(target=name, scale=how.scale, floor=how.floor, split="", factors=factors)
+
+
+def _by_support(
+    plain: Calibration, error: Values, rows: NDArray[np.float64], anions: NDArray[np.float64]
+) -> tuple[Calibration, NDArray[np.float32]]:
+    """By what supports each row; also its deviations (n,), each by a fit that the row was not in."""
+
+    def fitted(rest: NDArray[np.bool_]) -> NDArray[np.float32]:
+        return fit_support(error[rest], rows[rest], anions[rest]).of(rows[~rest], anions[~rest])
+
+    whole = fit_support(error, rows, anions)
+    weights = tuple(float(weight) for weight in whole.weights)
+    by_anion = {SYMBOLS[z]: float(whole.anions[z]) for z in np.flatnonzero(whole.anions)}
+    how = {"scale": 1.0, "floor": 0.0, "factors": {}, "support": weights, "anions": by_anion}
+    return plain.model_copy(update=how), in_turn(len(error), fitted)
+
+
+def _described(
+    model: Model, table: Table, known: NDArray[np.bool_], mean: Values, spread: Values
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Features and anions of the rows of compositions where ``known`` (n,), as `cgcnn.models.support` has them.
+
+    Args:
+        model: What predicted them, which has not seen them.
+        table: All n rows.
+        known: Which rows.
+        mean: (k,) predictions of these.
+        spread: (k,) their spreads.
+    """
+    support = np.zeros((len(known), len(model.support.counts)), dtype=np.int32)
+    anions, doubles = np.zeros((len(known), MAX_Z + 1)), np.zeros(len(known), dtype=np.bool_)
+    for prototype, rows, species in table.by_prototype(model.card.prototypes):
+        support[rows], anions[rows] = model.support.rows(prototype, species), anion_shares(prototype, species)
+        doubles[rows] = (prototype.role_index == 1).sum() > 1
+    return features(mean, spread, support[known], is_double=doubles[known]), anions[known]
 
 
 def role_shares(table: Table, prototypes: Sequence[str]) -> NDArray[np.float32]:

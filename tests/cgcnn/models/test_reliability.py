@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cgcnn.models.calibration import coverage
-from cgcnn.models.reliability import fit_deviation, reliability
+from cgcnn.models.reliability import fit_deviation, held_out, reliability
 
 
 def rows(seed: int, n: int = 6000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def test_without_sites_there_are_no_factors() -> None:
     nothing = np.empty((len(error), 0), dtype=np.float32)
     deviation = fit_deviation(error, spread, nothing)
     assert deviation.log_factors.shape == (0,)
-    assert reliability(error, spread, nothing).by_element is None
+    assert reliability(error, held_out(error, spread, nothing), nothing).by_element is None
 
 
 def test_an_element_with_few_rows_gets_little_of_its_own() -> None:
@@ -41,7 +41,8 @@ def test_an_element_with_few_rows_gets_little_of_its_own() -> None:
 
 
 def test_reliability_is_that_of_rows_that_were_not_fitted_on() -> None:
-    found = reliability(*rows(2))
+    error, spread, shares = rows(2)
+    found = reliability(error, held_out(error, spread, shares), shares)
     assert found.held[0.9] == pytest.approx(0.9, abs=0.02)
     assert found.held[0.5] == pytest.approx(0.5, abs=0.03)
     assert found.by_element is not None
