@@ -151,11 +151,13 @@ class Structures:
         a: float = float("nan"),  # noqa: ARG002  # it has a cell of its own
         tilts: str = UNTILTED,
         *,
-        conventional: bool = False,  # noqa: ARG002  # likewise
+        conventional: bool = False,
     ) -> Structure:
         """A structure as it was given."""
         if tilts != UNTILTED:
             raise UserError(f"`tilts` {tilts}: structures stay as they were given; leave the tilts out")
+        if conventional:
+            raise UserError("`cell` conventional: structures stay as they were given; leave the cell out")
         (entry,) = self.entries(index, index + 1)
         return structure(entry.form, entry.content)
 

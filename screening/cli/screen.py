@@ -77,9 +77,9 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
         export.check()
     with Run.open(url) as run:
         tell_partial(run)
-        _tell(present(run, outputs), outputs, look)
         if export:
             _tell_export(run, outputs, export)
+        _tell(present(run, outputs), outputs, look)
 
 
 def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:

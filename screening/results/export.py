@@ -185,8 +185,9 @@ def _write_ase_db(starts: Sequence[Start], path: Path) -> None:
                 atoms = _atoms(start)
                 texts = {name: value for name, value in atoms.info.items() if isinstance(value, str)}
                 keys = {name: value for name, value in atoms.info.items() if name not in texts}
+                tilts = {"tilts": texts.pop("tilts")} if "tilts" in texts else {}
                 labels = {"labels": start.structure.labels}
-                database.write(atoms, key_value_pairs=keys | {"tilts": texts.pop("tilts")}, data=texts | labels)
+                database.write(atoms, key_value_pairs=keys | tilts, data=texts | labels)
         partial.replace(path)
     except OSError as error:
         raise UserError(f"`export` {path}: cannot be written: {error.strerror}.") from None

@@ -66,10 +66,11 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
             raise UserError("this table does not say which candidates its rows are; keep the column index")
         lengths = self["a_angstrom"] if "a_angstrom" in self else np.full(len(self), np.nan)
         about = {name: self.attrs[name] for name in ("run", "model", "stable_at") if name in self.attrs}
+        turned = {"tilts": tilts} if candidates.site_groups else {}  # structures have whatever they have
         found = []
         for (place, row), a in zip(self.iterrows(), lengths, strict=True):
             structure = candidates.structure(int(row["index"]), float(a), tilts, conventional=conventional)
-            found.append(complete(structure, {**about, "rank": place, **describe(row), "tilts": tilts}))
+            found.append(complete(structure, {**about, "rank": place, **describe(row), **turned}))
         return found
 
 

@@ -81,7 +81,8 @@ def make_starts(
         a = float(row.get("a_angstrom", np.nan))
         for system in tilts:
             structure = candidates.structure(index, a, system, conventional=conventional)
-            where = {"rank": place + 1, **described, "tilts": system}
+            turned = {"tilts": system} if candidates.site_groups else {}  # structures have whatever they have
+            where = {"rank": place + 1, **described, **turned}
             stem = f"{place + 1:04d}-{names['formula']}-{index}"
             name = stem if system == UNTILTED else f"{stem}-{system}"
             yield Start(name, complete(structure, {**about, **where}))

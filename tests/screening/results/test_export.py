@@ -16,9 +16,13 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 import screening
 from cgcnn.errors import UserError
 from cgcnn.graphs.perovskite import find_perovskite
+from cgcnn.models.files import save
+from cgcnn.network.settings import Settings
+from cgcnn.testing import untrained_for_structures
 from screening.chemistry.magnetism import guess_moments
 from screening.results.optimade import anonymous, hill
 
+SETTINGS = Settings(targets=("e_above_hull",), width=8, layers=1, hidden=8, gaussians=12)
 SITES = {"a": ["Ca", "Sr", "La"], "b": ["Ti", "Mn"], "x": ["O", "N"]}
 
 
@@ -184,3 +188,22 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(run, tmp_path):
     run.export(tmp_path / "cifs", top=3)
     with pytest.raises(UserError, match=r"`export` \S+cifs: holds 3 CIF files of another ranking"):
         run.export(tmp_path / "cifs", top=2, tilts=["a-a-a-"])
+
+
+def test_structures_stay_as_they_were_given(run, tmp_path):
+    folder = run.export(tmp_path / "cifs", top=2, tilts=["a-a-a-"])
+    model = save(untrained_for_structures(SETTINGS), tmp_path / "any")
+    paths = [str(folder)]
+    judged = screening.screen("structures", paths=paths, model=str(model), out=tmp_path / "S.zarr", workers=1)
+    crystals = json.loads(judged.export(tmp_path / "S.json").read_text(), cls=MontyDecoder)
+    given = {path.stem: Structure.from_file(path) for path in folder.iterdir()}
+    assert len(crystals) == len(given) == 2
+    for crystal in crystals:
+        assert crystal.matches(given[crystal.properties["id"]])
+        assert "tilts" not in crystal.properties
+    judged.export(tmp_path / "S.db")
+    with ase.db.connect(tmp_path / "S.db") as database:
+        assert {row.data["id"] for row in database.select()} == set(given)
+    for wrong in ({"tilts": ["a-a-a-"]}, {"conventional": True}):
+        with pytest.raises(UserError, match="structures stay as they were given"):
+            judged.export(tmp_path / "T.json", **wrong)
