@@ -18,7 +18,6 @@ from screening.cli.progress import Listener
 from screening.cli.ranked import Look, print_ranking
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
-from screening.results.export import export_run
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, asked_of, present
 from screening.results.ranking import check_sort
@@ -83,6 +82,8 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
 
 
 def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
+    from screening.results.export import export_run  # noqa: PLC0415  # pandas, for those who export
+
     count = export_run(run, outputs, export)
     what = "rows" if export.kind == "parquet" else "structures"
     click.echo(plain(f"{export.path}: {count:,} {what} written ({export.kind})"), err=True)
