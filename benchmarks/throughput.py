@@ -222,7 +222,7 @@ def memory(folder: Path, sizes: Iterator[int]) -> None:
     for size in sizes:
         chosen = sites("perovskites", size, anions=3)
         recipe = make_recipe(kind="perovskites", model="castelli", anions=3, filters=(), **chosen)
-        extra = ("--anions", 3, "--model", "castelli", "--filter", "hhi=1500", "--workers", 2)
+        extra = ("--anions", 3, "--model", "castelli", "--filter", "hhi=1000", "--workers", 2)
         spent = run_whole(folder / "run", screen("perovskites", chosen, *extra), 1)
         count = make_plan(recipe).candidates.count
         print(f"| {count:,} | {spent.memory[0]:.0f} | {spent.memory[1]:.0f} | {spent.processor:.0f} |", flush=True)
