@@ -31,14 +31,19 @@ def timed(slurm):
     SLURM looks at time limits every half minute, and tells a job of its end then if less than a minute is left. Until
     the job was told, a block takes a second more.
     """
-    slow = slurm.folder / "slow.sh"
+    return one_node(slurm, "timed", "--time=1", "--partition=gpu", "--cpus-per-task=1", slowly(slurm, 5))
+
+
+def slowly(slurm, seconds):
+    """The option of a job whose blocks take so much longer, until it is put back into the queue."""
+    slow = slurm.folder / f"slow-{seconds}.sh"
     lab = Path(__file__).parents[1] / "screening" / "faultlab"
     slow.write_text(
-        '#!/bin/sh\n[ "${SLURM_RESTART_COUNT:-0}" = 0 ] && export FAULT_SLOW=5\n'
+        f'#!/bin/sh\n[ "${{SLURM_RESTART_COUNT:-0}}" = 0 ] && export FAULT_SLOW={seconds}\n'
         f'PYTHONPATH="{lab}:$PYTHONPATH" exec {sys.executable} -m screening "$@"\n'
     )
     slow.chmod(0o755)
-    return one_node(slurm, "timed", "--time=1", "--partition=gpu", "--cpus-per-task=1", f"--export=ALL,SCREEN={slow}")
+    return f"--export=ALL,SCREEN={slow}"
 
 
 def test_each_batch_script_fills_a_run(slurm, het, crystals, timed):  # noqa: ARG001  # runs beside it
@@ -88,8 +93,9 @@ def test_lost_jobs_of_a_profile_are_replaced(slurm, profile):
 
 
 def test_a_job_that_is_requeued_or_preempted_goes_on_where_it_stopped(slurm):
-    requeued = one_node(slurm, "requeued", "--cpus-per-task=1")
-    preempted = one_node(slurm, "preempted", "--cpus-per-task=1", "--partition=spare", "--nodelist=n3")
+    requeued = one_node(slurm, "requeued", "--cpus-per-task=1", slowly(slurm, 2))
+    spare = ("--cpus-per-task=1", "--partition=spare", "--nodelist=n3", slowly(slurm, 2))
+    preempted = one_node(slurm, "preempted", *spare)
     slurm.until("requeued", 1)
     slurm.ask("scontrol", "requeue", requeued)
     slurm.until("preempted", 1)
