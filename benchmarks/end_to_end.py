@@ -13,10 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from cgcnn.models.card import read_card
-
 CASES = {
-    "README example (40 candidates, 20 predicted)": (
+    "README example (40 candidates)": (
         "perovskites", "--elements", "Ca,Sr,Ba,La,Ti,Zr,Hf,Nb,Ta,O,N", "--out", "R.zarr", "--csv", "R.csv",
     ),
     "castelli-oxides (2,704 candidates)": ("run", "castelli-oxides", "--csv", "R.csv"),
@@ -40,10 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args().repeats
-    card = read_card("castelli")
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, load {load:.1f} before;")
-    print(f"model castelli: {card.members} members, {card.settings.layers} layers of {card.settings.width};")
     print(f"median (fastest - slowest) of {repeats} runs, s")
     for name, arguments in CASES.items():
         times = sorted(seconds(arguments) for _ in range(repeats))
