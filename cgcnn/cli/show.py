@@ -33,6 +33,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ),
         ("label", card.label),
         ("hull", card.hull),
+        *([("source", card.source)] if card.source else []),
         ("data", f"{card.data}; {card.training_size} rows trained on"),
         ("split", card.split),
         *((m.metric, f"{m.target}: {m.value:.4f} {m.unit} on {m.split}; {m.input} input") for m in card.metrics),

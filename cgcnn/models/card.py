@@ -70,8 +70,9 @@ class Card(_Record):
     """A model's card, kept as JSON beside the weights.
 
     ``prototypes`` are those whose candidates a model with prototype input takes; they share their roles. ``elements``
-    are those of the training crystals of a model of structures; none where that is not known. ``peers`` are figures
-    that others published for a like task, with what they were measured on.
+    are those of the training crystals of a model of structures; none where that is not known. ``source`` names in short
+    whose numbers the labels are. ``peers`` are figures that others published for a like task, with what they were
+    measured on.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Card(_Record):
     targets: tuple[Target, ...]
     label: str
     hull: str
+    source: str = ""
     data: str
     split: str
     training_size: int

@@ -9,6 +9,7 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.models.digest import KEPT_LATER
 from cgcnn.models.likeness import FINGERPRINT
 from cgcnn.network.settings import ROLES
 
@@ -105,10 +106,14 @@ def wrong_with_domain(domain: Arrays, prototypes: tuple[str, ...]) -> str:
             return f"domain.{name} is {array.dtype} {array.shape}, not {kind} {shape}"
         if name in {"lattice", "lattice_range"} and not np.isfinite(array).all():
             return f"domain.{name} has numbers that are not finite"
-    labels = domain.get("labels")
-    if labels is not None and (labels.dtype != "float32" or labels.shape != domain["known"].shape):
-        return f"domain.labels is {labels.dtype} {labels.shape}, not float32 {domain['known'].shape}"
-    return next((f"a foreign array domain.{name}" for name in domain if name not in {*_DOMAIN, "labels"}), "")
+    for name, kind in {"labels": "float32", "bounds": "bool"}.items():
+        array = domain.get(name)
+        if array is not None and (array.dtype != kind or array.shape != domain["known"].shape):
+            return f"domain.{name} is {array.dtype} {array.shape}, not {kind} {domain['known'].shape}"
+    ids = domain.get("ids")
+    if ids is not None and (ids.dtype != "uint8" or ids.ndim != 2 or len(ids) != len(domain["known"])):
+        return f"domain.ids is {ids.dtype} {ids.shape}, not uint8 of {len(domain['known'])} rows"
+    return next((f"a foreign array domain.{name}" for name in domain if name not in {*_DOMAIN, *KEPT_LATER}), "")
 
 
 def wrong_with_likeness(domain: Arrays, settings: Settings) -> str:

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from cgcnn.network.folded import Weights
 
 
+KEPT_LATER = frozenset({"labels", "bounds", "ids"})
+"""Arrays of a domain that older models do not have."""
+
+
 def named_arrays(members: Sequence[Weights], domain: Domain | Likeness | None) -> dict[str, NDArray[Any]]:
     """Every array of a model under the name that it has in the file."""
     named = {f"members.{i}.{name}": array for i, member in enumerate(members) for name, array in member.items()}
     arrays = {} if domain is None else vars(domain)
-    # Older models keep no labels.
-    parts = {f"domain.{name}": array for name, array in arrays.items() if name != "labels" or len(array)}
+    parts = {f"domain.{name}": array for name, array in arrays.items() if name not in KEPT_LATER or len(array)}
     return {name: np.ascontiguousarray(array) for name, array in (named | parts).items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +35,8 @@ class Domain:
         distance: (R, 101) float32, how far an element is from those trained on a role's sites, see `element_distance`.
         labels: (K,) float32, the first target's lowest label of each of `known`, NaN where there is none; (0,) of
             models that do not keep them.
+        bounds: (K,) whether that label is only an upper bound: that of a crystal that need not be the lowest; or (0,).
+        ids: (K, w) uint8, the id of the row with that label, as UTF-8 with NULs behind; (0, 0) likewise.
     """
 
     trained: NDArray[np.bool_]
@@ -43,13 +45,34 @@ class Domain:
     lattice_range: NDArray[np.float32]
     distance: NDArray[np.float32]
     labels: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+    bounds: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
+    ids: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), dtype=np.uint8))
 
     def labels_of(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n,) labels of compositions by their keys (n,); NaN of those that were not in the training."""
         if not len(self.labels):
             return np.full(len(keys), np.nan, dtype=np.float32)
+        at, there = self._found(keys)
+        return np.where(there, self.labels[at], np.float32(np.nan))
+
+    def bounds_of(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) whether labels of compositions by their keys (n,) are only upper bounds."""
+        if not len(self.bounds):
+            return np.zeros(len(keys), dtype=np.bool_)
+        at, there = self._found(keys)
+        return self.bounds[at] & there
+
+    def ids_of(self, keys: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(n, w) ids of the training rows of compositions by their keys (n,), as in `ids`; NULs where there is none."""
+        if not len(self.ids):
+            return np.zeros((len(keys), 0), dtype=np.uint8)
+        at, there = self._found(keys)
+        return self.ids[at] * there[:, None]
+
+    def _found(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Where in `known` keys (n,) stand, and whether they do."""
         at = np.searchsorted(self.known, keys).clip(max=len(self.known) - 1)
-        return np.where(self.known[at] == keys, self.labels[at], np.float32(np.nan))
+        return at, self.known[at] == keys
 
     def reference_lattice(self, prototype: Prototype, species: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n,) Å, the lattice constants that the input graphs of species (n, n_sites) are built with."""
@@ -114,18 +137,25 @@ def _with_lattice(
     )
 
 
-def lowest_labels(domain: Domain, parts: Sequence[Part], labels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The lowest label of each composition that a domain knows, (K,); NaN where none has one.
+def with_labels(
+    domain: Domain, parts: Sequence[Part], labels: NDArray[np.float32], bound: NDArray[np.bool_], ids: Sequence[str]
+) -> Domain:
+    """A domain that knows the lowest label of each of its compositions, whether it is a bound, and of which row it is.
 
     Args:
         domain: Of the rows.
         parts: As of `fit_domain`.
         labels: (n,) of the rows; NaN where missing.
+        bound: (n,) where a label is only an upper bound.
+        ids: Of the n rows.
     """
-    lowest = np.full(len(domain.known), np.nan, dtype=np.float32)
-    for _, rows, species in parts:
-        np.fmin.at(lowest, np.searchsorted(domain.known, composition_keys(species)), labels[rows])
-    return lowest
+    rows = np.concatenate([rows for _, rows, _ in parts])
+    at = np.searchsorted(domain.known, np.concatenate([composition_keys(species) for *_, species in parts]))
+    best = rows[np.lexsort((rows, bound[rows], labels[rows], at))]  # by composition, then by label, NaN last
+    of_each = best[np.unique(np.sort(at), return_index=True)[1]]  # (K,)
+    texts = np.array([ids[row].encode() for row in of_each], dtype=np.bytes_)
+    letters = texts.view(np.uint8).reshape(len(texts), -1)
+    return replace(domain, labels=labels[of_each], bounds=bound[of_each], ids=letters)
 
 
 def element_distance(table: NDArray[np.float32], trained: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -281,6 +281,14 @@ class PrototypeModel:
             return np.full(len(species), np.nan, dtype=np.float32)
         return self.domain.labels_of(composition_keys(self.prototype.canonical(self._checked(species))))
 
+    def known_bounds(self, species: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(n,) whether these labels are only upper bounds, as where no polymorph but the cubic one was computed."""
+        return self.domain.bounds_of(composition_keys(self.prototype.canonical(self._checked(species))))
+
+    def known_ids(self, species: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(n, w) ids of the rows that have these labels, as UTF-8 with NULs behind; w is 0 if the model keeps none."""
+        return self.domain.ids_of(composition_keys(self.prototype.canonical(self._checked(species))))
+
     def domain_distance(self, species: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n,) how far species (n, n_sites) are from the training: their least known element, or their set of anions.
 

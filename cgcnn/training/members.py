@@ -13,7 +13,7 @@ import torch
 from cgcnn import __version__
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.models.card import Card, Target
-from cgcnn.models.domain import Domain, element_distance, fit_domain, known_of, lowest_labels, trained_on
+from cgcnn.models.domain import Domain, element_distance, fit_domain, known_of, trained_on, with_labels
 from cgcnn.models.likeness import Likeness, fingerprint, fit_likeness
 from cgcnn.models.model import Model
 from cgcnn.network.folded import element_table
@@ -97,17 +97,16 @@ def structural_domain(card: Card, members: Sequence[Weights], table: Table) -> L
 
 
 def _domain(seen: Table, recipe: TrainRecipe) -> Domain:
-    """What the rows of a table that a model is fitted on hold, labels of the first target included, bounds not.
+    """What the rows of a table that a model is fitted on hold, with ids and labels of the first target.
 
     Rows that only have other targets help to learn, and tell the reference lattice, but are not what it was trained on.
     """
     whole = fit_domain(seen.by_prototype(recipe.prototypes), seen.lattices)
     own = seen.rows(~np.isnan(seen.targets[:, 0]))
-    parts, labels = own.by_prototype(recipe.prototypes), own.targets[:, 0]
-    if own.bound is not None:
-        labels = np.where(own.bound[:, 0], np.float32(np.nan), labels)
+    parts = own.by_prototype(recipe.prototypes)
+    bound = np.zeros(len(own.ids), dtype=np.bool_) if own.bound is None else own.bound[:, 0]
     domain = replace(whole, trained=trained_on(parts), known=known_of(parts))
-    return replace(domain, labels=lowest_labels(domain, parts, labels))
+    return with_labels(domain, parts, own.targets[:, 0], bound, own.ids)
 
 
 def _part(examples: Examples, split: Split, name: str) -> Examples | None:
@@ -135,6 +134,7 @@ def card(recipe: TrainRecipe, table: Table) -> Card:
         targets=tuple(Target(name=t.name, unit=t.unit, description=t.description) for t in recipe.targets),
         label=recipe.label,
         hull=recipe.hull,
+        source=recipe.source,
         data=recipe.data,
         split=recipe.split,
         training_size=len(table.targets),

@@ -102,6 +102,7 @@ class TrainRecipe(_Section):
     Attributes:
         validation_fold: Rows whose ``fold`` is this are held out of a first ensemble, whose errors go on the card; the
             weights kept are then trained on every row. None: no such check.
+        source: Whose numbers the labels of the first target are, in short; rankings name it beside the id of a row.
         groups: Rows without a ``fold`` get one of so many, the same for all rows of one reduced formula, whatever the
             file: no formula is then on both sides of a check.
         merge: Rows of one composition, from whichever source, are one row with the labels of all.
@@ -115,6 +116,7 @@ class TrainRecipe(_Section):
     prototypes: tuple[str, ...] = ()
     label: str
     hull: str = "none"
+    source: str = ""
     data: str
     split: str = "no rows held out"
     licence: str = "MIT"

@@ -155,7 +155,8 @@ def _group(row: CrystalGraph | Composition, prototypes: Sequence[Prototype], gro
 def merge(table: Table) -> tuple[Table, NDArray[np.int64]]:
     """One row for each composition, in the order of their first rows, with the labels of all its rows.
 
-    Of a label that several rows have, the least value counts, as of the lowest of several crystals.
+    Of a label that several rows have, the least value counts, as of the lowest of several crystals; the id is that of
+    the row whose first target counts.
 
     Returns:
         The table, and for each of its rows the first of the rows that it was made of.
@@ -175,7 +176,17 @@ def merge(table: Table) -> tuple[Table, NDArray[np.int64]]:
         np.logical_or.at(some, rank, counts & table.bound)
         bound = some & ~exact
     rows = table.rows(np.isin(np.arange(len(keys)), order))
-    return replace(rows, targets=least, lattice=lattice, bound=bound), order
+    lowest = _first_with(table.targets[:, 0] == least[rank, 0], rank, order)
+    ids = tuple(table.ids[row] for row in lowest.tolist())
+    return replace(rows, ids=ids, targets=least, lattice=lattice, bound=bound), order
+
+
+def _first_with(holds: NDArray[np.bool_], rank: NDArray[np.int64], otherwise: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(rows,) the first row of each rank (n,) of which something holds (n,), or another (rows,)."""
+    found = otherwise.copy()
+    rows = np.flatnonzero(holds)[::-1]  # of several the first is written last
+    found[rank[rows]] = rows
+    return found
 
 
 def _least(values: NDArray[np.float32], rank: NDArray[np.int64], rows: int) -> NDArray[np.float32]:

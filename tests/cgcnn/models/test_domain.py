@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +7,8 @@ import pytest
 from cgcnn.data.composition import composition_keys
 from cgcnn.elements import MAX_Z, atomic_number
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.domain import element_distance, lowest_labels
-from cgcnn.models.files import load
+from cgcnn.models.domain import element_distance, with_labels
+from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
 from cgcnn.testing import untrained
 
@@ -92,19 +93,25 @@ def test_shipped_models_know_their_sets_of_anions(name: str, known: list[str], n
     assert (model.on("cubic-perovskite").domain_distance(rows) > 0).tolist() == [False] * len(known) + [True] * len(new)
 
 
-def test_labels_of_the_training_are_found_by_composition_the_lowest_of_several() -> None:
+def test_labels_and_ids_of_the_training_are_found_by_composition_the_lowest_of_several(tmp_path: Path) -> None:
     model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba", "Sr"], "B": ["Ti"], "X": ["O", "N"]})
     assert model.domain is not None
     rows = np.vstack([row("Ba", "Ti", *"OOO"), row("Sr", "Ti", *"OON"), row("Ba", "Ti", *"OOO")])
     domain = replace(model.domain, known=np.unique(composition_keys(rows)))
     part = (CUBIC_PEROVSKITE, np.arange(3), rows)
-    labels = lowest_labels(domain, [part], np.array([0.3, np.nan, 0.2], dtype=np.float32))
-    found = Model(model.card, model.members, replace(domain, labels=labels)).on("cubic-perovskite")
+    labels, bound = np.array([0.3, np.nan, 0.2], dtype=np.float32), np.array([False, False, True])
+    labelled = with_labels(domain, [part], labels, bound, ["a", "mp-2", "lowest"])
+    save(Model(model.card, model.members, labelled), tmp_path / "labelled")
+    found = load(tmp_path / "labelled").on("cubic-perovskite")
     asked = np.vstack([rows[0], row("Sr", "Ti", *"NOO"), row("Ca", "Ti", *"OOO")])
     assert found.known_labels(asked, "e_above_hull") == pytest.approx([0.2, np.nan, np.nan], nan_ok=True)
+    assert found.known_bounds(asked).tolist() == [True, False, False]
+    assert [bytes(text).rstrip(b"\0") for text in found.known_ids(asked)] == [b"lowest", b"mp-2", b""]
 
 
 def test_models_without_labels_know_none_and_keep_their_digest() -> None:
     model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O"]})
     assert np.isnan(model.on("cubic-perovskite").known_labels(row("Ba", "Ti", *"OOO"), "e_above_hull")).all()
+    assert not model.on("cubic-perovskite").known_bounds(row("Ba", "Ti", *"OOO")).any()
+    assert model.on("cubic-perovskite").known_ids(row("Ba", "Ti", *"OOO")).shape == (1, 0)
     assert load("castelli").digest == load("castelli").card.digest

@@ -57,6 +57,8 @@ def set_to(value: float) -> Any:
         ("domain.trained", lambda a: a.astype(np.float32), "domain.trained is float32"),
         ("domain.lattice", lambda a: a[:1], "domain.lattice is float32"),
         ("domain.lattice_range", set_to(np.inf), "not finite"),
+        ("domain.ids", lambda _: np.zeros((3, 4), np.uint8), "not uint8 of 0 rows"),
+        ("domain.bounds", lambda _: np.zeros(3, np.bool_), "domain.bounds is bool"),
         ("domain.more", lambda _: np.zeros(3, np.float32), "foreign array domain.more"),
     ],
 )

@@ -59,6 +59,8 @@ def test_rows_of_one_composition_are_merged() -> None:
     assert (found.ids, first.tolist(), found.bound) == (("a", "b"), [0, 1], None)
     np.testing.assert_allclose(found.targets, [[0.1, 1.0], [0.3, 2.0]])
     np.testing.assert_allclose(found.lattices, [3.9, 4.0])
+    turned, first = merge(replace(table, targets=targets[[3, 1, 2, 0]], ids=("d", "b", "c", "a")))
+    assert (turned.ids, first.tolist()) == (("a", "b"), [0, 1])  # the id of the lowest
 
 
 @pytest.mark.parametrize(("bounds", "expected"), [([1, 0, 0, 0], True), ([1, 0, 0, 1], True), ([0, 0, 0, 1], False)])

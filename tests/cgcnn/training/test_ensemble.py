@@ -176,6 +176,8 @@ def test_model_carries_its_errors_and_its_domain(table: Table, tmp_path: Path) -
     again = load(save(model, tmp_path / "again")).on("cubic-perovskite")
     assert again.known_labels(table.species, "e_above_hull") == pytest.approx(table.targets[:, 0], nan_ok=True)
     assert np.isnan(again.known_labels(table.species, "a")).all()
+    kept = [bytes(text).rstrip(b"\0").decode() for text in again.known_ids(table.species)]
+    assert kept == [name if has else "" for name, has in zip(table.ids, labelled, strict=True)]
 
 
 def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> None:
