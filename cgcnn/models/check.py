@@ -107,9 +107,9 @@ def wrong_with_domain(domain: Arrays, prototypes: tuple[str, ...]) -> str:
         if name in {"lattice", "lattice_range"} and not np.isfinite(array).all():
             return f"domain.{name} has numbers that are not finite"
     for name, kind in {"labels": "float32", "bounds": "bool"}.items():
-        array = domain.get(name)
-        if array is not None and (array.dtype != kind or array.shape != domain["known"].shape):
-            return f"domain.{name} is {array.dtype} {array.shape}, not {kind} {domain['known'].shape}"
+        kept = domain.get(name)
+        if kept is not None and (kept.dtype != kind or kept.shape != domain["known"].shape):
+            return f"domain.{name} is {kept.dtype} {kept.shape}, not {kind} {domain['known'].shape}"
     ids = domain.get("ids")
     if ids is not None and (ids.dtype != "uint8" or ids.ndim != 2 or len(ids) != len(domain["known"])):
         return f"domain.ids is {ids.dtype} {ids.shape}, not uint8 of {len(domain['known'])} rows"
