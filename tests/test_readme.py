@@ -1,5 +1,6 @@
-"""What the README shows must run."""
+"""What the README and the pages beside it show must run, and their figures are those of the models' cards."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -9,19 +10,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCREENING, LIBRARY = (
+    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("screening.md", "model-library.md")
+)
 
 
 @pytest.mark.slow
 def test_the_python_examples_run():
-    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    for code, expected in zip(examples, ("BaZrO3", "3 nodes, 6 edges"), strict=True):
+    examples = re.findall(r"```python\n(.*?)```", README + LIBRARY, re.DOTALL)
+    for code, expected in zip(examples, ("BaZrO3", "e_above_hull_std", "3 nodes, 6 edges"), strict=True):
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert expected in done.stdout
 
 
 @pytest.mark.slow
 def test_every_option_shown_exists():
-    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README + SCREENING + LIBRARY, re.DOTALL))
     shown = re.findall(r"^(screen|cgcnn) ([\w-]+)(.*?)(?:\s+#.*)?$", shell, re.MULTILINE)
     assert len(shown) > 5
     for program, command, rest in shown:
@@ -35,3 +39,23 @@ def test_every_option_shown_exists():
 def test_files_that_it_links_to_exist():
     for target in re.findall(r"\]\(([^)#]+?)\)", README):
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/trust.md"])
+def test_figures_are_those_of_the_cards(page):
+    spec = importlib.util.spec_from_file_location("cards", ROOT / "docs/cards.py")
+    cards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cards)
+    assert page in cards.PAGES
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert "<!-- card " in text
+    assert cards.fill(text) == text, "run `python docs/cards.py`"
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_on_screening_runs(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", SCREENING, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "BaTiO3" in done.stdout
+    assert (tmp_path / "r.html").is_file()

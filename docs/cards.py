@@ -1,0 +1,115 @@
+"""Write the figures of the shipped models' cards into the pages that quote them, between `<!-- card … -->` marks.
+
+python docs/cards.py          # after a model was trained again; a test fails until it is done
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cgcnn.models.card import Calibration, Card, Metric, read_card
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/trust.md")
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+SINGLE, DOUBLE = "cubic-perovskite rows of", "double-perovskite rows of"
+
+
+def fill(page: str) -> str:
+    """Text of a page with the figures of the cards as they are now."""
+    return re.sub(r"(<!-- card (\w+) -->\n).*?(<!-- end -->)", _block, page, flags=re.DOTALL)
+
+
+def _block(found: re.Match[str]) -> str:
+    start, name, end = found.groups()
+    return f"{start}{BLOCKS[name]()}{end}"
+
+
+def accuracy() -> str:
+    """Errors of the models that screen, on candidates that they had not seen."""
+    mp, castelli = read_card("mp"), read_card("castelli")
+    both = {
+        target: " / ".join(_error(mp, target, part) for part in (SINGLE, DOUBLE))
+        for target in ("e_above_hull", "e_above_hull_cubic", "a")
+    }
+    return (
+        "| model | candidates | zero is | MAE of the energy above hull | of *a* |\n| --- | --- | --- | --: | --: |\n"
+        "| `mp` (default) | ABX3 / A2BB'X6, the lowest polymorph, tilted or not | Materials Project's hull | "
+        f"{both['e_above_hull']} eV/atom | {both['a']} Å |\n"
+        f"| | their cubic crystals | | {both['e_above_hull_cubic']} eV/atom | |\n"
+        "| `castelli` | cubic ABX3, O, N, S and F mixed on X | the hull of Castelli et al. 2012 | "
+        f"{_error(castelli, 'e_above_hull')} eV/atom | {_error(castelli, 'a')} Å |\n"
+    )
+
+
+def example() -> str:
+    """First and last rows of the README's screen on a terminal of 80 columns."""
+    (elements,) = set(re.findall(r"bin/screen perovskites --elements (\S+)", (ROOT / "README.md").read_text("utf-8")))
+    command = [sys.executable, "-m", "screening", "perovskites", "--elements", elements, "--out", "R.zarr"]
+    with TemporaryDirectory() as folder:
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        surroundings = os.environ | {"COLUMNS": "80", "PYTHONPATH": path}
+        done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, check=True)
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    return "\n".join(["```", *lines[:4], "   ...", *lines[-2:], "```"]) + "\n"
+
+
+def errors() -> str:
+    """All that is known of the energies of the models that screen."""
+    lines = ["| model | what | on | |", "| --- | --- | --- | --: |"]
+    shown = ("e_above_hull", "e_above_hull_cubic", "p_tilted", "band_gap")
+    for card in map(read_card, ("mp", "castelli", "mp-structures")):
+        lines += [
+            f"| `{card.name}` | {metric.metric} of `{metric.target}` | {_rows(metric)} | {_value(metric)} |"
+            for metric in card.metrics
+            if metric.target in shown and metric.metric.split()[0] in {"MAE", "recall", "precision", "AUC"}
+            if not metric.metric.endswith("member") and metric.metric not in {"recall", "precision"}
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def intervals() -> str:
+    """How often labels lay inside the intervals that the deviations promise."""
+    head = "| model | " + " | ".join(f"{100 * level:g} %" for level in LEVELS)
+    lines = [f"{head} | 90 %, element by element |", "| --- |" + " --: |" * (len(LEVELS) + 1)]
+    for card in map(read_card, ("mp", "castelli", "mp-structures")):
+        (of,) = (one for one in card.calibrations if one.target == "e_above_hull")
+        held = " | ".join(f"{100 * of.held[level]:.0f} %" for level in LEVELS)
+        lines.append(f"| `{card.name}` | {held} | {_by_element(of)} |")
+    return "\n".join(lines) + "\n"
+
+
+def weaknesses() -> str:
+    """What the cards warn of."""
+    return "".join(
+        f"\n`{card.name}`:\n\n" + "".join(f"- {text}\n" for text in card.weaknesses)
+        for card in map(read_card, ("mp", "castelli", "mp-structures"))
+    )
+
+
+BLOCKS = {name.__name__: name for name in (accuracy, errors, example, intervals, weaknesses)}
+
+
+def _error(card: Card, target: str, part: str = "") -> str:
+    found = [one.value for one in card.metrics if (one.metric, one.target) == ("MAE", target) and part in one.split]
+    return f"{found[0]:.3f}"
+
+
+def _rows(metric: Metric) -> str:
+    return metric.split.removesuffix(", by an ensemble fitted without it").replace("|", "/")
+
+
+def _value(metric: Metric) -> str:
+    return f"{metric.value:.3f} {metric.unit}".rstrip()
+
+
+def _by_element(of: Calibration) -> str:
+    return f"{100 * of.by_element[0]:.0f} to {100 * of.by_element[1]:.0f} %" if of.by_element else ""
+
+
+if __name__ == "__main__":
+    for page in map(ROOT.joinpath, PAGES):
+        page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
