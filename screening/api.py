@@ -207,7 +207,7 @@ def score(
         kind: As of `screen`.
         sort: Column to rank by.
         top: How many candidates to keep; None keeps all.
-        settings: Those of a recipe that name candidates, model, filters and `stable_at`.
+        settings: Those of a recipe that name candidates, model, filters, `stable_at`, `known` and the like.
 
     Returns:
         A table of pandas whose `structures()` are those of pymatgen.
@@ -215,9 +215,13 @@ def score(
     Raises:
         UserError: A setting is wrong, or no candidate can be ranked.
     """
-    plan = make_plan(make_recipe(kind=kind, sort=sort, top=top, **settings))
+    recipe = make_recipe(kind=kind, sort=sort, top=top, **settings)
+    outputs = asked_of(recipe)
+    outputs.check()
+    plan = outputs.of(make_plan(recipe))
     check_sort(sort, [column.name for column in plan.candidates.ranked])
-    return to_table(rank(_scored(plan), sort, top), plan)
+    blocks = ((start, outputs.changed(dict(columns), plan)) for start, columns in _scored(plan))
+    return to_table(rank(blocks, outputs.order, top, outputs.groups(plan)), plan)
 
 
 def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[[Event], None]) -> Campaign:

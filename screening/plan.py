@@ -16,6 +16,7 @@ from cgcnn.network.choice import name_kernel
 from screening.candidates.default_model import default_model
 from screening.candidates.kind import Candidates
 from screening.candidates.listed import Listed, read_candidates
+from screening.candidates.notes import TrainingRows
 from screening.candidates.space import Space, double_perovskites, parse_elements, perovskites, symbols
 from screening.candidates.structures import Structures, read_structures
 from screening.chemistry.filters import Filter, parse_filter
@@ -118,6 +119,7 @@ def make_plan(recipe: Recipe) -> Plan:
     if reason := candidates.unfit(read_card(reference.path)):
         raise UserError(f"`model` {model}: {reason}. `screen models` lists what each model takes.")
     states = read_states(recipe.oxidation_states)
+    candidates = candidates.noted(TrainingRows(reference.name, reference.path))
     return Plan(candidates, filters, reference, recipe.stable_at, states, unplaced)
 
 
@@ -130,7 +132,7 @@ def from_header(header: Header, records: Records | None) -> Plan:
     """
     model = ModelReference(header.recipe["model"], header.model, header.model_digest, header.kernel)
     definition = {name: value for name, value in header.space.items() if name != "kind"}
-    candidates = KINDS[header.space["kind"]](definition, records)
+    candidates = KINDS[header.space["kind"]](definition, records).noted(TrainingRows(model.name, model.path))
     filters, states = tuple(parse_filter(text) for text in header.filters), states_of(header.recipe["states"])
     return Plan(candidates, filters, model, header.recipe["stable_at"], states)
 

@@ -49,6 +49,8 @@ class Recipe(BaseModel):
     group_by: str | None = None
     per_group: int = Field(default=1, ge=1)
     prefer_known: bool = False
+    known: Path | None = None
+    drop_known: bool = False
     out: str | None = None
     csv: Path | None = None
     cif: Path | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
@@ -64,6 +64,27 @@ def load(name_or_path: str | Path) -> Model:
     if model.digest != card.digest:
         raise UserError(f"{path}: the weights are not those of the card {path.stem}.json; copy both files again")
     return model
+
+
+def read_domain(path: str | Path) -> Domain | None:
+    """What a model of prototypes was trained on, without its networks; None for one of structures.
+
+    Raises:
+        UserError: There is no such model, or it is damaged.
+    """
+    path = weights_path(path)
+    card = read_card(path)
+    if card.input != "prototype":
+        return None
+    try:
+        with safe_open(path, "numpy") as file:
+            names = [name for name in file.keys() if name.startswith("domain.")]  # noqa: SIM118  # it is no dictionary
+            parts = _part({name: file.get_tensor(name) for name in names}, "domain.")
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
+    if wrong := wrong_with_domain(parts, card.prototypes):
+        raise UserError(f"{path}: not a model file ({wrong}); pass a file written by 'cgcnn train'")
+    return Domain(**parts)
 
 
 def _part(named: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -29,6 +29,9 @@ SORTABLE = (
     Column("redox", "float32", "V", "margin by which no ion oxidises another or the anion", math.nan),
     Column("known_e_above_hull", "float32", "eV/atom", "that of the training for this very composition", math.nan),
     Column("hhi", "float32", "", "Herfindahl-Hirschman index of the production of the elements", math.nan),
+    Column(
+        "known_is_bound", "bool", "", "known_e_above_hull is that of the cubic crystal; others may be lower", fill=False
+    ),
 )
 """What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from cgcnn.graphs.tilts import build
 from screening.candidates.columns import OF_SOME_MODELS, SORTABLE, STATUS, with_threshold
 from screening.candidates.kind import UNTILTED, Grain
-from screening.candidates.texts import formulas_text, order_anions, states_texts, symbols_text
+from screening.candidates.texts import formulas_text, order_anions, read_texts, states_texts, symbols_text
 from screening.chemistry.descriptors import columns as describe
 from screening.chemistry.ions import sites_of
 from screening.chemistry.oxidation import StateSet, states_text
@@ -18,7 +20,6 @@ from screening.store import Column
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
@@ -37,7 +38,11 @@ class OnPrototype:
     grain: ClassVar[Grain] = Grain(BATCH, block=65_536, per_worker=18, counted=2_000_000, sifted=65_536, few=16_384)
     ranked: ClassVar[tuple[Column, ...]] = SORTABLE + OF_SOME_MODELS
     shown_by: ClassVar[tuple[str, ...]] = ("species", "charges")
-    remark_columns: ClassVar[tuple[str, ...]] = ("states",)
+
+    @property
+    def remark_columns(self: Compositions) -> tuple[str, ...]:
+        """The oxidation states, and what notes there are."""
+        return ("states", *(column for notes in self.notes for column in notes.columns))
 
     @property
     def ideal(self: Compositions) -> Prototype:
@@ -87,12 +92,18 @@ class OnPrototype:
         return {"formula": formulas_text(species, self.ideal), **elements}
 
     def remarks(self: Compositions, row: Row) -> dict[str, str]:
-        """The oxidation states, such as ``Ca2+ Ti4+ O2-``."""
-        return {"states": states_text(row["species"], row["charges"])}
+        """The oxidation states, such as ``Ca2+ Ti4+ O2-``, and notes."""
+        one = {name: np.asarray(value)[None] for name, value in row.items()}
+        noted = (notes.texts(one, self.ideal).items() for notes in self.notes)
+        told = {name: read_texts(texts)[0] for texts_of in noted for name, texts in texts_of}
+        return {"states": states_text(row["species"], row["charges"]), **told}
 
-    def remarks_of(self: Compositions, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:
+    def remarks_of(self: Compositions, rows: Mapping[str, np.ndarray]) -> dict[str, Text | list[str]]:
         """As `remarks`, of n rows."""
-        return {"states": states_texts(rows["species"], rows["charges"])}
+        told: dict[str, Text | list[str]] = {"states": states_texts(rows["species"], rows["charges"])}
+        for notes in self.notes:
+            told |= notes.texts(rows, self.ideal)
+        return told
 
     def structure(
         self: Compositions, index: int, a: float, tilts: str = UNTILTED, *, conventional: bool = False

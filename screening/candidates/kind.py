@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.card import Card
     from screening.candidates.multisets import Species
+    from screening.candidates.notes import Notes
     from screening.candidates.texts import Text
     from screening.chemistry.oxidation import StateSet
     from screening.store import Column, Records
@@ -129,8 +130,11 @@ class Candidates(Protocol):
     def remarks(self, row: Row) -> dict[str, str]:
         """The text of each of `remark_columns` for a candidate."""
 
-    def remarks_of(self, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:
+    def remarks_of(self, rows: Mapping[str, np.ndarray]) -> Mapping[str, Text | list[str]]:
         """What `remarks` says of each of n rows."""
+
+    def noted(self, *notes: Notes) -> Self:
+        """The same candidates with further remarks: what others have of their compositions."""
 
     def structure(self, index: int, a: float, tilts: str = UNTILTED, *, conventional: bool = False) -> Structure:
         """A candidate as a crystal of pymatgen; compositions with the site of each atom as site property and label.
@@ -162,6 +166,10 @@ class Compositions(Candidates, Protocol):
     @property
     def ideal(self) -> Prototype:
         """The structure that every candidate takes."""
+
+    @property
+    def notes(self) -> tuple[Notes, ...]:
+        """What others have of these compositions."""
 
     def decode(self, start: int, stop: int) -> Species:
         """The candidates [start, stop): atomic numbers on their sites, (n, n_sites), canonical; 0 in unusable rows."""

@@ -10,7 +10,7 @@ import csv
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from screening.candidates.multisets import Species
+    from screening.candidates.notes import Notes
 
 NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 
@@ -43,12 +44,14 @@ class Listed(OnPrototype):
         name_columns: The columns that named the sites, each once.
         text_columns: Names of the file's other columns; they pass through to the results.
         records: A line each.
+        notes: What others have of these compositions, for rankings.
     """
 
     prototype: str
     name_columns: tuple[str, ...]
     text_columns: tuple[str, ...]
     records: Records
+    notes: tuple[Notes, ...] = field(default=(), compare=False)
     kind: ClassVar[str] = "list"
 
     @classmethod
@@ -84,6 +87,10 @@ class Listed(OnPrototype):
         """
         rows = enumerate((json.loads(line) for line in self.records.read(start, stop)), start)
         return {index: row[2] for index, row in rows if not row[0]}
+
+    def noted(self, *notes: Notes) -> Self:
+        """The same candidates with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     @property
     def mixes_anions(self) -> bool:

@@ -6,7 +6,7 @@ A space is a product of factors, the first the most significant: one `Multiset` 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from screening.candidates.notes import Notes
+
 MOST_CANDIDATES = 2**63 - 1
 """Candidates are addressed by int64."""
 
@@ -34,6 +36,7 @@ class Space(OnPrototype):
     Attributes:
         prototype: Name of the prototype, such as "cubic-perovskite".
         factors: Most significant first.
+        notes: What others have of these compositions, for rankings.
         records: None; a run keeps nothing of an enumerated space but its definition.
         text_columns: None; these candidates come from no file.
 
@@ -43,6 +46,7 @@ class Space(OnPrototype):
 
     prototype: str
     factors: tuple[Multiset, ...]
+    notes: tuple[Notes, ...] = field(default=(), compare=False)
     kind: ClassVar[str] = "space"
     records: ClassVar[None] = None
     text_columns: ClassVar[tuple[str, ...]] = ()
@@ -108,6 +112,10 @@ class Space(OnPrototype):
     def unusable(self, start: int, stop: int) -> dict[int, str]:  # noqa: ARG002  # likewise
         """Nothing: all are candidates."""
         return {}
+
+    def noted(self, *notes: Notes) -> Self:
+        """The same candidates with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     @property
     def mixes_anions(self) -> bool:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cgcnn.graphs.batch import GraphBatch
     from cgcnn.models.card import Card
     from screening.candidates.kind import Row
+    from screening.candidates.notes import Notes
     from screening.candidates.texts import Text
     from screening.chemistry.oxidation import StateSet
 
@@ -131,6 +132,10 @@ class Structures:
     def described(self, rows: Mapping[str, np.ndarray], states: StateSet) -> dict[str, NDArray[np.generic]]:  # noqa: ARG002  # as other kinds have it
         """Nothing, likewise."""
         return {}
+
+    def noted(self, *notes: Notes) -> Self:  # noqa: ARG002  # as other kinds have it
+        """These: notes are of compositions on sites, which they have none of."""
+        return self
 
     def remarks(self, row: Row) -> dict[str, str]:
         """What kind of perovskite it is, such as ``single tilted a+b-b-``; empty if it is none."""

@@ -38,6 +38,13 @@ def make_text(texts: Sequence[str]) -> Text:
     return whole.view(np.uint8).reshape(len(texts), whole.itemsize).T.copy()
 
 
+def read_texts(texts: Text | list[str]) -> list[str]:
+    """The inverse of `make_text`; of strings, these."""
+    if isinstance(texts, list):
+        return texts
+    return [bytes(column).replace(b"\0", b"").decode() for column in texts.T]
+
+
 def symbols_text(numbers: NDArray[np.uint8]) -> Text:
     """Symbols of atomic numbers (n,)."""
     return np.take(_symbols(), numbers, axis=1)

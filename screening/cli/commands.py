@@ -54,6 +54,13 @@ ranking_options = _together(
     click.option("--group-by", metavar="SITE", help="Keep only the best candidates of each element on this site."),
     click.option("--per-group", type=click.IntRange(min=1), metavar="N", help="So many of each. [default: 1]"),
     click.option("--prefer-known", is_flag=True, default=None, help="Rank training rows by their energy there."),
+    click.option(
+        "--known",
+        type=PATH,
+        metavar="FILE|DIR",
+        help="Mark what you have: formulas (and ids) of a CSV or JSON file, or crystals.",
+    ),
+    click.option("--drop-known", is_flag=True, default=None, help="Leave out what is --known."),
     click.option("--csv", type=OUTPUT, metavar="FILE", help="Write the ranking to this CSV file; - is stdout."),
     click.option(
         "--cif", type=PATH, metavar="DIR", help="Write a CIF file for each candidate shown to this directory."
@@ -204,10 +211,6 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
 @ranking_options
 @click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too.")
 @export_options
-@click.option(
-    "--known", type=PATH, metavar="FILE|DIR", help="Mark what you have: a CSV file of formulas, or CIF files."
-)
-@click.option("--drop-known", is_flag=True, help="Leave out what you have.")
 @command_line.debug
 def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking checks them
     """Rank the candidates of RUN again, without predicting again."""

@@ -33,6 +33,9 @@ FLAGS = {  # column -> the value that is worth a word, and the word
 }  # fmt: skip
 """Columns that the short table tells as words; beside them "anions": known ones, never together on X."""
 
+REMARKS = {"known_as": 6, "known_id": 9, "known_source": 10}
+"""How important the texts of a candidate are that are not always there, see `columns`."""
+
 Row = dict[str, str]
 Format = Literal["table", "csv", "json"]
 
@@ -97,8 +100,12 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
         (1, Shown("E_hull (eV/atom)", _energy)),
         *((place, Shown(head, _of(name, places))) for place, name, head, places in numbers if name in known),
         (6, Shown("flags", _flags, is_text=True)),
-        *((7, Shown(name, _of(name), is_text=True)) for name in candidates.remark_columns),
-        *((6, Shown(name, _of(name), is_text=True)) for name in ["known_as"] if name in known),
+        *((7, Shown("in training", _known)) for name in ["known_e_above_hull"] if name in known),
+        *(
+            (REMARKS.get(name, 7), Shown(name, _of(name), is_text=True))
+            for name in candidates.remark_columns
+            if name in known
+        ),
     ]
 
 
@@ -154,6 +161,12 @@ def _energy(row: Mapping[str, str]) -> str:
         if row["e_above_hull_std"]
         else (f"{float(row['e_above_hull']):.3f}")
     )
+
+
+def _known(row: Mapping[str, str]) -> str:
+    """The energy of the training, with a sign where another polymorph may lie lower."""
+    value = _of("known_e_above_hull", 3)(row)
+    return f"≤{value}" if value and row["known_is_bound"] == "true" else value
 
 
 def _flags(row: Mapping[str, str]) -> str:

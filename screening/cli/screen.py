@@ -42,7 +42,7 @@ def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_ve
     parse_share(recipe.share)  # a wrong one is told before anything is read
     plan = make_plan(recipe)
     check_sort(recipe.sort, [column.name for column in plan.candidates.ranked])
-    outputs.groups(plan)
+    outputs.groups(outputs.of(plan))
     if plan.unplaced:
         without = ", ".join(plan.unplaced)
         click.echo(f"note: no site suits {without}; --a, --b and --x place them all the same.", err=True)

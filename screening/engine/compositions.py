@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from screening.plan import Plan
 
 
+FLAGS = ("in_domain", "in_training", "known_is_bound")
+"""Columns that say yes or no of what the model was trained on."""
+
 FURTHER = ("e_above_hull_cubic", "p_tilted", "band_gap", "p_leaves", "e_if_stays", "e_if_leaves")
 """Columns of targets that not every model has."""
 
@@ -88,7 +91,7 @@ def infer(plan: Plan[Compositions], model: PrototypeModel, built: BuiltCompositi
 def failed(plan: Plan[Compositions], block: Block, reason: str) -> BlockResult:
     """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
     species = plan.candidates.decode(block.start, block.stop)
-    flags = {name: np.zeros(len(species), dtype=bool) for name in ("in_domain", "in_training")}
+    flags = {name: np.zeros(len(species), dtype=bool) for name in FLAGS}
     unknown = np.full(len(species), np.nan, dtype=np.float32)
     distance = {"domain_distance": unknown, "known_e_above_hull": unknown}
     described = _stored(chemistry.columns(species, plan.candidates.ideal, plan.states))
@@ -116,7 +119,7 @@ def _sifted(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: i
 
 def _described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
     """What is known of species (n, n_sites) short of a prediction, and whether they pass the filters."""
-    flags = {"in_domain": model.in_domain(species), "in_training": model.known(species)}
+    flags = dict(zip(FLAGS, (model.in_domain(species), model.known(species), model.known_bounds(species)), strict=True))
     distance = {
         "domain_distance": model.domain_distance(species),
         "known_e_above_hull": model.known_labels(species, "e_above_hull"),

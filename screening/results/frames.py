@@ -90,8 +90,6 @@ def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # no
     columns |= {column.name: ranking.rows[column.name] for column in candidates.ranked}
     remarks = [candidates.remarks(row) for _, row in ranked_rows(ranking)]
     columns |= {name: [row[name] for row in remarks] for name in candidates.remark_columns}
-    if "known_as" in ranking.rows:
-        columns["known_as"] = ranking.rows["known_as"]
     given = [texts.get(index, []) for index in ranking.rows["index"].tolist()]
     for place, name in enumerate(candidates.text_columns):
         if name not in candidates.name_columns:
@@ -160,7 +158,7 @@ def _names(plan: Plan, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     told = ("formula", *candidates.name_columns, *candidates.remark_columns)
     found: dict[str, list[str]] = {name: [] for name in told}
     for place, index in enumerate(rows["index"].tolist()):
-        row = {"index": index, **{name: rows[name][place] for name in candidates.shown_by}}
+        row = {"index": index, **{name: values[place] for name, values in rows.items()}}
         names = candidates.name(row, texts.get(index, [])) | candidates.remarks(row) if shown[place].any() else {}
         for name, values in found.items():
             values.append(names.get(name, ""))

@@ -1,14 +1,15 @@
-"""What a user has already: formulas of a CSV file, or CIF files of a folder, found again in a ranking."""
+"""What a user has already: formulas with or without ids, or crystals, found again in a ranking."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from cgcnn.data.crystal import structure
+from cgcnn.data.read import read
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 
@@ -16,10 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from cgcnn.data.sample import Sample
     from cgcnn.graphs.prototype import Prototype
 
-FORMULA, ID = ("formula", "formula_pretty"), ("id", "material_id", "mp_id", "formula", "formula_pretty")
-"""Columns of a CSV file, the first that is there: the formula, and what to call the compound."""
+    Reduced = tuple[tuple[int, int], ...]
+    """Atoms of a reduced formula by atomic number, ascending."""
+
+FORMULA = ("formula", "formula_pretty", "pretty_formula", "reduced_formula", "composition")
+"""Names that a column of formulas may have; the first that is there counts."""
+
+ID = ("id", "material_id", "mp_id", "mp-id", "task_id")
+"""Names of columns that say what to call the compound, likewise."""
 
 _WEIGHTS = np.random.default_rng(0).integers(1, 2**40, MAX_Z + 1)
 """A number for each element; sums of so many for the atoms of a cell are the same for the same composition only."""
@@ -29,11 +37,18 @@ _WEIGHTS = np.random.default_rng(0).integers(1, 2**40, MAX_Z + 1)
 class Known:
     """Compounds that a user has, by composition; which element sits where does not count.
 
+    They are notes on candidates, see `screening.candidates.notes`.
+
     Attributes:
-        names: Atoms of the reduced formula by atomic number, ascending -> name.
+        names: Reduced composition -> name; of several, all with blanks between.
     """
 
-    names: Mapping[tuple[tuple[int, int], ...], str]
+    names: Mapping[Reduced, str]
+    columns: ClassVar[tuple[str, ...]] = ("known_as",)
+
+    def texts(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, list[str]]:
+        """The name of each of n rows that is known."""
+        return {"known_as": self.names_of(rows["species"], prototype)}
 
     def names_of(self, species: np.ndarray, prototype: Prototype) -> list[str]:
         """The name of each of species (n, n_sites) that is known, else an empty text."""
@@ -59,48 +74,43 @@ def read_known(path: Path) -> Known:
     """Read what a user has.
 
     Args:
-        path: A CSV file with a column formula (or formula_pretty), and one that names the compound (id, material_id)
-            if there is one; or a folder of CIF files, which are called by their names.
+        path: A file or folder as `cgcnn.data.read.read` takes it: CSV, JSON or JSON Lines with a column formula (or
+            formula_pretty, as the Materials Project has it) and one that names the compound (id, material_id) if there
+            is one, or whose rows hold crystals; CIF, POSCAR, extxyz, an ASE database, a folder of these. Crystals are
+            called by their ids, or by the names of their files; formulas without an id by themselves.
 
     Raises:
-        UserError: There is no such file or folder, or nothing in it says a composition.
+        UserError: There is no such file or folder, or a row says no composition.
     """
-    found = dict(_of_folder(path) if path.is_dir() else _of_table(path))
-    if not found:
-        raise UserError(f"`known` {path}: holds no composition. Give a CSV file with a column formula, or CIF files.")
-    return Known(found)
-
-
-def _of_table(path: Path) -> Iterator[tuple[tuple[tuple[int, int], ...], str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            header = reader.fieldnames or ()
-            formula = next((name for name in FORMULA if name in header), None)
-            if formula is None:
-                raise UserError(f"`known` {path}: has no column formula; its columns are {','.join(header) or 'none'}.")
-            name = next(name for name in ID if name in header)
-            for row in reader:
-                yield _reduced(row[formula] or "", f"{path}, line {reader.line_num}"), row[name] or ""
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"`known` {path}: cannot be read ({error}). Give a CSV file or a folder of CIF files."
-        ) from None
+        samples = read(path)
+    except UserError as error:
+        raise UserError(f"`known` {error}") from None
+    found: dict[Reduced, dict[str, None]] = {}  # names in their order, each once
+    for sample in samples:
+        composition, name = _compound(sample, path)
+        found.setdefault(composition, {})[name] = None
+    return Known({composition: " ".join(names) for composition, names in found.items()})
 
 
-def _of_folder(folder: Path) -> Iterator[tuple[tuple[tuple[int, int], ...], str]]:
-    from gemmi import cif  # noqa: PLC0415  # only where CIF files are read
+def _compound(sample: Sample, path: Path) -> tuple[Reduced, str]:
+    """Composition and name of a row or crystal."""
+    formula = next((str(sample.labels[name]) for name in FORMULA if sample.labels.get(name)), "")
+    if sample.form == "record" and not formula and not sample.labels.get("species"):
+        columns = ",".join(name for name in sample.labels) or "none"
+        raise UserError(f"`known` {path}: {sample.id} has no formula; its columns are {columns}.")
+    named = next((str(sample.labels[name]) for name in ID if sample.labels.get(name)), "")
+    if formula:
+        return _reduced(formula, f"{path}, {sample.id}"), named or formula
+    try:
+        crystal = structure(sample.form, sample.content)
+    except UserError as error:
+        raise UserError(f"`known` {path}, {sample.id}: {error}") from None
+    return _reduced(crystal.composition.reduced_formula, f"{path}, {sample.id}"), named or sample.id
 
-    for file in sorted(folder.glob("*.cif")):
-        try:
-            formula = cif.read(str(file))[0].find_value("_chemical_formula_sum") or ""
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise UserError(f"`known` {file}: no CIF file ({error}).") from None
-        yield _reduced(cif.as_string(formula).replace(" ", ""), str(file)), file.stem
 
-
-def _reduced(formula: str, source: str) -> tuple[tuple[int, int], ...]:
-    """Atoms of the reduced formula by atomic number, ascending; partial occupancies are none of ours."""
+def _reduced(formula: str, source: str) -> Reduced:
+    """Atoms of the reduced formula; partial occupancies are none of ours."""
     from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy; only where there is something known
 
     try:
@@ -110,7 +120,7 @@ def _reduced(formula: str, source: str) -> tuple[tuple[int, int], ...]:
         raise UserError(f"`known` {source}: {formula!r} is no formula. Write it as SrTiO3 or Cs2AgBiBr6.") from None
 
 
-def _code_names(names: Mapping[tuple[tuple[int, int], ...], str], atoms: int) -> Iterator[tuple[int, str]]:
+def _code_names(names: Mapping[Reduced, str], atoms: int) -> Iterator[tuple[int, str]]:
     """Code and name of each compound whose formula fills a cell of so many atoms."""
     for composition, name in names.items():
         cells, rest = divmod(atoms, sum(count for _, count in composition))

@@ -57,7 +57,6 @@ def _columns(
         [value(column.name, rows[column.name]) for column in ranked] for ranked in split_ranked(candidates.ranked)
     )
     columns += [*values, *candidates.remarks_of(rows).values(), *last]
-    columns += [rows["known_as"].tolist()] if "known_as" in rows else []
     further = [place for place, name in enumerate(candidates.text_columns) if name not in candidates.name_columns]
     return columns + [[row[place] for row in given] for place in further]
 

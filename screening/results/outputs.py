@@ -51,7 +51,7 @@ class Outputs:
         per_group: How many of each.
         filters: Further filters, beside those of the run.
         prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
-        known: CSV file or folder of what the user has, see `screening.results.known`; marked in `known_as`.
+        known: File or folder of what the user has, see `screening.results.known`; marked in `known_as`.
         drop_known: Leave that out.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
@@ -78,8 +78,11 @@ class Outputs:
         Raises:
             UserError: Naming the setting, the place and what is wrong with it.
         """
+        if self.drop_known and self.known is None:
+            raise UserError("`drop_known`: nothing is `known` to drop. Name a file or folder of what you have.")
         if self.stable_at is not None and not math.isfinite(self.stable_at):
             raise UserError(f"`stable_at` {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
+        _ = self.had  # read now
         if self.csv is not None and not is_stream(self.csv):
             _check_folder("csv", self.csv, self.csv.absolute().parent)
             if self.csv.is_dir():
@@ -96,7 +99,15 @@ class Outputs:
         return self.top or SHOWN
 
     def of(self, plan: Plan) -> Plan:
-        """The plan with the threshold asked for."""
+        """The plan with the threshold asked for, and notes on what the user has.
+
+        Raises:
+            UserError: What is known cannot be read, or the candidates are structures.
+        """
+        if self.had is not None:
+            _refuse_structures(plan)
+            if not self.drop_known:
+                plan = replace(plan, candidates=plan.candidates.noted(self.had))
         return plan if self.stable_at is None else replace(plan, stable_at=self.stable_at)
 
     def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
@@ -104,22 +115,23 @@ class Outputs:
         names = read_columns(plan.candidates)
         if self.prefer_known and "known_e_above_hull" not in names:
             raise UserError("structures are no compositions of a training; leave out `prefer_known`")
-        changed = self.stable_at is not None or self.prefer_known or self.filters or self.had is not None
-        for rows in run.blocks(names):
-            yield rows.start, self._changed(dict(rows.columns), plan) if changed else rows.columns
+        changed = self.stable_at is not None or self.prefer_known or self.filters or self.drop_known
+        for rows in run.blocks(names, plan.candidates.ranked):
+            yield rows.start, self.changed(dict(rows.columns), plan) if changed else rows.columns
 
-    def _changed(self, columns: dict[str, np.ndarray], plan: Plan) -> dict[str, np.ndarray]:
+    def changed(self, columns: dict[str, np.ndarray], plan: Plan) -> dict[str, np.ndarray]:
         """The columns of a block as they are asked for."""
         if self.stable_at is not None:
             energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
             columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
         if self.prefer_known:
-            energy, known = columns["e_above_hull"], columns["known_e_above_hull"]
-            columns["best_energy"] = np.where(np.isnan(known), energy, known)
+            columns["best_energy"] = _best_energy(columns)
         if self.filters:
             columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
-        if self.had is not None:
-            columns |= _marked(columns, plan, self.had, drop=self.drop_known)
+        if self.drop_known and self.had is not None:
+            had = self.had.are_known(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
+            had &= columns["status"] == Status.OK
+            columns |= {"status": np.where(had, np.uint8(Status.FILTERED), columns["status"])}
         return columns
 
     @cached_property
@@ -149,23 +161,20 @@ class Outputs:
 
 def asked_of(recipe: Recipe) -> Outputs:
     """What a recipe asks to have made of its run."""
-    names = ("sort", "top", "group_by", "per_group", "prefer_known", "csv", "cif")
+    names = ("sort", "top", "group_by", "per_group", "prefer_known", "known", "drop_known", "csv", "cif")
     return Outputs(**{name: getattr(recipe, name) for name in names})
 
 
-def _marked(columns: dict[str, np.ndarray], plan: Plan, known: Known, *, drop: bool) -> dict[str, np.ndarray]:
-    """Which rows the user has, as `known_as`; without them, `status` instead.
-
-    Raises:
-        UserError: The candidates are structures.
-    """
+def _refuse_structures(plan: Plan) -> None:
     if not plan.candidates.site_groups:
         raise UserError("structures are not compared with what is `known`; leave it out")
-    prototype = PROTOTYPES[plan.candidates.definition["prototype"]]
-    if not drop:
-        return {"known_as": np.array(known.names_of(columns["species"], prototype), dtype=object)}
-    had = known.are_known(columns["species"], prototype) & (columns["status"] == Status.OK)
-    return {"status": np.where(had, np.uint8(Status.FILTERED), columns["status"])}
+
+
+def _best_energy(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) eV/atom of the training where it has the composition, else predicted; the less of a bound and that."""
+    energy, known = columns["e_above_hull"], columns["known_e_above_hull"]
+    lower = columns["known_is_bound"] & (energy < known)
+    return np.where(np.isnan(known) | lower, energy, known)
 
 
 def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
@@ -233,14 +242,13 @@ def present(run: Run, outputs: Outputs) -> Presented:
     groups = outputs.groups(plan)
     failures = _failures(run, plan, outputs.csv)
     blocks = outputs.blocks(run, plan)
-    marked = outputs.known is not None and not outputs.drop_known  # texts of any length, which no temporary file takes
-    if outputs.csv and not outputs.top and not groups and not marked:
+    if outputs.csv and not outputs.top and not groups:
         ranking = write_all(blocks, outputs, plan.candidates, outputs.csv)
     else:  # whatever the size of the run, only these rows are kept
         kept = outputs.top if outputs.csv else outputs.shown
         ranking = rank(blocks, outputs.order, kept, groups)
         if outputs.csv:
-            write_ranking([ranking.rows], plan.candidates, outputs.csv, marked=marked)
+            write_ranking([ranking.rows], plan.candidates, outputs.csv)
     if outputs.cif:
         write_cifs(ranking, plan.candidates, outputs.cif, outputs.shown)
     return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks)

@@ -41,17 +41,14 @@ def table_rows(ranking: Ranking, candidates: Candidates, count: int | None = Non
             for columns in split_ranked(candidates.ranked)
         )
         told |= values | candidates.remarks(row) | last
-        if "known_as" in row:
-            told["known_as"] = str(row["known_as"])
         further = zip(candidates.text_columns, given, strict=False)
         yield told | {free(name, told): text for name, text in further if name not in candidates.name_columns}
 
 
-def csv_columns(candidates: Candidates, *, marked: bool = False) -> list[str]:
-    """The columns of the ranked CSV; with what the user has, if that is marked."""
+def csv_columns(candidates: Candidates) -> list[str]:
+    """The columns of the ranked CSV."""
     values, last = ([column.name for column in columns] for columns in split_ranked(candidates.ranked))
     told = ["rank", "index", "formula", *candidates.name_columns, *values, *candidates.remark_columns, *last]
-    told += ["known_as"] if marked else []
     return told + [free(name, told) for name in candidates.text_columns if name not in candidates.name_columns]
 
 
@@ -61,19 +58,18 @@ def ranked_rows(ranking: Ranking, count: int | None = None) -> Iterator[tuple[in
         yield index, {name: values[i] for name, values in ranking.rows.items()}
 
 
-def write_ranking(batches: Iterable[Rows], candidates: Candidates, path: Path, *, marked: bool = False) -> None:
+def write_ranking(batches: Iterable[Rows], candidates: Candidates, path: Path) -> None:
     """Write the ranked CSV; it appears whole or not at all. Memory holds one batch.
 
     Args:
         batches: Rows in order of rank.
         candidates: Those of the run.
         path: The file to write.
-        marked: The rows have `known_as`.
 
     Raises:
         UserError: The file cannot be written.
     """
-    write_whole(path, chain([csv_line(csv_columns(candidates, marked=marked))], csv_lines(batches, candidates)))
+    write_whole(path, chain([csv_line(csv_columns(candidates))], csv_lines(batches, candidates)))
 
 
 def write_cifs(ranking: Ranking, candidates: Candidates, directory: Path, count: int) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from screening.store.header import Header
-    from screening.store.shard import Array
+    from screening.store.shard import Array, Column
 
 
 @dataclass(frozen=True)
@@ -237,18 +237,33 @@ class Run:
                 told.add(receipt.block)
                 yield from ((*rows, reason) for reason, ranges in receipt.failures.items() for rows in ranges)
 
-    def blocks(self, names: Sequence[str]) -> Iterator[Rows]:
+    def blocks(self, names: Sequence[str], later: Sequence[Column] = ()) -> Iterator[Rows]:
         """The committed blocks in order, one at a time, with the columns named, which are read when they are asked for.
+
+        Args:
+            names: Of the columns.
+            later: Those that runs of an earlier version do not have; there they read as unwritten rows do.
 
         Raises:
             UserError: There is no such column.
         """
+        absent = {column.name: column for column in later} if later else {}
+        for column in self.header.columns:
+            absent.pop(column.name, None)
         for name in names:
-            self.header.column(name)
+            if name not in absent:
+                self.header.column(name)
         for block in range(self.header.n_blocks):
             if block in self._tally:
                 start, stop = self.header.bounds(block)
-                yield Rows(start, stop, Columns(names, partial(self._load, block=block)))
+                yield Rows(start, stop, Columns(names, partial(self._read, block=block, absent=absent)))
+
+    def _read(self, name: str, *, block: int, absent: Mapping[str, Column]) -> Array:
+        if name not in absent:
+            return self._load(name, block=block)
+        start, stop = self.header.bounds(block)
+        column = absent[name]
+        return np.full((stop - start, *column.shape), column.fill, dtype=column.dtype)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Rows [start, stop) of the columns named.

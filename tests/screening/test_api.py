@@ -14,6 +14,7 @@ from cgcnn.data.composition import composition_keys
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
 from screening.campaign import Advanced, Begun, Opened
+from screening.results.outputs import Outputs, present
 from screening.store import Run as StoredRun
 from screening.store import write_block
 
@@ -86,18 +87,48 @@ def test_a_ranking_is_filtered_grouped_and_sorted_without_predicting(run):
         run.rank(filters=("nice",))
 
 
-def test_known_energies_go_before_predicted_ones_if_asked(tmp_path, model_path):
+@pytest.mark.parametrize("bound", [False, True])
+def test_known_energies_go_before_predicted_ones_if_asked(tmp_path, model_path, bound):
     model = load(model_path)
     keys = np.sort(composition_keys(np.array([[56, 22, 8, 8, 8], [20, 22, 8, 8, 8]], dtype=np.uint8)))
-    known = replace(model.domain, known=keys, labels=np.array([9.0, -9.0], dtype=np.float32))
-    path = save(Model(model.card, model.members, known), tmp_path / "known")
+    ids = np.array([b"mp-1", b"mp,22"]).view(np.uint8).reshape(2, -1)
+    labels, bounds = np.array([9.0, -9.0], dtype=np.float32), np.array([bound, False])
+    known = replace(model.domain, known=keys, labels=labels, bounds=bounds, ids=ids)
+    card = model.card.model_copy(update={"source": "Somebody"})
+    path = save(Model(card, model.members, known), tmp_path / "known")
     sites = {"a": "Ca,Sr,Ba", "b": "Ti", "x": "O", "model": str(path)}
     run = screening.screen("perovskites", out=tmp_path / "R.zarr", workers=1, **sites)
     predicted, preferred = run.rank(), run.rank(prefer_known=True)
     assert predicted["e_above_hull"].is_monotonic_increasing
-    assert preferred["A"].tolist() == ["Ba", "Sr", "Ca"]  # the key of Ca is the smaller one
-    assert preferred["known_e_above_hull"].tolist() == pytest.approx([-9.0, np.nan, 9.0], nan_ok=True)
+    last = predicted[predicted["A"] != "Ba"]["A"].tolist() if bound else ["Sr", "Ca"]  # nothing is above its bound
+    assert preferred["A"].tolist() == ["Ba", *last]
+    by_site = preferred.set_index("A").loc[["Ba", "Sr", "Ca"]]  # the key of Ca is the smaller one
+    assert by_site["known_e_above_hull"].tolist() == pytest.approx([-9.0, np.nan, 9.0], nan_ok=True)
+    assert by_site["known_is_bound"].tolist() == [False, False, bound]
+    assert by_site["known_source"].tolist() == ["Somebody", "", "Somebody"]
+    assert by_site["known_id"].tolist() == ["mp,22", "", "mp-1"]
+    assert run.to_xarray()["known_id"].to_numpy().tolist() == ["mp-1", "", "mp,22"]
+    with StoredRun.open(run.url) as opened:
+        present(opened, Outputs(csv=tmp_path / "R.csv"))
+    written = pd.read_csv(tmp_path / "R.csv", keep_default_na=False).set_index("A")
+    assert written.loc[["Ba", "Sr", "Ca"], "known_id"].tolist() == ["mp,22", "", "mp-1"]
+    path.unlink()
+    assert run.rank()["known_id"].tolist() == ["", "", ""]  # nobody is there to say
     assert predicted.set_index("A")["in_training"].to_dict() == {"Ca": True, "Sr": False, "Ba": True}
+
+
+def test_runs_made_before_a_column_was_kept_are_ranked_without_it(run, tmp_path):
+    with StoredRun.open(run.url) as opened:
+        kept = tuple(column for column in opened.header.columns if column.name not in {"known_is_bound", "redox"})
+        header = replace(opened.header, columns=kept)
+        blocks = [dict(rows.columns) for rows in opened.blocks([column.name for column in kept])]
+    with StoredRun.create(str(tmp_path / "old.zarr"), header) as old:
+        for start, columns in zip(range(0, header.rows, header.block_rows), blocks, strict=True):
+            old.commit(write_block(old.target, start, columns))
+    found, now = screening.open_run(tmp_path / "old.zarr").rank(), run.rank()
+    assert found["formula"].tolist() == now["formula"].tolist()
+    assert found["redox"].isna().all()
+    assert not now["redox"].isna().all()
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from screening.store import Run
 CONTRACT = (
     "rank,index,formula,A,B,X,e_above_hull,e_above_hull_std,p_stable,in_domain,a_angstrom,"
     "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,in_training,domain_distance,"
-    "state_reluctance,redox,known_e_above_hull,hhi,states,"
+    "state_reluctance,redox,known_e_above_hull,hhi,known_is_bound,states,known_source,known_id,"
     "e_above_hull_cubic,p_tilted,band_gap,p_perovskite,p_leaves,e_if_stays,e_if_leaves"
 )
 GRID = ("--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "--x", "O,N,F", "--anions", "3")
@@ -204,6 +204,28 @@ def test_the_threshold_of_stability_can_be_chosen_before_and_after(screen, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shipped_models")
+def test_what_a_user_has_is_marked_or_dropped_by_every_screen_and_by_recipes(screen, tmp_path, model_path):
+    mine, recipe, ranked = tmp_path / "mine.csv", tmp_path / "r.toml", tmp_path / "R.csv"
+    mine.write_text("formula,material_id\nTiSrO3,mp-4651\n")
+    sites = ("--a", "Ca,Sr,Ba", "--b", "Ti", "--x", "O", "--model", model_path)
+    stdout = screen("perovskites", *sites, "--out", tmp_path / "A.zarr", "--known", mine, "--csv", ranked)[1]
+    assert {row["formula"]: row["known_as"] for row in rows_of(ranked)} == {
+        "SrTiO3": "mp-4651",
+        "CaTiO3": "",
+        "BaTiO3": "",
+    }
+    assert "mp-4651" in stdout
+    recipe.write_text(
+        f'kind = "perovskites"\na = ["Ca", "Sr"]\nb = ["Ti"]\nx = ["O"]\nmodel = "{model_path}"\n'
+        f'known = "{mine}"\ndrop_known = true\ncsv = "{ranked}"\nout = "{tmp_path / "B.zarr"}"\n'
+    )
+    assert screen("run", recipe)[0] == 0
+    assert [row["formula"] for row in rows_of(ranked)] == ["CaTiO3"]
+    code, _, stderr = screen("perovskites", *sites, "--out", tmp_path / "C.zarr", "--drop-known")
+    assert (code, (tmp_path / "C.zarr").exists()) == (1, False)
+    assert "nothing is --known to drop" in stderr
+
+
 def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
     run, ranked, cifs = tmp_path / "D.zarr", tmp_path / "D.csv", tmp_path / "cifs"
     arguments = ("double-perovskites", "--elements", "Cs,Na,Ag,Bi,In,Cl,Br", "--out", run)
@@ -213,7 +235,8 @@ def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
     assert code == 0, stderr
     assert promised in stderr
     assert "model mp (by default mp; castelli where elements mix on X" in stderr
-    assert "hull: Materials Project; an energy of 0 is stable" in stderr
+    assert "hull: Materials Project (as in EVAPD)" in stderr
+    assert "an energy of 0 is stable" in stderr
     rows = rows_of(ranked)
     assert ",".join(rows[0]) == CONTRACT.replace(",B,", ",B,B',")
     formulas = {row["formula"] for row in rows}

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -26,6 +27,19 @@ def test_formulas_of_a_table_are_found_whatever_their_order(tmp_path):
     assert known.names_of(double, DOUBLE_PEROVSKITE) == ["mp-3", "", ""]
 
 
+def test_ids_of_the_materials_project_are_told_all_of_one_composition(tmp_path):
+    records = [
+        {"material_id": "mp-2998", "formula_pretty": "BaTiO3"},
+        {"material_id": "mp-5020", "formula_pretty": "BaTiO3"},
+        {"material_id": "mp-3834", "formula_pretty": "BaZrO3"},
+    ]
+    (tmp_path / "mine.json").write_text(json.dumps(records))
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, records)))
+    for name in ("mine.json", "mine.jsonl"):
+        known = read_known(tmp_path / name)
+        assert known.names_of(rows(TITANATE, ZIRCONATE), CUBIC_PEROVSKITE) == ["mp-2998 mp-5020", "mp-3834"]
+
+
 def test_cif_files_of_a_folder_are_called_by_their_names(tmp_path):
     crystal = CUBIC_PEROVSKITE.structure(rows(TITANATE)[0], 4.0)
     crystal.to(filename=str(tmp_path / "made-2024.cif"))
@@ -35,10 +49,10 @@ def test_cif_files_of_a_folder_are_called_by_their_names(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", "has no column formula; its columns are a,b"),
-        ("formula\nXyO3\n", r"line 2: 'XyO3' is no formula"),
-        ("formula\n", "holds no composition"),
-        (None, "cannot be read"),
+        ("a,b\n1,2\n", "0 has no formula; its columns are a,b"),
+        ("id,formula\nmp-7,XyO3\n", r"mp-7: 'XyO3' is no formula"),
+        ("formula\n", "no records"),
+        (None, "no such file"),
     ],
 )
 def test_what_says_no_composition_is_refused(tmp_path, content, message):
@@ -58,6 +72,8 @@ def test_a_ranking_marks_or_drops_what_a_user_has(tmp_path, model_path):
     assert marked.to_dict() == {"Ba": "BaTiO3", "Sr": "", "Ca": ""}
     assert set(run.rank(known=tmp_path / "mine.csv", drop_known=True)["A"]) == {"Ca", "Sr"}
     assert "known_as" not in run.rank()
+    with pytest.raises(UserError, match="nothing is `known` to drop"):
+        run.rank(drop_known=True)
     for top in (None, 2):
         asked = Outputs(known=tmp_path / "mine.csv", csv=tmp_path / "R.csv", top=top)
         with StoredRun.open(run.url) as opened:
