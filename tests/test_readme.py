@@ -36,11 +36,6 @@ def test_every_option_shown_exists():
             assert option in usage, f"{program} {command} {option}"
 
 
-def test_files_that_it_links_to_exist():
-    for target in re.findall(r"\]\(([^)#]+?)\)", README):
-        assert (ROOT / target).exists(), target
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/trust.md"])
 def test_figures_are_those_of_the_cards(page):
