@@ -19,6 +19,7 @@ TORCH = {  # who imports torch with itself; everybody else does so in the functi
     "cgcnn.network.reference",
     "cgcnn.network.tensors",
     "cgcnn.network.torch_kernel",
+    "cgcnn.network.torch_template",
     "cgcnn.testing",
     "cgcnn.training.fit",
     "cgcnn.training.members",

@@ -80,9 +80,9 @@ class CGCNN(nn.Module):
             crystal = torch.cat([crystal, self.sites(batch, self.element_features)], dim=1)  # (G, W + 7S)
         for layer in self.hidden:
             crystal = ACTIVATIONS[self.settings.activation](layer(crystal))  # (G, H)
-        return self._mixed(self.output(crystal))  # (G, T)
+        return self.mix(self.output(crystal))  # (G, T)
 
-    def _mixed(self, outputs: Tensor) -> Tensor:
+    def mix(self, outputs: Tensor) -> Tensor:
         """Outputs (G, T) with the mixed target, if there is one, in its place."""
         if self.settings.mixed is None:
             return outputs

@@ -1,4 +1,4 @@
-"""The reference network as a kernel: for devices that numpy cannot reach, and to test other kernels against."""
+"""The network in torch as a kernel for devices that numpy cannot reach; candidates go through `torch_template`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from cgcnn.graphs.batch import GraphBatch
+from cgcnn.graphs.template import templates
 from cgcnn.network.reference import network
 from cgcnn.network.tensors import TensorBatch
+from cgcnn.network.torch_template import TemplateNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,7 @@ class TorchKernel:
     """See `cgcnn.network.kernel.Kernel`. The last bits of a prediction may change with what else is in its batch."""
 
     name = "torch"
-    version = 1
+    version = 2
     independent = False
 
     def __init__(self, settings: Settings, members: Sequence[Weights], device: str = "cpu") -> None:
@@ -45,13 +47,24 @@ class TorchKernel:
     @torch.inference_mode()
     def predict_cells(self, prototype: Prototype, species: NDArray[np.uint8], a: NDArray[np.float32]) -> Outputs:
         """(members, n, T) targets of n candidates."""
-        parts = []
-        for i in range(0, len(species), ROWS_AT_ONCE):
-            rows = slice(i, i + ROWS_AT_ONCE)
-            parts.append(
-                self._predict(GraphBatch.of_prototype(prototype, species[rows], a[rows], self.settings.neighbours))
-            )
-        return np.concatenate([self._nothing, *parts], axis=1)
+        gated = self.settings.convolution == "gated"
+        outputs = np.empty((len(self.networks), len(species), len(self.settings.targets)), dtype=np.float32)
+        for template, served in templates(prototype, species, self.settings.neighbours):
+            on_template = [TemplateNetwork(member, template) for member in self.networks] if gated else []
+            for i in range(0, len(served), ROWS_AT_ONCE):
+                rows = served[i : i + ROWS_AT_ONCE]
+                if gated:
+                    cells = self._tensor(species[rows]).int(), self._tensor(a[rows])
+                    outputs[:, rows] = np.stack([member.targets(*cells).cpu().numpy() for member in on_template])
+                else:
+                    neighbours = self.settings.neighbours
+                    outputs[:, rows] = self._predict(
+                        GraphBatch.of_prototype(prototype, species[rows], a[rows], neighbours)
+                    )
+        return outputs
+
+    def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
 
     @torch.inference_mode()
     def pooled(self, batch: GraphBatch) -> NDArray[np.float32]:

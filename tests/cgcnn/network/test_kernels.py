@@ -51,6 +51,11 @@ def reference(model: Model) -> TorchKernel:
     return TorchKernel(model.settings, model.members)
 
 
+def expected_of(model: Model, prototype: Prototype, species: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """What the reference says of the graphs of candidates."""
+    return reference(model).predict(GraphBatch.of_prototype(prototype, species, a, model.settings.neighbours))
+
+
 def assert_close(model: Model, found: np.ndarray, expected: np.ndarray, atoms: int = 1) -> None:
     unit = np.maximum([member["target_std"] for member in model.members], 1)[:, None]
     assert found.dtype == np.float32
@@ -111,11 +116,14 @@ def test_candidates_are_predicted_as_by_the_reference(
     kernel: str, convolution: str, pooling: str, prototype: Prototype, candidates: dict
 ) -> None:
     model, cells = model_of(convolution, pooling), cells_of(prototype, candidates)
-    expected = reference(model).predict_cells(*cells)
+    expected = expected_of(model, *cells)
     assert_close(model, KERNELS[kernel](model).predict_cells(*cells), expected, atoms=10 if pooling == "sum" else 1)
 
 
-FOR_CANDIDATES = KERNELS | {"template": lambda model: TemplateKernel(fold(model.settings, model.members))}
+FOR_CANDIDATES = KERNELS | {
+    "template": lambda model: TemplateKernel(fold(model.settings, model.members)),
+    "torch": lambda model: TorchKernel(model.settings, model.members),
+}
 READOUTS = {
     "sites": {"sites": 5},
     "silu": {"activation": "silu", "hidden_layers": 2},
@@ -142,7 +150,7 @@ def test_readouts_are_those_of_the_reference(kernel: str, prototype: Prototype, 
     if kernel == "template" and not instruction_sets():
         pytest.skip("nothing was compiled")
     model, cells = model_with_readout(readout, prototype), cells_of(prototype, candidates)
-    expected, ready = reference(model).predict_cells(*cells), FOR_CANDIDATES[kernel](model)
+    expected, ready = expected_of(model, *cells), FOR_CANDIDATES[kernel](model)
     assert expected.std(axis=1).min() > 1e-3
     assert_close(model, ready.predict_cells(*cells), expected)
     batch = GraphBatch.of_prototype(*cells)
@@ -185,7 +193,8 @@ def test_shipped_models_predict_as_by_the_reference(
     assert_close(model, KERNELS[kernel](model).predict(batch), reference(model).predict(batch))
     for prototype in model.card.prototypes:
         cells = cells_of(PROTOTYPES[prototype], candidates)
-        assert_close(model, KERNELS[kernel](model).predict_cells(*cells), reference(model).predict_cells(*cells))
+        assert_close(model, KERNELS[kernel](model).predict_cells(*cells), expected_of(model, *cells))
+        assert_close(model, reference(model).predict_cells(*cells), expected_of(model, *cells))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
