@@ -68,8 +68,8 @@ class Run:
             sort: Columns to rank by, such as ``tau:desc,e_above_hull``; candidates that the model does not know come
                 last in any case.
             top: How many to keep; None keeps all.
-            further: `stable_at` (eV/atom, for `p_stable`), `group_by`, `per_group`, `filters`, `prefer_known`, `known`,
-                `drop_known`; see `screening.results.outputs.Outputs`.
+            further: `stable_at` (eV/atom, for `p_stable`), `group_by`, `per_group`, `filters`, `no_filter`,
+                `prefer_known`, `known`, `drop_known`; see `screening.results.outputs.Outputs`.
 
         Returns:
             A table of pandas whose `structures()` are those of pymatgen.

@@ -210,6 +210,9 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
 @click.argument("run")
 @ranking_options
 @click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too.")
+@click.option(
+    "--no-filter", is_flag=True, help="Also what RUN's filters of predictions (hull, gap, perovskite) left out."
+)
 @export_options
 @command_line.debug
 def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking checks them

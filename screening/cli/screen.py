@@ -14,6 +14,7 @@ from cgcnn.models.card import read_card
 from cgcnn.network.choice import note_slowness
 from screening.campaign import run_campaign
 from screening.candidates.default_model import RULE
+from screening.chemistry.filters import KINDS, parse_filter
 from screening.cli.progress import Listener
 from screening.cli.ranked import Look, print_ranking
 from screening.engine.share import parse_share
@@ -21,6 +22,7 @@ from screening.plan import Plan, make_plan
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, asked_of, present
 from screening.results.ranking import check_sort
+from screening.status import Status
 from screening.store import Run
 
 if TYPE_CHECKING:
@@ -78,7 +80,21 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
         tell_partial(run)
         if export:
             _tell_export(run, outputs, export)
+        if outputs.no_filter:
+            _tell_unpredicted(run)
         _tell(present(run, outputs), outputs, look)
+
+
+def _tell_unpredicted(run: Run) -> None:
+    """Say how many candidates no ranking can bring back."""
+    names = run.header.filters
+    codes = (Status.FILTERED + k for k, name in enumerate(names) if not KINDS[parse_filter(name).name].predicted)
+    ledger = run.ledger()
+    if count := sum(ledger.get(code, 0) for code in codes):
+        click.echo(
+            f"note: {count:,} candidates were left out before they were predicted; a screen with --no-filter has them.",
+            err=True,
+        )
 
 
 def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:

@@ -50,6 +50,8 @@ class Outputs:
         group_by: Site, such as B, of whose elements only the best `per_group` candidates are kept.
         per_group: How many of each.
         filters: Further filters, beside those of the run.
+        no_filter: Also rank what filters of the run left out after they saw its prediction; what was left out before
+            has none.
         prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
         known: File or folder of what the user has, see `screening.results.known`; marked in `known_as`.
         drop_known: Leave that out.
@@ -63,6 +65,7 @@ class Outputs:
     group_by: str | None = None
     per_group: int = 1
     filters: tuple[str, ...] = ()
+    no_filter: bool = False
     prefer_known: bool = False
     known: Path | None = None
     drop_known: bool = False
@@ -115,7 +118,7 @@ class Outputs:
         names = read_columns(plan.candidates)
         if self.prefer_known and "known_e_above_hull" not in names:
             raise UserError("structures are no compositions of a training; leave out `prefer_known`")
-        changed = self.stable_at is not None or self.prefer_known or self.filters or self.drop_known
+        changed = self.stable_at is not None or self.prefer_known or self.filters or self.no_filter or self.drop_known
         for rows in run.blocks(names, plan.candidates.ranked):
             yield rows.start, self.changed(dict(rows.columns), plan) if changed else rows.columns
 
@@ -126,6 +129,9 @@ class Outputs:
             columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
         if self.prefer_known:
             columns["best_energy"] = _best_energy(columns)
+        if self.no_filter:
+            left_out = (columns["status"] >= Status.FILTERED) & np.isfinite(columns["e_above_hull"])
+            columns["status"] = np.where(left_out, np.uint8(Status.OK), columns["status"])
         if self.filters:
             columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
         if self.drop_known and self.had is not None:

@@ -202,8 +202,20 @@ def test_the_threshold_of_stability_can_be_chosen_before_and_after(screen, tmp_p
     assert "recipe" in screen(*arguments, "--out", run, "--resume")[2]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("shipped_models")
+def test_what_a_filter_left_out_after_its_prediction_is_ranked_without_predicting_again(screen, tmp_path, model_path):
+    run, ranked = tmp_path / "F.zarr", tmp_path / "F.csv"
+    sites = ("--a", "Ca,Sr,Ba,Li", "--b", "Ti", "--x", "O", "--model", model_path, "--out", run)
+    assert screen("perovskites", *sites, "--filter", "sites", "--filter", "hull=-99")[0] == 1  # nothing to rank
+    code, _, stderr = screen("rank", run, "--csv", ranked)
+    assert (code, "all were filtered" in stderr) == (1, True)
+    code, _, stderr = screen("rank", run, "--no-filter", "--csv", ranked)
+    assert code == 0
+    assert "note: 1 candidates were left out before they were predicted" in stderr
+    assert {row["A"] for row in rows_of(ranked)} == {"Ca", "Sr", "Ba"}
+    assert screen("rank", run, "--no-filter", "--filter", "exclude=Sr", "--csv", ranked)[0] == 0
+    assert {row["A"] for row in rows_of(ranked)} == {"Ca", "Ba"}
+
+
 def test_what_a_user_has_is_marked_or_dropped_by_every_screen_and_by_recipes(screen, tmp_path, model_path):
     mine, recipe, ranked = tmp_path / "mine.csv", tmp_path / "r.toml", tmp_path / "R.csv"
     mine.write_text("formula,material_id\nTiSrO3,mp-4651\n")
@@ -226,6 +238,8 @@ def test_what_a_user_has_is_marked_or_dropped_by_every_screen_and_by_recipes(scr
     assert "nothing is --known to drop" in stderr
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shipped_models")
 def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
     run, ranked, cifs = tmp_path / "D.zarr", tmp_path / "D.csv", tmp_path / "cifs"
     arguments = ("double-perovskites", "--elements", "Cs,Na,Ag,Bi,In,Cl,Br", "--out", run)
