@@ -249,8 +249,7 @@ def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
     assert code == 0, stderr
     assert promised in stderr
     assert "model mp (by default mp; castelli where elements mix on X" in stderr
-    assert "hull: Materials Project (as in EVAPD)" in stderr
-    assert "an energy of 0 is stable" in stderr
+    assert "hull: Materials Project; an energy of 0 is stable" in stderr
     rows = rows_of(ranked)
     assert ",".join(rows[0]) == CONTRACT.replace(",B,", ",B,B',")
     formulas = {row["formula"] for row in rows}
