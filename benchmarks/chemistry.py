@@ -1,4 +1,4 @@
-"""How chemistry fares against experiment: `python benchmarks/chemistry.py DATA [RANKED.csv …]`.
+"""How chemistry fares against experiment: `python benchmarks/chemistry.py DATA`.
 
 DATA is the folder with `experiment/abx3.csv` and `experiment/icsd-doubles.csv` (compositions that were made, as
 perovskites or not; Bartel et al., Sci. Adv. 2019, 5, eaav0693). Prints which share of them passes the default filters
@@ -9,7 +9,6 @@ checked, and in rankings where compounds of the literature stand. No model is ne
 from __future__ import annotations
 
 import csv
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,57 +29,14 @@ SETS = (("abx3", CUBIC_PEROVSKITE), ("icsd-doubles", DOUBLE_PEROVSKITE))
 ALONE = ("charge", "sites", "redox", "states", "tolerance", "octahedral", "tau", "tau=4.8", "pauling")
 """Filters to try one by one."""
 
-LITERATURE = [
-    "Cs2AgInCl6",
-    "Cs2AgBiCl6",
-    "Cs2NaBiCl6",
-    "Cs2AgBiBr6",
-    "Cs2NaInCl6",
-    "Rb2AgInCl6",
-    "Rb2AgBiCl6",
-    "Cs2AgSbCl6",
-    "Cs2LiYCl6",
-    "Cs2NaYCl6",
-    "Sr2FeMoO6",
-    "Sr2CrReO6",
-    "Ba2MgWO6",
-    "Ba2YNbO6",
-    "Ba2YSbO6",
-    "La2NiMnO6",
-    "Ba2BiSbO6",
-    "SrTaO2N",
-    "BaTaO2N",
-    "CaTaO2N",
-    "LaTiO2N",
-    "BaNbO2N",
-    "SrNbO2N",
-    "LaTaON2",
-    "CsPbI3",
-    "CsSnI3",
-    "SrTiO3",
-    "BaTiO3",
-    "CaTiO3",
-    "LaFeO3",
-    "NdFeO3",
-    "GdFeO3",
-    "LaCrO3",
-    "YAlO3",
-    "LaAlO3",
-    "NaTaO3",
-    "BaZrO3",
-]
-"""Compounds that were made, or sought for what the recipes are about."""
 
-
-def main(data: Path, rankings: list[Path]) -> None:
+def main(data: Path) -> None:
     """Print all tables."""
     for name, prototype in SETS:
         with (data / "experiment" / f"{name}.csv").open(encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
         print_set(name, rows, prototype)
     print_radii()
-    for path in rankings:
-        print_ranks(path)
 
 
 def print_set(name: str, rows: list[dict[str, str]], prototype: Prototype) -> None:
@@ -123,27 +79,5 @@ def print_radii() -> None:
         print(f"  {neighbours:2d} neighbours: mean error {size.mean():.3f}, largest {size.max():.3f}, {len(size)} ions")
 
 
-def print_ranks(path: Path) -> None:
-    """Print where compounds of the literature stand in a ranked CSV, and how unusual the states of the first are."""
-    with path.open(encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    place = {composition(row["formula"]): i for i, row in reversed(list(enumerate(rows)))}
-    print(f"\n{path.stem}: {len(rows):,} ranked\n\ncompound      rank       %  e_above_hull  states")
-    for formula in LITERATURE:
-        if (i := place.get(composition(formula))) is not None:
-            share, energy = 100 * (i + 1) / len(rows), float(rows[i]["e_above_hull"])
-            print(f"  {formula:11s} {i + 1:5d} {share:7.2f} {energy:13.4f}  {rows[i]['states']}")
-    unusual = sum(float(row["state_reluctance"] or "inf") > 1 for row in rows[:100])
-    print(f"  of the first 100, {unusual} have a state that fewer than one in ten ions of the element have")
-
-
-def composition(formula: str) -> frozenset[tuple[str, int]]:
-    """Elements and their numbers in a formula."""
-    counts: dict[str, int] = {}
-    for symbol, count in re.findall(r"([A-Z][a-z]?)(\d*)", formula):
-        counts[symbol] = counts.get(symbol, 0) + int(count or 1)
-    return frozenset(counts.items())
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(argument) for argument in sys.argv[2:]])
+    main(Path(sys.argv[1]))
