@@ -33,8 +33,8 @@ FLAGS = {  # column -> the value that is worth a word, and the word
 }  # fmt: skip
 """Columns that the short table tells as words; beside them "anions": known ones, never together on X."""
 
-REMARKS = {"known_as": 6, "known_id": 9, "known_source": 10}
-"""How important the texts of a candidate are that are not always there, see `columns`."""
+REMARKS = {"states": 7, "perovskite": 7, "known_as": 6, "known_id": 9}
+"""The texts of a candidate that the short table has, and how important they are, see `columns`."""
 
 Row = dict[str, str]
 Format = Literal["table", "csv", "json"]
@@ -102,9 +102,9 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
         (6, Shown("flags", _flags, is_text=True)),
         *((7, Shown("in training", _known)) for name in ["known_e_above_hull"] if name in known),
         *(
-            (REMARKS.get(name, 7), Shown(name, _of(name), is_text=True))
+            (REMARKS[name], Shown(name, _of(name), is_text=True))
             for name in candidates.remark_columns
-            if name in known
+            if name in known.intersection(REMARKS)
         ),
     ]
 
