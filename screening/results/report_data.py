@@ -146,7 +146,7 @@ def _neighbours(neighbours: Neighbours, prototype: Prototype) -> dict[str, Any]:
 
 
 def _prototype(prototype: Prototype) -> dict[str, Any]:
-    """The cell that CIF files of its candidates have: vectors in units of a, the site and the fractions of each atom."""
+    """The cell that CIF files of its candidates have: vectors in units of a, site and fractions of each atom."""
     cell = build(prototype, np.arange(1, len(prototype.sites) + 1, dtype=np.uint8), 1.0)
     return {
         "name": prototype.name,

@@ -54,7 +54,7 @@ def hostile(tmp_path_factory, model_path):
 
 
 def minus(text):
-    return float(text.replace("−", "-"))
+    return float(text.replace("\u2212", "-"))
 
 
 @WIDTHS
@@ -137,7 +137,7 @@ def test_a_card_tells_of_a_candidate_and_gives_its_cif(grid, browse, width, tmp_
     page.click("#table tr[data-row='2']")
     assert page.text("#card-title") == rows[2]["formula"]
     said = page.text("#card")
-    assert rows[2]["states"].replace("-", "−").split()[0] in said
+    assert rows[2]["states"].replace("-", "\u2212").split()[0] in said
     assert "Most alike in the training" in said
     assert page.all("#viewer canvas")
     page.click("#save-cif")
