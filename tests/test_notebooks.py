@@ -1,9 +1,21 @@
 """Notebooks of the docs run as they are, and were committed executed."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A notebook that ran: its variables, what it printed, the folder it ran in."""
+
+    names: dict[str, Any]
+    out: str
+    folder: Path
+
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs/notebooks").glob("*.ipynb"))
 
@@ -31,7 +43,42 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch, capsys):
     namespace = {"__name__": "notebook"}
     for number, cell in enumerate(code_cells(path), 1):
         exec(compile("".join(cell["source"]), f"{path.name}, cell {number}", "exec"), namespace)  # noqa: S102  # our own code
-    assert "Every candidate is there exactly once" in capsys.readouterr().out
-    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".cif", ".cif", ".cif", ".html", ".zarr"]
-    assert not namespace["top"].empty
-    assert len(namespace["crystals"]) == len(namespace["oxides"])
+    CHECKS[path.stem](Ran(namespace, capsys.readouterr().out, tmp_path))
+
+
+def check_first_screen(ran):
+    assert "Every candidate is there exactly once" in ran.out
+    assert sorted(file.suffix for file in ran.folder.iterdir()) == [".cif", ".cif", ".cif", ".html", ".zarr"]
+    assert not ran.names["top"].empty
+    assert len(ran.names["crystals"]) == len(ran.names["oxides"])
+
+
+def check_train_your_own(ran):
+    assert (ran.folder / "oxides.safetensors").is_file()
+    (error,) = (m.value for m in ran.names["trained"].card.metrics if (m.metric, m.target) == ("MAE", "e_above_hull"))
+    assert error < ran.names["labelled"]["e"].std() / 2
+    ranked = ran.names["ranked"]
+    assert ranked.attrs["model"] == "oxides"
+    assert not ranked[ranked["A"] == "Ge"]["in_domain"].any()
+
+
+def check_screen_to_dft(ran):
+    starts = ran.names["starts"]
+    assert [start.properties["tilts"] for start in starts] == 4 * ["a0a0a0", "a-b+a-", "a-a-a-"]
+    assert {start.get_space_group_info()[0] for start in starts} == {"Pm-3m", "Pnma", "R-3c"}
+    assert len(list((ran.folder / "starts").glob("*.cif"))) == 12
+    assert ran.names["best"].groupby("B").size().max() <= 2
+
+
+def check_on_slurm(ran):
+    assert "share 1/2 done; the run is not complete\nshare 2/2 done; the run is complete" in ran.out
+    assert ran.out.count(" True\n") == 3
+    assert "False" not in ran.out
+
+
+CHECKS = {
+    "first-screen": check_first_screen,
+    "train-your-own": check_train_your_own,
+    "screen-to-dft": check_screen_to_dft,
+    "on-slurm": check_on_slurm,
+}
