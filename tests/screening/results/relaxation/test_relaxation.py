@@ -1,0 +1,200 @@
+"""Second opinions: what relaxations give, keep and say."""
+
+import csv
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+from pymatgen.core import Lattice, Structure
+
+import screening
+from cgcnn.errors import UserError
+from cgcnn.graphs.perovskite import find_perovskite
+from screening.cli.commands import app
+from screening.results.outputs import Outputs
+from screening.results.relaxation import calculators
+from screening.results.relaxation.records import Relaxed
+from screening.results.relaxation.second_opinion import Relaxation, relax_run
+from screening.store import Run
+
+
+def relax(url, out, **settings):
+    told = []
+    top = settings.pop("top", 2)
+    with Run.open(str(url)) as run:
+        wanted = Relaxation(out=out, outputs=Outputs(top=top), **{"workers": 1, "fmax": 0.01} | settings)
+        return relax_run(run, wanted, told.append), told
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_lowest_start_wins_and_all_is_written(run_url, toys, tmp_path):
+    made, told = relax(run_url, tmp_path / "out", calculator=f"{toys}:toy")
+    assert [progress.done for progress in told] == list(range(1, 9))
+    assert made.left == 0
+    for opinion in made.opinions:
+        assert opinion.won.tilts == "a-b+a-"
+        assert opinion.won.became == "single tilted a+b-b-"
+        assert opinion.gain == pytest.approx(0.01, abs=1e-3)
+        assert opinion.won.volume == pytest.approx(12, rel=0.02)
+        assert opinion.a == pytest.approx(60 ** (1 / 3), rel=0.01)
+    lines = rows(tmp_path / "out/candidates.csv")
+    assert [line["start"] for line in lines] == ["a-b+a-", "a-b+a-"]
+    assert {line["converged"] for line in lines} == {"true"}
+    assert len(rows(tmp_path / "out/relaxations.csv")) == 8
+    assert {line["start"]: line["became"] for line in rows(tmp_path / "out/relaxations.csv")} == {
+        "a0a0a0": "single cubic a0a0a0",
+        "a-b+a-": "single tilted a+b-b-",
+        "a-a-a-": "single tilted a-a-a-",
+        "a0a0c-": "single tilted a0a0c-",
+    }
+    files = sorted((tmp_path / "out/cif").glob("*.cif"))
+    assert [file.name[:4] for file in files] == ["0001", "0002"]
+    assert find_perovskite(Structure.from_file(files[0])).glazer == "a+b-b-"
+    assert f"relaxed_with {toys}:toy" in files[0].read_text()
+
+
+def test_the_same_again_relaxes_nothing_and_more_only_what_is_new(run_url, toys, tmp_path):
+    first, _ = relax(run_url, tmp_path / "out", calculator=f"{toys}:toy")
+    again, told = relax(run_url, tmp_path / "out", calculator=f"{toys}:toy")
+    assert not told
+    assert again == first
+    more, told = relax(run_url, tmp_path / "out", calculator=f"{toys}:toy", top=3)
+    assert len(told) == 4
+    assert more.opinions[:2] == first.opinions
+    assert len(list((tmp_path / "out/cif").iterdir())) == 3
+
+
+@pytest.mark.parametrize("changed", [{"fmax": 0.02}, {"steps": 3}, {"calculator": "fussy"}])
+def test_results_of_other_settings_are_not_mixed(run_url, toys, tmp_path, changed):
+    asked = {"calculator": "toy", "tilts": ("a0a0a0",)}
+    relax(run_url, tmp_path / "out", **asked | {"calculator": f"{toys}:toy"})
+    other = asked | changed
+    with pytest.raises(UserError, match=rf"was relaxed with {next(iter(changed))} .*Name another directory"):
+        relax(run_url, tmp_path / "out", **other | {"calculator": f"{toys}:{other['calculator']}"})
+
+
+def test_what_goes_wrong_is_a_row_with_its_reason(run_url, toys, tmp_path):
+    made, _ = relax(run_url, tmp_path / "out", calculator=f"{toys}:fussy", top=6, steps=60)
+    reasons = {(o.row["formula"], r.tilts): r.reason for o in made.opinions for r in o.relaxations}
+    assert reasons["CaTiO3", "a-b+a-"] == "ValueError: no parameters for this"
+    assert reasons["CaZrO3", "a0a0a0"] == "its energy is no finite number"
+    assert "fell apart" in reasons["SrHfO3", "a0a0a0"]
+    assert reasons["CaTiO3", "a0a0a0"] == ""
+    lines = {line["formula"]: line for line in rows(tmp_path / "out/candidates.csv")}
+    assert lines["CaZrO3"]["energy_per_atom"] == ""
+    assert lines["CaZrO3"]["reason"] == "its energy is no finite number"
+    assert lines["CaTiO3"]["reason"] == ""
+
+
+def test_a_crystal_that_falls_apart_is_stopped(run_url, toys, tmp_path):
+    made, _ = relax(run_url, tmp_path / "out", calculator=f"{toys}:fussy", top=6, steps=500, tilts=("a0a0a0",))
+    reason = {o.row["formula"]: o.relaxations[0].reason for o in made.opinions}["CaHfO3"]
+    assert reason.startswith("it fell apart: its volume became 3.")
+
+
+def test_a_killed_relaxation_goes_on_from_its_checkpoint(run_url, toys, tmp_path):
+    asked = {"calculator": f"{toys}:stopped", "tilts": ("a0a0a0",), "top": 1, "fmax": 1e-4}
+    with pytest.raises(KeyboardInterrupt):
+        relax(run_url, tmp_path / "out", **asked)
+    (checkpoint,) = (tmp_path / "out/relaxations").iterdir()
+    assert json.loads(checkpoint.read_text())["steps"] == 20
+    calculators.make_calculator.cache_clear()
+    made, _ = relax(run_url, tmp_path / "out", **asked)
+    assert made.opinions[0].won.converged
+    assert made.opinions[0].won.steps > 20
+    assert not checkpoint.exists()
+    straight, _ = relax(run_url, tmp_path / "straight", **asked | {"calculator": f"{toys}:toy"})
+    assert made.opinions[0].won.volume == pytest.approx(straight.opinions[0].won.volume, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_workers_relax_and_one_that_dies_loses_nothing(run_url, toys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIES", "1")
+    asked = {"calculator": f"{toys}:stopped", "tilts": ("a0a0a0",), "top": 2, "fmax": 1e-4, "workers": 2}
+    made, told = relax(run_url, tmp_path / "out", **asked)
+    assert (tmp_path / "goes on").exists()
+    assert len(told) == 2
+    assert all(opinion.won.converged for opinion in made.opinions)
+    assert max(opinion.won.steps for opinion in made.opinions) > 20
+
+
+def test_structures_are_relaxed_as_they_were_given(toys, tmp_path):
+    cif = tmp_path / "given.cif"
+    Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0.5] * 3, [0] * 3, [0.5, 0, 0]]).to(
+        str(cif)
+    )
+    screening.screen("structures", paths=[cif], out="S.zarr", model="mp-structures")
+    made, _ = relax("S.zarr", None, calculator=f"{toys}:toy")
+    (opinion,) = made.opinions
+    assert [found.tilts for found in opinion.relaxations] == [""]
+    assert opinion.volume_change == pytest.approx(60 / 3.9**3 - 1, abs=0.02)
+    assert made.folder == tmp_path / "S-relaxed"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"calculator": "matlantis"}, "`calculator` matlantis: none of ours"),
+        ({"calculator": "toys:none"}, "cannot be imported"),
+        ({"calculator": "nowhere:none"}, "cannot be imported"),
+        ({"calculator": "toys:nothing"}, "cannot be called"),
+        ({"fmax": -1.0}, "`fmax` -1.0: give a force"),
+        ({"tilts": ("a+a+a+",)}, "no such tilt system"),
+    ],
+)
+def test_wrong_settings_are_one_clear_line(run_url, toys, tmp_path, asked, said):
+    asked = {"calculator": f"{toys}:toy"} | asked
+    asked["calculator"] = (
+        asked["calculator"].replace("toys:", f"{toys}:") if "toys:" in asked["calculator"] else asked["calculator"]
+    )
+    with pytest.raises(UserError, match=said):
+        relax(run_url, tmp_path / "out", **asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_extra_is_named(run_url, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "chgnet", None)
+    with pytest.raises(UserError, match=r"chgnet is missing; pip install 'perovskite-screening\[relax\]'"):
+        relax(run_url, tmp_path / "out")
+
+
+def test_other_directories_are_not_written_into(run_url, toys, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    with pytest.raises(UserError, match="holds other things"):
+        relax(run_url, tmp_path / "mine", calculator=f"{toys}:toy")
+
+
+def test_the_command_prints_a_table_of_80_columns(run_url, toys, tmp_path):
+    command = ["relax", str(run_url), "--calculator", f"{toys}:toy", "--top", "3", "--out", "out", "--workers", "1"]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:3] == ["rank", "formula", "E_hull"]
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= 80
+    assert "tilted a+b-b-" in lines[1]
+    assert "12 of 12: " in done.stderr
+    assert "lattice constant: " in done.stderr
+    assert (tmp_path / "out/candidates.csv").exists()
+
+
+def test_results_are_read_as_they_were_written():
+    found = Relaxed(3, "CaTiO3", "a-b+a-", "", 11.5, 7, 1.25, 0.04, -8.4, 11.0, "single tilted a+b-b-", {"sites": []})
+    assert Relaxed.of_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@pytest.mark.slow
+def test_chgnet_tilts_calcium_titanate(tmp_path):
+    pytest.importorskip("chgnet")
+    screening.screen("perovskites", a=["Ca"], b=["Ti"], x=["O"], out=tmp_path / "R.zarr", model="mp")
+    made, _ = relax(tmp_path / "R.zarr", tmp_path / "out", tilts=("a0a0a0", "a-b+a-"), fmax=0.1, steps=40)
+    (opinion,) = made.opinions
+    assert opinion.won.became == "single tilted a+b-b-"
+    assert 0.03 < opinion.gain < 0.12  # PBE: 0.07
+    assert opinion.a == pytest.approx(3.84, abs=0.06)
