@@ -41,3 +41,10 @@ def test_every_page_and_notebook_is_in_the_menu():
     docs = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     notebooks = {str(page.relative_to(DOCS).with_suffix(".md")) for page in NOTEBOOKS}
     assert docs | notebooks | {"index.md"} <= listed
+
+
+def test_the_paper_cites_what_is_in_its_list_and_nothing_else():
+    cited = set(re.findall(r"@(\w+)[];]", (ROOT / "paper.md").read_text(encoding="utf-8")))
+    entries = re.findall(r"^@\w+\{(\w+),.*doi = \{10\.", (ROOT / "paper.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited == set(entries)
+    assert len(entries) == len(set(entries)) > 15
