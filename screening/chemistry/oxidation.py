@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,9 +125,8 @@ def reluctances(anions: tuple[int, ...], states: StateSet = ICSD) -> Floats:
     Returns:
         (101, 9) by atomic number and state; infinite where the element has no such state or the set leaves it out.
     """
-    alone = _usual_of(icsd_entries())
-    beside = np.mean([_beside(anion, alone) for anion in anions], axis=0)
-    known = (alone + beside) / 2
+    beside = np.mean([_beside(anion) for anion in anions], axis=0)
+    known = (_alone() + beside) / 2
     if states.name == "all":
         known = np.where(_tabulated() & np.isinf(known), MOST_RELUCTANCE["all"], known)
     limit = MOST_RELUCTANCE.get(states.name, MOST_RELUCTANCE[DEFAULT_SET])
@@ -178,9 +177,10 @@ def states_text(species: np.ndarray, charges: np.ndarray) -> str:
     return " ".join(dict.fromkeys(map(ion_text, species.tolist(), charges.tolist()))) if charges.any() else ""
 
 
-def _usual_of(entries: Floats) -> Floats:
-    """Reluctances from numbers of entries (101, 9), mean states left out; infinite where there are none."""
-    counted = entries.copy()
+@cache
+def _alone() -> Floats:
+    """Reluctances over all compounds (101, 9), mean states left out; infinite where there are none."""
+    counted = icsd_entries().copy()
     for symbol, no_ions in NO_IONS.items():
         counted[NUMBERS[symbol], list(no_ions)] = 0
     total = counted.sum(axis=1, keepdims=True)
@@ -189,13 +189,15 @@ def _usual_of(entries: Floats) -> Floats:
         return np.asarray(np.where(counted > 0, -np.log10(shares), np.inf))
 
 
-def _beside(anion: int, alone: Floats) -> Floats:
+@cache
+def _beside(anion: int) -> Floats:
     """Reluctances beside one anion (101, 9): those of all compounds for ions that the table does not know."""
-    shares = icsd_shares(anion)
+    shares, alone = icsd_shares(anion), _alone()
     beside = -np.log10(np.maximum(np.nan_to_num(shares), LEAST_SHARE))
     return np.where(np.isnan(shares), alone, np.minimum(beside, alone + MOST_BESIDE))
 
 
+@cache
 def _tabulated() -> np.ndarray:
     """Whether pymatgen or Shannon's table has a state, (101, 9)."""
     from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; help and re-ranking need none of it

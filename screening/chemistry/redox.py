@@ -8,7 +8,7 @@ and hydroxides. Solids stabilise what water does not, by up to `LEAST_MARGIN`.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +43,6 @@ class Potentials(NamedTuple):
     anion: float
 
 
-@lru_cache(maxsize=64)
 def potentials(anions: tuple[int, ...]) -> Potentials:
     """The potentials of all ions beside anions.
 
@@ -52,9 +51,15 @@ def potentials(anions: tuple[int, ...]) -> Potentials:
     """
     names = [SYMBOLS[z] for z in anions]
     halide = all(name in HALIDES for name in names)
-    own = next((name for name in HALIDES if name in names), "") if halide else ""
+    medium = next((name for name in HALIDES if name in names), "") if halide else "oxide"
+    return Potentials(*_in_medium(medium), min(ANION_POTENTIALS.get(name, np.inf) for name in names))
+
+
+@cache
+def _in_medium(own: str) -> tuple[Floats, Floats]:
+    """`Potentials.oxidant` and `reductant` in a halogen's medium, or that of oxides."""
     couples: dict[tuple[int, int, int], float] = {}
-    for medium in ("halide", own if halide else "oxide"):  # the more specific replaces
+    for medium in ("halide", own):  # the more specific replaces
         couples |= {(z, high, low): volts for z, high, low, where, volts in reduction_potentials() if where == medium}
     oxidant, reductant = np.full(SHAPE, -np.inf), np.full(SHAPE, np.inf)
     for (z, high, low), volts in couples.items():
@@ -62,7 +67,7 @@ def potentials(anions: tuple[int, ...]) -> Potentials:
         if low:
             reductant[z, low] = min(reductant[z, low], volts)
     _mix(oxidant, reductant)
-    return Potentials(oxidant, reductant, min(ANION_POTENTIALS.get(name, np.inf) for name in names))
+    return oxidant, reductant
 
 
 def _mix(oxidant: Floats, reductant: Floats) -> None:
