@@ -91,12 +91,12 @@ class Run:
             return to_xarray(run, filtered=filtered)
 
     def report(self, path: str | Path, *, sort: str = "e_above_hull", top: int | None = None) -> Path:
-        """Write one HTML page that says what the run says.
+        """Write one HTML page to explore the run with, which works without a network.
 
         Args:
             path: The file to write.
             sort: Column to rank by.
-            top: How many candidates to list; 20 if None.
+            top: How many candidates to list; 10,000 if None.
 
         Raises:
             UserError: There is no such column, nothing to rank, the run is damaged, or the file cannot be written.

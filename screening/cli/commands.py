@@ -251,12 +251,16 @@ def status(run: str) -> None:
 @app.command("report")
 @click.argument("run")
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE.html", help="The file to write.")
-@top_option
+@click.option("--top", type=click.IntRange(min=1), help="List the best N candidates. [default: 10,000]")
 @sort_option
 @stable_at_option
 @command_line.debug
 def report_(run: str, output: Path, **options: Any) -> None:  # noqa: ANN401  # the report checks them
-    """Write RUN as one HTML page: what was screened by what, what became of it, figures, the best candidates."""
+    """Write RUN as one HTML page to explore, which works without a network.
+
+    It has the best candidates as a table to search, sort and filter, each with a card, a turning structure and a CIF
+    file; maps of all; what was screened by what model, how far to trust it, and how to cite it.
+    """
     from screening.cli.screen import tell_partial
     from screening.results.outputs import Outputs
     from screening.results.report import report

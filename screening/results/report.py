@@ -1,31 +1,60 @@
-"""A report: a run as one HTML file that needs no other."""
+"""A report: a run as one HTML file to explore, which needs no other file and no network."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
-from cgcnn.models.card import Card, read_card
-from screening.plan import Plan, from_header
-from screening.results import figures
+from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.models.card import read_card
+from cgcnn.models.model import PrototypeModel
+from screening.engine.score import load_model
+from screening.plan import from_header
 from screening.results.ledger import make_ledger
+from screening.results.neighbours import find_neighbours
 from screening.results.ranking import check_sort, rank
+from screening.results.report_columns import sort_words
+from screening.results.report_data import browser_data, told_filters
+from screening.results.report_page import fill_page
 from screening.results.survey import Survey
-from screening.results.tables import table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cgcnn.models.card import Card
+    from screening.plan import Plan
+    from screening.results.neighbours import Neighbours
     from screening.results.outputs import Outputs
+    from screening.results.ranking import Ranking
     from screening.store import Run
 
 REASONS = 10
 """Reasons of failures that are shown."""
+LISTED = 10_000
+"""Candidates that a report lists, unless `top` says otherwise."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a report tells of a run.
+
+    Attributes:
+        plan: Of the run, with the threshold asked for.
+        survey: Of all its candidates.
+        ranking: The candidates to list.
+        card: Of the model that made the run; None if it is not there any more, or is another now.
+        neighbours: In the training of the model; None where that is not known.
+    """
+
+    plan: Plan
+    survey: Survey
+    ranking: Ranking
+    card: Card | None
+    neighbours: Neighbours | None
 
 
 def report(run: Run, path: Path, outputs: Outputs) -> None:
@@ -34,7 +63,7 @@ def report(run: Run, path: Path, outputs: Outputs) -> None:
     Args:
         run: Finished or not.
         path: The HTML file; it appears whole or not at all.
-        outputs: How to rank, and how many candidates to list.
+        outputs: How to rank, and how many candidates to list; by default `LISTED`.
 
     Raises:
         UserError: The run is damaged or has no candidate to rank, or the file cannot be written.
@@ -44,40 +73,72 @@ def report(run: Run, path: Path, outputs: Outputs) -> None:
         raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
     plan = from_header(run.header, run.records)
     check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
-    page = _page(run, outputs.of(plan), outputs, path)
-    write_whole(path, page)
+    found = find(run, outputs.of(plan), replace(outputs, top=outputs.top or LISTED))
+    data = browser_data(found.plan, found.survey, found.ranking, found.neighbours)
+    write_whole(path, fill_page(data, {"columns": data["columns"], **told(run, found, outputs)}))
 
 
-def _page(run: Run, plan: Plan, outputs: Outputs, path: Path) -> str:
-    sites = plan.candidates.map_sites
-    survey, card = Survey(plan.stable_at, tuple(sites.values())), _card(run, plan)
-    ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.order, outputs.shown, outputs.groups(plan))
-    return _template().render(
-        title=Path(run.target.url.rstrip("/")).name,
-        header=run.header,
-        plan=plan,
-        card=card,
-        metrics=[metric for metric in card.metrics if metric.target == "e_above_hull"] if card else [],
-        ledger=make_ledger(run.ledger(), plan.filters, plan.candidates.count).counts,
-        survey=survey,
-        ranking=ranking,
-        rows=list(table_rows(ranking, plan.candidates)),
-        sort=outputs.sort,
-        reasons=list(islice(_reasons(run), REASONS)),
-        distribution=figures.distribution(survey, path),
-        best_of_pairs=figures.best_of_pairs(survey, tuple(sites), path),
-        pair=tuple(sites),
-        committed=run.n_committed,
+def find(run: Run, plan: Plan, outputs: Outputs) -> Findings:
+    """What a report of so many candidates tells."""
+    prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
+    roles = (
+        {"": ()} if prototype is None else {role: plan.candidates.site_groups[role] for role in prototype.role_names}
     )
+    survey = Survey(plan.stable_at, tuple(plan.candidates.map_sites.values()), roles)
+    ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.order, outputs.top, outputs.groups(plan))
+    card = _card(run, plan)
+    return Findings(plan, survey, ranking, card, _neighbours(plan, ranking) if card else None)
+
+
+def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
+    """What the page says in words: the values of its template."""
+    plan, card = found.plan, found.card
+    return {
+        "title": Path(run.target.url.rstrip("/")).name,
+        "header": run.header,
+        "filters": list(told_filters(plan)),
+        "plan": plan,
+        "card": card,
+        "figures": _figures(card) if card else None,
+        "ledger": make_ledger(run.ledger(), plan.filters, plan.candidates.count).counts,
+        "survey": found.survey,
+        "ranking": found.ranking,
+        "listed": len(found.ranking.rows["index"]),
+        "sort": outputs.sort,
+        "sorted_by": sort_words(outputs.sort, plan.stable_at),
+        "reasons": list(islice(_reasons(run), REASONS)),
+        "committed": run.n_committed,
+        "pair": tuple(plan.candidates.map_sites),
+    }
 
 
 def _card(run: Run, plan: Plan) -> Card | None:
-    """The card of the model that made the run; None if it is not there any more, or is another now."""
     try:
         card = read_card(plan.model.path)
     except UserError:
         return None
     return card if card.digest == run.header.model_digest else None
+
+
+def _figures(card: Card) -> dict[str, Any] | None:
+    """How good a model's energies were, by what they were measured on; None if its card does not say."""
+    rows: dict[str, dict[str, str]] = {}
+    names: dict[str, None] = {}
+    for metric in card.metrics:
+        if metric.target == "e_above_hull":
+            name = f"{metric.metric} ({metric.unit})" if metric.unit else metric.metric
+            rows.setdefault(f"{metric.split}; {metric.input} input", {})[name] = f"{metric.value:.3f}"
+            names[name] = None
+    return {"names": list(names), "rows": rows} if rows else None
+
+
+def _neighbours(plan: Plan, ranking: Ranking) -> Neighbours | None:
+    """Those in the training of the run's model; None of models of structures, which do not know theirs."""
+    try:
+        model = load_model(plan)
+    except UserError:
+        return None
+    return find_neighbours(model, ranking.rows["species"]) if isinstance(model, PrototypeModel) else None
 
 
 def _reasons(run: Run) -> Iterator[tuple[str, int]]:
@@ -86,14 +147,3 @@ def _reasons(run: Run) -> Iterator[tuple[str, int]]:
     for first, stop, reason in run.failures():
         counts[reason] = counts.get(reason, 0) + stop - first
     yield from sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("screening.results", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html")

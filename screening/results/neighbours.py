@@ -1,0 +1,92 @@
+"""The compositions of a model's training that are most like a candidate, and what was computed of them.
+
+Likeness is by place in the sequence of Mendeleev numbers (Pettifor 1984; as in Villars et al. 2004), in which elements
+that replace one another in crystals follow one another: two compositions are as far apart as their elements, role by
+role, are in it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.data.composition import composition_keys, compositions
+from cgcnn.elements import MAX_Z
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cgcnn.graphs.prototype import Prototype
+    from cgcnn.models.model import PrototypeModel
+
+COUNT = 5
+"""Neighbours of a candidate that are told."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Compositions of a training that are near some candidates.
+
+    Attributes:
+        species: (k, n_sites) atomic numbers of each, canonical.
+        energy: (k,) what was computed of each, the model's first target; NaN if the model does not keep it.
+        of: (n, m) positions of those nearest to each candidate, the nearest first; m is `COUNT`, or less.
+    """
+
+    species: NDArray[np.uint8]
+    energy: NDArray[np.float32]
+    of: NDArray[np.int64]
+
+
+def find_neighbours(model: PrototypeModel, species: NDArray[np.uint8], count: int = COUNT) -> Neighbours:
+    """The compositions of a model's training nearest to candidates; a candidate itself is among them if it was there.
+
+    Where the model keeps what was computed of its training, only compositions that have a value count.
+
+    Args:
+        model: For the prototype of the candidates.
+        species: (n, n_sites) atomic numbers.
+        count: How many of each.
+    """
+    from scipy.spatial import cKDTree  # noqa: PLC0415  # only reports need it
+
+    trained = compositions(model.domain.known, len(model.prototype.sites))
+    labels = model.domain.labels_of(composition_keys(trained))
+    if (valued := ~np.isnan(labels)).any():
+        trained, labels = trained[valued], labels[valued]
+    count = min(count, len(trained))
+    if not count or not len(species):
+        return Neighbours(trained[:0], labels[:0], np.empty((len(species), 0), dtype=np.int64))
+    tree = cKDTree(_places(trained, model.prototype))
+    _, found = tree.query(_places(species, model.prototype), k=np.arange(1, count + 1), p=1)
+    used, of = np.unique(found, return_inverse=True)
+    return Neighbours(trained[used], labels[used], of.reshape(found.shape))
+
+
+def _places(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float64]:
+    """(n, n_sites) Mendeleev numbers; those of a role in order, and weighted so that each role counts as much.
+
+    Sorted, the sum of the differences is that of the best matching of the two sides.
+    """
+    roles = prototype.role_index
+    numbers = mendeleev_numbers()[species]
+    places = np.empty(species.shape)
+    for role in range(len(prototype.role_names)):
+        columns = np.flatnonzero(roles == role)
+        places[:, columns] = np.sort(numbers[:, columns], axis=1) / len(columns)
+    return places
+
+
+@lru_cache(maxsize=1)
+def mendeleev_numbers() -> NDArray[np.float64]:
+    """(101,) by atomic number."""
+    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy, and only reports need it
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of elements beyond the table
+        numbers = [Element.from_Z(z).mendeleev_no for z in range(1, MAX_Z + 1)]
+    return np.nan_to_num(np.array([0.0, *numbers], dtype=np.float64))

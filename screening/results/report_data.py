@@ -1,0 +1,173 @@
+"""What the page of a report computes with, as JSON: the listed candidates, maps of all, structures, neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.graphs.tilts import build
+from screening.candidates.columns import DECIMALS
+from screening.candidates.compositions import formula
+from screening.chemistry.filters import KINDS
+from screening.results.frames import to_table
+from screening.results.neighbours import mendeleev_numbers
+from screening.results.report_columns import in_order, show_text, show_value
+from screening.results.survey import LOWEST, STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cgcnn.graphs.prototype import Prototype
+    from screening.candidates.kind import Candidates
+    from screening.plan import Plan
+    from screening.results.frames import RankedTable
+    from screening.results.neighbours import Neighbours
+    from screening.results.ranking import Ranking
+    from screening.results.survey import Best, ByElement, Survey
+
+MOST_STRUCTURES = 1_000
+"""Structures that go with a report of structures, the best ones; compositions are built in the browser."""
+MOST_ATOMS = 20_000
+"""Atoms of all of these together, some twenty bytes each."""
+MOST_TEXT = 400
+"""Characters of a text in a table that may have come from anywhere."""
+
+
+def browser_data(plan: Plan, survey: Survey, ranking: Ranking, neighbours: Neighbours | None) -> dict[str, Any]:
+    """What the page of a report computes with, as JSON values.
+
+    Args:
+        plan: Of the run.
+        survey: Of all candidates.
+        ranking: The candidates to list.
+        neighbours: Of these, in the training of the model; None where that is not known.
+    """
+    prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
+    return {
+        "stable_at": plan.stable_at,
+        "model": plan.model.name,
+        "filters": list(told_filters(plan)),
+        **_table(to_table(ranking, plan), plan, prototype),
+        "histogram": _histogram(survey),
+        "pairs": _pairs(survey, plan.candidates),
+        "elements": {role: list(_elements(found, plan.candidates)) for role, found in survey.elements.items()},
+        "neighbours": None if neighbours is None or prototype is None else _neighbours(neighbours, prototype),
+        "prototype": None if prototype is None else _prototype(prototype),
+        "species": None if prototype is None else ranking.rows["species"].tolist(),
+        "symbols": SYMBOLS,
+        "order": [SYMBOLS[z] for z in np.argsort(mendeleev_numbers(), kind="stable")[1:]],
+        "structures": None if prototype else list(_structures(plan.candidates, ranking)),
+    }
+
+
+def _table(table: RankedTable, plan: Plan, prototype: Prototype | None) -> dict[str, Any]:
+    """The columns that have anything to say, and their values: numbers, 0 and 1, or texts; None where there is none."""
+    values = {column.name: column for column in plan.candidates.ranked}
+    sites = prototype.sites if prototype else ()
+    columns, rows = [], {"index": table.pop("index").tolist()}
+    for name in in_order(table.columns):
+        shown = show_value(values[name], plan.stable_at) if name in values else show_text(name, sites)
+        cells = _cells(name, table[name].to_numpy(), shown.kind)
+        if any(cell not in {None, ""} for cell in cells):
+            same = shown.kind == "flag" and len(set(cells)) == 1
+            columns.append(asdict(shown) | {"hidden": shown.hidden or same})
+            rows[name] = cells
+    return {"columns": columns, "rows": rows}
+
+
+def _cells(name: str, values: np.ndarray, kind: str) -> list[float | int | str | None]:
+    if kind == "text":
+        return [_text(str(value)) for value in values]
+    if kind == "flag":
+        return [int(value) for value in values]
+    return [_rounded(value, DECIMALS.get(name, 5)) for value in values.tolist()]
+
+
+def _text(value: str) -> str:
+    return value if len(value) <= MOST_TEXT else f"{value[:MOST_TEXT]}…"
+
+
+def _rounded(value: float, decimals: int) -> float | None:
+    """As JSON has it; None of what is no number."""
+    return round(value, decimals) if np.isfinite(value) else None
+
+
+def told_filters(plan: Plan) -> Iterator[dict[str, str]]:
+    """The filters of a run: text, meaning, source, and the column that each looks at."""
+    for chosen in plan.filters:
+        kind = KINDS[chosen.name]
+        yield {"text": str(chosen), "meaning": kind.meaning, "source": kind.source, "column": kind.column}
+
+
+def _histogram(survey: Survey) -> dict[str, Any]:
+    """Counts of consecutive bins, from the first that has any to the last."""
+    filled = np.flatnonzero(survey.histogram)
+    first, last = int(filled[0]), int(filled[-1])
+    low = round(LOWEST + STEP * first, 9)
+    return {"low": low, "step": STEP, "counts": survey.histogram[first : last + 1].tolist()}
+
+
+def _pairs(survey: Survey, candidates: Candidates) -> dict[str, Any] | None:
+    """The map of pairs: the names of the sites, and for each pair both symbols and its best; None without a map."""
+    if not survey.pair:
+        return None
+    cells = [[*_pair(key), *_best(survey.pairs, key, candidates)] for key in survey.pairs.there.tolist()]
+    return {"sites": list(candidates.map_sites), "cells": cells}
+
+
+def _pair(key: int) -> tuple[str, str]:
+    return SYMBOLS[key // (MAX_Z + 1)], SYMBOLS[key % (MAX_Z + 1)]
+
+
+def _elements(found: ByElement, candidates: Candidates) -> Iterator[list[Any]]:
+    """Symbol, candidates, how many of them are expected to be stable, and the best, of each element there."""
+    for z in found.best.there.tolist():
+        expected = _rounded(float(found.expected[z]), 3)
+        yield [SYMBOLS[z], int(found.count[z]), expected, *_best(found.best, z, candidates)]
+
+
+def _best(best: Best, kind: int, candidates: Candidates) -> list[Any]:
+    """Energy, deviation, formula and index of the best of a kind."""
+    atoms = best.atoms[kind]
+    formula_of = candidates.name({"species": atoms, "composition": atoms}, [""])["formula"]
+    numbers = (_rounded(float(value[kind]), 4) for value in (best.energy, best.deviation))
+    return [*numbers, formula_of, int(best.index[kind])]
+
+
+def _neighbours(neighbours: Neighbours, prototype: Prototype) -> dict[str, Any]:
+    """Formula, elements on the sites and energy of each; and for each candidate which are nearest."""
+    rows = zip(neighbours.species, neighbours.energy.tolist(), strict=True)
+    known = [[formula(row, prototype), [SYMBOLS[z] for z in row], _rounded(energy, 4)] for row, energy in rows]
+    return {"known": known, "of": neighbours.of.tolist()}
+
+
+def _prototype(prototype: Prototype) -> dict[str, Any]:
+    """The cell that CIF files of its candidates have: vectors in units of a, site and fractions of each atom."""
+    cell = build(prototype, np.arange(1, len(prototype.sites) + 1, dtype=np.uint8), 1.0)
+    return {
+        "name": prototype.name,
+        "sites": prototype.sites,
+        "roles": prototype.roles,
+        "atoms": [prototype.sites.index(site) for site in cell.site_properties["site"]],
+        "frac": cell.frac_coords.tolist(),
+        "lattice": cell.lattice.matrix.tolist(),
+    }
+
+
+def _structures(candidates: Candidates, ranking: Ranking) -> Iterator[dict[str, Any]]:
+    """The best structures, as many as go: edges in Å and angles in degrees, symbols, fractions of the cell."""
+    room = MOST_ATOMS
+    for index in ranking.rows["index"][:MOST_STRUCTURES].tolist():
+        structure = candidates.structure(index, float("nan"))
+        room -= len(structure)
+        if room < 0:
+            return
+        yield {
+            "cell": [round(value, 5) for value in structure.lattice.parameters],
+            "symbols": [site.specie.symbol for site in structure],
+            "frac": np.round(structure.frac_coords % 1.0, 5).tolist(),
+        }
