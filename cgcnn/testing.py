@@ -11,7 +11,7 @@ from cgcnn.elements import MAX_Z, atomic_number, element_features
 from cgcnn.models.card import Card, Target
 from cgcnn.models.domain import Domain, element_distance
 from cgcnn.models.model import Model
-from cgcnn.network.folded import element_table
+from cgcnn.network.folded import role_table
 from cgcnn.network.reference import CGCNN, weights
 from cgcnn.network.settings import Settings
 
@@ -39,7 +39,7 @@ def untrained(
         table[prototype.role_names.index(role), [atomic_number(symbol) for symbol in symbols]] = True
     lattice = np.full(table.shape, 4.0 / len(table), dtype=np.float32)
     known, span = np.empty(0, dtype=np.int64), np.array([3.0, 6.0], dtype=np.float32)
-    domain = Domain(table, known, lattice, span, element_distance(element_table(networks), table))
+    domain = Domain(table, known, lattice, span, element_distance(role_table(settings, networks), table))
     return Model(_card(prototype, settings), networks, domain)
 
 

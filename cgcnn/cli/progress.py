@@ -36,7 +36,8 @@ class Reporter:
 
     def __call__(self, stage: str, member: int, progress: Progress) -> None:
         """Show how far a member is."""
-        name = f"{stage}: member {member + 1} of {self.members}"
+        of = "" if "teachers" in stage else f" of {self.members}"
+        name = f"{stage}: member {member + 1}{of}"
         if not self.bars.disable:
             task = self.tasks.setdefault(name, TaskID(-1))
             if task < 0:

@@ -34,7 +34,7 @@ _LARGEST = {
     "neighbours": 1_000,
     "sites": 1_000,
 }
-_SMALLEST = {"hidden_layers": 0, "sites": 0, "gaussians": 2}  # others are at least 1
+_SMALLEST = {"layers": 0, "hidden_layers": 0, "sites": 0, "gaussians": 2}  # others are at least 1
 _MEMBERS = 1_000
 _DOMAIN = {"trained": "bool", "known": "int64", "lattice": "float32", "lattice_range": "float32", "distance": "float32"}
 

@@ -161,12 +161,13 @@ def with_labels(
 def element_distance(table: NDArray[np.float32], trained: NDArray[np.bool_]) -> NDArray[np.float32]:
     """How far elements are from those trained on a role's sites, (R, 101) float32 from ``trained`` (R, 101).
 
-    The distance is that of the vectors with which the networks start for the elements, to the nearest of the trained
-    ones, mean over the members. Its unit is the mean distance of a trained element from the nearest other one, so that
-    at 1 an element is as new as a trained one would have been. 0 where trained; NaN without element features.
+    The distance is that of the vectors with which the networks start for the elements on the role, to the nearest of
+    the trained ones, mean over the members. Its unit is the mean distance of a trained element from the nearest other
+    one, so that at 1 an element is as new as a trained one would have been. 0 where trained; NaN without element
+    features.
 
     Args:
-        table: (members, 101, W), from `cgcnn.network.folded.element_table`.
+        table: (members, R, 101, V), from `cgcnn.network.folded.role_table`.
         trained: (R, 101) whether an element was trained on a role's sites.
     """
     found = np.mean([_nearest(vectors, trained) for vectors in table.astype(np.float64)], axis=0)
@@ -174,11 +175,11 @@ def element_distance(table: NDArray[np.float32], trained: NDArray[np.bool_]) -> 
 
 
 def _nearest(vectors: NDArray[np.float64], trained: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(R, 101) distances; infinite where fewer than two elements were trained, since those set the unit."""
-    length = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)  # (101, 101)
-    np.fill_diagonal(length, np.inf)
+    """(R, 101) distances of vectors (R, 101, V); infinite where fewer than two were trained: those set the unit."""
     rows = np.zeros(trained.shape)  # (R, 101)
     for role, known in enumerate(trained):
+        length = np.linalg.norm(vectors[role, :, None] - vectors[role], axis=2)  # (101, 101)
+        np.fill_diagonal(length, np.inf)
         to_trained = length[:, known].min(axis=1, initial=np.inf)  # (101,)
         rows[role, ~known] = to_trained[~known] / to_trained[known].mean() if known.sum() > 1 else np.inf
     return rows

@@ -53,4 +53,4 @@ def note_slowness(settings: Settings, *, candidates: bool) -> str:
 
 
 def _compiled(settings: Settings) -> bool:
-    return settings.convolution == "gated" and bool(instruction_sets())
+    return settings.convolution == "gated" and settings.layers > 0 and bool(instruction_sets())

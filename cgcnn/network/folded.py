@@ -160,6 +160,14 @@ def element_table(members: Sequence[Weights]) -> Array:
         return _stack([_product(member, "embed") + member["learned"] for member in members])
 
 
+def role_table(settings: Settings, members: Sequence[Weights]) -> Array:
+    """(M, R, 101, V) what networks start from for elements on each role: the readout's vectors, if there is one."""
+    if settings.sites:
+        return _site_tables([{name: np.asarray(a, dtype=np.float64) for name, a in m.items()} for m in members])
+    table = element_table(members)  # (M, 101, W)
+    return np.broadcast_to(table[:, None], (len(table), ROLES, *table.shape[1:]))
+
+
 def _site_tables(members: Sequence[Doubles]) -> Array:
     with one_thread():
         tables = [member["element_features"] @ member["sites.embed.weight"].T for member in members]

@@ -23,7 +23,7 @@ class Settings:
     Attributes:
         targets: Names of the outputs, the main one first.
         width: Length of the node vectors.
-        layers: Convolutions.
+        layers: Convolutions; with none the network sees which atoms there are, but not the graph.
         hidden: Length of the hidden layers after pooling.
         hidden_layers: How many of these.
         gaussians: Terms of the distance expansion.

@@ -42,8 +42,9 @@ class TemplateKernel:
         Raises:
             ValueError: The convolutions are not gated, or the set is not to be had here.
         """
-        if folded.settings.convolution != "gated":
-            raise ValueError(f"the template kernel knows gated convolutions, not {folded.settings.convolution}")
+        if folded.settings.convolution != "gated" or not folded.settings.layers:
+            what = folded.settings.convolution if folded.settings.layers else "none"
+            raise ValueError(f"the template kernel knows gated convolutions, not {what}")
         self.instructions = instructions or next(iter(instruction_sets()), "none")
         self._predict = function("predict", self.instructions)
         self.folded, self._numpy = folded, NumpyKernel(folded)

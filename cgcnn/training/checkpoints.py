@@ -43,7 +43,8 @@ def claim(folder: Path, table: Table, recipe: TrainRecipe, splits: Sequence[Spli
 
 def identity(table: Table, recipe: TrainRecipe, splits: Sequence[Split] = ()) -> str:
     """Sha256 over the rows, the splits, and what of the recipe decides the weights."""
-    sha = hashlib.sha256(recipe.model_dump_json(include=_DECISIVE).encode())
+    decisive = _DECISIVE | ({"teachers"} if recipe.teachers else set())  # others are what they were without this key
+    sha = hashlib.sha256(recipe.model_dump_json(include=decisive).encode())
     for split in splits:
         sha.update(split.part.tobytes())
     if table.graphs is not None:

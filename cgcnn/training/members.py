@@ -12,11 +12,12 @@ import torch
 
 from cgcnn import __version__
 from cgcnn.elements import SYMBOLS, element_features
+from cgcnn.graphs.batch import GraphBatch
 from cgcnn.models.card import Card, Target
 from cgcnn.models.domain import Domain, element_distance, fit_domain, known_of, trained_on, with_labels
 from cgcnn.models.likeness import Likeness, fingerprint, fit_likeness
 from cgcnn.models.model import Model
-from cgcnn.network.folded import element_table
+from cgcnn.network.folded import role_table
 from cgcnn.network.reference import weights
 from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Fitted, Progress, Task, fit
@@ -50,12 +51,14 @@ class Ensemble:
     history: tuple[dict[str, Any], ...]
 
 
-def fit_members(
+def fit_members(  # noqa: PLR0913  # what there is to fit
     table: Table,
     recipe: TrainRecipe,
     splits: Sequence[Split],
     checkpoints: Path,
     report: Callable[[int, Progress], None],
+    *,
+    lessons: Table | None = None,
 ) -> Ensemble:
     """Fit one member for each split, on its training part; its validation part chooses the best epoch.
 
@@ -65,6 +68,8 @@ def fit_members(
         splits: Of the table's rows. Those of compositions have one training part, as their input depends on it.
         checkpoints: Folder; what is there already is continued.
         report: Called with the member and its progress after every epoch.
+        lessons: Compositions that every member learns from too, with labels that are not of the data: they are neither
+            in the domain nor on the card.
 
     Raises:
         UserError: Training diverged, or a checkpoint is not one of this training.
@@ -75,15 +80,20 @@ def fit_members(
     examples = Examples(inputs(table, recipe.settings, recipe.prototypes, domain), torch.from_numpy(table.targets))
     if table.bound is not None:
         examples = replace(examples, bound=torch.from_numpy(table.bound))
+    taught = None
+    if lessons is not None:
+        graphs = inputs(lessons, recipe.settings, recipe.prototypes, domain)
+        taught = Examples(graphs, torch.from_numpy(lessons.targets))
     shares, below = (torch.tensor([getattr(t, what) for t in recipe.targets]) for what in ("weight", "below"))
     task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()), below)
     fitted: list[Fitted] = []
     for i, split in enumerate(splits):
-        parts = examples.select(torch.from_numpy(split.rows("train"))), _part(examples, split, "validation")
+        own = examples.select(torch.from_numpy(split.rows("train")))
+        parts = own if taught is None else _joined(own, taught), _part(examples, split, "validation")
         fitted.append(fit(task, parts, recipe.fit.seed + i, checkpoints / f"{i}.pt", partial(report, i)))
     both = [weights(f.best) for f in fitted], [weights(f.last) for f in fitted]
     if domain is not None:
-        domain = replace(domain, distance=element_distance(element_table(both[0]), domain.trained))
+        domain = replace(domain, distance=element_distance(role_table(recipe.settings, both[0]), domain.trained))
     about = card(recipe, seen)
     best, last = (Model(about, members, domain or structural_domain(about, members, seen)) for members in both)
     return Ensemble(best, last, _history(fitted))
@@ -112,6 +122,15 @@ def _domain(seen: Table, recipe: TrainRecipe) -> Domain:
 def _part(examples: Examples, split: Split, name: str) -> Examples | None:
     rows = torch.from_numpy(split.rows(name))
     return examples.select(rows) if len(rows) else None
+
+
+def _joined(own: Examples, taught: Examples) -> Examples:
+    """Examples and then others, whose labels are no bounds."""
+    bound = own.bound
+    if bound is not None:
+        bound = torch.cat([bound, torch.zeros_like(taught.targets, dtype=torch.bool)])
+    graphs = GraphBatch.concatenate([own.graphs, taught.graphs])
+    return Examples(graphs, torch.cat([own.targets, taught.targets]), bound)
 
 
 def _history(fitted: Sequence[Fitted]) -> tuple[dict[str, Any], ...]:

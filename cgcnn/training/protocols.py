@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from cgcnn.errors import UserError
 from cgcnn.models.model import Model
+from cgcnn.training.distil import expected, rest_of_grid
 from cgcnn.training.measure import calibrations, figures_of, outputs
 from cgcnn.training.members import fit_members
 from cgcnn.training.results import Trained
@@ -57,8 +59,7 @@ def on_all(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report)
     if recipe.validation_fold is not None:
         metrics, calibrated = check(table, recipe, checkpoints / "check", report)
     split = everything(len(table.ids))
-    splits = [split] * recipe.fit.members
-    ensemble = fit_members(table, recipe, splits, checkpoints / "all", partial(report, "all rows"))
+    ensemble = fit_taught(table, recipe, split, checkpoints / "all", ("all rows", report))
     prediction = outputs(ensemble.best, table).mean(axis=0)
     best = _with_card(ensemble.best, metrics=metrics, calibrations=calibrated)
     return Trained(best, None, metrics, table, split.part, prediction, ensemble.history)
@@ -77,7 +78,7 @@ def check(
         raise UserError(f"fold {recipe.validation_fold} holds {held.sum()} of {len(held)} rows; cannot validate on it")
     text = f"fold {recipe.validation_fold}, by an ensemble fitted without it"
     split = Split(np.where(held, -1, 0).astype(np.int8), text)
-    model = fit_members(table, recipe, [split] * recipe.fit.members, checkpoints, partial(report, "check")).best
+    model = fit_taught(table, recipe, split, checkpoints, ("check", report)).best
     rows = table.rows(held)
     predictions = outputs(model, rows)  # (members, n, T)
     labels = rows.targets
@@ -89,13 +90,45 @@ def check(
     return metrics, calibrations(model, rows, predictions, text)
 
 
+def fit_taught(
+    table: Table, recipe: TrainRecipe, split: Split, checkpoints: Path, report: tuple[str, Report]
+) -> Ensemble:
+    """Fit the members on the training part of a split; before them their teachers, if the recipe has some.
+
+    The teachers see the same rows, and say what they expect of the rest of the grid that these span; if there is no
+    rest, there are none.
+
+    Args:
+        table: From `cgcnn.training.table.prepare`.
+        recipe: What to train.
+        split: Of the table's rows.
+        checkpoints: Folder; what is there already is continued.
+        report: The stage, and what is called with it after every epoch.
+
+    Raises:
+        UserError: Training diverged, or a checkpoint is not one of this training.
+    """
+    stage, call = report
+    lessons = rest_of_grid(table.rows(split.part == 0), recipe.prototypes) if recipe.teachers else None
+    if lessons is not None and lessons.ids:
+        said = []
+        for i, teacher in enumerate(recipe.of_teachers()):
+            told, splits = partial(call, f"{stage}, teachers {i + 1}"), [split] * teacher.fit.members
+            found = fit_members(table, teacher, splits, checkpoints / f"teachers-{i}", told)
+            said.append(outputs(found.best, lessons))
+        lessons = replace(lessons, targets=expected(np.concatenate(said), recipe.settings))
+    else:
+        lessons = None
+    splits = [split] * recipe.fit.members
+    return fit_members(table, recipe, splits, checkpoints, partial(call, stage), lessons=lessons)
+
+
 def on_split(table: Table, recipe: TrainRecipe, split: Split, checkpoints: Path, report: Report) -> Trained:
     """Fit the members on the training part of a split.
 
     The deviations are calibrated on its validation part, which chose the epochs.
     """
-    splits = [split] * recipe.fit.members
-    ensemble = fit_members(table, recipe, splits, checkpoints, partial(report, "training"))
+    ensemble = fit_taught(table, recipe, split, checkpoints, ("training", report))
     by_member = outputs(ensemble.best, table)  # (members, n, T)
     held = split.part == PARTS.index("validation")
     calibrated: tuple[Calibration, ...] = ()

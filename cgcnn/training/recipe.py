@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,7 +25,7 @@ class Network(_Section):
     """Shape of the networks; see `cgcnn.network.settings.Settings`."""
 
     width: int = Field(default=64, ge=1)
-    layers: int = Field(default=3, ge=1)
+    layers: int = Field(default=3, ge=0)
     hidden: int = Field(default=128, ge=1)
     hidden_layers: int = Field(default=1, ge=0)
     gaussians: int = Field(default=40, ge=2)
@@ -96,6 +96,18 @@ class RecipeTarget(Target):
     below: float = Field(default=1.0, ge=0, le=1)
 
 
+class Teacher(_Section):
+    """Networks that tell the members what they expect of compositions without labels; see `cgcnn.training.distil`.
+
+    Attributes:
+        network: How their shape differs from that of the members; without layers they have no graph.
+        fit: How their training differs from that of the members.
+    """
+
+    network: dict[str, Any] = Field(default_factory=dict)
+    fit: dict[str, Any] = Field(default_factory=dict)
+
+
 class TrainRecipe(_Section):
     """A whole training: what the model is, its targets, its networks, how they are fitted.
 
@@ -108,6 +120,7 @@ class TrainRecipe(_Section):
         merge: Rows of one composition, from whichever source, are one row with the labels of all.
         shares: Without a validation fold, shares of the rows for training, validation and test; as in the paper.
         sources: Files to learn from; empty: all labelled rows of the data.
+        teachers: Of the members, which are a mixture; trained before them on the same rows, and not kept.
     """
 
     name: str
@@ -128,6 +141,7 @@ class TrainRecipe(_Section):
     merge: bool = False
     shares: str = "60/20/20"
     sources: tuple[Source, ...] = ()
+    teachers: tuple[Teacher, ...] = ()
     targets: tuple[RecipeTarget, ...] = Field(min_length=1)
     network: Network = Network()
     fit: Fit = Fit()
@@ -149,6 +163,9 @@ class TrainRecipe(_Section):
         if self.input == "structure" and self.merge:
             raise ValueError("rows of structures are not merged")
         self._check_readout()
+        if self.teachers and not self.network.mixture:
+            raise ValueError("teachers: only of prototype input with a mixture")
+        self.of_teachers()
         return self
 
     def _check_readout(self) -> None:
@@ -159,6 +176,18 @@ class TrainRecipe(_Section):
         parts = [kinds.get(name) for name in network.mixture]
         if network.mixture and (parts != ["number", "number", "number", "binary"] or network.pooling == "linear"):
             raise ValueError("mixture: names three targets that are numbers and a binary one; not with linear pooling")
+
+    def of_teachers(self) -> list[TrainRecipe]:
+        """The recipe of each of the teachers.
+
+        Raises:
+            ValueError: Some key or value of theirs is none that a recipe has.
+        """
+        own = self.model_dump() | {"teachers": ()}
+        return [
+            TrainRecipe.model_validate(own | {"network": own["network"] | t.network, "fit": own["fit"] | t.fit})
+            for t in self.teachers
+        ]
 
     @property
     def settings(self) -> Settings:

@@ -32,9 +32,10 @@ def test_the_least_known_element_decides(model: Model) -> None:
 
 def test_distance_is_that_of_the_networks_own_vectors() -> None:
     model = untrained(CUBIC_PEROVSKITE, {"A": ["Sr", "Ba"], "B": ["Ti", "Zr"], "X": ["O", "F"]}, members=1)
-    table = np.zeros((1, MAX_Z + 1, 8), dtype=np.float32)
+    table = np.zeros((1, 3, MAX_Z + 1, 8), dtype=np.float32)
     for symbol, place in {"Sr": 0, "Ba": 2, "Ca": -3, "Ti": 10, "Zr": 11, "O": 20, "F": 22}.items():
-        table[0, atomic_number(symbol), 0] = place
+        table[0, :, atomic_number(symbol), 0] = place
+    table[0, 1:, atomic_number("Ca"), 0] = 0  # on other roles it is nearer to what was trained
     assert model.domain is not None
     distance = element_distance(table, model.domain.trained)
     # Sr and Ba are 2 apart, which is the unit; Ca is 3 from Sr.

@@ -129,6 +129,7 @@ READOUTS = {
     "silu": {"activation": "silu", "hidden_layers": 2},
     "mixture": {"mixture": ("energy", "gap", "other", "metal"), "sites": 16, "activation": "silu", "hidden_layers": 2},
     "no hidden layer": {"sites": 17, "hidden_layers": 0},
+    "no graph": {"sites": 6, "layers": 0},
 }
 
 
@@ -147,7 +148,7 @@ def model_with_readout(readout: str, prototype: Prototype) -> Model:
 @pytest.mark.parametrize("prototype", PROTOTYPES.values(), ids=PROTOTYPES)
 @pytest.mark.parametrize("readout", READOUTS)
 def test_readouts_are_those_of_the_reference(kernel: str, prototype: Prototype, readout: str, candidates: dict) -> None:
-    if kernel == "template" and not instruction_sets():
+    if kernel == "template" and (not instruction_sets() or readout == "no graph"):
         pytest.skip("nothing was compiled")
     model, cells = model_with_readout(readout, prototype), cells_of(prototype, candidates)
     expected, ready = expected_of(model, *cells), FOR_CANDIDATES[kernel](model)

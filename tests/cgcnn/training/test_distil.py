@@ -1,0 +1,133 @@
+"""Teachers: what other networks expect of compositions without labels, and members that learn it."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from cgcnn.data.composition import composition_keys
+from cgcnn.data.sample import from_record
+from cgcnn.models.domain import Domain
+from cgcnn.network.settings import Settings
+from cgcnn.training.distil import expected, rest_of_grid
+from cgcnn.training.measure import outputs
+from cgcnn.training.members import fit_members
+from cgcnn.training.protocols import train
+from cgcnn.training.recipe import TrainRecipe
+from cgcnn.training.split import everything
+from cgcnn.training.table import Table, prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TARGETS = ("e_above_hull", "e_if_stays", "e_if_leaves", "p_leaves")
+MIXTURE = ("e_above_hull", "e_if_leaves", "e_if_stays", "p_leaves")
+TEACHERS = ({"network": {"layers": 0}, "fit": {"seed": 7, "epochs": 4, "members": 1}}, {"network": {"hidden": 6}})
+
+
+def recipe(epochs: int = 2, **changes: Any) -> TrainRecipe:
+    targets = [{"name": n, "unit": "", "kind": "binary" if n == "p_leaves" else "number"} for n in TARGETS]
+    about = dict.fromkeys(("name", "summary", "label", "data", "retrain"), "toy")
+    network = {"width": 8, "layers": 1, "hidden": 8, "gaussians": 8, "radius": 6.0, "sites": 4, "mixture": MIXTURE}
+    fit = {"epochs": epochs, "members": 2, "batch_size": 4, "learning_rate": 0.02, "average": 0.5}
+    given = {**about, "input": "prototype", "prototypes": ["cubic-perovskite"], "targets": targets, "network": network}
+    return TrainRecipe.model_validate({**given, "fit": fit, **changes})
+
+
+def grid(without: int = 0) -> Table:
+    """Two elements on A, two on B, O3 or O2N on X, less the last rows."""
+    rows = list(product(("Ca", "Ba"), ("Ti", "Zr"), (["O"] * 3, ["O", "N", "O"])))
+    records = [
+        {
+            "id": str(i),
+            "A": a,
+            "B": b,
+            "X": x,
+            "a": 4.0,
+            "fold": int(i in {3, 5, 6}),
+            "p_leaves": i % 2,
+            "e_above_hull": 0.1 * i,
+        }
+        | {"e_if_stays": None if i % 2 else 0.1 * i, "e_if_leaves": 0.1 * i if i % 2 else None}
+        for i, (a, b, x) in enumerate(rows)
+    ]
+    samples = [from_record(record, i) for i, record in enumerate(records)]
+    return prepare(samples, recipe()).table.rows(np.arange(len(rows)) < len(rows) - without)
+
+
+def test_the_rest_of_the_grid_is_what_rows_span_and_are_not() -> None:
+    table = grid()
+    some = np.array([True, False, False, True, False, True, True, False])
+    rest = rest_of_grid(table.rows(some), ("cubic-perovskite",))
+    assert np.isnan(rest.targets).all()
+    assert rest.species is not None
+    assert table.species is not None
+    assert sorted(composition_keys(rest.species)) == sorted(composition_keys(table.species[~some]))
+    whole = rest_of_grid(table, ("cubic-perovskite",))
+    assert (len(whole.ids), whole.targets.shape) == (0, (0, 4))
+
+
+def test_what_teachers_expect_is_their_mean_with_the_odds_squared() -> None:
+    settings = Settings(targets=(*TARGETS, "a"), binary=("p_leaves",), mixture=MIXTURE)
+    said = np.array([[[9.0, 1.0, 2.0, 0.7, 4.0]], [[9.0, 3.0, 4.0, 0.9, 4.1]]], dtype=np.float32)
+    found = expected(said, settings)
+    sure = 0.8**2 / (0.8**2 + 0.2**2)
+    np.testing.assert_allclose(found, [[2 + sure, 2, 3, 0.8, np.nan]], rtol=1e-6)
+    with pytest.raises(ValueError, match="mixture"):
+        expected(said, Settings(targets=("e_above_hull", "a")))
+
+
+def test_lessons_are_learnt_but_are_not_training_rows(tmp_path: Path) -> None:
+    table, plan = grid(without=2), recipe(epochs=60)
+    lessons = rest_of_grid(table, plan.prototypes)
+    lessons.targets[:] = [[4.0, 4.0, 4.0, 0.5]]
+    splits = [everything(len(table.ids))] * 2
+    by_itself = fit_members(table, plan, splits, tmp_path / "plain", lambda *_: None).best
+    taught = fit_members(table, plan, splits, tmp_path / "taught", lambda *_: None, lessons=lessons).best
+    off = [np.abs(outputs(model, lessons).mean(axis=0)[:, 0] - 4).max() for model in (by_itself, taught)]
+    assert off[1] < 0.5 < off[0]
+    assert taught.card.training_size == by_itself.card.training_size == 6
+    for model in (by_itself, taught):
+        assert isinstance(model.domain, Domain)
+        assert len(model.domain.known) == len(model.domain.labels) == 6
+
+
+def test_teachers_are_trained_first_on_the_same_rows(tmp_path: Path) -> None:
+    plan, stages = recipe(teachers=TEACHERS, validation_fold=1), []
+    rows = grid(without=1)
+    trained = train(rows, plan, (), tmp_path / "with", lambda stage, member, _: stages.append((stage, member)))
+    assert list(dict.fromkeys(stages)) == [
+        (name, member)
+        for stage in ("check", "all rows")
+        for name, members in ((f"{stage}, teachers 1", 1), (f"{stage}, teachers 2", 2), (stage, 2))
+        for member in range(members)
+    ]
+    again = train(rows, plan, (), tmp_path / "again", lambda *_: None)
+    alone = train(rows, recipe(validation_fold=1), (), tmp_path / "without", lambda *_: None)
+    assert len(trained.best.members) == 2
+    assert trained.best.digest == again.best.digest != alone.best.digest
+    assert {m.value for m in trained.metrics} != {m.value for m in alone.metrics}
+
+
+def test_a_whole_grid_has_no_teachers(tmp_path: Path) -> None:
+    stages = set()
+    found = train(grid(), recipe(teachers=TEACHERS), (), tmp_path / "a", lambda stage, *_: stages.add(stage))
+    assert stages == {"all rows"}
+    assert found.best.digest == train(grid(), recipe(), (), tmp_path / "b", lambda *_: None).best.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teachers": [{"fit": {"colour": 1}}]}, "colour"),
+        ({"teachers": [{"network": {"layers": -1}}]}, "layers"),
+        ({"teachers": TEACHERS, "network": {"width": 8}}, "teachers: only of prototype input with a mixture"),
+    ],
+)
+def test_teachers_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        recipe(**changes)
