@@ -68,6 +68,8 @@ def check_screen_to_dft(ran):
     assert {start.get_space_group_info()[0] for start in starts} == {"Pm-3m", "Pnma", "R-3c"}
     assert len(list((ran.folder / "starts").glob("*.cif"))) == 12
     assert ran.names["best"].groupby("B").size().max() <= 2
+    assert set(ran.names["relaxed"]["became"]) <= {"single cubic a0a0a0", "single tilted a-a-a-"}
+    assert ran.names["relaxed"]["converged"].all()
 
 
 def check_on_slurm(ran):
