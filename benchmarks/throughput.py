@@ -1,13 +1,15 @@
 r"""Candidates a second of whole screens, from the shell to the ranking, beside the published code in the same run.
 
-throughput.py [--size 1e6] [--published CHECKOUT CHECKPOINT ATOM_INIT] [--memory 1e6,1e7]
+throughput.py [--size 1e6] [--published CHECKOUT CHECKPOINT ATOM_INIT] [--memory 1e6,1e7,1e8]
 
 1. The published predict.py (a clone of txie-93/cgcnn, run as it is) on the first ABX3 of a screen as CIFs.
 2. `screen` on ABX3 with the first network of castelli, ABX3 with its four, A2BB'X6 with mp's three: no filter, the best
-   20 shown; A2BB'X6 also with one worker, and with a CSV of all candidates.
+   20 shown; A2BB'X6 also with one worker, with a CSV of all
+   candidates, ranked again, and with a cascade.
 3. The stages of a block in this process, in seconds of a core, beside what bounds them: the float32 products of the
    networks alone at the speed of numpy's; the bytes written and synced; numbers turned into text.
-4. With --memory: the most memory that the command and a worker hold in screens of which a filter leaves little.
+4. With --memory: the most memory that the command and a worker hold in screens of which a filter leaves little, and
+   what lies on the disk then.
 
 Whole commands take turns; the least of the repeats counts, by the clock and in seconds of processors, those of workers
 included. On a busy machine only the latter and their ratios mean something.
@@ -19,6 +21,7 @@ import argparse
 import csv
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -51,8 +54,12 @@ from screening.store import Run, write_block
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from screening.plan import Plan
+
 ROOT = Path(__file__).resolve().parent.parent
 ELEMENTS = [symbol for symbol in SYMBOLS[1:95] if symbol not in {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}]
+ANIONS = ["O", "F", "Cl", "Br", "I", "S", "Se", "Te", "N", "H", "C", "P", "As", "B", "Sb", "Si"]
+ANIONS += [symbol for symbol in ELEMENTS if symbol not in ANIONS]
 CRYSTALS = 1000
 
 
@@ -64,21 +71,29 @@ class Spent:
         clock: Seconds.
         processor: Seconds of processors, of its children too.
         memory: Most MiB that it held itself, and most that one of its children held.
+        said: What it wrote to stderr.
     """
 
     clock: float
     processor: float
     memory: tuple[float, float] = (0, 0)
+    said: str = ""
 
 
 def sites(kind: str, size: int, anions: int = 1) -> dict[str, list[str]]:
-    """Elements of the sites of a space of at least so many candidates, about as many on each."""
-    for count in range(2, len(ELEMENTS) + 1):
-        chosen = {"a": ELEMENTS[:count], "b": ELEMENTS[-count:], "x": ELEMENTS[:count]}
-        recipe = make_recipe(kind=kind, model="mp", filters=(), **chosen, **({"anions": anions} if anions > 1 else {}))
-        if make_plan(recipe.model_copy(update={"model": "castelli" if anions > 1 else "mp"})).candidates.count >= size:
+    """Elements of the sites of a space of at least so many candidates: all on A and B, and on X as many as it takes."""
+    for count in range(1, len(ANIONS) + 1):
+        chosen = {"a": ELEMENTS, "b": ELEMENTS, "x": ANIONS[:count]}
+        if plan_of(kind, chosen, anions).candidates.count >= size:
             return chosen
     raise SystemExit(f"no space of {size:,} candidates")
+
+
+def plan_of(kind: str, chosen: dict[str, list[str]], anions: int = 1) -> Plan:
+    """The plan of a space of these sites, without filters."""
+    model = "mp" if kind == "double-perovskites" else "castelli"
+    further = {"anions": anions} if anions > 1 else {}
+    return make_plan(make_recipe(kind=kind, model=model, filters=(), **chosen, **further))
 
 
 def spend(command: list[object], folder: Path) -> Spent:
@@ -97,7 +112,7 @@ def spend(command: list[object], folder: Path) -> Spent:
         raise SystemExit(f"{' '.join(map(str, command))}\n{said.decode()}")
     after, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - begun
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Spent(clock, used, (most[0], most[1]))
+    return Spent(clock, used, (most[0], most[1]), said.decode())
 
 
 def _watch(process: subprocess.Popen[bytes], most: list[float]) -> None:
@@ -130,6 +145,7 @@ def run_whole(folder: Path, command: list[object], repeats: int) -> Spent:
         min(run.clock for run in runs),
         min(run.processor for run in runs),
         (max(run.memory[0] for run in runs), max(run.memory[1] for run in runs)),
+        runs[-1].said,
     )
 
 
@@ -160,26 +176,38 @@ def show(name: str, count: int, spent: Spent, base: float | None) -> None:
 
 def whole(folder: Path, options: argparse.Namespace, base: float | None) -> None:
     """The second part."""
+    told: list[str] = []
     single = load("castelli")
     save(Model(single.card, single.members[:1], single.domain), folder / "one")
+    single_path, double = str(folder / "one"), "double-perovskites"
     cases: list[tuple[str, str, str, int, tuple[object, ...]]] = [
-        ("ABX3, one network, 2 workers", "perovskites", str(folder / "one"), 2, ()),
+        ("ABX3, one network, 2 workers", "perovskites", single_path, 2, ()),
         ("ABX3, castelli's 4, 2 workers", "perovskites", "castelli", 2, ()),
-        ("A2BB'X6, mp's 3, 2 workers", "double-perovskites", "mp", 2, ()),
-        ("the same, 1 worker", "double-perovskites", "mp", 1, ()),
-        ("the same, 2 workers, CSV of all", "double-perovskites", "mp", 2, ("--csv", "R.csv")),
+        ("A2BB'X6, mp's 3, 2 workers", double, "mp", 2, ()),
+        ("the same, 1 worker", double, "mp", 1, ()),
+        ("the same, 2 workers, CSV of all", double, "mp", 2, ("--csv", "R.csv")),
+        ("the same, 2 workers, --cascade", double, "mp", 2, ("--cascade",)),
     ]
     for name, kind, model, workers, further in cases:
         chosen = sites(kind, min(options.size, 600_000) if kind == "perovskites" else options.size)
-        count = make_plan(make_recipe(kind=kind, model="mp", filters=(), **chosen)).candidates.count
+        count = plan_of(kind, chosen).candidates.count
         command = screen(kind, chosen, "--model", model, "--no-filter", "--workers", workers, *further)
-        show(name, count, run_whole(folder / "run", command, options.repeats), base)
+        spent = run_whole(folder / "run", command, options.repeats)
+        show(name, count, spent, base)
+        if "--csv" in further:
+            again = spend([sys.executable, "-m", "screening", "rank", "R.zarr", "--csv", "R.csv"], folder / "run")
+            show("screen rank, CSV of all", count, again, None)
+        if fitted := re.search(r"fitted in ([0-9.]+) s", spent.said):
+            seconds = float(fitted[1])
+            without = f"{count / (spent.clock - seconds):,.0f} a second without it"
+            told.append(f"the fit took {seconds} s, {without}; {spent.said[spent.said.index('cascade by') :].strip()}")
+    print("", *told, sep="\n")
 
 
 def stages(folder: Path) -> None:
     """The third part, of A2BB'X6 with mp's three networks."""
-    chosen, rows = sites("double-perovskites", 100_000), 65_536
-    plan = make_plan(make_recipe(kind="double-perovskites", model="mp", filters=(), **chosen))
+    rows, kind = 65_536, "double-perovskites"
+    plan = plan_of(kind, sites(kind, rows))
     model, found = load_model(plan), {}
     with Run.create(str(folder / "stages.zarr"), plan.header(rows)) as run:
         found["decode, chemistry, domain, cells"], built = timed(lambda: build_block(plan, model, Block(0, 0, rows)))
@@ -218,14 +246,20 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
 
 def memory(folder: Path, sizes: Iterator[int]) -> None:
     """The fourth part: ABX3 of mixed anions, of which the filter leaves what is made of the commonest elements."""
-    print("\n| candidates | most MiB of the command | of a worker | processor seconds |\n| --: | --: | --: | --: |")
+    print("\n| candidates | ok | s | s of processors | most MiB of the command | of a worker | run, MiB | its files |")
+    print("| --: | --: | --: | --: | --: | --: | --: | --: |")
     for size in sizes:
         chosen = sites("perovskites", size, anions=3)
-        recipe = make_recipe(kind="perovskites", model="castelli", anions=3, filters=(), **chosen)
-        extra = ("--anions", 3, "--model", "castelli", "--filter", "hhi=1000", "--workers", 2)
+        extra = ("--anions", 3, "--model", "castelli", "--filter", "hhi=1100", "--workers", 2)
         spent = run_whole(folder / "run", screen("perovskites", chosen, *extra), 1)
-        count = make_plan(recipe).candidates.count
-        print(f"| {count:,} | {spent.memory[0]:.0f} | {spent.memory[1]:.0f} | {spent.processor:.0f} |", flush=True)
+        with Run.open(str(folder / "run/R.zarr")) as run:
+            ledger, rows = run.ledger(), run.header.rows
+        if sum(ledger.values()) != rows or 0 in ledger:
+            raise SystemExit(f"the ledger {ledger} does not add up to {rows}")
+        files = [path for path in (folder / "run/R.zarr").rglob("*") if path.is_file()]
+        took = f"{spent.clock:.1f} | {spent.processor:.1f} | {spent.memory[0]:.0f} | {spent.memory[1]:.0f}"
+        held = f"{sum(path.stat().st_size for path in files) / 2**20:.1f} | {len(files)}"
+        print(f"| {rows:,} | {ledger.get(1, 0):,} | {took} | {held} |", flush=True)
 
 
 def main() -> None:
@@ -236,6 +270,7 @@ def main() -> None:
     parser.add_argument("--published", nargs=3, type=Path, metavar=("CHECKOUT", "CHECKPOINT", "ATOM_INIT"))
     parser.add_argument("--python", default=sys.executable, help="interpreter for the published code")
     parser.add_argument("--memory", default="", help="sizes of spaces, separated by commas")
+    parser.add_argument("--memory-alone", action="store_true", help="leave out the second and third part")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f} before, Python", end=" ")
     print(f"{platform.python_version()}, numpy {np.__version__}\n")
@@ -247,8 +282,9 @@ def main() -> None:
             spent = run_published(folder, options)
             base = CRYSTALS / spent.processor
             show("predict.py, ABX3 as CIFs", CRYSTALS, spent, base)
-        whole(folder, options, base)
-        stages(folder)
+        if not options.memory_alone:
+            whole(folder, options, base)
+            stages(folder)
         if options.memory:
             memory(folder, (int(float(size)) for size in options.memory.split(",")))
         print(f"\nload {os.getloadavg()[0]:.1f} after")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.errors import UserError
 from screening.campaign import Event, check_run, run_campaign
 from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
-from screening.plan import from_header, make_plan
+from screening.plan import from_header, make_plan, plan_of
 from screening.recipe import make_recipe
 from screening.results.export import Export, export_run
 from screening.results.frames import RankedTable, to_table, to_xarray
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from screening.campaign import Campaign
+    from screening.candidates.cascade import Measured
     from screening.plan import Plan
     from screening.recipe import Recipe
 
@@ -60,6 +62,18 @@ class Run:
         """Whether all candidates are there; if not, `screen` with `resume=True` goes on."""
         with StoredRun.open(self.url) as run:
             return run.n_committed == run.header.n_blocks
+
+    @property
+    def cascade(self) -> Measured | None:
+        """What is known of the student that set candidates aside: its recall, and how far rankings are complete.
+
+        None of a run without a cascade.
+
+        Raises:
+            UserError: The run is damaged.
+        """
+        cascade = plan_of(self.url).cascade
+        return None if cascade is None else cascade.measured
 
     def rank(self, sort: str = "e_above_hull", top: int | None = None, **further: Any) -> RankedTable:  # noqa: ANN401  # Outputs has them
         """Rank the candidates, without predicting again.
@@ -216,6 +230,8 @@ def score(
         UserError: A setting is wrong, or no candidate can be ranked.
     """
     recipe = make_recipe(kind=kind, sort=sort, top=top, **settings)
+    if recipe.cascade:
+        raise UserError("`cascade`: its student is kept in a run, which `score` makes none of. Use `screen`.")
     outputs = asked_of(recipe)
     outputs.check()
     plan = outputs.of(make_plan(recipe))

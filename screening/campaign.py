@@ -7,7 +7,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cgcnn.errors import UserError
 from screening.cluster import choose, preflight, start
@@ -16,11 +16,14 @@ from screening.engine.notice import on_notice
 from screening.engine.pipeline import block_rows, screen_blocks, screen_here
 from screening.engine.share import Share, parse_share
 from screening.plan import Plan, make_plan, plan_of
+from screening.recipe import SHOWN
 from screening.store import Report, Run, Target, exists, repair, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from screening.candidates.cascade import Cascade, Measured
+    from screening.candidates.space import Space
     from screening.cluster import Choice
     from screening.engine.notice import Notice
     from screening.recipe import Recipe
@@ -36,6 +39,32 @@ class Opened:
     """
 
     url: str
+
+
+@dataclass(frozen=True)
+class Distilling:
+    """A student is about to be fitted, which takes half a minute or one.
+
+    Attributes:
+        model: Name of what it learns from.
+    """
+
+    model: str
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A student was fitted, or it was not worthwhile.
+
+    Attributes:
+        seconds: Time that it took.
+        measured: What is known of it; None without one.
+        reason: Why there is none.
+    """
+
+    seconds: float
+    measured: Measured | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +126,7 @@ class Stopped:
     on_notice: bool
 
 
-Event = Opened | Begun | Advanced | Stopped
+Event = Distilling | Distilled | Opened | Begun | Advanced | Stopped
 """What a campaign tells, in this order; of Advanced many."""
 
 
@@ -152,7 +181,10 @@ def run_campaign(
     choice = choose(recipe.cluster, recipe.workers)
     preflight(choice)
     here = _few(recipe, plan, choice)
-    header = _header(recipe, plan, 1 if here else choice.workers * share.count)
+    workers = 1 if here else choice.workers * share.count
+    if recipe.cascade:
+        plan = _with_cascade(recipe, plan, workers, progress, goes_on=resume or share.count > 1)
+    header = _header(recipe, plan, workers)
     with _open_run(recipe, header, plan, share, resume=resume, any_versions=accept_versions) as run:
         progress(Opened(run.target.url))
         done = _screen_missing(run, None if here else choice, share, progress)
@@ -193,7 +225,7 @@ def _open_run(  # noqa: PLR0913  # the last two say how
     recipe: Recipe, header: Header, plan: Plan, share: Share, *, resume: bool, any_versions: bool
 ) -> Run:
     """The run to fill: a new one, or with `resume` or as a share the one that is there."""
-    url, given = recipe.out or f"{recipe.kind}.zarr", plan.candidates.records
+    url, given = url_of(recipe), plan.records
     if (resume or share.count > 1) and exists(url):
         return Run.resume(url, header, part=share.part, records=given, any_versions=any_versions)
     try:
@@ -201,7 +233,47 @@ def _open_run(  # noqa: PLR0913  # the last two say how
     except UserError:
         if share.count == 1 or not exists(url):
             raise
-        return Run.resume(url, header, part=share.part, records=given)  # another share was quicker
+        # Another share was quicker, also in fitting its student, which counts.
+        theirs = plan if plan.cascade is None else replace(plan, cascade=plan_of(url).cascade)
+        return Run.resume(url, _header(recipe, theirs, 1), part=share.part, records=theirs.records)
+
+
+def _with_cascade(
+    recipe: Recipe, plan: Plan, workers: int, progress: Callable[[Event], None], *, goes_on: bool
+) -> Plan:
+    """The plan with the cascade that its run has, or with one that is made now, if it is worthwhile."""
+    from screening.engine.cascade import NotWorthwhileError, make_cascade, ranked_by  # noqa: PLC0415  # for few
+
+    by, url = ranked_by(recipe.sort), url_of(recipe)
+    if exists(url) and goes_on:
+        if (theirs := _cascade_of(url)) is not None:
+            if theirs.measured.by != by:
+                had = f"the run has a cascade by {theirs.measured.by}, you have one by {by}"
+                raise UserError(f"{url}: cannot resume, {had}. Pass another `out`.")
+            return replace(plan, cascade=theirs)
+    else:
+        Run.refuse_existing(url, _header(recipe, plan, workers))
+    progress(Distilling(plan.model.name))
+    begun = time.monotonic()
+    try:
+        cascade = make_cascade(cast("Plan[Space]", plan), recipe.sort, recipe.top or SHOWN)
+    except NotWorthwhileError as error:
+        progress(Distilled(time.monotonic() - begun, None, str(error)))
+        return plan
+    progress(Distilled(time.monotonic() - begun, cascade.measured))
+    return replace(plan, cascade=cascade)
+
+
+def _cascade_of(url: str) -> Cascade | None:
+    """That of a run; None where it has none, or it is damaged, and the same must be made again."""
+    with suppress(UserError):
+        return plan_of(url).cascade
+    return None
+
+
+def url_of(recipe: Recipe) -> str:
+    """The run that a recipe makes."""
+    return recipe.out or f"{recipe.kind}.zarr"
 
 
 def _screen_missing(run: Run, choice: Choice | None, share: Share, progress: Callable[[Event], None]) -> bool:

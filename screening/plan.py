@@ -13,6 +13,7 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.network.choice import name_kernel
+from screening.candidates.cascade import Cascade
 from screening.candidates.default_model import default_model
 from screening.candidates.kind import Candidates
 from screening.candidates.listed import Listed, read_candidates
@@ -69,6 +70,7 @@ class Plan(Generic[Kind_co]):
         stable_at: Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable.
         states: Oxidation states to choose from.
         unplaced: Elements that were named but fit no site, for a note to the user.
+        cascade: What looks at the candidates before the model does, if anything.
     """
 
     candidates: Kind_co
@@ -77,15 +79,26 @@ class Plan(Generic[Kind_co]):
     stable_at: float = STABLE_AT
     states: StateSet = ICSD
     unplaced: tuple[str, ...] = ()
+    cascade: Cascade | None = None
+
+    @property
+    def records(self) -> Records | None:
+        """What a run is given to keep: the rows of a list, structures, or a cascade."""
+        return self.candidates.records if self.cascade is None else self.cascade.records
 
     def header(self, block_rows: int) -> Header:
         """The header of a run of this plan, from which `from_header` makes the plan again."""
-        records = self.candidates.records
+        records, cascade = self.records, "" if self.cascade is None else self.cascade.measured.by
         return Header(
             rows=self.candidates.count,
             block_rows=block_rows,
             columns=self.candidates.columns(self.stable_at),
-            recipe={"model": self.model.name, "stable_at": self.stable_at, "states": self.states.definition},
+            recipe={
+                "model": self.model.name,
+                "stable_at": self.stable_at,
+                "states": self.states.definition,
+                "cascade": cascade,
+            },
             space={"kind": self.candidates.kind, **self.candidates.definition},
             filters=tuple(str(chosen) for chosen in self.filters),
             model=self.model.path,
@@ -134,7 +147,8 @@ def from_header(header: Header, records: Records | None) -> Plan:
     definition = {name: value for name, value in header.space.items() if name != "kind"}
     candidates = KINDS[header.space["kind"]](definition, records).noted(TrainingRows(model.name, model.path))
     filters, states = tuple(parse_filter(text) for text in header.filters), states_of(header.recipe["states"])
-    return Plan(candidates, filters, model, header.recipe["stable_at"], states)
+    cascade = Cascade.of_records(records) if header.recipe["cascade"] and records is not None else None
+    return Plan(candidates, filters, model, header.recipe["stable_at"], states, cascade=cascade)
 
 
 def plan_of(url: str) -> Plan:

@@ -20,6 +20,9 @@ DEFAULT_FILTERS = ("charge", "sites", "redox", "tau=4.8")
 """Filters where the sites are worked out from elements. τ goes further than its own threshold of 4.18, where every
 second compound is a perovskite: CsPbI3 has 4.30, CaZrS3 4.55."""
 
+SHOWN = 20
+"""Rows that are shown, and CIF files, unless `top` says otherwise."""
+
 STABLE_AT = 0.05
 """Energy above hull, eV/atom, up to which `p_stable` calls a candidate stable unless `stable_at` says otherwise."""
 
@@ -43,6 +46,7 @@ class Recipe(BaseModel):
     model: str | None = None
     filters: Symbols | None = None
     oxidation_states: str = "icsd"
+    cascade: bool = False
     stable_at: float = Field(default=STABLE_AT, allow_inf_nan=False)
     sort: str = "e_above_hull"
     top: int | None = Field(default=None, ge=1)
@@ -77,6 +81,8 @@ class Recipe(BaseModel):
             raise ValueError('a prototype goes with kind = "list"; other kinds have theirs')
         if self.strict and self.kind != "list":
             raise ValueError('strict goes with kind = "list"')
+        if self.cascade and self.kind not in PROTOTYPE_OF:
+            raise ValueError("a cascade is for spaces that elements make; lists and structures are screened without")
         if self.kind == "structures":
             self._check_structures()
         elif self.paths:

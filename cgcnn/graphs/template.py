@@ -49,6 +49,17 @@ def templates(
     return found
 
 
+def common_template(prototype: Prototype, species: NDArray[np.uint8], neighbours: int) -> Template:
+    """The template that serves all candidates at once: only sites that are equal in each of them share a node.
+
+    Arguments as in `templates`. What it has more nodes than a candidate needs does not change a network's output.
+    """
+    roles = prototype.role_index
+    same = np.array([[(species[:, i] == species[:, j]).all() for j in range(len(roles))] for i in range(len(roles))])
+    pattern = (same & (roles[:, None] == roles)).argmax(axis=1)
+    return _template(prototype, tuple(pattern.tolist()), neighbours)
+
+
 def nodes_of_sites(prototype: Prototype, species: NDArray[np.uint8], neighbours: int) -> NDArray[np.int64]:
     """(n, n_sites) the node, in the batch that `GraphBatch.of_prototype` makes of these rows, of each site."""
     nodes = np.empty(species.shape, dtype=np.int64)  # within the row's graph

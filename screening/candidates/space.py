@@ -98,7 +98,10 @@ class Space(OnPrototype):
         """
         if not 0 <= start <= stop <= self.count:
             raise IndexError(f"[{start}, {stop}) is not within the {self.count} candidates of the space")
-        indices = start + np.arange(stop - start, dtype=np.int64)
+        return self.pick(start + np.arange(stop - start, dtype=np.int64))
+
+    def pick(self, indices: Ranks) -> Species:
+        """The candidates of indices (n,) within the space, as `decode` gives them."""
         parts: list[Species] = []
         for factor in reversed(self.factors):
             indices, ranks = np.divmod(indices, factor.count)

@@ -134,7 +134,7 @@ def _assign_beside(
     """Charges and balance of candidates (m, n_sites) that have the same anions."""
     (a_site,), b_sites, x_sites = (sites_of(role, prototype) for role in "ABX")
     atoms = np.bincount(prototype.atoms)
-    beside = _beside(anions, states, pairs=len(b_sites) > 1)
+    beside = (_beside_pairs if len(b_sites) > 1 else _beside)(anions, states)
     anion_charge = tables().anion_charge[list(anions)]
     target = -int((anion_charge * atoms[x_sites]).sum()) if (anion_charge < 0).all() else -1
     a, b = species[:, a_site], species[:, b_sites[0]].astype(np.intp)
@@ -158,13 +158,21 @@ def _assign_beside(
     return charges, balanced
 
 
-@lru_cache(maxsize=64)
-def _beside(anions: tuple[int, ...], states: StateSet, *, pairs: bool) -> _Beside:
+@lru_cache(maxsize=256)
+def _beside(anions: tuple[int, ...], states: StateSet) -> _Beside:
+    return _all_beside(anions, states, _b_alone(anions, states))
+
+
+@lru_cache(maxsize=64)  # of 2.4 MB
+def _beside_pairs(anions: tuple[int, ...], states: StateSet) -> _Beside:
+    return _all_beside(anions, states, _b_pairs(anions, states))
+
+
+def _all_beside(anions: tuple[int, ...], states: StateSet, on_b: _OnB) -> _Beside:
     single = reluctances(anions, states)
     redox = potentials(anions)
     reluctance, oxidant, reductant = map(_by_charge, (single, redox.oxidant, redox.reductant))
     usual = np.where(np.isfinite(single.min(axis=1)), single.argmin(axis=1), 0).astype(np.int8)
-    on_b = _b_pairs(anions, states) if pairs else _b_alone(anions, states)
     return _Beside(on_b, reluctance, oxidant, reductant, usual)
 
 

@@ -31,6 +31,9 @@ TOLERANCE = (0.75, 1.10)
 LEAST_OCTAHEDRAL = 0.35
 """rB/rX below which no anion octahedron holds around B; LaAlO3 has 0.38."""
 
+OF_ELEMENTS = frozenset({"species", "hhi", "electronegativity_gap", "mixed_anions"})
+"""Columns that follow from the elements alone, without oxidation states: in no time."""
+
 FOR_FILTERS = frozenset({"electronegativity_gap", "sites_plausible", "mixed_anions"})
 """Columns that filters look at and that runs do not keep."""
 
@@ -86,6 +89,17 @@ def columns(
         "electronegativity_gap": _electronegativity_gap(species, prototype),
         "mixed_anions": (on_x != on_x[:, :1]).any(axis=1),
         "sites_plausible": balanced & np.isfinite(r_a + r_b + r_x) & _a_is_larger(species, charges, prototype),
+    }
+
+
+def of_elements(species: Species, prototype: Prototype) -> dict[str, NDArray[np.generic]]:
+    """Those of `columns` that are `OF_ELEMENTS`, of species (n, n_sites), which is among them."""
+    on_x = species[:, sites_of("X", prototype)]
+    return {
+        "species": species,
+        "hhi": _mean_hhi(species, prototype),
+        "electronegativity_gap": _electronegativity_gap(species, prototype),
+        "mixed_anions": (on_x != on_x[:, :1]).any(axis=1),
     }
 
 
@@ -148,7 +162,7 @@ def _plausibility(
     return reluctance, margin
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _ions_beside(anions: tuple[int, ...]) -> Mapping[str, NDArray[np.float32]]:
     """Of every ion beside these anions, (101, 9): reluctance, V as an oxidant, V as a reductant or the anion's."""
     single = reluctances(anions, StateSet("all"))

@@ -18,7 +18,7 @@ from screening.chemistry.sources import crust
 from screening.status import MOST_FILTERS, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -133,6 +133,12 @@ def apply(filters: Sequence[Filter], columns: Columns, *, predicted: bool | None
             continue
         status[(status == Status.OK) & ~chosen.passes(columns)] = Status.FILTERED + position
     return status
+
+
+def first_of(filters: Sequence[Filter], columns: Collection[str]) -> Sequence[Filter]:
+    """The filters that come before the first that looks at another column than these."""
+    others = (position for position, chosen in enumerate(filters) if KINDS[chosen.name].column not in columns)
+    return filters[: next(others, len(filters))]
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -114,7 +114,7 @@ def _own_state(row: dict[str, str], source: str) -> tuple[int, int]:
     return NUMBERS[element], int(state)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def reluctances(anions: tuple[int, ...], states: StateSet = ICSD) -> Floats:
     """The reluctance of every state of every element beside anions.
 

@@ -129,6 +129,12 @@ chemistry_options = _together(
         help="common, icsd, all, or your own: columns element,state. [default: icsd]",
     ),
 )
+cascade_option = click.option(
+    "--cascade",
+    is_flag=True,
+    default=None,
+    help="Of millions: a small network looks at all, the model at what may reach the best 1 %.",
+)
 filter_options = _together(
     chemistry_options,
     click.option("--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"),
@@ -146,6 +152,7 @@ def app() -> None:
 @click.option("--anions", type=click.IntRange(1, 3), help="Up to so many kinds of X in one cell. [default: 1]")
 @run_options
 @filter_options
+@cascade_option
 @command_line.debug
 def perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
     """Screen every cubic ABX3 that the elements allow."""
@@ -156,6 +163,7 @@ def perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe checks the
 @site_options
 @run_options
 @filter_options
+@cascade_option
 @command_line.debug
 def double_perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
     """Screen every double perovskite A2BB'X6, B and B' in rock-salt order, that the elements allow."""
@@ -195,6 +203,7 @@ def structures(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
 @click.argument("recipe")
 @run_options
 @chemistry_options
+@cascade_option
 @command_line.debug
 def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **options: Any) -> int:  # noqa: ANN401  # click passes flags so
     """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""

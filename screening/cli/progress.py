@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from cgcnn.cli.options import plain
-from screening.campaign import Advanced, Begun, Event, Opened, Stopped
+from screening.campaign import Advanced, Begun, Distilled, Distilling, Event, Opened, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,14 @@ class Listener:
     def __call__(self, event: Event) -> None:
         """Say what happened."""
         match event:
+            case Distilling():
+                click.echo(plain(f"cascade: fitting a student to {event.model} …"), err=True)
+            case Distilled():
+                if event.measured is None:
+                    without = f"note: no cascade, {event.reason}; the ensemble looks at all of them."
+                    click.echo(plain(without), err=True)
+                else:
+                    click.echo(f"cascade: fitted in {event.seconds:.1f} s", err=True)
             case Opened():
                 self._opened()
             case Begun():

@@ -17,6 +17,7 @@ from screening.candidates.default_model import RULE
 from screening.chemistry.filters import KINDS, parse_filter
 from screening.cli.progress import Listener
 from screening.cli.ranked import Look, print_ranking
+from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.results.ledger import dry_ledger, make_ledger
@@ -26,8 +27,10 @@ from screening.status import Status
 from screening.store import Run
 
 if TYPE_CHECKING:
+    from screening.candidates.cascade import Measured
     from screening.recipe import Recipe
     from screening.results.export import Export
+    from screening.results.ranking import Ranking
 
 AGAIN = 75
 """Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
@@ -51,6 +54,11 @@ def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_ve
     if dry_run:
         _name_model(plan, default=recipe.model is None)
         click.echo(dry_ledger(plan))
+        if recipe.cascade:
+            ranked_by(recipe.sort)
+            click.echo(
+                "note: a dry run fits no student; most of the ok ones will be set aside by the cascade.", err=True
+            )
         return 0
     with Listener(lambda: _name_model(plan, default=recipe.model is None)) as listener:
         campaign = run_campaign(recipe, plan=plan, resume=resume, accept_versions=accept_versions, progress=listener)
@@ -136,6 +144,25 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
     if outputs.csv != STDOUT:
         print_ranking(made, outputs.shown, look)
     _warn(made)
+    if cascade := made.plan.cascade:
+        _tell_cascade(cascade.measured, made.ranking, outputs.sort)
+
+
+def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:
+    """Say what the ranking of a run with a cascade lacks."""
+    click.echo(str(measured), err=True)
+    if not measured.covers(sort):
+        click.echo(
+            f"warning: this ranking by {sort} lacks what the cascade by {measured.by} has set aside, its best perhaps "
+            "too; another run without --cascade has all.",
+            err=True,
+        )
+    elif beyond := measured.beyond(ranking.rows):
+        click.echo(
+            f"warning: {beyond:,} rows of the ranking are beyond {measured.cut:.4f}; candidates as good as these may "
+            "have been set aside.",
+            err=True,
+        )
 
 
 def _warn(made: Presented) -> None:

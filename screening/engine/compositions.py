@@ -63,7 +63,12 @@ def build(plan: Plan[Compositions], model: PrototypeModel, block: Block) -> Buil
     starts = range(block.start, block.stop, step)
     parts = [_sifted(plan, model, start, min(start + step, block.stop)) for start in starts]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    species, lattice = model.cells(rows["species"][rows["status"] == Status.OK])
+    kept = np.flatnonzero(rows["status"] == Status.OK)
+    species, lattice = model.cells(rows["species"][kept])
+    if plan.cascade is not None and len(kept):
+        passed = plan.cascade.passes(model.prototype, species, lattice, rows["in_domain"][kept])
+        rows["status"][kept[~passed]] = Status.SET_ASIDE
+        species, lattice = species[passed], lattice[passed]
     return BuiltCompositions(
         block, _without_rejected(rows), species, lattice, plan.candidates.unusable(block.start, block.stop)
     )
@@ -107,7 +112,11 @@ def sift(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: int)
 
 
 def _sifted(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: int) -> dict[str, np.ndarray]:
-    species = plan.candidates.decode(start, stop)  # (n, n_sites)
+    return sift_species(plan, model, plan.candidates.decode(start, stop))
+
+
+def sift_species(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
+    """As `sift`, without columns for predictions, of any candidates: canonical species (n, n_sites)."""
     usable: np.ndarray = np.all(species > 0, axis=1)
     if usable.all():
         return _described(plan, model, species)
@@ -118,7 +127,22 @@ def _sifted(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: i
 
 
 def _described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
-    """What is known of species (n, n_sites) short of a prediction, and whether they pass the filters."""
+    """What is known of species (n, n_sites) short of a prediction, and whether they pass the filters.
+
+    The rest of the chemistry is not worked out of those that the first filters reject by their elements.
+    """
+    first = filters.first_of(plan.filters, chemistry.OF_ELEMENTS)
+    if not first or not len(species):
+        return _all_described(plan, model, species)
+    status = filters.apply(first, chemistry.of_elements(species, plan.candidates.ideal))
+    kept = status == Status.OK
+    if kept.all():
+        return _all_described(plan, model, species)
+    rows = {name: _spread(values, kept) for name, values in _all_described(plan, model, species[kept]).items()}
+    return rows | {"species": species, "status": np.where(kept, rows["status"], status)}
+
+
+def _all_described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
     flags = dict(zip(FLAGS, (model.in_domain(species), model.known(species), model.known_bounds(species)), strict=True))
     distance = {
         "domain_distance": model.domain_distance(species),
@@ -134,8 +158,8 @@ def _stored(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _without_rejected(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows with no more than species and status of those that a filter rejected: the rest compresses to nothing."""
-    kept = rows["status"] < Status.FILTERED
+    """Rows with no more than species and status of those rejected or set aside: the rest compresses to nothing."""
+    kept = rows["status"] < Status.SET_ASIDE
     if kept.all():
         return rows
     whole = {name: rows[name] for name in ("species", "status")}

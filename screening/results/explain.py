@@ -12,7 +12,8 @@ from cgcnn.models.card import weights_path
 from cgcnn.models.files import load
 from screening.candidates.compositions import formula
 from screening.plan import plan_of
-from screening.results.outputs import SHOWN, Outputs
+from screening.recipe import SHOWN
+from screening.results.outputs import Outputs
 from screening.results.ranking import Ranking, rank
 from screening.store import Run, exists
 

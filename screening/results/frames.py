@@ -169,7 +169,7 @@ def _attributes(column: Column, run: Run) -> dict[str, Any]:
     about: dict[str, Any] = {"long_name": column.description} | ({"units": column.unit} if column.unit else {})
     if column.name != "status":
         return about
-    meanings = labels(run.header.filters)
+    meanings = labels(run.header.filters, cascade=bool(run.header.recipe["cascade"]))
     return about | {"flag_values": list(meanings), "flag_meanings": _flags(list(meanings.values()))}
 
 

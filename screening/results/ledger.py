@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from screening.engine.score import load_model, sift
-from screening.status import labels
+from screening.status import Status, labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +39,7 @@ class Ledger:
 
 def make_ledger(by_status: dict[int, int], filters: Iterable[object], size: int) -> Ledger:
     """The ledger of a space of this size, screened with these filters, from its counts by status code."""
-    texts = labels(filters)
+    texts = labels(filters, cascade=Status.SET_ASIDE in by_status)
     counts = {text: by_status.get(code, 0) for code, text in texts.items()}
     unwritten = size - sum(counts.values())
     return Ledger(counts | ({"not screened yet": unwritten} if unwritten else {}), size)
@@ -57,7 +57,7 @@ def dry_ledger(plan: Plan) -> Ledger:
         status = sift(plan, model, start, min(start + grain.sifted, size))["status"]
         counts += np.bincount(status, minlength=len(counts))
     looked_at = int(counts.sum())
-    scaled = {code: round(int(count) * size / looked_at) for code, count in enumerate(counts)}
+    scaled = {code: round(int(counts[code]) * size / looked_at) for code in np.flatnonzero(counts).tolist()}
     ledger = make_ledger(scaled, plan.filters, size)
     return ledger if looked_at == size else replace(ledger, sampled=looked_at)
 

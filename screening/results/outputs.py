@@ -19,6 +19,7 @@ from screening.candidates.kind import read_columns
 from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
+from screening.recipe import SHOWN
 from screening.results.known import Known, read_known
 from screening.results.ranking import Counts, Groups, Ranking, check_sort, rank, scored
 from screening.results.sorting import sort_rows
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from screening.plan import Plan
     from screening.recipe import Recipe
     from screening.store import Run
-
-SHOWN = 20
-"""Rows that are shown, and CIF files, unless `top` says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from screening.store.place import Place
 
 FORMAT = "perovskite-screening run"
-SCHEMA = 4  # raised when an older reader would misread a run
+SCHEMA = 5  # raised when an older reader would misread a run
 ROOT = "zarr.json"  # the file that makes a directory a run
 MANIFEST = "status/manifest"  # inside an array's directory: Zarr readers list groups, never arrays
 COPY = f"{MANIFEST}/header.json"  # second copy of the header, so that a flipped bit in one can be mended

@@ -92,14 +92,24 @@ class Run:
             UserError: If there is anything at the URL already, or it cannot be written. Nothing is left behind then.
         """
         place = open_place(url)
+        cls.refuse_existing(url, header)
         files = headers.files(header)
-        _refuse_existing(place, files)
         place.create(files, last=ROOT)
         run = cls.resume(url, header, part=part, records=records)
         if run.target.digest != headers.digest_of(files[ROOT]):
             run.close()
             raise UserError(f"{url}: another process made a run here just now. Pass `resume` or another `out`.")
         return run
+
+    @staticmethod
+    def refuse_existing(url: str, header: Header) -> None:
+        """Refuse a place where there is anything already, before a new run is made there.
+
+        Raises:
+            UserError: There is, or the place cannot be read.
+        """
+        place = open_place(url)
+        _refuse_existing(place, headers.files(header))
 
     @classmethod
     def resume(

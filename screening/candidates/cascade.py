@@ -1,0 +1,121 @@
+"""A cascade: a student looks at every candidate, the ensemble at those alone that may reach the top.
+
+What decides is kept in the run as its one record, so that workers find it, `verify` proves it, and resuming a run needs
+no second fit. `screening.engine.cascade` makes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.models.student import Student
+from screening.store import Records, draft
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from cgcnn.graphs.prototype import Prototype
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a cascade from a random sample of its candidates that the student never saw.
+
+    Attributes:
+        by: Column whose best candidates it is after.
+        share: Share of the candidates that pass the filters, which it means by best.
+        cut: Value of the column that the last of these has, of all that were sampled.
+        sampled: Candidates in the sample.
+        best: How many of them are the best share, by the ensemble.
+        kept: How many of the best the student passes on.
+        passed: How many of all of them.
+        threshold: Largest value of the student that it passes on, on a scale of its own.
+        whole_domain: Whether it passes on all that are in the model's domain, which rank first, as they are fewer than
+            the best share; the cut is then among the others.
+    """
+
+    by: str
+    share: float
+    cut: float
+    sampled: int
+    best: int
+    kept: int
+    passed: int
+    threshold: float
+    whole_domain: bool
+
+    def covers(self, sort: str) -> bool:
+        """Whether a ranking by these columns begins with the best that the cascade is after."""
+        column, _, direction = sort.split(",", maxsplit=1)[0].strip().partition(":")
+        return column == self.by and direction in {"", "asc" if self.by == "e_above_hull" else "desc"}
+
+    def beyond(self, rows: Mapping[str, np.ndarray]) -> int:
+        """How many rows of a ranking are not as good as the cut, so that others like them may have been set aside."""
+        values = rows[self.by]
+        worse = values > self.cut if self.by == "e_above_hull" else values < self.cut
+        return int(np.count_nonzero(worse & ~rows["in_domain"] if self.whole_domain else worse))
+
+    def __str__(self) -> str:
+        unit = " eV/atom" if self.by == "e_above_hull" else ""
+        return (
+            f"cascade by {self.by}: a student passes on {self.passed / self.sampled:.1%} of the candidates to the "
+            f"ensemble, among them {self.kept:,} of the best {self.best:,} of a random sample of {self.sampled:,} "
+            f"(recall {self.kept / self.best:.2%}). Rankings by {self.by} are complete, but for that, up to "
+            f"{self.cut:.4f}{unit}, the best {self.share:.3g} of the candidates; those set aside are not ranked."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """A student and the limit up to which it passes candidates on.
+
+    Attributes:
+        measured: What it is after, its limit, and what is known of it.
+        student: What looks at every candidate.
+    """
+
+    measured: Measured
+    student: Student
+
+    @classmethod
+    def of_records(cls, records: Records) -> Cascade:
+        """The cascade of a run, from its records.
+
+        Raises:
+            UserError: They are missing or damaged.
+        """
+        content = json.loads(records.read(0, 1)[0])
+        measured = Measured(**{field.name: content[field.name] for field in fields(Measured)})
+        return cls(measured, Student.of_bytes(base64.b64decode(content["student"])))
+
+    @cached_property
+    def records(self) -> Records:
+        """What a run keeps of it; its digest tells it from others."""
+        content = asdict(self.measured) | {"student": base64.b64encode(self.student.to_bytes()).decode()}
+        return draft([json.dumps(content, sort_keys=True).encode()])
+
+    def passes(
+        self,
+        prototype: Prototype,
+        species: NDArray[np.uint8],
+        a: NDArray[np.float32],
+        in_domain: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        """(n,) which candidates the ensemble is to see; all are among them of which the student can say nothing.
+
+        Args:
+            prototype: Of the candidates.
+            species: (n, n_sites) canonical species.
+            a: (n,) Å, lattice constants.
+            in_domain: (n,) whether they are in the model's domain.
+        """
+        hopeless = self.student.predict(prototype, species, a) > np.float32(self.measured.threshold)
+        return ~(hopeless & ~in_domain if self.measured.whole_domain else hopeless)
