@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from cgcnn.errors import UserError
+from cgcnn.files import printable
 from cgcnn.machine import limit_hit
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ def _options(command: click.Command) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Text as a terminal may show it: control characters, which could rewrite the screen, are escaped."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    """Text as a terminal may show it: `printable`, which could not rewrite the screen, but for line ends and tabs."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 def _make_streams_whole() -> None:

@@ -197,7 +197,7 @@ KINDS: dict[str, Kind] = {
     ),
     "states": Kind(
         "state_reluctance", "MAX", Filter("states", None, USUAL), _most,
-        "log10 of the ions that the ICSD has for one like the most unusual here", "ICSD; Davies et al. 2018",
+        "reluctance of the most unusual state: log10 of the element's ions for one in it", "ICSD; Davies et al. 2018",
     ),
     "tolerance": Kind(
         "tolerance_factor", "LO:HI", Filter("tolerance", *TOLERANCE), _range,
@@ -224,7 +224,7 @@ KINDS: dict[str, Kind] = {
     **_without("noble-gas", "noble-gases", "no He, Ne, Ar, Kr, Xe, Rn", "chemistry"),
     "rare": Kind(
         "species", "MIN", Filter("rare", 0.005, None), _least,
-        "each element is as abundant in the earth's crust, mg/kg: no Au, Re, Te, platinum metals but Pd",
+        "mg/kg of each element in the earth's crust: no Au, Re, Te, platinum metals but Pd",
         "CRC Handbook, 92nd edition",
     ),
     "hull": Kind(
@@ -238,7 +238,8 @@ KINDS: dict[str, Kind] = {
     ),
     "hhi": Kind(
         "hhi", "MAX", Filter("hhi", None, 2500.0), _most,
-        "concentration of the production of the elements on few countries, by mass", "Gaultois et al. 2013",
+        "how few countries produce the elements, by mass (Herfindahl-Hirschman); also called cost",
+        "Gaultois et al. 2013",
     ),
 }  # fmt: skip
 """The filters by name. Defaults: t and rB/rX wide enough for all well-known perovskites, τ as Bartel et al. (2019),

@@ -105,6 +105,13 @@ def test_what_reacts_with_itself_is_found(formula):
     assert found["redox"][0] < -0.5
 
 
+@pytest.mark.parametrize(
+    ("formula", "reacts"), [("BiTiO3", True), ("BiVO3", False), ("BiFeO3", False), ("PbVO3", False)]
+)
+def test_cations_of_noble_metals_are_reduced_to_the_metal(formula, reacts):
+    assert (columns(species_of(formula, CUBIC_PEROVSKITE))["redox"][0] < -0.5) == reacts
+
+
 def test_silver_is_trivalent_in_fluorides_only():
     assert states_of("Cs2KAgF6", DOUBLE_PEROVSKITE) == "Cs+ K+ Ag3+ F-"
     assert states_of("Cs2NaAgCl6", DOUBLE_PEROVSKITE) == ""
