@@ -21,6 +21,19 @@ def test_the_examples_run_one_after_the_other(tmp_path):
     assert len(re.findall(r"\('Pnma', 62\)", done.stdout)) == 2
 
 
+@pytest.mark.slow
+def test_the_worked_example_runs_at_small_size(tmp_path):
+    pytest.importorskip("chgnet")
+    (block,) = re.findall(r"```sh\n(screen perovskites.*?)```", PAGE, re.DOTALL)
+    for line in block.replace("--top 10", "--top 1").splitlines():
+        command = line.split()[1:]
+        few = ["--tilts", "a-a-a-", "--fmax", "0.5", "--workers", "1"] if command[0] == "relax" else []
+        ran = [sys.executable, "-m", "screening", *command, *few]
+        subprocess.run(ran, cwd=tmp_path, capture_output=True, check=True)
+    assert len(list((tmp_path / "starts").glob("*.cif"))) == 2
+    assert len(list((tmp_path / "oxides-relaxed/cif").glob("*.cif"))) == 1
+
+
 def test_every_format_is_on_the_page():
     from screening.results.export import BY_SUFFIX, FOLDERS
 
