@@ -38,6 +38,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ("split", card.split),
         *((m.metric, f"{m.target}: {m.value:.4f} {m.unit} on {m.split}; {m.input} input") for m in card.metrics),
         *(("std", f"{c.target}: {_deviation(c)}, found on {c.split}") for c in card.calibrations),
+        *(("odds", f"{o.target}: {o.factor:.3g} x odds^{o.power:.3g}, found on {o.split}") for o in card.odds),
         *(("reliability", text) for c in card.calibrations if (text := reliability(c))),
         *(("compare", text) for text in card.peers),
         *(("weakness", text) for text in card.weaknesses),

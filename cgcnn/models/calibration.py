@@ -3,6 +3,9 @@
 Members agree too much. Of a spread s the standard deviation √((scale · s)² + floor²) is made; scale and floor are those
 with the least interval score (Gneiting and Raftery, J. Am. Stat. Assoc. 2007, 102, 359, eq. 43) of the central
 90 % interval, which rewards narrow intervals and punishes misses.
+
+Members are too sure of a yes or no as well: of odds o the odds factor · o^power are made, the two with the highest
+likelihood (Platt, Advances in Large Margin Classifiers 1999, 61).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.9
 WIDTH = 1.6448536  # deviations to either side of the mean that hold LEVEL of a normal distribution
+SURE = 1e-6  # probabilities nearer to 0 or 1 count as this near
 _FLOORS = np.concatenate([[0.0], np.geomspace(0.01, 100, 81)])  # tried, in median spreads
 
 
@@ -58,3 +62,27 @@ def _scale(miss: Values, shape: Values) -> float:
     order = np.argsort(enough)
     share = np.cumsum(shape[order]) / shape.sum()
     return float(enough[order][np.searchsorted(share, LEVEL).clip(max=len(order) - 1)])
+
+
+def fit_odds(p: Values, yes: NDArray[np.bool_]) -> tuple[float, float]:
+    """Power and factor of the odds of probabilities (n,) on held-out rows, from what they were (n,)."""
+    from scipy.optimize import minimize  # noqa: PLC0415  # only fitting needs it
+
+    logit, sign = _logit(np.asarray(p, dtype=np.float64)), np.where(yes, 1.0, -1.0)
+
+    def loss(w: NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0, -(w[0] * logit + w[1]) * sign).mean())
+
+    power, shift = minimize(loss, [1.0, 0.0], bounds=[(0.05, 5.0), (-5.0, 5.0)], method="L-BFGS-B").x
+    return float(power), float(np.exp(shift))
+
+
+def with_odds(p: NDArray[np.float32], power: float, factor: float) -> NDArray[np.float32]:
+    """(n,) probabilities whose odds are factor · oddsᵖᵒʷᵉʳ, of probabilities (n,)."""
+    odds = factor * np.exp(power * _logit(np.asarray(p, dtype=np.float64)))
+    return np.asarray(odds / (1 + odds), dtype=np.float32)
+
+
+def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = np.clip(p, SURE, 1 - SURE)  # NaN stays
+    return np.log(inside / (1 - inside))

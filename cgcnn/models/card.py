@@ -66,6 +66,22 @@ class Calibration(_Record):
     by_element: tuple[float, float] | None = None
 
 
+class Odds(_Record):
+    """How the members' odds of a yes become those that hold; see `calibration` beside this file.
+
+    Attributes:
+        target: Whose.
+        power: Of the odds of the members' mean.
+        factor: Of what comes of that.
+        split: On which rows it was found.
+    """
+
+    target: str
+    power: float
+    factor: float
+    split: str
+
+
 class Card(_Record):
     """A model's card, kept as JSON beside the weights.
 
@@ -90,6 +106,7 @@ class Card(_Record):
     members: int
     metrics: tuple[Metric, ...] = ()
     calibrations: tuple[Calibration, ...] = ()
+    odds: tuple[Odds, ...] = ()
     peers: tuple[str, ...] = ()
     weaknesses: tuple[str, ...] = ()
     recipe: str

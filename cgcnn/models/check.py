@@ -59,6 +59,7 @@ def wrong_with_card(card: Card) -> str:
     if unknown or (card.input == "prototype") != bool(card.prototypes):
         return f"its card says the prototypes {', '.join(card.prototypes) or 'none'}; there is {', '.join(PROTOTYPES)}"
     lost = [calibration.target for calibration in card.calibrations if calibration.target not in names]
+    lost += [odds.target for odds in card.odds if odds.target not in settings.binary]
     return f"its card calibrates {lost[0]}, which it does not predict" if lost else ""
 
 

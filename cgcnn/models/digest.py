@@ -46,6 +46,8 @@ def digest(card: Card, members: Sequence[Weights], domain: Domain | Likeness | N
             (c.target, c.scale, c.floor, c.factors, *((c.support, c.anions) if c.support else ()))
             for c in card.calibrations
         ]
+    if card.odds:
+        chosen["odds"] = [(o.target, o.power, o.factor) for o in card.odds]
     sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     arrays = named_arrays(members, domain)
     for name in sorted(arrays):

@@ -13,7 +13,7 @@ from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
-from cgcnn.models.calibration import calibrated
+from cgcnn.models.calibration import calibrated, with_odds
 from cgcnn.models.digest import digest
 from cgcnn.models.domain import AnionSets, Domain
 from cgcnn.models.elements import candidates
@@ -99,11 +99,17 @@ class Model:
         return self.predict(GraphBatch.of_graphs(graphs))
 
     def estimates(self, outputs: Outputs) -> dict[str, Estimate]:
-        """What outputs (members, n, T) of the kernel come to; see `predict`."""
+        """What outputs (members, n, T) of the kernel come to; see `predict`.
+
+        The odds of a yes are those that hold where the card says how (`odds`); a mixture is of the members' own.
+        """
         centre, spread = mean_of(outputs), spread_of(outputs, self.settings)  # (n, T)
         for calibration in self.card.calibrations:
             column = self.settings.targets.index(calibration.target)
             spread[:, column] = calibrated(spread[:, column], calibration.scale, calibration.floor)
+        for odds in self.card.odds:
+            column = self.settings.targets.index(odds.target)
+            centre[:, column] = with_odds(centre[:, column], odds.power, odds.factor)
         return {name: (centre[:, i].copy(), spread[:, i].copy()) for i, name in enumerate(self.settings.targets)}
 
     def structural_distance(self, graphs: GraphBatch) -> NDArray[np.float32]:

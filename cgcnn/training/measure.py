@@ -9,8 +9,8 @@ import numpy as np
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.metrics import figures
-from cgcnn.models.calibration import interval_score
-from cgcnn.models.card import Calibration, Metric
+from cgcnn.models.calibration import fit_odds, interval_score
+from cgcnn.models.card import Calibration, Metric, Odds
 from cgcnn.models.domain import Domain
 from cgcnn.models.reliability import fit_deviation, held_out, in_turn, reliability
 from cgcnn.models.spread import spread_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cgcnn.training.table import Table
 
 _PLAIN = {"R2", "accuracy", "precision", "recall", "F1", "AUC"}  # without a unit
+LEAST = 50  # rows; fewer say little of odds
 _ONE_MEMBER = {"MAE", "AUC"}  # told of single members, too
 
 
@@ -97,6 +98,27 @@ def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], s
             seen = reliability(error, std, shares)
             told = {"split": split, "held": seen.held, "by_element": seen.by_element}
             found.append(how.model_copy(update=told))
+    return tuple(found)
+
+
+def odds(model: Model, labels: NDArray[np.float32], predictions: NDArray[np.float32], split: str) -> tuple[Odds, ...]:
+    """How the odds of yes or no have to change to hold on labelled rows that an ensemble has not seen.
+
+    Targets with fewer than `LEAST` yes or no there stay as they are.
+
+    Args:
+        model: Whose.
+        labels: (n, T), NaN where missing.
+        predictions: (members, n, T), from `outputs`.
+        split: Which rows these are, for the card.
+    """
+    found = []
+    for j, name in enumerate(model.settings.targets):
+        known = ~np.isnan(labels[:, j])
+        yes = labels[known, j] > 0.5
+        if name in model.settings.binary and min(yes.sum(), (~yes).sum()) >= LEAST:
+            power, factor = fit_odds(predictions[:, known, j].mean(axis=0), yes)
+            found.append(Odds(target=name, power=power, factor=factor, split=split))
     return tuple(found)
 
 

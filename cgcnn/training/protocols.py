@@ -11,7 +11,7 @@ import numpy as np
 from cgcnn.errors import UserError
 from cgcnn.models.model import Model
 from cgcnn.training.distil import expected, rest_of_grid
-from cgcnn.training.measure import calibrations, figures_of, outputs
+from cgcnn.training.measure import calibrations, figures_of, odds, outputs
 from cgcnn.training.members import fit_members
 from cgcnn.training.results import Trained
 from cgcnn.training.split import PARTS, Split, everything
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.models.card import Calibration, Metric
+    from cgcnn.models.card import Calibration, Metric, Odds
     from cgcnn.training.members import Ensemble, Report
     from cgcnn.training.recipe import TrainRecipe
     from cgcnn.training.table import Table
@@ -56,18 +56,19 @@ def on_all(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report)
     """
     metrics: tuple[Metric, ...] = ()
     calibrated: tuple[Calibration, ...] = ()
+    told: tuple[Odds, ...] = ()
     if recipe.validation_fold is not None:
-        metrics, calibrated = check(table, recipe, checkpoints / "check", report)
+        metrics, calibrated, told = check(table, recipe, checkpoints / "check", report)
     split = everything(len(table.ids))
     ensemble = fit_taught(table, recipe, split, checkpoints / "all", ("all rows", report))
     prediction = outputs(ensemble.best, table).mean(axis=0)
-    best = _with_card(ensemble.best, metrics=metrics, calibrations=calibrated)
+    best = _with_card(ensemble.best, metrics=metrics, calibrations=calibrated, odds=told)
     return Trained(best, None, metrics, table, split.part, prediction, ensemble.history)
 
 
 def check(
     table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report
-) -> tuple[tuple[Metric, ...], tuple[Calibration, ...]]:
+) -> tuple[tuple[Metric, ...], tuple[Calibration, ...], tuple[Odds, ...]]:
     """How an ensemble that is fitted without the validation fold does on it.
 
     Raises:
@@ -87,7 +88,7 @@ def check(
         for position, name in enumerate(recipe.prototypes):
             mine = rows.shape == position
             metrics += figures_of(model, predictions[:, mine], labels[mine], f"{name} rows of {text}")
-    return metrics, calibrations(model, rows, predictions, text)
+    return metrics, calibrations(model, rows, predictions, text), odds(model, labels, predictions, text)
 
 
 def fit_taught(
