@@ -37,6 +37,8 @@ def test_the_installed_wheel_screens_with_the_shipped_model(installed, tmp_path)
     arguments = ("perovskites", "--elements", "Ca,Sr,Ba,Ti,Zr,Hf,O", "--out", "R.zarr", "--csv", "R.csv")
     run_installed(installed, tmp_path, "-m", "screening", *arguments)
     assert len((tmp_path / "R.csv").read_text().splitlines()) == 10
+    run_installed(installed, tmp_path, "-m", "screening", "report", "R.zarr", "-o", "R.html")
+    assert "echarts" in (tmp_path / "R.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

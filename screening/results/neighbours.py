@@ -34,11 +34,15 @@ class Neighbours:
     Attributes:
         species: (k, n_sites) atomic numbers of each, canonical.
         energy: (k,) what was computed of each, the model's first target; NaN if the model does not keep it.
+        bound: (k,) whether that is only an upper bound: of a crystal that need not be the lowest.
+        ids: Of each the row of the training; empty where the model does not keep it.
         of: (n, m) positions of those nearest to each candidate, the nearest first; m is `COUNT`, or less.
     """
 
     species: NDArray[np.uint8]
     energy: NDArray[np.float32]
+    bound: NDArray[np.bool_]
+    ids: list[str]
     of: NDArray[np.int64]
 
 
@@ -55,16 +59,22 @@ def find_neighbours(model: PrototypeModel, species: NDArray[np.uint8], count: in
     from scipy.spatial import cKDTree  # noqa: PLC0415  # only reports need it
 
     trained = compositions(model.domain.known, len(model.prototype.sites))
-    labels = model.domain.labels_of(composition_keys(trained))
-    if (valued := ~np.isnan(labels)).any():
-        trained, labels = trained[valued], labels[valued]
+    if (valued := ~np.isnan(model.domain.labels_of(composition_keys(trained)))).any():
+        trained = trained[valued]
     count = min(count, len(trained))
     if not count or not len(species):
-        return Neighbours(trained[:0], labels[:0], np.empty((len(species), 0), dtype=np.int64))
+        return _told(model, trained[:0], np.empty((len(species), 0), dtype=np.int64))
     tree = cKDTree(_places(trained, model.prototype))
     _, found = tree.query(_places(species, model.prototype), k=np.arange(1, count + 1), p=1)
     used, of = np.unique(found, return_inverse=True)
-    return Neighbours(trained[used], labels[used], of.reshape(found.shape))
+    return _told(model, trained[used], of.reshape(found.shape))
+
+
+def _told(model: PrototypeModel, species: NDArray[np.uint8], of: NDArray[np.int64]) -> Neighbours:
+    domain, keys = model.domain, composition_keys(species)
+    letters = domain.ids_of(keys) if len(keys) else domain.ids[:0]
+    ids = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in letters]
+    return Neighbours(species, domain.labels_of(keys), domain.bounds_of(keys), ids, of)
 
 
 def _places(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float64]:

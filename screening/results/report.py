@@ -74,7 +74,9 @@ def report(run: Run, path: Path, outputs: Outputs) -> None:
     plan = from_header(run.header, run.records)
     check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
     found = find(run, outputs.of(plan), replace(outputs, top=outputs.top or LISTED))
-    data = browser_data(found.plan, found.survey, found.ranking, found.neighbours)
+    data = browser_data(
+        found.plan, found.survey, found.ranking, found.neighbours, found.card.source if found.card else ""
+    )
     write_whole(path, fill_page(data, {"columns": data["columns"], **told(run, found, outputs)}))
 
 

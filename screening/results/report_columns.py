@@ -30,6 +30,9 @@ LABELS = {
     "state_reluctance": "Rarity of states",
     "redox": "Redox margin",
     "known_e_above_hull": "DFT in training",
+    "known_is_bound": "Bound only",
+    "known_source": "DFT by",
+    "known_id": "Training row",
     "hhi": "HHI",
     "e_above_hull_cubic": "E cubic",
     "p_tilted": "P(tilted)",
@@ -57,6 +60,9 @@ MEANINGS = {
     "state_reluctance": "how rare the rarest oxidation state here is in the ICSD, as a power of ten: 2 means 1 in 100",
     "redox": "by how many volts no ion oxidises another one or the anion; negative: it may react with itself",
     "known_e_above_hull": "energy above hull that was computed by DFT for this composition, and is in the training",
+    "known_is_bound": "the DFT value is that of the cubic crystal; a tilted one may be lower",
+    "known_source": "whose the DFT value in the training is",
+    "known_id": "the id of its row in the training data",
     "hhi": "how concentrated the production of the elements is on few countries; above 2500 is highly concentrated",
     "tau": "tolerance factor of Bartel et al. 2019; perovskites are mostly below 4.18",
     "a_angstrom": "predicted lattice constant: distance of neighbouring B",
@@ -70,13 +76,32 @@ MEANINGS = {
 
 FIRST = (
     *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted"),
-    *("e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "known_e_above_hull", "in_training", "known_as"),
+    *(
+        "e_above_hull_cubic",
+        "e_if_stays",
+        "e_if_leaves",
+        "p_leaves",
+        "in_training",
+        "known_e_above_hull",
+        "known_id",
+        "known_as",
+    ),
     *("band_gap", "states", "perovskite", "tolerance_factor", "octahedral_factor", "tau", "a_angstrom", "in_domain"),
 )
 """What a reader looks at first, in this order; the other columns come after these, sites behind the formula."""
 
 FIRST_HIDDEN = frozenset(
-    ("octahedral_factor", "radii_imputed", "domain_distance", "state_reluctance", "redox", "hhi", "path")
+    (
+        "known_is_bound",
+        "known_source",
+        "octahedral_factor",
+        "radii_imputed",
+        "domain_distance",
+        "state_reluctance",
+        "redox",
+        "hhi",
+        "path",
+    )
 )
 """Columns that a reader may show, but does not see at first."""
 MORE_DECIMALS = 3

@@ -37,7 +37,9 @@ MOST_TEXT = 400
 """Characters of a text in a table that may have come from anywhere."""
 
 
-def browser_data(plan: Plan, survey: Survey, ranking: Ranking, neighbours: Neighbours | None) -> dict[str, Any]:
+def browser_data(
+    plan: Plan, survey: Survey, ranking: Ranking, neighbours: Neighbours | None, source: str = ""
+) -> dict[str, Any]:
     """What the page of a report computes with, as JSON values.
 
     Args:
@@ -45,11 +47,13 @@ def browser_data(plan: Plan, survey: Survey, ranking: Ranking, neighbours: Neigh
         survey: Of all candidates.
         ranking: The candidates to list.
         neighbours: Of these, in the training of the model; None where that is not known.
+        source: Whose numbers those of the training are.
     """
     prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
     return {
         "stable_at": plan.stable_at,
         "model": plan.model.name,
+        "source": source,
         "filters": list(told_filters(plan)),
         **_table(to_table(ranking, plan), plan, prototype),
         "histogram": _histogram(survey),
@@ -139,9 +143,10 @@ def _best(best: Best, kind: int, candidates: Candidates) -> list[Any]:
 
 
 def _neighbours(neighbours: Neighbours, prototype: Prototype) -> dict[str, Any]:
-    """Formula, elements on the sites and energy of each; and for each candidate which are nearest."""
-    rows = zip(neighbours.species, neighbours.energy.tolist(), strict=True)
-    known = [[formula(row, prototype), [SYMBOLS[z] for z in row], _rounded(energy, 4)] for row, energy in rows]
+    """Formula, elements on the sites, energy, whether it is a bound, and id; and for each candidate the nearest."""
+    told = neighbours.energy.tolist(), neighbours.bound.tolist(), neighbours.ids
+    rows = zip(neighbours.species, *told, strict=True)
+    known = [[formula(row, prototype), [SYMBOLS[z] for z in row], _rounded(e, 4), *more] for row, e, *more in rows]
     return {"known": known, "of": neighbours.of.tolist()}
 
 

@@ -184,9 +184,15 @@ def test_it_can_be_printed(grid, browse):
     page.run("window.dispatchEvent(new Event('beforeprint'))")
     assert page.text("#print-note") == "The first 50 of 108 candidates."
     assert len(page.cells("formula")) == 50
+    vectors = (
+        "return [...document.querySelectorAll('.chart')].map((c) => [c.id, c.querySelectorAll('svg path').length > 4])"
+    )
+    assert dict(page.run(vectors)) == dict.fromkeys(("histogram", "tmu", "pairs", "elements"), True)
     printed = base64.b64decode(page.driver.print_page())
     assert printed.startswith(b"%PDF")
     page.run("window.dispatchEvent(new Event('afterprint'))")
+    assert page.text("#count") == "108 candidates"
+    assert len(page.all(".chart canvas")) >= 4
     assert page.complaints() == []
 
 

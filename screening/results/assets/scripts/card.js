@@ -1,10 +1,10 @@
 // The card of a candidate.
 
 const GROUPS = [
-  ["Is it stable?", ["e_above_hull", "e_above_hull_std", "p_stable", "e_above_hull_cubic", "p_leaves", "e_if_stays", "e_if_leaves", "known_e_above_hull"]],
+  ["Is it stable?", ["e_above_hull", "e_above_hull_std", "p_stable", "e_above_hull_cubic", "p_leaves", "e_if_stays", "e_if_leaves"]],
   ["Is it a perovskite?", ["p_perovskite", "perovskite", "p_tilted", "tolerance_factor", "octahedral_factor", "tau", "radii_imputed", "a_angstrom"]],
   ["Chemistry", ["states", "charge_balanced", "redox", "state_reluctance", "band_gap", "hhi"]],
-  ["How far to trust it", ["in_domain", "domain_distance", "in_training", "known_as"]],
+  ["How far to trust it", ["in_domain", "domain_distance", "in_training", "known_e_above_hull", "known_is_bound", "known_source", "known_id", "known_as"]],
 ];
 let viewer = null;
 let cardRow = -1;
@@ -75,7 +75,8 @@ function verdict(row) {
   const parts = [`Predicted ${energyText(energy, deviation)} above the hull. `];
   if (p !== null) parts.push(`By that, the probability that it lies at ${DATA.stable_at} eV/atom or below is ${numberText(p, 3)}. `);
   const known = valueOf("known_e_above_hull", row);
-  if (known !== null) parts.push(`DFT has it at ${numberText(known, 3)} eV/atom: it is in the training data, so this is no discovery. `);
+  const bound = valueOf("known_is_bound", row) ? "at most " : "";
+  if (known !== null) parts.push(`DFT has it at ${bound}${numberText(known, 3)} eV/atom: it is in the training data, so this is hardly a prediction. `);
   else if (valueOf("in_training", row)) parts.push("This composition is in the training data. ");
   if (valueOf("in_domain", row) === 0) parts.push("The model does not know all of its elements on these sites, or the like: do not rely on the numbers. ");
   if (valueOf("domain_distance", row) > 0) parts.push("An element, or the anions together, are new to the model: the error may be larger than σ says. ");
@@ -83,7 +84,8 @@ function verdict(row) {
 }
 
 function facts(title, names, row) {
-  const there = names.filter((name) => has(name) && valueOf(name, row) !== null && valueOf(name, row) !== "");
+  const hasValue = (name) => !["", null].includes(valueOf(name, row)) && (name !== "known_is_bound" || valueOf(name, row));
+  const there = names.filter((name) => has(name) && hasValue(name));
   if (!there.length) return null;
   const lines = there.filter((name) => name !== "e_above_hull_std" || !has("e_above_hull")).map((name) => {
     const column = COLUMNS.get(name);
@@ -166,11 +168,11 @@ function neighbourPart(row) {
   const title = make("h3", {}, "Most alike in the training");
   if (!DATA.neighbours) return [title, make("p", { class: "small" }, "The model does not keep what it was trained on, or is not there any more.")];
   const lines = DATA.neighbours.of[row].map((place) => {
-    const [formula, symbols, energy] = DATA.neighbours.known[place];
-    return make("tr", {}, make("td", {}, formulaNode(formula)), make("td", {}, exchangedText(row, symbols)),
-      make("td", { class: "number" }, energy === null ? "not kept" : numberText(energy, 3)));
+    const [formula, symbols, energy, isBound, id] = DATA.neighbours.known[place];
+    return make("tr", {}, make("td", {}, formulaNode(formula), make("div", { class: "small" }, exchangedText(row, symbols))),
+      make("td", { class: "number" }, energy === null ? "not kept" : `${isBound ? "≤ " : ""}${numberText(energy, 3)}`), make("td", { class: "small" }, id ?? ""));
   });
-  const head = ["compound", "compared with this one", "DFT, eV/atom above hull"].map((text) => make("th", {}, text));
+  const head = ["compound, and what it has instead", "DFT, eV/atom above hull", DATA.source ? `row of ${DATA.source}` : "row"].map((text) => make("th", {}, text));
   return [title, make("div", { class: "scroll" }, make("table", { class: "facts lines" }, make("tbody", {}, make("tr", {}, head), lines)))];
 }
 

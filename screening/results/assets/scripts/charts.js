@@ -8,19 +8,28 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-/** A chart in an element: what `options` gives is drawn, and drawn anew when the page asks for it; clicks go to `click`. */
-function addChart(id, options, click) {
+/** A chart in an element: what `options` gives is drawn, and drawn anew when the page asks for it; clicks go to `click`.
+ * `fit` gives its height, if it follows from its width. */
+function addChart(id, options, click, fit) {
   const element = document.getElementById(id);
-  const chart = echarts.init(element, null, { renderer: "canvas" });
-  const entry = { chart, draw: () => chart.setOption({ ...common(), ...options(element.clientWidth) }, true) };
+  const entry = { chart: null };
+  entry.draw = () => {
+    if (fit) element.style.height = `${fit(element.clientWidth)}px`;
+    entry.chart.resize();
+    entry.chart.setOption({ ...common(), ...options(element.clientWidth) }, true);
+  };
+  entry.start = (renderer) => {
+    entry.chart?.dispose();
+    entry.chart = echarts.init(element, null, { renderer });
+    if (click) entry.chart.on("click", click);
+    entry.draw();
+  };
   charts.push(entry);
-  entry.draw();
-  if (click) chart.on("click", click);
+  entry.start("canvas");
   let width = element.clientWidth;
   new ResizeObserver(() => {
-    if (element.clientWidth === width || !element.clientWidth) return;
+    if (element.clientWidth === width || !element.clientWidth || onPaper) return;
     width = element.clientWidth;
-    chart.resize();
     entry.draw();
   }).observe(element);
   return entry;
@@ -66,7 +75,7 @@ function colourScale(text, min, max, colours, more = {}) {
 /** Tools of a chart: a part of it to look at, and a picture to save. */
 function tools(name, zoom) {
   return {
-    right: 0, top: 0, itemSize: 13, iconStyle: { borderColor: colour("soft") },
+    show: !onPaper, right: 0, top: 0, itemSize: 13, iconStyle: { borderColor: colour("soft") },
     feature: {
       ...(zoom ? { dataZoom: { filterMode: "none", title: { zoom: "Look at a part", back: "Back" } }, restore: { title: "All of it" } } : {}),
       saveAsImage: { name, title: "Save as PNG", pixelRatio: 3, backgroundColor: colour("paper") },
@@ -74,6 +83,7 @@ function tools(name, zoom) {
   };
 }
 
+/** Draw all charts in the colours of the page, on paper as vectors: canvases drawn just before printing may stay empty. */
 function drawCharts() {
-  charts.forEach(({ chart, draw }) => { chart.resize(); draw(); });
+  charts.forEach(({ start }) => start(onPaper ? "svg" : "canvas"));
 }

@@ -15,9 +15,17 @@ setUpMaps();
 setUpPeriodic();
 setUpCard();
 
+/** Before printing the page becomes as wide as paper, so that charts are drawn for it; afterwards it is as it was. */
+function print(begins) {
+  document.documentElement.classList.toggle("printing", begins);
+  document.querySelector(".glossary").open = begins;
+  showOnPaper(begins);
+  showTheme(!begins && dark.matches ? "dark" : "light");
+}
+
 dark.addEventListener("change", () => showTheme(dark.matches ? "dark" : "light"));
-window.addEventListener("beforeprint", () => { showTheme("light"); showOnPaper(true); });
-window.addEventListener("afterprint", () => { showTheme(dark.matches ? "dark" : "light"); showOnPaper(false); });
+window.addEventListener("beforeprint", () => print(true));
+window.addEventListener("afterprint", () => print(false));
 document.addEventListener("click", (event) => { // menus close when something else is clicked
   document.querySelectorAll("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
 });

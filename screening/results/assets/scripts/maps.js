@@ -2,6 +2,8 @@
 
 const REACH = 0.5; // energy above hull, eV/atom, at which colours end at the latest
 
+const MOST_ON_PAPER = 820; // pixels that a page is high, with a heading and a legend
+
 /** The energies between which colours change: nearly all, and none so high that it does not matter. */
 function energyRange(energies) {
   const sorted = [...energies].sort((a, b) => a - b);
@@ -42,7 +44,7 @@ function histogramOptions(width) {
     tooltip: tip(({ data }) => data && [countText(data[1]) + (data[1] === 1 ? " candidate" : " candidates"),
       `${[0, 1].map((i) => numberText(edge(data[0], i), 2)).join(" to ")} eV/atom`]),
     xAxis: numberAxis("predicted energy above hull (eV/atom)", { min: low, max: low + step * counts.length, axisLabel: {
-      color: colour("soft"), hideOverlap: true, formatter: (x) => numberText(x, 2) } }),
+      color: colour("soft"), hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: (x) => numberText(x, 2) } }),
     yAxis: numberAxis("candidates", { nameGap: 46, scale: false, minInterval: 1 }),
     series: [{
       type: "bar", data: bars, barWidth: Math.max(1, (0.92 * (width - 78)) / counts.length), itemStyle: { color: colour("accent") }, cursor: "pointer",
@@ -60,7 +62,7 @@ function factorOptions() {
     const [t, mu] = [valueOf("tolerance_factor", row), valueOf("octahedral_factor", row)];
     if (t !== null && mu !== null) points[Number(shown.has(row))].push([t, mu, valueOf("p_stable", row) ?? 0, row]);
   }
-  const scatter = (data, more) => ({ type: "scatter", data, symbolSize: COUNT > 2000 ? 5 : 8, progressive: 4000, ...more });
+  const scatter = (data, more) => ({ type: "scatter", data, symbolSize: COUNT > 2000 ? 5 : 8, progressive: 0, ...more });
   return {
     grid: { left: 52, right: 16, top: 28, bottom: 86 },
     toolbox: tools("t-mu", true),
@@ -90,14 +92,14 @@ function setUpPairs() {
   const [across, down] = wide ? [second, first] : [first, second];
   element.style.minWidth = `${90 + 15 * across.length}px`;
   element.style.maxWidth = `${120 + 46 * across.length}px`;
-  element.style.height = `${130 + Math.max(17, Math.min(26, 900 / down.length)) * down.length}px`;
   element.parentElement.classList.add("scroll");
   const names = wide ? DATA.pairs.sites : [...DATA.pairs.sites].reverse();
   const data = cells.map(([a, b, energy, deviation, formula, index]) => {
     const [x, y] = wide ? [b, a] : [a, b];
     return { value: [across.indexOf(x), down.indexOf(y), energy], told: { a, b, energy, deviation, formula, index } };
   });
-  addChart("pairs", () => pairOptions(data, across, down, names), ({ data: { told } }) => goToPair(told, mirrored));
+  addChart("pairs", () => pairOptions(data, across, down, names), ({ data: { told } }) => goToPair(told, mirrored),
+    () => Math.min(130 + Math.max(17, Math.min(26, 900 / down.length)) * down.length, onPaper ? MOST_ON_PAPER : Infinity));
 }
 
 function pairOptions(data, across, down, [downName, acrossName]) {
@@ -112,7 +114,7 @@ function pairOptions(data, across, down, [downName, acrossName]) {
     xAxis: axis(across, acrossName, 26),
     yAxis: axis(down, downName, 34, { inverse: true }),
     visualMap: colourScale([`≥ ${numberText(most, 2)} eV/atom`, numberText(least, 2)], least, most, [...VIRIDIS].reverse(), { dimension: 2, left: 52 }),
-    series: [{ type: "heatmap", data, itemStyle: { borderColor: colour("paper"), borderWidth: 1 }, emphasis: { itemStyle: { borderColor: colour("ink") } } }],
+    series: [{ type: "heatmap", data, progressive: 0, itemStyle: { borderColor: colour("paper"), borderWidth: 1 }, emphasis: { itemStyle: { borderColor: colour("ink") } } }],
   };
 }
 

@@ -27,11 +27,8 @@ function setUpPeriodic() {
     return;
   }
   [periodic.role] = roles;
-  const element = document.getElementById("elements");
-  const fit = () => { element.style.height = `${9.5 * cellSize(element.clientWidth) + 8}px`; };
-  fit();
-  window.addEventListener("resize", fit);
-  const entry = addChart("elements", periodicOptions, ({ data }) => data.told && goToTable({ kind: "element", element: data.told[0], role: periodic.role || undefined }));
+  const fit = (width) => 9.5 * cellSize(width) + 8;
+  const entry = addChart("elements", periodicOptions, ({ data }) => data.told && goToTable({ kind: "element", element: data.told[0], role: periodic.role || undefined }), fit);
   const again = () => { updateTableCounts(); entry.draw(); };
   const buttons = roles.filter(Boolean).map((role) => {
     const press = () => { periodic.role = role; again(); buttons.forEach((other) => other.setAttribute("aria-pressed", other === button)); };

@@ -3,14 +3,16 @@
 const ROW_HEIGHT = 30;
 const BEYOND = 12; // rows above and below what is in sight
 const ON_PAPER = 50;
+const PAPER_COLUMNS = new Set(["rank", "formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", "band_gap",
+  "states", "perovskite", "known_e_above_hull"]);
 const shownColumns = new Set(DATA.columns.filter((column) => !column.hidden).map((column) => column.name));
 let tableBody;
 let inSight = [0, 0];
 let onPaper = false;
 
-/** The columns that are shown; the first two stay in place. */
+/** The columns that are shown; on paper those for which it is wide enough. */
 function columnsShown() {
-  return DATA.columns.filter((column) => shownColumns.has(column.name));
+  return DATA.columns.filter((column) => (onPaper ? PAPER_COLUMNS : shownColumns).has(column.name));
 }
 
 /** Make the table, its menu of columns, and the button that saves it. */
@@ -116,6 +118,7 @@ function tableRow(row, columns) {
 /** On paper the first candidates are shown, whatever is in sight; afterwards these again. */
 function showOnPaper(begins) {
   onPaper = begins;
+  showHead();
   if (!begins) {
     showRows(true);
     return;
