@@ -59,12 +59,23 @@ def example() -> str:
     """First and last rows of the README's screen on a terminal of 80 columns."""
     (elements,) = set(re.findall(r"bin/screen perovskites --elements (\S+)", (ROOT / "README.md").read_text("utf-8")))
     command = [sys.executable, "-m", "screening", "perovskites", "--elements", elements, "--out", "R.zarr"]
-    with TemporaryDirectory() as folder:
-        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        surroundings = os.environ | {"COLUMNS": "80", "PYTHONPATH": path}
-        done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, check=True)
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    lines = [line.rstrip() for line in _on_a_terminal(command).splitlines()]
     return "\n".join(["```", *lines[:4], "   ...", *lines[-2:], "```"]) + "\n"
+
+
+def _on_a_terminal(command: list[str]) -> str:
+    """What a command prints on a terminal of 80 columns without colours."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    surroundings = os.environ | {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1", "PYTHONPATH": path}
+    ours, its = os.openpty()
+    with TemporaryDirectory() as folder, os.fdopen(ours, encoding="utf-8", newline="\n") as terminal:
+        subprocess.run(
+            command, cwd=folder, env=surroundings, stdout=its, stderr=subprocess.DEVNULL, check=True, timeout=100
+        )
+        os.set_blocking(ours, False)
+        text = terminal.read(65536)
+        os.close(its)
+    return text
 
 
 def errors() -> str:

@@ -35,6 +35,7 @@ def test_a_notebook_is_committed_executed_without_errors_and_without_paths_of_a_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch, capsys):
     matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib")

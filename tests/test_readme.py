@@ -54,3 +54,12 @@ def test_the_example_of_the_page_on_screening_runs(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "BaTiO3" in done.stdout
     assert (tmp_path / "r.html").is_file()
+
+
+def test_every_column_of_a_ranking_is_on_the_page_on_screening():
+    import screening
+
+    single = {"a": ["Sr"], "b": ["Ti"], "x": ["O"]}
+    columns = {name for model in ("mp", "castelli") for name in screening.score(**single, model=model).columns}
+    told = set(re.findall(r"`(\w+)`", SCREENING))
+    assert columns - {"index", "formula", "A", "B", "X", "X1", "X2", "X3"} <= told

@@ -22,6 +22,7 @@ def test_the_examples_run_one_after_the_other(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_worked_example_runs_at_small_size(tmp_path):
     pytest.importorskip("chgnet")
     (block,) = re.findall(r"```sh\n(screen perovskites.*?)```", PAGE, re.DOTALL)
