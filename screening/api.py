@@ -83,7 +83,7 @@ class Run:
                 last in any case.
             top: How many to keep; None keeps all.
             further: `stable_at` (eV/atom, for `p_stable`), `group_by`, `per_group`, `filters`, `no_filter`,
-                `prefer_known`, `known`, `drop_known`; see `screening.results.outputs.Outputs`.
+                `prefer_known`, `known`, `drop_known`, `competing_phases`; see `screening.results.outputs.Outputs`.
 
         Returns:
             A table of pandas whose `structures()` are those of pymatgen.
@@ -95,9 +95,10 @@ class Run:
         outputs.check()
         with StoredRun.open(self.url) as run:
             plan = outputs.of(from_header(run.header, run.records))
-            check_sort(sort, [column.name for column in plan.candidates.ranked])
+            outputs.check_order(plan)
             ranking = rank(outputs.blocks(run, plan), outputs.order, top, outputs.groups(plan))
-            return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks)
+            hull = {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
+            return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks, **hull)
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
         """The rows as a data set of xarray; see `screening.results.frames.to_xarray`."""
@@ -198,7 +199,7 @@ def screen(
     outputs = asked_of(recipe)
     outputs.check(fresh=not resume)
     plan = make_plan(recipe)
-    check_sort(recipe.sort, [column.name for column in plan.candidates.ranked])
+    outputs.check_order(outputs.of(plan))
     campaign = _run(recipe, plan, resume=resume, progress=progress)
     if campaign.complete and (recipe.csv or recipe.cif):
         with StoredRun.open(campaign.url) as run:

@@ -55,6 +55,7 @@ class Recipe(BaseModel):
     prefer_known: bool = False
     known: Path | None = None
     drop_known: bool = False
+    competing_phases: Path | None = None
     out: str | None = None
     csv: Path | None = None
     cif: Path | None = None

@@ -62,6 +62,12 @@ ranking_options = _together(
         help="Mark what you have: formulas (and ids) of a CSV or JSON file, or crystals.",
     ),
     click.option("--drop-known", is_flag=True, default=None, help="Leave out what is --known."),
+    click.option(
+        "--competing-phases",
+        type=PATH,
+        metavar="ENTRIES.json",
+        help="Entries of pymatgen, as mp-api saves them: distance from the hull of these, and decomposition.",
+    ),
     click.option("--csv", type=OUTPUT, metavar="FILE", help="Write the ranking to this CSV file; - is stdout."),
     click.option(
         "--cif", type=PATH, metavar="DIR", help="Write a CIF file for each candidate shown to this directory."

@@ -16,6 +16,7 @@ from cgcnn.cli.options import plain
 from cgcnn.files import STDOUT, write_csv
 from screening.cli.terminal import WIDE, room, show, table
 from screening.results.tables import table_rows
+from screening.results.user_hull import ABOVE, TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ FLAGS = {  # column -> the value that is worth a word, and the word
 }  # fmt: skip
 """Columns that the short table tells as words; beside them "anions": known ones, never together on X."""
 
-REMARKS = {"states": 7, "perovskite": 7, "known_as": 6, "known_id": 9}
+REMARKS = {"states": 7, "perovskite": 7, "known_as": 6, "known_id": 9, "decomposition": 3}
 """The texts of a candidate that the short table has, and how important they are, see `columns`."""
 
 Row = dict[str, str]
@@ -98,6 +99,7 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
         (0, Shown("formula", _of("formula"), is_text=True)),
         *names,
         (1, Shown("E_hull (eV/atom)", _energy)),
+        *((2, Shown("E_user (eV/atom)", _of(ABOVE, 3))) for name in [ABOVE] if name in known),
         *((place, Shown(head, _of(name, places))) for place, name, head, places in numbers if name in known),
         (6, Shown("flags", _flags, is_text=True)),
         *((7, Shown("in training", _known)) for name in ["known_e_above_hull"] if name in known),
@@ -125,6 +127,7 @@ def fitting(offered: Sequence[tuple[int, Shown]], rows: Sequence[Row], width: in
 def records(rows: Sequence[Row], candidates: Candidates) -> list[dict[str, Any]]:
     """Rows of the ranked CSV as JSON values: numbers, booleans, null where there is none; other texts as they are."""
     kinds = {column.name: column.dtype for column in candidates.ranked} | {"rank": "int", "index": "int"}
+    kinds |= dict.fromkeys((TARGET, ABOVE), "float")
     return [{name: _value(cell, kinds.get(name, "")) for name, cell in row.items()} for row in rows]
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 AGAIN = 75
 """Exit code where a notice came and more is to do, as of a screen."""
 NONE = "-"
+RANKED = ("top", "sort", "filters")
+"""Options that say how to rank."""
 
 
 @click.command("relax")
@@ -32,6 +34,12 @@ NONE = "-"
     "--tilts",
     metavar="SYSTEM,…",
     help="Starts of each candidate: a0a0a0 (cubic), a-b+a-, a-a-a-, a0a0c-. [default: all of these]",
+)
+@click.option(
+    "--competing-phases",
+    type=click.Path(path_type=Path),
+    metavar="ENTRIES.json",
+    help="Entries of pymatgen: how far above the hull of these what was relaxed is.",
 )
 @click.option("--fmax", type=float, metavar="EV/Å", help="Relaxed when no force is larger. [default: 0.05]")
 @click.option("--steps", type=click.IntRange(min=1), help="At most so many a relaxation. [default: 500]")
@@ -51,7 +59,7 @@ def relax_(run: str, **options: Any) -> int:  # noqa: ANN401  # the library chec
     from screening.store import Run  # noqa: PLC0415
 
     given = {name: value for name, value in options.items() if value not in {None, ()}}
-    ranked = Outputs(**{name: given.pop(name) for name in ("top", "sort", "filters") if name in given})
+    ranked = Outputs(**{name: given.pop(name) for name in RANKED if name in given})
     if "tilts" in given:
         given["tilts"] = tuple(part.strip() for part in given["tilts"].split(","))
     with Run.open(run) as opened:
@@ -74,7 +82,8 @@ def _print(made: SecondOpinion) -> None:
     from screening.cli.terminal import room, show, table  # noqa: PLC0415
 
     heads = {"rank": "right", "formula": "left", "E_hull": "right", "P(tilted)": "right", "start": "left"}
-    lines = table(heads | {"became": "left", "gain": "right", "ΔV (%)": "right", "a (Å)": "right"})
+    last = "E_user" if made.opinions[0].phases else "a (Å)"
+    lines = table(heads | {"became": "left", "gain": "right", "ΔV (%)": "right", last: "right"})
     for opinion in made.opinions:
         lines.add_row(*map(command_line.plain, _cells(opinion)))
     show(lines, max(room(), 80))
@@ -90,6 +99,8 @@ def _print(made: SecondOpinion) -> None:
 
 def _cells(opinion: Opinion) -> tuple[str, ...]:
     won, row = opinion.won, opinion.row
+    above = opinion.above
+    last = (above.energy if above else None) if opinion.phases else opinion.a
     became = (won.became.removeprefix("single ") or "no perovskite") if won else opinion.reason
     said = became if won is None or won.converged else f"{became} (not relaxed)"
     return (
@@ -101,7 +112,7 @@ def _cells(opinion: Opinion) -> tuple[str, ...]:
         said,
         _number(1000 * opinion.gain, 0),
         _number(100 * opinion.volume_change, 1),
-        _number(opinion.a, 3),
+        _number(last, 3),
     )
 
 

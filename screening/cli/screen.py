@@ -22,7 +22,6 @@ from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, asked_of, present
-from screening.results.ranking import check_sort
 from screening.status import Status
 from screening.store import Run
 
@@ -46,7 +45,7 @@ def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_ve
     outputs.check(fresh=not resume and not dry_run)
     parse_share(recipe.share)  # a wrong one is told before anything is read
     plan = make_plan(recipe)
-    check_sort(recipe.sort, [column.name for column in plan.candidates.ranked])
+    outputs.check_order(outputs.of(plan))
     outputs.groups(outputs.of(plan))
     if plan.unplaced:
         without = ", ".join(plan.unplaced)
@@ -143,6 +142,9 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
     if outputs.csv != STDOUT:
         print_ranking(made, outputs.shown, look)
+    if outputs.phases is not None:
+        where = "e_above_user_hull: predicted formation energy above the hull of"
+        click.echo(plain(f"{where} {outputs.phases.source}"), err=True)
     _warn(made)
     if cascade := made.plan.cascade:
         _tell_cascade(cascade.measured, made.ranking, outputs.sort)

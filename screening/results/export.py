@@ -20,7 +20,7 @@ from screening.candidates.kind import UNTILTED
 from screening.plan import from_header
 from screening.results import optimade
 from screening.results.frames import to_table
-from screening.results.ranking import check_sort, rank
+from screening.results.ranking import rank
 from screening.results.starts import Start, describe_run, make_starts
 from screening.results.tables import refuse_other_cifs
 
@@ -94,7 +94,7 @@ def export_run(run: Run, outputs: Outputs, export: Export) -> int:
     """
     export.check()
     plan = outputs.of(from_header(run.header, run.records))
-    check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
+    outputs.check_order(plan)
     count = outputs.top if export.kind == "parquet" else outputs.shown
     ranking = rank(outputs.blocks(run, plan), outputs.order, count, outputs.groups(plan))
     about = describe_run(run, plan)

@@ -12,6 +12,7 @@ from screening.candidates.kind import UNTILTED
 from screening.plan import from_header
 from screening.results.starts import complete, describe
 from screening.results.tables import free, ranked_rows
+from screening.results.user_hull import ABOVE, TARGET
 from screening.status import Status, labels
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # no
     columns |= {column.name: ranking.rows[column.name] for column in candidates.ranked}
     remarks = [candidates.remarks(row) for _, row in ranked_rows(ranking)]
     columns |= {name: [row[name] for row in remarks] for name in candidates.remark_columns}
+    columns |= {name: np.array(columns[name], dtype=float) for name in (TARGET, ABOVE) if name in columns}
     given = [texts.get(index, []) for index in ranking.rows["index"].tolist()]
     for place, name in enumerate(candidates.text_columns):
         if name not in candidates.name_columns:
@@ -98,6 +100,7 @@ def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # no
     table.candidates = candidates
     counts = {name: getattr(ranking, name) for name in ("ranked", "out_of_domain", "new_anions")}
     units = {column.name: column.unit for column in candidates.ranked if column.unit}
+    units |= dict.fromkeys({TARGET, ABOVE} & columns.keys(), "eV/atom")
     table.attrs = {"units": units, "model": plan.model.name, "stable_at": plan.stable_at, **counts, **further}
     return table
 

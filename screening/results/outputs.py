@@ -20,10 +20,12 @@ from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.recipe import SHOWN
+from screening.results.competing import Phases, read_phases
 from screening.results.known import Known, read_known
 from screening.results.ranking import Counts, Groups, Ranking, check_sort, rank, scored
 from screening.results.sorting import sort_rows
 from screening.results.tables import free, refuse_other_cifs, write_cifs, write_ranking
+from screening.results.user_hull import ABOVE, UserHull
 from screening.status import Status
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class Outputs:
         prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
         known: File or folder of what the user has, see `screening.results.known`; marked in `known_as`.
         drop_known: Leave that out.
+        competing_phases: JSON file of the user's own competing phases, see `screening.results.competing`; how far
+            candidates are above the hull of these is told, and may be ranked by.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
     """
@@ -67,6 +71,7 @@ class Outputs:
     prefer_known: bool = False
     known: Path | None = None
     drop_known: bool = False
+    competing_phases: Path | None = None
     csv: Path | None = None
     cif: Path | None = None
 
@@ -83,7 +88,7 @@ class Outputs:
             raise UserError("`drop_known`: nothing is `known` to drop. Name a file or folder of what you have.")
         if self.stable_at is not None and not math.isfinite(self.stable_at):
             raise UserError(f"`stable_at` {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
-        _ = self.had  # read now
+        _ = self.had, self.phases  # read now
         if self.csv is not None and not is_stream(self.csv):
             _check_folder("csv", self.csv, self.csv.absolute().parent)
             if self.csv.is_dir():
@@ -100,16 +105,32 @@ class Outputs:
         return self.top or SHOWN
 
     def of(self, plan: Plan) -> Plan:
-        """The plan with the threshold asked for, and notes on what the user has.
+        """The plan with the threshold asked for, and notes on what the user has and on the user's hull.
 
         Raises:
-            UserError: What is known cannot be read, or the candidates are structures.
+            UserError: What is known or competes cannot be read, the candidates are structures, or the model predicts no
+                formation energy to compare with the hull.
         """
         if self.had is not None:
             _refuse_structures(plan)
             if not self.drop_known:
                 plan = replace(plan, candidates=plan.candidates.noted(self.had))
+        if self.phases is not None:
+            plan = replace(plan, candidates=plan.candidates.noted(self._hull(plan, self.phases)))
         return plan if self.stable_at is None else replace(plan, stable_at=self.stable_at)
+
+    @staticmethod
+    def _hull(plan: Plan, phases: Phases) -> UserHull:
+        if not plan.candidates.site_groups:
+            raise UserError("structures are not compared with `competing_phases`; leave them out")
+        hull = UserHull(phases, plan.model)
+        hull.check()
+        return hull
+
+    def check_order(self, plan: Plan) -> None:
+        """Refuse columns to rank by that there are not; see `screening.results.ranking.check_sort`."""
+        names = [column.name for column in plan.candidates.ranked]
+        check_sort(self.sort, [*names, ABOVE] if self.phases else names)
 
     def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
         """First row and columns of each committed block of a run, with `p_stable` for the threshold asked for."""
@@ -117,6 +138,7 @@ class Outputs:
         if self.prefer_known and "known_e_above_hull" not in names:
             raise UserError("structures are no compositions of a training; leave out `prefer_known`")
         changed = self.stable_at is not None or self.prefer_known or self.filters or self.no_filter or self.drop_known
+        changed = changed or self.phases is not None
         for rows in run.blocks(names, plan.candidates.ranked):
             yield rows.start, self.changed(dict(rows.columns), plan) if changed else rows.columns
 
@@ -136,7 +158,14 @@ class Outputs:
             had = self.had.are_known(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
             had &= columns["status"] == Status.OK
             columns |= {"status": np.where(had, np.uint8(Status.FILTERED), columns["status"])}
+        if self.phases is not None and ABOVE in self.sort:
+            columns[ABOVE] = _above(self._hull(plan, self.phases), columns, plan)
         return columns
+
+    @cached_property
+    def phases(self) -> Phases | None:
+        """The user's competing phases, read once."""
+        return None if self.competing_phases is None else read_phases(self.competing_phases)
 
     @cached_property
     def had(self) -> Known | None:
@@ -165,8 +194,18 @@ class Outputs:
 
 def asked_of(recipe: Recipe) -> Outputs:
     """What a recipe asks to have made of its run."""
-    names = ("sort", "top", "group_by", "per_group", "prefer_known", "known", "drop_known", "csv", "cif")
+    of_ranking = ("sort", "top", "group_by", "per_group", "prefer_known", "known", "drop_known", "competing_phases")
+    names = (*of_ranking, "csv", "cif")
     return Outputs(**{name: getattr(recipe, name) for name in names})
+
+
+def _above(hull: UserHull, columns: Mapping[str, np.ndarray], plan: Plan) -> np.ndarray:
+    """(n,) distance from the user's hull of the rows that can be ranked, eV/atom; NaN of others."""
+    found = np.full(len(columns["status"]), np.nan, dtype=np.float32)
+    kept = np.flatnonzero(columns["status"] == Status.OK)
+    if len(kept):
+        found[kept] = hull.above(columns["species"][kept], PROTOTYPES[plan.candidates.definition["prototype"]])
+    return found
 
 
 def _refuse_structures(plan: Plan) -> None:
@@ -242,7 +281,7 @@ def present(run: Run, outputs: Outputs) -> Presented:
         UserError: The run is damaged or has no candidate to rank, there is no such column, or a file cannot be written.
     """
     plan = outputs.of(from_header(run.header, run.records))
-    check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
+    outputs.check_order(plan)
     groups = outputs.groups(plan)
     failures = _failures(run, plan, outputs.csv)
     blocks = outputs.blocks(run, plan)

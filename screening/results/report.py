@@ -16,7 +16,7 @@ from screening.engine.score import load_model
 from screening.plan import from_header
 from screening.results.ledger import make_ledger
 from screening.results.neighbours import find_neighbours
-from screening.results.ranking import check_sort, rank
+from screening.results.ranking import rank
 from screening.results.report_columns import sort_words
 from screening.results.report_data import browser_data, told_filters
 from screening.results.report_page import fill_page
@@ -72,7 +72,7 @@ def report(run: Run, path: Path, outputs: Outputs) -> None:
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
     plan = from_header(run.header, run.records)
-    check_sort(outputs.sort, [column.name for column in plan.candidates.ranked])
+    outputs.check_order(plan)
     found = find(run, outputs.of(plan), replace(outputs, top=outputs.top or LISTED))
     data = browser_data(
         found.plan, found.survey, found.ranking, found.neighbours, found.card.source if found.card else ""

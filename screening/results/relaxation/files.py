@@ -63,9 +63,19 @@ def candidate_row(opinion: Opinion) -> dict[str, str]:
             "volume_per_atom": _number(won and won.volume, 4),
             "volume_change": _number(opinion.volume_change, 4),
             "a_relaxed": _number(opinion.a, 4),
+            **_above(opinion),
             "reason": opinion.reason,
         }
     )
+
+
+def _above(opinion: Opinion) -> dict[str, str]:
+    """The distance from the user's hull and the decomposition there, if there is such a hull."""
+    if opinion.phases is None:
+        return {}
+    above = opinion.above
+    energy, products = (above.energy, above.decomposition) if above else (None, "")
+    return {"e_above_user_hull": _number(energy, 5), "decomposition": products}
 
 
 def relaxation_rows(opinion: Opinion) -> Iterator[dict[str, str]]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cgcnn.elements import SYMBOLS
 from screening.candidates.kind import UNTILTED
+from screening.results.competing import count_atoms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from screening.results.competing import Distance, Phases
     from screening.results.relaxation.records import Relaxed
 
 FORMULA_UNIT = 5
@@ -29,11 +32,13 @@ class Opinion:
         rank: In the ranking, from 1.
         row: What the run says of it: `index`, `formula`, its sites or id, and the model's columns.
         relaxations: Of all starts, in their order.
+        phases: The user's competing phases, if there are any.
     """
 
     rank: int
     row: Mapping[str, Any] = field(compare=False)
     relaxations: tuple[Relaxed, ...]
+    phases: Phases | None = field(default=None, compare=False)
 
     @property
     def won(self) -> Relaxed | None:
@@ -71,6 +76,18 @@ class Opinion:
             return math.nan
         return (flat[0].energy_per_atom or math.nan) - (self.won.energy_per_atom or math.nan)
 
+    @property
+    def above(self) -> Distance | None:
+        """How far what won is above the hull of the competing phases, by the calculator's energy.
+
+        Raises:
+            UserError: The phases do not cover its chemical system.
+        """
+        if self.phases is None or self.won is None or self.won.energy_per_atom is None:
+            return None
+        counts = count_atoms(numbers_of(self.won))
+        return self.phases.distance(counts, self.phases.formation_energy(counts, self.won.energy_per_atom))
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -91,9 +108,10 @@ def compare(opinions: Sequence[Opinion]) -> list[Agreement]:
     """Where relaxations and the model speak of the same thing, how far they agree.
 
     Energies of different compositions do not compare without those of competing phases; what does is the lattice
-    constant, whether the octahedra tilt, and how much is gained by that.
+    constant, whether the octahedra tilt, and how much is gained by that; with competing phases also the energy above
+    their hull, and so the order of the ranking.
     """
-    found = [_lattice(opinions), _tilting(opinions), _gain(opinions)]
+    found = [_lattice(opinions), _tilting(opinions), _gain(opinions), _above(opinions)]
     return [agreement for agreement in found if agreement is not None]
 
 
@@ -136,6 +154,22 @@ def _gain(opinions: Sequence[Opinion]) -> Agreement | None:
         return None
     off = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
     return Agreement("gain by tilting", f"{off:.3f} eV/atom apart in the mean{_correlation(pairs)}", len(pairs))
+
+
+def _above(opinions: Sequence[Opinion]) -> Agreement | None:
+    def of(opinion: Opinion) -> tuple[float, float]:
+        return float(opinion.row["e_above_hull"]), opinion.above.energy if opinion.above else math.nan
+
+    pairs = _pairs(opinions, of)
+    if not len(pairs):
+        return None
+    off = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
+    return Agreement("energy above hull", f"{off:.3f} eV/atom apart in the mean{_correlation(pairs)}", len(pairs))
+
+
+def numbers_of(found: Relaxed) -> list[int]:
+    """Atomic numbers of a relaxed structure; of each site the first species, for none is disordered."""
+    return [SYMBOLS.index(site["species"][0]["element"]) for site in (found.structure or {})["sites"]]
 
 
 def _correlation(pairs: np.ndarray) -> str:

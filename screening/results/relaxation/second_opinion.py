@@ -14,8 +14,9 @@ from screening.candidates.kind import UNTILTED
 from screening.cluster import choose, preflight
 from screening.engine.notice import on_notice
 from screening.plan import from_header
+from screening.results.competing import count_atoms, read_phases
 from screening.results.outputs import Outputs
-from screening.results.ranking import check_sort, rank
+from screening.results.ranking import rank
 from screening.results.relaxation.calculators import CHGNET, name_calculator
 from screening.results.relaxation.files import write_opinions
 from screening.results.relaxation.folder import Folder
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from screening.candidates.kind import Candidates
+    from screening.results.competing import Phases
     from screening.results.ranking import Ranking
     from screening.results.starts import Start
     from screening.store import Run
@@ -47,6 +49,8 @@ class Relaxation:
         steps: At most so many.
         cluster: Where workers come from, as of a screen.
         workers: How many; None for one a core.
+        competing_phases: JSON file of the user's own, see `screening.results.competing`; how far above their hull the
+            relaxed crystals are.
     """
 
     out: Path | None = None
@@ -57,6 +61,7 @@ class Relaxation:
     steps: int = 500
     cluster: str = "local"
     workers: int | None = None
+    competing_phases: Path | None = None
 
     @property
     def settings(self) -> Settings:
@@ -125,7 +130,11 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
     for system in wanted.tilts:
         find_system(system)
     calculator, choice = name_calculator(wanted.calculator), choose(wanted.cluster, wanted.workers)
+    phases = None if wanted.competing_phases is None else read_phases(wanted.competing_phases)
     ranking, candidates, starts = _starts(run, wanted)
+    if phases is not None:
+        for start in starts:
+            phases.check(count_atoms(start.structure.atomic_numbers))
     tasks = [_task(start) for start in starts]
     folder = Folder(wanted.place(run.target.url))
     folder.open(_decisive(run, wanted, calculator))
@@ -137,7 +146,7 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
             for found in relax_all(todo, wanted.settings, folder, choice, notice):
                 results[Task(found.index, found.formula, found.tilts, {}).key] = found
                 progress(Progress(found, len(results), len(tasks)))
-    opinions = _opinions(ranking, candidates, tasks, results)
+    opinions = _opinions(ranking, candidates, tasks, results, phases)
     write_opinions(folder.path, opinions, {_task(start).key: start for start in starts}, calculator)
     return SecondOpinion(folder.path, calculator, opinions, tuple(compare(opinions)), len(tasks) - len(results))
 
@@ -145,7 +154,7 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
 def _starts(run: Run, wanted: Relaxation) -> tuple[Ranking, Candidates, list[Start]]:
     plan = wanted.outputs.of(from_header(run.header, run.records))
     outputs, candidates = wanted.outputs, plan.candidates
-    check_sort(outputs.sort, [column.name for column in candidates.ranked])
+    outputs.check_order(plan)
     ranking = rank(outputs.blocks(run, plan), outputs.order, outputs.shown, outputs.groups(plan))
     tilts = wanted.tilts if candidates.site_groups else (UNTILTED,)
     return ranking, candidates, list(make_starts(ranking, candidates, describe_run(run, plan), tilts))
@@ -169,13 +178,13 @@ def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
 
 
 def _opinions(
-    ranking: Ranking, candidates: Candidates, tasks: Sequence[Task], results: dict[str, Relaxed]
+    ranking: Ranking, candidates: Candidates, tasks: Sequence[Task], results: dict[str, Relaxed], phases: Phases | None
 ) -> tuple[Opinion, ...]:
     texts = candidates.texts(ranking.rows["index"].tolist())
     by_index: dict[int, list[Relaxed]] = {}
     for task in tasks:
         by_index.setdefault(task.index, []).extend([results[task.key]] if task.key in results else [])
     return tuple(
-        Opinion(place, {**row, **candidates.name(row, texts.get(index, []))}, tuple(by_index[index]))
+        Opinion(place, {**row, **candidates.name(row, texts.get(index, []))}, tuple(by_index[index]), phases)
         for place, (index, row) in enumerate(ranked_rows(ranking), start=1)
     )

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -198,3 +199,21 @@ def test_chgnet_tilts_calcium_titanate(tmp_path):
     assert opinion.won.became == "single tilted a+b-b-"
     assert 0.03 < opinion.gain < 0.12  # PBE: 0.07
     assert opinion.a == pytest.approx(3.84, abs=0.06)
+
+
+def test_competing_phases_say_how_far_above_the_hull_what_was_relaxed_is(run_url, toys, tmp_path):
+    entries = [{"composition": {s: 1.0}, "energy": -0.5} for s in ("Ca", "Sr", "Ti", "Zr", "Hf", "O")]
+    entries += [{"composition": {s: 1.0, "O": 1.0}, "energy": -1.9} for s in ("Ca", "Sr")]
+    (tmp_path / "entries.json").write_text(json.dumps(entries))
+    with Run.open(str(run_url)) as run:
+        wanted = Relaxation(tmp_path / "out", Outputs(top=6), f"{toys}:toy", ("a0a0a0",), 0.01, workers=1)
+        made = relax_run(run, replace(wanted, competing_phases=tmp_path / "entries.json"))
+        for opinion in made.opinions:  # half an eV an atom below the elements, where the oxide is 0.45
+            assert opinion.above.energy == pytest.approx(-0.5 + 2 * 0.45 / 5, abs=1e-3)
+            assert f"{opinion.row['formula'][:2]}O" in opinion.above.products
+        assert "energy above hull" in {agreement.what for agreement in made.agreements}
+        line = rows(tmp_path / "out/candidates.csv")[0]
+        assert line["e_above_user_hull"] == f"{made.opinions[0].above.energy:.5f}"
+        (tmp_path / "few.json").write_text(json.dumps(entries[:-1]))
+        with pytest.raises(UserError, match="no compound of the system"):
+            relax_run(run, replace(wanted, competing_phases=tmp_path / "few.json"))

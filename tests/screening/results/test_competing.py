@@ -1,0 +1,164 @@
+"""Hulls of the user's own: distances, decompositions, what is refused."""
+
+import csv
+import gzip
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from monty.serialization import dumpfn
+from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+from pymatgen.core import Composition
+from pymatgen.entries.computed_entries import ComputedEntry, ManualEnergyAdjustment
+
+import screening
+from cgcnn.elements import SYMBOLS
+from cgcnn.errors import UserError
+from screening.cli.commands import app
+from screening.results.competing import count_atoms, read_phases
+
+ENERGIES = {  # eV of a formula unit
+    "Ca": -2.0, "Sr": -1.7, "Ti": -7.8, "Zr": -8.5, "O2": -9.9,
+    "CaO": -13.0, "SrO": -12.4, "TiO2": -27.2, "Ti2O3": -46.0, "ZrO2": -28.8, "CaTiO3": -40.9, "Sr2TiO4": -52.8,
+}  # fmt: skip
+
+
+def entries(without=()):
+    return [ComputedEntry(name, energy) for name, energy in ENERGIES.items() if name not in without]
+
+
+@pytest.fixture
+def phases_path(tmp_path):
+    path = tmp_path / "entries.json"
+    dumpfn(entries(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_url(tmp_path_factory):
+    url = tmp_path_factory.mktemp("run") / "R.zarr"
+    screening.screen("perovskites", a=["Ca", "Sr"], b=["Ti", "Zr"], x=["O"], out=url, model="mp")
+    return url
+
+
+def counts_of(formula):
+    return count_atoms(SYMBOLS.index(str(e)) for e, n in Composition(formula).items() for _ in range(int(n)))
+
+
+@pytest.mark.parametrize(
+    ("formula", "products"),
+    [
+        ("CaTiO3", {"CaTiO3": 1}),
+        ("SrTiO3", {"Sr2TiO4": 0.5, "TiO2": 0.5}),
+        ("CaZrO3", {"CaO": 1, "ZrO2": 1}),
+    ],
+)
+def test_distances_are_those_of_pymatgen(phases_path, formula, products):
+    phases = read_phases(phases_path)
+    found = phases.distance(counts_of(formula), -3.0)
+    diagram = PhaseDiagram([PDEntry(entry.composition, entry.energy) for entry in entries()])
+    composition = Composition(formula)
+    reference = sum(diagram.el_refs[e].energy_per_atom * n for e, n in composition.items()) / composition.num_atoms
+    hull = diagram.get_hull_energy_per_atom(composition) - reference
+    assert found.energy == pytest.approx(-3.0 - hull, abs=1e-9)
+    assert found.products == pytest.approx(products)
+
+
+def test_corrections_count(tmp_path, phases_path):
+    corrected = [*entries(), ComputedEntry("SrTiO3", -38.0, energy_adjustments=[ManualEnergyAdjustment(-2.4)])]
+    dumpfn(corrected, tmp_path / "corrected.json.gz")
+    with gzip.open(tmp_path / "corrected.json.gz") as file:
+        assert len(json.load(file)) == len(corrected)
+    phases = read_phases(tmp_path / "corrected.json.gz")
+    assert phases.formation_energy(counts_of("SrTiO3"), -40.4 / 5) == pytest.approx((-40.4 + 1.7 + 7.8 + 14.85) / 5)
+    assert phases.distance(counts_of("SrTiO3"), 0.0).decomposition == "SrTiO3"
+    assert read_phases(phases_path).distance(counts_of("SrTiO3"), 0.0).decomposition == "0.5 Sr2TiO4 + 0.5 TiO2"
+
+
+def test_rankings_tell_the_distance_beside_the_models_own(run_url, phases_path, tmp_path):
+    out = tmp_path / "ranked.csv"
+    command = ["rank", str(run_url), "--competing-phases", str(phases_path), "--sort", "e_above_user_hull"]
+    done = CliRunner().invoke(app, [*command, "--csv", str(out)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert f"the hull of {phases_path} of 20" in done.stderr
+    assert "12 phases, sha256 " in done.stderr
+    with out.open() as file:
+        lines = list(csv.DictReader(file))
+    above = [float(line["e_above_user_hull"]) for line in lines]
+    assert above == sorted(above)
+    phases = read_phases(phases_path)
+    for line in lines:
+        found = phases.distance(counts_of(line["formula"]), float(line["formation_energy"]))
+        assert float(line["e_above_user_hull"]) == pytest.approx(found.energy, abs=2e-5)
+        assert line["decomposition"] == found.decomposition
+        assert line["e_above_hull"]
+    table = screening.open_run(run_url).rank(competing_phases=phases_path, sort="e_above_user_hull")
+    np.testing.assert_allclose(table["e_above_user_hull"], above, atol=1e-5)
+    assert table.attrs["units"]["e_above_user_hull"] == "eV/atom"
+    assert table.attrs["user_hull"].startswith(str(phases_path))
+
+
+def test_a_screen_tells_it_too_as_numbers_of_json(phases_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["perovskites", "--a", "Sr", "--b", "Ti,Zr", "--x", "O", "--competing-phases", str(phases_path)]
+    done = CliRunner().invoke(app, [*command, "--format", "json", "--out", "S.zarr"], catch_exceptions=False)
+    assert done.exit_code == 0
+    first, second = json.loads(done.stdout)
+    assert isinstance(first["e_above_user_hull"], float)
+    assert {first["decomposition"], second["decomposition"]} == {"0.5 Sr2TiO4 + 0.5 TiO2", "ZrO2 + SrO"}
+
+
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        (["Zr"], "no entry of Zr alone, of which energies of (Ca-O|O-Sr)-Zr are counted. Add the entries of"),
+        (["SrO", "ZrO2"], "no compound of the system O-Sr-Zr"),
+    ],
+)
+def test_missing_chemical_systems_are_named_and_nothing_is_written(run_url, tmp_path, without, said):
+    path = tmp_path / "few.json"
+    dumpfn(entries(without), path)
+    with pytest.raises(UserError, match=said):
+        screening.open_run(run_url).rank(competing_phases=path)
+    command = ["rank", str(run_url), "--competing-phases", str(path), "--csv", str(tmp_path / "out.csv")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code != 0
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_models_without_formation_energies_are_refused(phases_path, tmp_path):
+    screening.screen("perovskites", a=["Sr"], b=["Ti"], x=["O"], out=tmp_path / "C.zarr", model="castelli")
+    with pytest.raises(UserError, match="castelli: predicts no formation energy"):
+        screening.open_run(tmp_path / "C.zarr").rank(competing_phases=phases_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        "[3]",
+        '[{"composition": {"Ca": 1}}]',
+        '[{"composition": {"Xx": 1}, "energy": -1}]',
+        '[{"composition": {}, "energy": -1}]',
+        '[{"composition": {"Ca": 1}, "energy": NaN}]',
+        '[{"composition": {"Ca": -1, "O": 3}, "energy": 1}]',
+    ],
+)
+def test_what_holds_no_entries_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "odd.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"`competing_phases` .*Give what monty.dumpfn writes"):
+        read_phases(path)
+
+
+def test_no_class_of_a_file_is_imported(tmp_path):
+    path = tmp_path / "evil.json"
+    evil = {"@module": "antigravity", "@class": "Evil", "composition": {"Ca": 1}, "energy": -2.0}
+    path.write_text(json.dumps([evil]))
+    assert read_phases(path).names == ("Ca",)
+    import sys
+
+    assert "antigravity" not in sys.modules
