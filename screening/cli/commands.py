@@ -2,149 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cgcnn.cli import options as command_line
+from screening.cli.options import (
+    PATH,
+    cascade_option,
+    chemistry_options,
+    export_options,
+    filter_options,
+    ranking_options,
+    run_options,
+    site_options,
+    sort_option,
+    stable_at_option,
+)
 from screening.cli.relax import relax_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
     from screening.cli.ranked import Look
     from screening.results.export import Export
-
-PATH = click.Path(path_type=Path)
-OUTPUT = click.Path(path_type=Path, allow_dash=True)
-
-
-class Symbols(click.ParamType[tuple[str, ...]]):
-    """A list of element symbols, separated by commas."""
-
-    name = "ELEMENTS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ANN401, ARG002  # click's signature
-        """Split the text; whether the symbols exist is the recipe's business."""
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:  # noqa: ANN401  # a click decorator
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-top_option = click.option(
-    "--top", type=click.IntRange(min=1), help="Keep only the best N. [default: all; 20 are shown]"
-)
-sort_option = click.option(
-    "--sort", metavar="COLUMN[:asc|desc],…", help="Rank by these columns. [default: e_above_hull]"
-)
-stable_at_option = click.option(
-    "--stable-at", type=float, metavar="EV", help="p_stable: P(at most EV eV/atom). [default: 0.05, or the run's]"
-)
-ranking_options = _together(
-    top_option,
-    sort_option,
-    stable_at_option,
-    click.option("--group-by", metavar="SITE", help="Keep only the best candidates of each element on this site."),
-    click.option("--per-group", type=click.IntRange(min=1), metavar="N", help="So many of each. [default: 1]"),
-    click.option("--prefer-known", is_flag=True, default=None, help="Rank training rows by their energy there."),
-    click.option(
-        "--known",
-        type=PATH,
-        metavar="FILE|DIR",
-        help="Mark what you have: formulas (and ids) of a CSV or JSON file, or crystals.",
-    ),
-    click.option("--drop-known", is_flag=True, default=None, help="Leave out what is --known."),
-    click.option(
-        "--competing-phases",
-        type=PATH,
-        metavar="ENTRIES.json",
-        help="Entries of pymatgen, as mp-api saves them: distance from the hull of these, and decomposition.",
-    ),
-    click.option("--csv", type=OUTPUT, metavar="FILE", help="Write the ranking to this CSV file; - is stdout."),
-    click.option(
-        "--cif", type=PATH, metavar="DIR", help="Write a CIF file for each candidate shown to this directory."
-    ),
-    click.option(
-        "--format",
-        "format_",
-        type=click.Choice(["table", "csv", "json"]),
-        default="table",
-        help="Of the best candidates on stdout. [default: table]",
-    ),
-    click.option("-v", "--verbose", is_flag=True, help="Show all columns, with all decimals."),
-)
-export_options = _together(
-    click.option(
-        "--export",
-        type=PATH,
-        metavar="DIR|FILE",
-        help="Write the candidates shown as structures: to a directory of CIF files, or to FILE.extxyz, .db (ASE), "
-        ".json (pymatgen), .jsonl (OPTIMADE); or the whole ranking to FILE.parquet.",
-    ),
-    click.option(
-        "--as",
-        "as_",
-        type=click.Choice(["cif", "poscar", "extxyz", "ase-db", "json", "optimade", "parquet"]),
-        help="The format of --export. [default: by the name]",
-    ),
-    click.option(
-        "--tilts",
-        type=Symbols(),
-        metavar="SYSTEM,…",
-        help="Turn octahedra: a-b+a-, a-a-a-, a0a0c-, or a0a0a0 for none; one structure each. [default: a0a0a0]",
-    ),
-    click.option("--cell", type=click.Choice(["primitive", "conventional"]), help="Of --export. [default: primitive]"),
-)
-run_options = _together(
-    click.option("--out", metavar="RUN.zarr", help="The run to write: a path or URL. [default: COMMAND.zarr]"),
-    click.option("--model", metavar="NAME|PATH", help="A shipped model or a model file. [default: by the candidates]"),
-    ranking_options,
-    click.option("--dry-run", is_flag=True, help="Count candidates and what the filters take; predict nothing."),
-    click.option("--resume", is_flag=True, help="Go on with the run at --out where it stopped."),
-    click.option("--accept-versions", is_flag=True, help="Go on also with other versions of torch, numpy, kernel."),
-    click.option(
-        "--cluster",
-        metavar="NAME|FILE|ADDRESS",
-        help="Where to work: local, slurm, a PROFILE.toml, a SCHEDULER.json or tls://HOST:PORT. [default: local]",
-    ),
-    click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]"),
-    click.option("--share", metavar="K/N", help="Do the K-th of N shares of the run; others do the rest meanwhile."),
-)
-site_options = _together(
-    click.option("--elements", type=Symbols(), help="Elements to use; chemistry works out who may sit where."),
-    click.option("--a", type=Symbols(), help="Elements of site A."),
-    click.option("--b", type=Symbols(), help="Elements of site B, and of B' if there is one."),
-    click.option("--x", type=Symbols(), help="Elements of site X."),
-)
-chemistry_options = _together(
-    click.option(
-        "--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes; `screen filters`."
-    ),
-    click.option("--no-filter", is_flag=True, help="Filter nothing."),
-    click.option(
-        "--oxidation-states",
-        metavar="SET|FILE.csv",
-        help="common, icsd, all, or your own: columns element,state. [default: icsd]",
-    ),
-)
-cascade_option = click.option(
-    "--cascade",
-    is_flag=True,
-    default=None,
-    help="Of millions: a small network looks at all, the model at what may reach the best 1 %.",
-)
-filter_options = _together(
-    chemistry_options,
-    click.option("--block-size", type=click.IntRange(min=1), help="Candidates a block. [default: by the space's size]"),
-)
 
 
 @click.group(name="screen", cls=command_line.Group, context_settings=command_line.WIDE_HELP)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cgcnn.cli import options as command_line
+from screening.cli.options import sort_option
 
 if TYPE_CHECKING:
     from screening.results.relaxation.opinion import Opinion
@@ -23,7 +24,7 @@ RANKED = ("top", "sort", "filters")
 @click.command("relax")
 @click.argument("run")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Relax the best N candidates. [default: 20]")
-@click.option("--sort", metavar="COLUMN[:asc|desc],…", help="Ranked by these columns. [default: e_above_hull]")
+@sort_option
 @click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only of what passes this, too.")
 @click.option(
     "--calculator",
