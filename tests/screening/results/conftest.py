@@ -1,4 +1,4 @@
-"""A Chromium without a window, for tests of the report; they are skipped where there is none."""
+"""A run of double perovskites; a Chromium without a window, for tests of the report, skipped where there is none."""
 
 import json
 import shutil
@@ -8,11 +8,20 @@ from pathlib import Path
 
 import pytest
 
+import screening
+
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--enable-unsafe-swiftshader"),
 )
 DRIVER, CHROMIUM = shutil.which("chromedriver"), shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session")
+def doubles(tmp_path_factory, both_path):
+    out = tmp_path_factory.mktemp("doubles") / "D.zarr"
+    sites = {"a": ["Cs"], "b": ["Ag", "Bi", "In"], "x": ["Cl", "Br"]}
+    return screening.screen("double-perovskites", **sites, model=str(both_path), out=out, workers=1)
 
 
 class Page:

@@ -23,13 +23,6 @@ def run(tmp_path_factory, model_path):
     return screening.screen("perovskites", **sites, model=str(model_path), out=out, workers=1)
 
 
-@pytest.fixture(scope="module")
-def doubles(tmp_path_factory, both_path):
-    out = tmp_path_factory.mktemp("doubles") / "D.zarr"
-    sites = {"a": ["Cs"], "b": ["Ag", "Bi", "In"], "x": ["Cl", "Br"]}
-    return screening.screen("double-perovskites", **sites, model=str(both_path), out=out, workers=1)
-
-
 def numbers(text):
     return np.array([[SYMBOLS.index(symbol) for symbol in text.split()]], dtype=np.uint8)
 
