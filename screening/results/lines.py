@@ -5,6 +5,8 @@ Columns are the texts of `screening.candidates.texts`: one below the other and t
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from screening.candidates.texts import Text
     from screening.results.ranking import Rows
 
-AT_ONCE = 8192
-"""Rows whose bytes the processor's cache holds."""
+AT_ONCE = 8000
+"""Rows whose bytes the processor's cache holds; rows of a power of two would share a few of its sets."""
+WRITERS = 2
+"""Threads that write lines; most of the time each is in numpy, which lets others work."""
 _FLAGS = make_text(["false", "true"])
 MOST = 2**31
 """Scaled numbers from this on are written one by one."""
@@ -37,13 +41,23 @@ def csv_lines(batches: Iterable[Rows], candidates: Candidates) -> Iterator[bytes
         batches: Rows in order of rank.
         candidates: Those of the run.
     """
+    parts, waiting = _parts(batches, candidates), deque[Future[bytes]]()
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for rows, rank, given in parts:
+            waiting.append(writers.submit(lambda *part: join_lines(_columns(*part)), rows, candidates, rank, given))
+            if len(waiting) > 2 * WRITERS:
+                yield waiting.popleft().result()
+        yield from (lines.result() for lines in waiting)
+
+
+def _parts(batches: Iterable[Rows], candidates: Candidates) -> Iterator[tuple[Rows, int, list[list[str]]]]:
+    """`AT_ONCE` rows each, with the rank of the first and the texts that came with them."""
     rank = 1
     for batch in batches:
         texts = candidates.texts(batch["index"].tolist()) if candidates.text_columns else {}
         for first in range(0, len(batch["index"]), AT_ONCE):
             rows = {name: values[first : first + AT_ONCE] for name, values in batch.items()}
-            given = [texts[index] for index in rows["index"].tolist()] if texts else []
-            yield join_lines(_columns(rows, candidates, rank, given))
+            yield rows, rank, [texts[index] for index in rows["index"].tolist()] if texts else []
             rank += len(rows["index"])
 
 
