@@ -4,10 +4,9 @@ throughput.py [--size 1e6] [--published CHECKOUT CHECKPOINT ATOM_INIT] [--memory
 
 1. The published predict.py (a clone of txie-93/cgcnn, run as it is) on the first ABX3 of a screen as CIFs.
 2. `screen` on ABX3 with the first network of castelli, ABX3 with its four, A2BB'X6 with mp's three: no filter, the best
-   20 shown; A2BB'X6 also with one worker, with a CSV of all
-   candidates, ranked again, and with a cascade.
-3. The stages of a block in this process, in seconds of a core, beside what bounds them: the float32 products of the
-   networks alone at the speed of numpy's; the bytes written and synced; numbers turned into text.
+   20 shown; A2BB'X6 also with one worker, with a CSV of all candidates, ranked again, and with a cascade.
+3. The stages of a block in this process, in seconds of a core, beside what bounds each: the float32 products of the
+   networks at the speed of numpy's; compressing and hashing what is written; copying what is made.
 4. With --memory: the most memory that the command and a worker hold in screens of which a filter leaves little, and
    what lies on the disk then.
 
@@ -30,13 +29,15 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # before numpy
 
 import numpy as np
 import psutil
+from numcodecs.zstd import Zstd
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
@@ -61,6 +62,7 @@ ELEMENTS = [symbol for symbol in SYMBOLS[1:95] if symbol not in {"He", "Ne", "Ar
 ANIONS = ["O", "F", "Cl", "Br", "I", "S", "Se", "Te", "N", "H", "C", "P", "As", "B", "Sb", "Si"]
 ANIONS += [symbol for symbol in ELEMENTS if symbol not in ANIONS]
 CRYSTALS = 1000
+zstd = Zstd(level=1).encode
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,14 @@ class Spent:
     processor: float
     memory: tuple[float, float] = (0, 0)
     said: str = ""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Candidates a second of the published code, by the clock and of a processor."""
+
+    clock: float
+    processor: float
 
 
 def sites(kind: str, size: int, anions: int = 1) -> dict[str, list[str]]:
@@ -164,9 +174,10 @@ def run_published(folder: Path, options: argparse.Namespace) -> Spent:
     return Spent(min(run.clock for run in runs), min(run.processor for run in runs), runs[0].memory)
 
 
-def show(name: str, count: int, spent: Spent, base: float | None) -> None:
+def show(name: str, count: int, spent: Spent, base: Rate | None) -> None:
     """A line of the table."""
-    ratio = f"{count / spent.processor / base:8.0f}" if base else "       -"
+    ratios = [count / spent.clock / base.clock, count / spent.processor / base.processor] if base else []
+    ratio = " | ".join([f"{ratio:,.0f}" for ratio in ratios] or ["", ""])
     print(
         f"| {name} | {count:,} | {spent.clock:.1f} | {spent.processor:.1f} | {count / spent.clock:,.0f} | "
         f"{count / spent.processor:,.0f} | {ratio} | {spent.memory[0]:.0f}, {spent.memory[1]:.0f} |",
@@ -174,7 +185,7 @@ def show(name: str, count: int, spent: Spent, base: float | None) -> None:
     )
 
 
-def whole(folder: Path, options: argparse.Namespace, base: float | None) -> None:
+def whole(folder: Path, options: argparse.Namespace, base: Rate | None) -> None:
     """The second part."""
     told: list[str] = []
     single = load("castelli")
@@ -214,14 +225,25 @@ def stages(folder: Path) -> None:
         found["predict"], result = timed(lambda: infer_block(plan, model, built))
         found["write the block"], _ = timed(lambda: write_block(run.target, 0, result.columns))
     batches = lambda: scored([(0, result.columns)])  # noqa: E731  # made anew each time
-    found["rank and write as CSV"], _ = timed(
+    found["rank and write as CSV"], lines = timed(
         lambda: b"".join(csv_lines(sort_rows(batches(), "e_above_hull", folder), plan.candidates))
     )
-    bounds = {"predict": products(model.settings, len(load("mp").members), "double-perovskite")}
-    print("\n| stage, µs of a core a candidate | measured | products alone |\n| --- | --: | --: |")
+    held = b"".join(np.ascontiguousarray(values).tobytes() for values in result.columns.values())
+    limits = {
+        "decode, chemistry, domain, cells": ("its columns copied", copied(held)),
+        "predict": ("float32 products", rows * products(model.settings, len(load("mp").members), "double-perovskite")),
+        "write the block": ("zstd and BLAKE2b of its bytes", timed(lambda: (zstd(held), blake2b(held)))[0]),
+        "rank and write as CSV": ("its text copied", copied(lines)),
+    }
+    print("\n| stage | µs of a core a candidate | limit, µs | of what |\n| --- | --: | --: | --- |")
     for name, seconds in found.items():
-        bound = f"{bounds[name] * 1e6:.2f}" if name in bounds else ""
-        print(f"| {name} | {seconds / rows * 1e6:.2f} | {bound} |")
+        of, limit = limits[name]
+        print(f"| {name} | {seconds / rows * 1e6:.2f} | {limit / rows * 1e6:.2f} | {of} |")
+
+
+def copied(content: bytes) -> float:
+    """Seconds of a core in which so many bytes are copied."""
+    return timed(lambda: np.frombuffer(content, dtype=np.uint8).copy())[0]
 
 
 def products(settings: object, members: int, prototype: str) -> float:
@@ -234,10 +256,10 @@ def products(settings: object, members: int, prototype: str) -> float:
     return members * (layers - 1) * nodes * 2 * width * 4 * width / speed  # the first layer's are looked up by element
 
 
-def timed(work: Callable[[], object]) -> tuple[float, object]:
-    """The least seconds of a core of five times, and what the work gives."""
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """The least seconds of a core of nine times, and what the work gives."""
     seconds = []
-    for _ in range(5):
+    for _ in range(9):
         begun = time.process_time()
         given = work()
         seconds.append(time.process_time() - begun)
@@ -276,11 +298,12 @@ def main() -> None:
     print(f"{platform.python_version()}, numpy {np.__version__}\n")
     with tempfile.TemporaryDirectory() as name:
         folder, base = Path(name), None
-        print("| | candidates | s | s of processors | a second | a processor second | ratio | MiB: command, worker |")
-        print("| --- | --: | --: | --: | --: | --: | --: | --: |")
+        heads = ("candidates", "s", "s of processors", "a second", "a processor second", "ratio by the clock")
+        print("| |", " | ".join([*heads, "by processors", "MiB: command, worker"]), "|")
+        print("| ---", *["| --:"] * 8, "|")
         if options.published:
             spent = run_published(folder, options)
-            base = CRYSTALS / spent.processor
+            base = Rate(CRYSTALS / spent.clock, CRYSTALS / spent.processor)
             show("predict.py, ABX3 as CIFs", CRYSTALS, spent, base)
         if not options.memory_alone:
             whole(folder, options, base)

@@ -14,6 +14,8 @@ WORKER_SETTINGS = {
     # Receipts are all that Dask keeps: there is nothing to spill.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
+    # A hundred samples a second of every worker's stack, an hour of which Dask keeps: a hundred kilobytes a second.
+    "distributed.worker.profile.enabled": False,
     # Keep freed memory for the next batch. Dask's own setting hands it back at once, and half the time goes into that.
     "distributed.nanny.pre-spawn-environ": {
         "MALLOC_TRIM_THRESHOLD_": 2**28,

@@ -70,7 +70,7 @@ def write_block(  # noqa: PLR0913  # the last four only describe the block
     _check_columns(header, start, columns)
     place.write(
         {
-            f"{column.name}/{shard_name(column, block)}": encode(documents[column.name], start, columns[column.name])
+            f"{column.name}/{shard_name(column, block)}": encode(documents[column.name], columns[column.name])
             for column in header.columns
         }
     )
