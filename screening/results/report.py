@@ -110,8 +110,21 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
         "sorted_by": sort_words(outputs.sort, plan.stable_at),
         "reasons": list(islice(_reasons(run), REASONS)),
         "committed": run.n_committed,
+        "cascade": _cascade(found, outputs.sort),
         "pair": tuple(plan.candidates.map_sites),
     }
+
+
+def _cascade(found: Findings, sort: str) -> str:
+    """What the ranking of a run with a cascade may lack, in words; empty of one without."""
+    if found.plan.cascade is None:
+        return ""
+    measured = found.plan.cascade.measured
+    if not measured.covers(sort):
+        return f"{measured}. Ranked by {sort}, the best may be among what it has set aside."
+    beyond = measured.beyond(found.ranking.rows)
+    lacks = f" {beyond:,} rows of the ranking are beyond {measured.cut:.4f}: as good ones may have been set aside."
+    return f"{measured}.{lacks if beyond else ''}"
 
 
 def _card(run: Run, plan: Plan) -> Card | None:

@@ -75,8 +75,8 @@ function verdict(row) {
   const parts = [`Predicted ${energyText(energy, deviation)} above the hull. `];
   if (p !== null) parts.push(`By that, the probability that it lies at ${DATA.stable_at} eV/atom or below is ${numberText(p, 3)}. `);
   const known = valueOf("known_e_above_hull", row);
-  const bound = valueOf("known_is_bound", row) ? "at most " : "";
-  if (known !== null) parts.push(`DFT has it at ${bound}${numberText(known, 3)} eV/atom: it is in the training data, so this is hardly a prediction. `);
+  const bound = valueOf("known_is_bound", row) ? " or lower" : "";
+  if (known !== null) parts.push(`DFT has it at ${numberText(known, 3)} eV/atom${bound}: it is in the training data, so this is hardly a prediction. `);
   else if (valueOf("in_training", row)) parts.push("This composition is in the training data. ");
   if (valueOf("in_domain", row) === 0) parts.push("The model does not know all of its elements on these sites, or the like: do not rely on the numbers. ");
   if (valueOf("domain_distance", row) > 0) parts.push("An element, or the anions together, are new to the model: the error may be larger than σ says. ");

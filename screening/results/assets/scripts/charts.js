@@ -83,6 +83,15 @@ function tools(name, zoom) {
   };
 }
 
+/** The same, once the reader has seen the table change, and only the last time of several. */
+function afterwards(draw) {
+  let waiting;
+  return () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(draw, 150);
+  };
+}
+
 /** Draw all charts in the colours of the page, on paper as vectors: canvases drawn just before printing may stay empty. */
 function drawCharts() {
   charts.forEach(({ start }) => start(onPaper ? "svg" : "canvas"));

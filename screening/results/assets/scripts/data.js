@@ -22,13 +22,20 @@ function has(name) {
   return COLUMNS.has(name);
 }
 
-/** Symbols of the elements on the sites of a role, or of all of a structure. */
-function elementsOf(row, role) {
-  if (!DATA.prototype) return [...new Set(DATA.rows.formula[row].match(/[A-Z][a-z]?/g) ?? [])];
-  const { roles } = DATA.prototype;
-  const numbers = DATA.species[row].filter((_, site) => role === undefined || roles[site] === role);
-  return [...new Set(numbers.map((z) => DATA.symbols[z]))];
-}
+/** Symbols of the elements on the sites of a role, or of all. */
+const elementsOf = (() => {
+  const found = new Map();
+  const work = (row, role) => {
+    if (!DATA.prototype) return [...new Set(DATA.rows.formula[row].match(/[A-Z][a-z]?/g) ?? [])];
+    const { roles } = DATA.prototype;
+    const numbers = DATA.species[row].filter((_, site) => role === undefined || roles[site] === role);
+    return [...new Set(numbers.map((z) => DATA.symbols[z]))];
+  };
+  return (row, role) => {
+    if (!found.has(role)) found.set(role, []);
+    return (found.get(role)[row] ??= work(row, role));
+  };
+})();
 
 /** The candidate of the run with an index; -1 if it is not listed. */
 const rowOfIndex = (() => {

@@ -8,8 +8,16 @@ function passes(filter, row) {
   if (filter.kind === "element") return elementsOf(row, filter.role).includes(filter.element) === !filter.without;
   const value = valueOf(filter.name, row);
   if (filter.kind === "flag") return Boolean(value) === filter.wanted;
-  if (filter.kind === "text") return String(value ?? "").toLowerCase().includes(filter.text.toLowerCase());
+  if (filter.kind === "text") {
+    if (isSite(filter.name)) return filter.text.split(/[\s,;]+/).includes(value);
+    return String(value ?? "").toLowerCase().includes(filter.text.toLowerCase());
+  }
   return value !== null && value >= (filter.low ?? -Infinity) && value <= (filter.high ?? Infinity);
+}
+
+/** Whether a column is a site, with the symbol of an element. */
+function isSite(name) {
+  return Boolean(DATA.prototype) && [...DATA.prototype.sites, ...ROLES].includes(name);
 }
 
 /** A filter in words. */
@@ -20,7 +28,7 @@ function filterText(filter) {
   }
   const { label } = COLUMNS.get(filter.name);
   if (filter.kind === "flag") return `${label}: ${filter.wanted ? "yes" : "no"}`;
-  if (filter.kind === "text") return `${label} has “${filter.text}”`;
+  if (filter.kind === "text") return isSite(filter.name) ? `${filter.text} on ${label}` : `${label} has “${filter.text}”`;
   const [low, high] = [filter.low, filter.high].map((limit) => String(limit ?? "").replace("-", "−"));
   if (filter.low === undefined) return `${label} ≤ ${high}`;
   return filter.high === undefined ? `${label} ≥ ${low}` : `${low} ≤ ${label} ≤ ${high}`;
@@ -138,7 +146,7 @@ function showFilterForm(form, name) {
   const fields = {
     number: () => [numbers("from", "low"), numbers("to", "high")],
     flag: () => [make("select", { name: "wanted", "aria-label": "Value" }, make("option", { value: "1" }, "yes"), make("option", { value: "" }, "no"))],
-    text: () => [make("input", { type: "text", name: "text", placeholder: "contains …", "aria-label": "Text" })],
+    text: () => [make("input", { type: "text", name: "text", placeholder: isSite(name) ? "such as Ca, Sr" : "contains …", "aria-label": "Text" })],
   };
   form.replaceChildren(choice, make("p", { class: "small" }, column.meaning), ...fields[column.kind](),
     make("button", { class: "primary" }, "Filter"));

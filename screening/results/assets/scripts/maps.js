@@ -19,7 +19,7 @@ function setUpMaps() {
   });
   if (has("tolerance_factor") && has("octahedral_factor")) {
     const entry = addChart("tmu", factorOptions, ({ data }) => openCard(data[3]));
-    watchers.push(entry.draw);
+    watchers.push(afterwards(entry.draw));
   } else {
     document.getElementById("map-figure").hidden = true;
   }
@@ -92,7 +92,6 @@ function setUpPairs() {
   const [across, down] = wide ? [second, first] : [first, second];
   element.style.minWidth = `${90 + 15 * across.length}px`;
   element.style.maxWidth = `${120 + 46 * across.length}px`;
-  element.parentElement.classList.add("scroll");
   const names = wide ? DATA.pairs.sites : [...DATA.pairs.sites].reverse();
   const data = cells.map(([a, b, energy, deviation, formula, index]) => {
     const [x, y] = wide ? [b, a] : [a, b];

@@ -38,7 +38,7 @@ function setUpPeriodic() {
   const choice = make("select", { "aria-label": "What the colour says" }, SHADES.map(([name, text]) => make("option", { value: name }, text)));
   choice.addEventListener("change", () => { periodic.shade = choice.value; again(); });
   document.getElementById("elements-controls").append(...buttons, make("label", {}, "Colour: ", choice));
-  watchers.push(() => { if (periodic.shade === "table") again(); });
+  watchers.push(afterwards(() => { if (periodic.shade === "table") again(); }));
 }
 
 let tableCounts = new Map();

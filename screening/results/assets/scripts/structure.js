@@ -129,7 +129,7 @@ function showCrystal(element, crystal, background, turning) {
   viewer.zoomTo();
   viewer.rotate(12, "x");
   viewer.rotate(20, "y");
-  viewer.zoom(crystal.atoms.length > 5 ? 0.95 : 1.2);
+  viewer.zoom(DATA.prototype ? 1.2 : 0.95);
   viewer.render();
   if (turning) viewer.spin("y", 0.4);
   return viewer;
