@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|(stdout)|(stderr))|/proc/self/fd/(\d+)")
 STDOUT = Path("/dev/stdout")
 """Written into as it is, also where it is redirected."""
+ENDS = (".safetensors", ".json", ".csv", ".png", ".svg")
+"""Ends of the files that are written under one name."""
 _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula; a tab is escaped anyway
 
 
@@ -74,6 +76,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+def with_end(path: Path, end: str) -> Path:
+    """A path with this end instead of one of ours that it may have; a dot in a name, as in ``gap-0.5``, begins none."""
+    known = next((known for known in ENDS if path.name.endswith(known) and path.name != known), "")
+    return path.with_name(f"{path.name.removesuffix(known)}{end}")
 
 
 def is_stream(path: Path) -> bool:

@@ -10,6 +10,7 @@ import click
 
 from cgcnn.cli import options as command_line
 from cgcnn.errors import UserError
+from cgcnn.files import with_end
 
 PATH = click.Path(path_type=Path)
 
@@ -75,7 +76,7 @@ def train(
     from cgcnn.training.split import Division
 
     how = {"epochs": epochs, "patience": patience, "members": members, "seed": seed}
-    chosen = choose_recipe(base, samples, (output.stem, data.name), (targets, binary), **how)
+    chosen = choose_recipe(base, samples, (with_end(output, "").name, data.name), (targets, binary), **how)
     with builder(chosen.settings, workers, cache, no_cache=no_cache) as build:
         prepared = training.prepared(samples, chosen, build, strict=strict)
     division = Division(split, sizes, fold_column, test_fold, folds)
@@ -260,7 +261,7 @@ def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
     from cgcnn.models.files import save
     from cgcnn.models.published import import_model, read_atom_init, read_checkpoint
 
-    model = import_model(read_checkpoint(checkpoint), read_atom_init(atom_init), output.stem)
+    model = import_model(read_checkpoint(checkpoint), read_atom_init(atom_init), with_end(output, "").name)
     click.echo(f"{save(model, output)} written", err=True)
 
 

@@ -10,6 +10,7 @@ import click
 
 from cgcnn.cli.progress import Reporter
 from cgcnn.cli.train import prepared
+from cgcnn.files import with_end
 from cgcnn.inference.plots import new_figure
 from cgcnn.training.learning_curve import draw, learning_curve, write_points
 
@@ -47,7 +48,7 @@ def run(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Sequence[int], outpu
     Raises:
         UserError: As `learning_curve` does, or matplotlib is missing, or a file cannot be written.
     """
-    checkpoints, files = output.with_suffix(".training"), [output.with_suffix(end) for end in (".csv", ".png", ".svg")]
+    checkpoints, files = with_end(output, ".training"), [with_end(output, end) for end in (".csv", ".png", ".svg")]
     new_figure(output, (1, 1))  # without matplotlib, say so before the work
     points: list[Point] = []
     for table, recipe in tables:

@@ -9,6 +9,7 @@ import click
 
 from cgcnn.cli.progress import Reporter
 from cgcnn.errors import UserError
+from cgcnn.files import with_end
 from cgcnn.inference.predict import summary
 from cgcnn.training.checkpoints import claim
 from cgcnn.training.protocols import train
@@ -42,7 +43,7 @@ def prepared(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder, *
 def run(found: Prepared, recipe: TrainRecipe, how: Division, output: Path, *, resume: bool) -> None:
     """Train, write the model and what was measured, and show the figures of the test part."""
     splits = how.splits(found.usable, [sample.labels for sample in found.samples], recipe)
-    checkpoints = output.with_suffix(".training")
+    checkpoints = with_end(output, ".training")
     claim(checkpoints, found.table, recipe, splits, resume=resume)
     with Reporter(len(splits) if len(splits) > 1 else recipe.fit.members) as report:
         trained = train(found.table, recipe, splits, checkpoints, report)

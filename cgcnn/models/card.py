@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cgcnn.errors import UserError
+from cgcnn.files import with_end
 from cgcnn.network.settings import Settings
 
 MODELS = Path(__file__).parent / "shipped"
@@ -132,8 +133,8 @@ def weights_path(name_or_path: str | Path) -> Path:
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     path = Path(name_or_path)
-    if path.suffix in {".json", ""}:
-        path = path.with_suffix(".safetensors")
+    if path.suffix == ".json" or not path.is_file():
+        path = with_end(path, ".safetensors")
     if not path.is_file():
         raise UserError(
             f"{name_or_path}: no such model; pass a file written by 'cgcnn train' or one of: {', '.join(known) or '-'}"

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
 from cgcnn.errors import UserError
-from cgcnn.files import write_whole
+from cgcnn.files import with_end, write_whole
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.check import wrong_with_card, wrong_with_domain, wrong_with_likeness, wrong_with_member
 from cgcnn.models.digest import named_arrays
@@ -30,7 +30,7 @@ def save(model: Model, path: str | Path) -> Path:
     Raises:
         UserError: A file cannot be written.
     """
-    target = Path(path).with_suffix(".safetensors")
+    target = with_end(Path(path), ".safetensors")
     write_whole(target, serialize(named_arrays(model.members, model.domain)))
     write_whole(target.with_suffix(".json"), model.card.model_dump_json(indent=2) + "\n")
     return target

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgcnn.files import write_csv, write_whole
+from cgcnn.files import with_end, write_csv, write_whole
 from cgcnn.models.card import Metric
 from cgcnn.models.files import save
 from cgcnn.training.split import PARTS
@@ -65,8 +65,8 @@ class Trained:
         output = Path(path)
         if self.last is None:
             return [save(self.best, output)]
-        last = save(self.last, output.with_name(output.stem + "-last"))
-        files = [output.with_suffix(end) for end in (".metrics.json", ".metrics.csv", ".test.csv", ".history.csv")]
+        last = save(self.last, with_end(output, "-last"))
+        files = [with_end(output, end) for end in (".metrics.json", ".metrics.csv", ".test.csv", ".history.csv")]
         metrics = [metric.model_dump() for metric in self.metrics]
         sizes = {name: int((self.part == i).sum()) for i, name in enumerate(PARTS)}
         content = {"model": self.card.name, "digest": self.best.digest, "rows": sizes, "metrics": metrics}

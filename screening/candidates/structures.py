@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from cgcnn.graphs.perovskite import find_perovskite
 from cgcnn.inference.predict import BATCH
 from screening.candidates.columns import SORTABLE, STATUS, with_threshold
 from screening.candidates.kind import UNTILTED, Grain
+from screening.candidates.texts import ANIONS
 from screening.store import Column, Records, draft
 
 if TYPE_CHECKING:
@@ -117,7 +119,9 @@ class Structures:
 
     def name(self, row: Row, texts: Sequence[str]) -> dict[str, str]:
         """Reduced formula and id."""
-        return {"formula": formula(row["composition"]), "id": texts[0]}
+        kind = row.get("perovskite")
+        is_perovskite = kind is not None and bool(kind.any())
+        return {"formula": formula(row["composition"], is_perovskite=is_perovskite), "id": texts[0]}
 
     @property
     def site_groups(self) -> dict[str, tuple[int, ...]]:
@@ -147,7 +151,8 @@ class Structures:
 
     def names(self, rows: Mapping[str, np.ndarray], texts: Sequence[Sequence[str]]) -> dict[str, list[str]]:
         """As `name`, of n rows."""
-        named = [self.name({"composition": row}, given) for row, given in zip(rows["composition"], texts, strict=True)]
+        shown = zip(rows["composition"], rows["perovskite"], texts, strict=True)
+        named = [self.name({"composition": row, "perovskite": kind}, given) for row, kind, given in shown]
         return {column: [names[column] for names in named] for column in ("formula", *self.name_columns)}
 
     def structure(
@@ -227,18 +232,31 @@ def compositions(numbers: Sequence[NDArray[np.uint8]], counts: Sequence[NDArray[
     return rows
 
 
-def formula(composition: NDArray[np.uint16]) -> str:
-    """Reduced formula of a cell, from the atoms (101,) of each element."""
-    return _formula(composition.astype("<u2").tobytes())
+def formula(composition: NDArray[np.uint16], *, is_perovskite: bool = False) -> str:
+    """Reduced formula of a cell, from the atoms (101,) of each element, as chemists write it.
+
+    Elements are in the order of their electronegativities; those on X of a perovskite, if `ANIONS` are three fifths of
+    its atoms, in that of these: LaTaON2 rather than LaTaN2O.
+    """
+    return _formula(composition.astype("<u2").tobytes(), is_perovskite)
 
 
 @lru_cache(maxsize=4096)
-def _formula(composition: bytes) -> str:
+def _formula(composition: bytes, is_perovskite: bool) -> str:  # noqa: FBT001  # a key of the cache
     from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy; only rankings of structures need it
 
     atoms = np.frombuffer(composition, dtype="<u2")
     with _quiet():
-        return str(Composition({SYMBOLS[z]: int(atoms[z]) for z in np.flatnonzero(atoms)}).reduced_formula)
+        found = str(Composition({SYMBOLS[z]: int(atoms[z]) for z in np.flatnonzero(atoms)}).reduced_formula)
+    on_x = sum(int(atoms[SYMBOLS.index(symbol)]) for symbol in ANIONS)
+    return _with_anions_last(found) if is_perovskite and 5 * on_x == 3 * int(atoms.sum()) else found
+
+
+def _with_anions_last(text: str) -> str:
+    """A formula with its anions at the end, in their order."""
+    parts = re.findall(r"([A-Z][a-z]?)([0-9]*)", text)
+    on_x = sorted((part for part in parts if part[0] in ANIONS), key=lambda part: ANIONS.index(part[0]))
+    return "".join(symbol + count for symbol, count in [p for p in parts if p[0] not in ANIONS] + on_x)
 
 
 @contextmanager

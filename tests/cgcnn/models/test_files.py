@@ -106,3 +106,12 @@ def test_odd_cards_are_named(tmp_path: Path, key: str, value: Any) -> None:
     with pytest.raises(UserError) as error:
         load(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["gap-0.5", "gap-0.5.safetensors", "gap-0.5.json"])
+def test_a_dot_in_a_name_begins_no_suffix(tmp_path, name):
+    model = untrained(CUBIC_PEROVSKITE, {"A": ("Sr",), "B": ("Ti",), "X": ("O",)})
+    assert save(model, tmp_path / name) == tmp_path / "gap-0.5.safetensors"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gap-0.5.json", "gap-0.5.safetensors"]
+    for asked in ("gap-0.5", "gap-0.5.json", "gap-0.5.safetensors"):
+        assert load(tmp_path / asked).digest == model.digest

@@ -14,6 +14,7 @@ import zarr
 from pymatgen.core import Lattice, Structure
 
 from cgcnn.data.sample import from_record
+from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.inference.predict import BATCH
@@ -317,3 +318,19 @@ def test_formulas_are_reduced_and_those_of_the_field():
     composition[[56, 22, 8]] = 0
     composition[[36, 9]] = 1, 2  # pymatgen warns that krypton has no electronegativity
     assert formula(composition) == "KrF2"
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({"La": 4, "Ta": 4, "O": 4, "N": 8}, "LaTaON2"),
+        ({"Cs": 1, "Pb": 1, "I": 1, "Br": 2}, "CsPbIBr2"),
+        ({"Cs": 2, "Ag": 1, "Bi": 1, "Br": 6}, "Cs2AgBiBr6"),
+        ({"Pb": 1, "Te": 1, "O": 3}, "TePbO3"),  # four fifths are of elements that may be anions: as pymatgen has it
+    ],
+)
+def test_formulas_of_perovskites_have_their_anions_as_chemists_write_them(counts, text):
+    composition = np.zeros(101, dtype=np.uint16)
+    for symbol, count in counts.items():
+        composition[SYMBOLS.index(symbol)] = count
+    assert formula(composition, is_perovskite=True) == text

@@ -141,6 +141,19 @@ def test_json_lines_follow_optimade(run, top, tmp_path):
         assert all(re.fullmatch(r"_screen_[a-z][a-z0-9_]*", name) for name in own)
 
 
+def test_optimades_own_models_accept_every_line(run, doubles, tmp_path):
+    models = pytest.importorskip("optimade.models", reason="needs optimade")
+    for exported, tilts in ((run, ["a0a0a0", "a-b+a-"]), (doubles, ["a-a-a-"])):
+        _, *lines = map(json.loads, exported.export(tmp_path / "o.jsonl", top=6, tilts=tilts).read_text().splitlines())
+        assert lines
+        for line in lines:
+            read = models.StructureResource(**line)
+            assert read.attributes.nsites == len(line["attributes"]["species_at_sites"])
+    wrong = {**lines[0], "attributes": {**lines[0]["attributes"], "elements_ratios": [0.9, 0.9]}}
+    with pytest.raises(ValueError, match="elements_ratios"):
+        models.StructureResource(**wrong)
+
+
 def test_formulas_of_optimade_are_those_of_its_specification():
     assert anonymous([1, 1, 3]) == "A3BC"
     assert anonymous([1] * 27).endswith("ZAa")
