@@ -200,7 +200,7 @@ def whole(folder: Path, options: argparse.Namespace, base: Rate | None) -> None:
         ("the same, 2 workers, --cascade", double, "mp", 2, ("--cascade",)),
     ]
     for name, kind, model, workers, further in cases:
-        chosen = sites(kind, min(options.size, 600_000) if kind == "perovskites" else options.size)
+        chosen = sites(kind, min(options.size, len(ELEMENTS) ** 3) if kind == "perovskites" else options.size)
         count = plan_of(kind, chosen).candidates.count
         command = screen(kind, chosen, "--model", model, "--no-filter", "--workers", workers, *further)
         spent = run_whole(folder / "run", command, options.repeats)
