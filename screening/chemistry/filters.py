@@ -232,6 +232,10 @@ KINDS: dict[str, Kind] = {
         "predicted energy above hull, eV/atom", "the model", predicted=True,
     ),
     "gap": Kind("band_gap", "LO:HI", None, _range, "predicted band gap (GGA), eV", "the model", predicted=True),
+    "leaves": Kind(
+        "p_leaves", "MAX", Filter("leaves", None, 0.5), _most,
+        "probability that relaxation leaves the ideal sites", "the model", predicted=True,
+    ),
     "perovskite": Kind(
         "p_perovskite", "MIN", Filter("perovskite", 0.5, None), _least,
         "probability that it is a perovskite, when it is made", "fitted to ICSD and Bartel et al. 2019", predicted=True,

@@ -147,6 +147,22 @@ def test_filters_of_predicted_columns_come_after_the_prediction(rich):
     assert (scored(rich, "perovskite=0.7")["status"] == Status.OK).any()
 
 
+def test_energies_of_a_mixture_and_its_probability_are_columns(tmp_path):
+    targets = ("e_above_hull", "e_if_stays", "e_if_leaves", "p_leaves", "a")
+    mixture = ("e_above_hull", "e_if_leaves", "e_if_stays", "p_leaves")
+    settings = replace(TINY, targets=targets, binary=("p_leaves",), mixture=mixture, sites=4)
+    path = save(untrained(CUBIC_PEROVSKITE, TRAINED, settings, members=1), tmp_path / "mixed")
+    rows, few = scored(path), scored(path, "leaves=0.5")
+    apart = rows["e_if_leaves"] - rows["e_if_stays"]
+    np.testing.assert_allclose(rows["e_above_hull"], rows["e_if_stays"] + rows["p_leaves"] * apart, atol=1e-5)
+    assert np.abs(apart).min() > 1e-4
+    stay = rows["p_leaves"] <= np.median(rows["p_leaves"])
+    assert 0 < stay.sum() < len(stay)
+    limit = float(np.median(rows["p_leaves"]))
+    np.testing.assert_array_equal(scored(path, f"leaves={limit}")["status"] == Status.OK, stay)
+    np.testing.assert_array_equal(few["status"] == Status.OK, rows["p_leaves"] <= 0.5)
+
+
 def test_rejected_candidates_keep_species_and_status_alone():
     sites = {"a": ("Ca", "Sr", "La"), "b": ("Ti", "Zr", "Ta"), "x": ("O", "N")}
     plan = make_plan(make_recipe(kind="perovskites", filters=("charge",), **sites))
