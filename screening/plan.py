@@ -20,6 +20,7 @@ from screening.candidates.listed import Listed, read_candidates
 from screening.candidates.notes import TrainingRows
 from screening.candidates.space import Space, double_perovskites, parse_elements, perovskites, symbols
 from screening.candidates.structures import Structures, read_structures
+from screening.chemistry.competing import read_phases
 from screening.chemistry.filters import Filter, parse_filter
 from screening.chemistry.oxidation import ICSD, StateSet, read_states, states_of
 from screening.chemistry.placement import Sites, assign_sites
@@ -71,6 +72,7 @@ class Plan(Generic[Kind_co]):
         states: Oxidation states to choose from.
         unplaced: Elements that were named but fit no site, for a note to the user.
         cascade: What looks at the candidates before the model does, if anything.
+        competing: Source of the user's competing phases, in words; empty without any.
     """
 
     candidates: Kind_co
@@ -80,6 +82,7 @@ class Plan(Generic[Kind_co]):
     states: StateSet = ICSD
     unplaced: tuple[str, ...] = ()
     cascade: Cascade | None = None
+    competing: str = ""
 
     @property
     def records(self) -> Records | None:
@@ -106,6 +109,7 @@ class Plan(Generic[Kind_co]):
             code_version=__version__,
             versions=decisive(),
             kernel=self.model.kernel,
+            remarks={"hull": read_card(self.model.path).hull, "competing phases": self.competing},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             records="" if records is None else records.index.digest,
         )
@@ -133,7 +137,8 @@ def make_plan(recipe: Recipe) -> Plan:
         raise UserError(f"`model` {model}: {reason}. `screen models` lists what each model takes.")
     states = read_states(recipe.oxidation_states)
     candidates = candidates.noted(TrainingRows(reference.name, reference.path))
-    return Plan(candidates, filters, reference, recipe.stable_at, states, unplaced)
+    competing = "" if recipe.competing_phases is None else str(read_phases(recipe.competing_phases).source)
+    return Plan(candidates, filters, reference, recipe.stable_at, states, unplaced, competing=competing)
 
 
 def from_header(header: Header, records: Records | None) -> Plan:

@@ -16,11 +16,11 @@ from cgcnn.errors import UserError
 from cgcnn.files import failures_path, is_stream, write_csv
 from cgcnn.graphs.prototype import PROTOTYPES
 from screening.candidates.kind import read_columns
+from screening.chemistry.competing import Phases, read_phases
 from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.recipe import SHOWN
-from screening.results.competing import Phases, read_phases
 from screening.results.known import Known, read_known
 from screening.results.ranking import Counts, Groups, Ranking, check_sort, rank, scored
 from screening.results.sorting import sort_rows
@@ -55,7 +55,7 @@ class Outputs:
         prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
         known: File or folder of what the user has, see `screening.results.known`; marked in `known_as`.
         drop_known: Leave that out.
-        competing_phases: JSON file of the user's own competing phases, see `screening.results.competing`; how far
+        competing_phases: JSON file of the user's own competing phases, see `screening.chemistry.competing`; how far
             candidates are above the hull of these is told, and may be ranked by.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.

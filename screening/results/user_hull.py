@@ -10,7 +10,7 @@ import numpy as np
 
 from cgcnn.errors import UserError
 from cgcnn.models.card import read_card
-from screening.results.competing import count_atoms
+from screening.chemistry.competing import count_atoms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.model import Model
+    from screening.chemistry.competing import Distance, Phases
     from screening.plan import ModelReference
-    from screening.results.competing import Distance, Phases
 
 TARGET = "formation_energy"
 ABOVE = "e_above_user_hull"

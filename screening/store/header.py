@@ -51,6 +51,7 @@ class Header:
         records: Digest of the records that the run was given, see `screening.store.records`; empty if of none.
         versions: Of the packages that decide the bits of the results.
         kernel: Name and version of what evaluates the network; empty if it has none.
+        remarks: What is told and decides nothing, such as the source of the hull; no part of the run's identity.
         schema: Version of the run format.
         digest: Of all this, as read; empty of a header that is yet to be written. No two runs share one.
     """
@@ -68,6 +69,7 @@ class Header:
     records: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     kernel: str = ""
+    remarks: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
     digest: str = ""
 
@@ -146,7 +148,7 @@ def parse(root: bytes) -> Header:
         raise OtherFormatError(f"run format {attributes['schema']}; this version reads {SCHEMA}")
     if root != canonical(document) or attributes["digest"] != _digest(document):
         raise ValueError("the digest of the header does not match its content")
-    fields = {name: attributes[name] for name in Header.__dataclass_fields__ if name != "columns"}
+    fields = {name: attributes[name] for name in Header.__dataclass_fields__.keys() & attributes if name != "columns"}
     columns = tuple(_column(record) for record in attributes["columns"])
     if array_documents(root).keys() != {column.name for column in columns}:
         raise ValueError("its arrays are not its columns")
@@ -235,7 +237,7 @@ def _record(header: Header) -> dict[str, Any]:
     names = Header.__dataclass_fields__.keys() - {"columns", "digest"}
     record = {name: getattr(header, name) for name in names}
     columns = [{**asdict(column), "fill": str(column.fill)} for column in header.columns]  # NaN is not JSON
-    plain = {name: dict(record[name]) for name in ("recipe", "space", "versions")}
+    plain = {name: dict(record[name]) for name in ("recipe", "space", "versions", "remarks")}
     return {**record, **plain, "columns": columns}
 
 

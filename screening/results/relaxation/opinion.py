@@ -10,12 +10,12 @@ import numpy as np
 
 from cgcnn.elements import SYMBOLS
 from screening.candidates.kind import UNTILTED
-from screening.results.competing import count_atoms
+from screening.chemistry.competing import count_atoms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from screening.results.competing import Distance, Phases
+    from screening.chemistry.competing import Distance, Phases
     from screening.results.relaxation.records import Relaxed
 
 FORMULA_UNIT = 5

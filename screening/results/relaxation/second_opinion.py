@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from cgcnn.errors import UserError
 from cgcnn.graphs.tilts import SYSTEMS, find_system
 from screening.candidates.kind import UNTILTED
+from screening.chemistry.competing import count_atoms, read_phases
 from screening.cluster import choose, preflight
 from screening.engine.notice import on_notice
 from screening.plan import from_header
-from screening.results.competing import count_atoms, read_phases
 from screening.results.outputs import Outputs
 from screening.results.ranking import rank
 from screening.results.relaxation.calculators import CHGNET, name_calculator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from screening.candidates.kind import Candidates
-    from screening.results.competing import Phases
+    from screening.chemistry.competing import Phases
     from screening.results.ranking import Ranking
     from screening.results.starts import Start
     from screening.store import Run
@@ -49,7 +49,7 @@ class Relaxation:
         steps: At most so many.
         cluster: Where workers come from, as of a screen.
         workers: How many; None for one a core.
-        competing_phases: JSON file of the user's own, see `screening.results.competing`; how far above their hull the
+        competing_phases: JSON file of the user's own, see `screening.chemistry.competing`; how far above their hull the
             relaxed crystals are.
     """
 

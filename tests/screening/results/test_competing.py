@@ -15,8 +15,9 @@ from pymatgen.entries.computed_entries import ComputedEntry, ManualEnergyAdjustm
 import screening
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from screening.chemistry.competing import count_atoms, read_phases
 from screening.cli.commands import app
-from screening.results.competing import count_atoms, read_phases
+from screening.store import Run
 
 ENERGIES = {  # eV of a formula unit
     "Ca": -2.0, "Sr": -1.7, "Ti": -7.8, "Zr": -8.5, "O2": -9.9,
@@ -104,6 +105,10 @@ def test_a_screen_tells_it_too_as_numbers_of_json(phases_path, tmp_path, monkeyp
     command = ["perovskites", "--a", "Sr", "--b", "Ti,Zr", "--x", "O", "--competing-phases", str(phases_path)]
     done = CliRunner().invoke(app, [*command, "--format", "json", "--out", "S.zarr"], catch_exceptions=False)
     assert done.exit_code == 0
+    with Run.open("S.zarr") as run:
+        assert run.header.remarks["competing phases"].startswith(f"{phases_path} of 20")
+        assert "Materials Project" in run.header.remarks["hull"]
+    assert CliRunner().invoke(app, [*command[:-2], "--out", "S.zarr", "--resume"]).exit_code == 0  # no other run
     first, second = json.loads(done.stdout)
     assert isinstance(first["e_above_user_hull"], float)
     assert {first["decomposition"], second["decomposition"]} == {"0.5 Sr2TiO4 + 0.5 TiO2", "ZrO2 + SrO"}
