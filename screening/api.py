@@ -105,19 +105,27 @@ class Run:
         with StoredRun.open(self.url) as run:
             return to_xarray(run, filtered=filtered)
 
-    def report(self, path: str | Path, *, sort: str = "e_above_hull", top: int | None = None) -> Path:
+    def report(
+        self,
+        path: str | Path,
+        *,
+        sort: str = "e_above_hull",
+        top: int | None = None,
+        **further: Any,  # noqa: ANN401  # Outputs has them
+    ) -> Path:
         """Write one HTML page to explore the run with, which works without a network.
 
         Args:
             path: The file to write.
             sort: Column to rank by.
             top: How many candidates to list; 10,000 if None.
+            further: As of `rank`.
 
         Raises:
             UserError: There is no such column, nothing to rank, the run is damaged, or the file cannot be written.
         """
         with StoredRun.open(self.url) as run:
-            report(run, Path(path), Outputs(sort, None, top))
+            report(run, Path(path), Outputs(sort=sort, top=top, **further))
         return Path(path)
 
     def export(  # noqa: PLR0913  # all have defaults

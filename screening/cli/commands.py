@@ -11,8 +11,10 @@ from screening.cli.options import (
     PATH,
     cascade_option,
     chemistry_options,
+    choice_options,
     export_options,
     filter_options,
+    further_filter_options,
     ranking_options,
     run_options,
     site_options,
@@ -106,10 +108,7 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
 @app.command("rank")
 @click.argument("run")
 @ranking_options
-@click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too.")
-@click.option(
-    "--no-filter", is_flag=True, help="Also what RUN's filters of predictions (hull, gap, perovskite) left out."
-)
+@further_filter_options
 @export_options
 @command_line.debug
 def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking checks them
@@ -150,6 +149,8 @@ def status(run: str) -> None:
 @click.option("--top", type=click.IntRange(min=1), help="List the best N candidates. [default: 10,000]")
 @sort_option
 @stable_at_option
+@choice_options
+@further_filter_options
 @command_line.debug
 def report_(run: str, output: Path, **options: Any) -> None:  # noqa: ANN401  # the report checks them
     """Write RUN as one HTML page to explore, which works without a network.

@@ -44,10 +44,7 @@ sort_option = click.option(
 stable_at_option = click.option(
     "--stable-at", type=float, metavar="EV", help="p_stable: P(at most EV eV/atom). [default: 0.05, or the run's]"
 )
-ranking_options = together(
-    top_option,
-    sort_option,
-    stable_at_option,
+choice_options = together(
     click.option("--group-by", metavar="SITE", help="Keep only the best candidates of each element on this site."),
     click.option("--per-group", type=click.IntRange(min=1), metavar="N", help="So many of each. [default: 1]"),
     click.option("--prefer-known", is_flag=True, default=None, help="Rank training rows by their energy there."),
@@ -64,6 +61,12 @@ ranking_options = together(
         metavar="ENTRIES.json",
         help="Entries of pymatgen, as mp-api saves them: distance from the hull of these, and decomposition.",
     ),
+)
+ranking_options = together(
+    top_option,
+    sort_option,
+    stable_at_option,
+    choice_options,
     click.option("--csv", type=OUTPUT, metavar="FILE", help="Write the ranking to this CSV file; - is stdout."),
     click.option(
         "--cif", type=PATH, metavar="DIR", help="Write a CIF file for each candidate shown to this directory."
@@ -76,6 +79,12 @@ ranking_options = together(
         help="Of the best candidates on stdout. [default: table]",
     ),
     click.option("-v", "--verbose", is_flag=True, help="Show all columns, with all decimals."),
+)
+further_filter_options = together(
+    click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too."),
+    click.option(
+        "--no-filter", is_flag=True, help="Also what RUN's filters of predictions (hull, gap, perovskite) left out."
+    ),
 )
 export_options = together(
     click.option(

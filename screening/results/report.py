@@ -106,13 +106,31 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
         "survey": found.survey,
         "ranking": found.ranking,
         "listed": len(found.ranking.rows["index"]),
-        "sort": outputs.sort,
+        "user_hull": outputs.phases.source if outputs.phases is not None else "",
+        "choices": " ".join(_choices(outputs)),
+        "narrowed": bool(outputs.filters or outputs.no_filter or outputs.drop_known or outputs.group_by),
         "sorted_by": sort_words(outputs.sort, plan.stable_at),
         "reasons": list(islice(_reasons(run), REASONS)),
         "committed": run.n_committed,
         "cascade": _cascade(found, outputs.sort),
         "pair": tuple(plan.candidates.map_sites),
     }
+
+
+def _choices(outputs: Outputs) -> Iterator[str]:
+    """How the candidates were ranked, as options of `screen rank`; of files the names alone."""
+    yield f"--sort {outputs.sort}"
+    if outputs.stable_at is not None:
+        yield f"--stable-at {outputs.stable_at:g}"
+    yield from (f"--filter {text}" for text in outputs.filters)
+    if outputs.group_by is not None:
+        yield f"--group-by {outputs.group_by} --per-group {outputs.per_group}"
+    for name in ("known", "competing_phases"):
+        if (path := getattr(outputs, name)) is not None:
+            yield f"--{name.replace('_', '-')} {path.name}"
+    for name in ("no_filter", "prefer_known", "drop_known"):
+        if getattr(outputs, name):
+            yield f"--{name.replace('_', '-')}"
 
 
 def _cascade(found: Findings, sort: str) -> str:

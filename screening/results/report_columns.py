@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screening.candidates.columns import DECIMALS
+from screening.results.user_hull import ABOVE, TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +36,9 @@ LABELS = {
     "known_id": "Training row",
     "hhi": "HHI",
     "e_above_hull_cubic": "E cubic",
+    ABOVE: "E above your hull",
+    TARGET: "Formation energy",
+    "decomposition": "Decomposes into",
     "p_tilted": "P(tilted)",
     "band_gap": "Band gap",
     "p_perovskite": "P(perovskite)",
@@ -66,6 +70,9 @@ MEANINGS = {
     "hhi": "how concentrated the production of the elements is on few countries; above 2500 is highly concentrated",
     "tau": "tolerance factor of Bartel et al. 2019; perovskites are mostly below 4.18",
     "a_angstrom": "predicted lattice constant: distance of neighbouring B",
+    ABOVE: "predicted energy above the hull of the competing phases that were given",
+    TARGET: "predicted formation energy, from which that follows",
+    "decomposition": "those of these phases that have the lowest energy together",
     "states": "the most usual oxidation states that balance; none if empty",
     "perovskite": "what kind of perovskite the structure is, with its tilts; none if empty",
     "known_as": "what you have already, by this name",
@@ -75,34 +82,17 @@ MEANINGS = {
 """What columns say, where the run's own description is too short for a reader who has nothing else."""
 
 FIRST = (
-    *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted"),
-    *(
-        "e_above_hull_cubic",
-        "e_if_stays",
-        "e_if_leaves",
-        "p_leaves",
-        "in_training",
-        "known_e_above_hull",
-        "known_id",
-        "known_as",
-    ),
-    *("band_gap", "states", "perovskite", "tolerance_factor", "octahedral_factor", "tau", "a_angstrom", "in_domain"),
+    *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", ABOVE),
+    *("decomposition", "e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "in_training"),
+    *("known_e_above_hull", "known_id", "known_as", "band_gap", "states", "perovskite"),
+    *("tolerance_factor", "octahedral_factor", "tau", "a_angstrom", "in_domain"),
 )
 """What a reader looks at first, in this order; the other columns come after these, sites behind the formula."""
 
-FIRST_HIDDEN = frozenset(
-    (
-        "known_is_bound",
-        "known_source",
-        "octahedral_factor",
-        "radii_imputed",
-        "domain_distance",
-        "state_reluctance",
-        "redox",
-        "hhi",
-        "path",
-    )
-)
+FIRST_HIDDEN = frozenset((
+    *(TARGET, "known_is_bound", "known_source", "octahedral_factor", "radii_imputed", "domain_distance"),
+    *("state_reluctance", "redox", "hhi", "path"),
+))  # fmt: skip
 """Columns that a reader may show, but does not see at first."""
 MORE_DECIMALS = 3
 """Decimals of energies on the screen; files have more."""
@@ -168,5 +158,8 @@ def show_value(column: Column, stable_at: float) -> Shown:
 
 def show_text(name: str, sites: Iterable[str]) -> Shown:
     """A column of texts: a formula, the element on a site, an id, or what came with a candidate."""
+    label = LABELS.get(name, name)
     meaning = MEANINGS.get(name, f"element on {name}" if name in sites else "as it was given")
-    return Shown(name, LABELS.get(name, name), "", meaning, "text", 0, name in FIRST_HIDDEN)
+    if name in {ABOVE, TARGET}:  # which come as texts
+        return Shown(name, label, "eV/atom", meaning, "number", MORE_DECIMALS, name in FIRST_HIDDEN)
+    return Shown(name, label, "", meaning, "text", 0, name in FIRST_HIDDEN)

@@ -88,7 +88,8 @@ def _cells(name: str, values: np.ndarray, kind: str) -> list[float | int | str |
         return [_text(str(value)) for value in values]
     if kind == "flag":
         return [int(value) for value in values]
-    return [_rounded(value, DECIMALS.get(name, 5)) for value in values.tolist()]
+    numbers = (float("nan" if value == "" else value) for value in values.tolist())
+    return [_rounded(value, DECIMALS.get(name, 5)) for value in numbers]
 
 
 def _text(value: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 
 import numpy as np
 import pytest
@@ -41,6 +42,12 @@ def run_url(tmp_path_factory):
     url = tmp_path_factory.mktemp("run") / "R.zarr"
     screening.screen("perovskites", a=["Ca", "Sr"], b=["Ti", "Zr"], x=["O"], out=url, model="mp")
     return url
+
+
+def _told(page, name):
+    """The numbers of a column in a report."""
+    text = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(encoding="utf-8"))[1]
+    return json.loads(text)["rows"][name]
 
 
 def counts_of(formula):
@@ -94,6 +101,10 @@ def test_rankings_tell_the_distance_beside_the_models_own(run_url, phases_path, 
         assert float(line["e_above_user_hull"]) == pytest.approx(found.energy, abs=2e-5)
         assert line["decomposition"] == found.decomposition
         assert line["e_above_hull"]
+    page = screening.open_run(run_url).report(
+        tmp_path / "r.html", competing_phases=phases_path, sort="e_above_user_hull"
+    )
+    assert [round(value, 3) for value in above] == pytest.approx(_told(page, "e_above_user_hull"), abs=1e-3)
     table = screening.open_run(run_url).rank(competing_phases=phases_path, sort="e_above_user_hull")
     np.testing.assert_allclose(table["e_above_user_hull"], above, atol=1e-5)
     assert table.attrs["units"]["e_above_user_hull"] == "eV/atom"

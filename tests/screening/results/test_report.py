@@ -85,6 +85,19 @@ def test_the_page_says_what_the_ranking_says(page, ranked):
 
 
 @pytest.mark.slow
+def test_further_choices_narrow_the_report_and_are_told(page, ranked, tmp_path):
+    (tmp_path / "mine.csv").write_text("formula,id\nBaTiO3,mine\n")
+    choices = ("--filter", "exclude=Zr", "--group-by", "A", "--per-group", "2", "--known", tmp_path / "mine.csv")
+    text, data = page(*choices)
+    rows = ranked(*choices)
+    assert data["rows"]["index"] == [int(row["index"]) for row in rows]
+    assert len(rows) == 8
+    assert "Zr" not in data["rows"]["B"]
+    assert "--sort e_above_hull --filter exclude=Zr --group-by A --per-group 2 --known mine.csv" in text
+    assert "left by the choices of this report" in text
+
+
+@pytest.mark.slow
 def test_maps_are_of_all_candidates_and_not_of_those_listed(page, ranked):
     rows = [row for row in ranked() if row["in_domain"] == "true" and not float(row["domain_distance"]) > 0]
     _, data = page("--top", 3)

@@ -56,6 +56,13 @@ function cellNode(column, value) {
   return cellText(column, value);
 }
 
+/** A candidate's value of a column, as `cellNode`; a bound of an energy says that it is one. */
+function shownValue(column, row) {
+  const value = valueOf(column.name, row);
+  const isBound = column.name === "known_e_above_hull" && value !== null && valueOf("known_is_bound", row);
+  return isBound ? `≤ ${cellText(column, value)}` : cellNode(column, value);
+}
+
 /** A heading: label, and unit if there is one. */
 function headingText(column) {
   return column.unit ? `${column.label} (${column.unit})` : column.label;

@@ -109,7 +109,7 @@ function tableRow(row, columns) {
     const value = valueOf(column.name, row);
     const flag = ["in_domain", "charge_balanced"].includes(column.name) ? (value ? "yes" : "no") : "";
     const title = column.kind === "text" && String(value ?? "").length > 24 ? value : null;
-    return make("td", { class: `${cellClass(column)} ${flag}`.trim(), title }, cellNode(column, value));
+    return make("td", { class: `${cellClass(column)} ${flag}`.trim(), title }, shownValue(column, row));
   });
   const open = () => openCard(row);
   return make("tr", { tabindex: "0", "data-row": row, onclick: open, onkeydown: (event) => event.key === "Enter" && open() }, cells);
