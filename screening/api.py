@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from screening.candidates.cascade import Measured
     from screening.plan import Plan
     from screening.recipe import Recipe
+    from screening.results.relaxation.second_opinion import Progress, SecondOpinion
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,33 @@ class Run:
             wanted = Export(Path(path), format, tuple(tilts), conventional=conventional)
             export_run(run, Outputs(sort, None, top), wanted)
         return Path(path)
+
+    def relax(
+        self,
+        *,
+        top: int | None = None,
+        sort: str = "e_above_hull",
+        progress: Callable[[Progress], None] = lambda _: None,
+        **settings: Any,  # noqa: ANN401  # Relaxation has them
+    ) -> SecondOpinion:
+        """Relax the best candidates, cubic and tilted, with a calculator of ASE, and compare with the model.
+
+        What was relaxed before is not relaxed again.
+
+        Args:
+            top: How many candidates; 20 if None.
+            sort: Column to rank by.
+            progress: Called with each relaxation that ended.
+            settings: `out`, `calculator` ("chgnet" or "module:factory"), `tilts`, `fmax` (eV/Å), `steps`, `cluster`,
+                `workers`, `competing_phases`; see `screening.results.relaxation.second_opinion.Relaxation`.
+
+        Raises:
+            UserError: A setting is wrong, the calculator or workers cannot be had, or results cannot be kept.
+        """
+        from screening.results.relaxation.second_opinion import Relaxation, relax_run  # noqa: PLC0415  # for those who relax
+
+        with StoredRun.open(self.url) as run:
+            return relax_run(run, Relaxation(outputs=Outputs(sort, None, top), **settings), progress)
 
     def verify(self) -> Report:
         """Prove that the run holds every candidate exactly once, undamaged: `ok`, `findings`, and `text()` of these.

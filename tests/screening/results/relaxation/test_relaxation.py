@@ -59,6 +59,7 @@ def test_the_lowest_start_wins_and_all_is_written(run_url, toys, tmp_path):
     assert f"relaxed_with {toys}:toy" in files[0].read_text()
 
 
+@pytest.mark.slow
 def test_the_same_again_relaxes_nothing_and_more_only_what_is_new(run_url, toys, tmp_path):
     first, _ = relax(run_url, tmp_path / "out", calculator=f"{toys}:toy")
     again, told = relax(run_url, tmp_path / "out", calculator=f"{toys}:toy")
@@ -79,6 +80,7 @@ def test_results_of_other_settings_are_not_mixed(run_url, toys, tmp_path, change
         relax(run_url, tmp_path / "out", **other | {"calculator": f"{toys}:{other['calculator']}"})
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_a_row_with_its_reason(run_url, toys, tmp_path):
     made, _ = relax(run_url, tmp_path / "out", calculator=f"{toys}:fussy", top=6, steps=60)
     reasons = {(o.row["formula"], r.tilts): r.reason for o in made.opinions for r in o.relaxations}
@@ -158,6 +160,13 @@ def test_wrong_settings_are_one_clear_line(run_url, toys, tmp_path, asked, said)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_of_python_is_relaxed(run_url, toys, tmp_path):
+    made = screening.open_run(run_url).relax(
+        top=1, out=tmp_path / "out", calculator=f"{toys}:toy", tilts=("a0a0a0",), fmax=0.01, workers=1
+    )
+    assert [opinion.won.became for opinion in made.opinions] == ["single cubic a0a0a0"]
+
+
 def test_a_missing_extra_is_named(run_url, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "chgnet", None)
     with pytest.raises(UserError, match=r"chgnet is missing; pip install 'perovskite-screening\[relax\]'"):
@@ -171,6 +180,7 @@ def test_other_directories_are_not_written_into(run_url, toys, tmp_path):
         relax(run_url, tmp_path / "mine", calculator=f"{toys}:toy")
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_of_80_columns(run_url, toys, tmp_path):
     command = ["relax", str(run_url), "--calculator", f"{toys}:toy", "--top", "3", "--out", "out", "--workers", "1"]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
