@@ -20,17 +20,18 @@ class Examples:
     Attributes:
         graphs: n graphs.
         targets: (n, T) float32; NaN where a label is missing.
-        bound: (n, T) bool, where the label is only an upper bound; None where none is.
+        below: (n, T) float32, what a prediction below the label costs, as a share of one above it: less than 1 where
+            the label is only an upper bound. None where none is.
     """
 
     graphs: GraphBatch
     targets: Tensor
-    bound: Tensor | None = None
+    below: Tensor | None = None
 
     def select(self, rows: Tensor) -> Examples:
         """The examples ``rows`` (k,), in that order."""
-        bound = None if self.bound is None else self.bound[rows]
-        return Examples(self.graphs.select(rows.numpy()), self.targets[rows], bound)
+        below = None if self.below is None else self.below[rows]
+        return Examples(self.graphs.select(rows.numpy()), self.targets[rows], below)
 
     @property
     def tensors(self) -> TensorBatch:

@@ -37,14 +37,12 @@ class Task:
         how: Epochs, rates and so on.
         weights: (T,) share of each target in the loss.
         features: (101, F) element features.
-        below: (T,) what a prediction below an upper bound costs, as a share of one above it; None: as much.
     """
 
     settings: Settings
     how: Fit
     weights: Tensor
     features: Tensor
-    below: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -228,15 +226,15 @@ def loss_on(network: CGCNN, examples: Examples, task: Task) -> float:
 def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: Task) -> Tensor:
     """Loss of each target over its known labels, summed with the targets' weights.
 
-    It is the mean absolute error in deviations of a number, with `Task.below` where the label is an upper bound and the
-    prediction lower; the cross entropy of a binary target.
+    It is the mean absolute error in deviations of a number, with `Examples.below` where the prediction is lower than
+    the label; the cross entropy of a binary target.
     """
     labels = (examples.targets - network.target_mean) / network.target_std  # (n, T)
     known = ~labels.isnan()
     labels = labels.nan_to_num()
     error = torch.where(known, scaled - labels, 0.0)  # (n, T)
-    if examples.bound is not None and task.below is not None:
-        error = torch.where(examples.bound & (error < 0), task.below * error, error)
+    if examples.below is not None:
+        error = torch.where(error < 0, examples.below * error, error)
     error = error.abs()
     if network.settings.binary:
         entropy = functional.binary_cross_entropy_with_logits(scaled, labels.clamp(0, 1), reduction="none")  # (n, T)

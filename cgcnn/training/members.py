@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from cgcnn.network.folded import Weights
     from cgcnn.training.recipe import TrainRecipe
     from cgcnn.training.split import Split
@@ -78,14 +80,14 @@ def fit_members(  # noqa: PLR0913  # what there is to fit
     seen = table.rows(splits[0].part == 0)
     domain = _domain(seen, recipe) if recipe.prototypes else None
     examples = Examples(inputs(table, recipe.settings, recipe.prototypes, domain), torch.from_numpy(table.targets))
-    if table.bound is not None:
-        examples = replace(examples, bound=torch.from_numpy(table.bound))
+    if (prices := prices_below(table, recipe)) is not None:
+        examples = replace(examples, below=torch.from_numpy(prices))
     taught = None
     if lessons is not None:
         graphs = inputs(lessons, recipe.settings, recipe.prototypes, domain)
         taught = Examples(graphs, torch.from_numpy(lessons.targets))
-    shares, below = (torch.tensor([getattr(t, what) for t in recipe.targets]) for what in ("weight", "below"))
-    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()), below)
+    shares = torch.tensor([target.weight for target in recipe.targets])
+    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()))
     fitted: list[Fitted] = []
     for i, split in enumerate(splits):
         own = examples.select(torch.from_numpy(split.rows("train")))
@@ -119,6 +121,14 @@ def _domain(seen: Table, recipe: TrainRecipe) -> Domain:
     return with_labels(domain, parts, own.targets[:, 0], bound, own.ids)
 
 
+def prices_below(table: Table, recipe: TrainRecipe) -> NDArray[np.float32] | None:
+    """(n, T) what a prediction below a label costs, as a share of one above it; None for a table without bounds."""
+    if table.bound is None or table.shape is None:
+        return None
+    shares = np.array([[target.below_on(name) for target in recipe.targets] for name in recipe.prototypes])  # (P, T)
+    return np.where(table.bound, shares[table.shape], 1.0).astype(np.float32)
+
+
 def _part(examples: Examples, split: Split, name: str) -> Examples | None:
     rows = torch.from_numpy(split.rows(name))
     return examples.select(rows) if len(rows) else None
@@ -126,11 +136,11 @@ def _part(examples: Examples, split: Split, name: str) -> Examples | None:
 
 def _joined(own: Examples, taught: Examples) -> Examples:
     """Examples and then others, whose labels are no bounds."""
-    bound = own.bound
-    if bound is not None:
-        bound = torch.cat([bound, torch.zeros_like(taught.targets, dtype=torch.bool)])
+    below = own.below
+    if below is not None:
+        below = torch.cat([below, torch.ones_like(taught.targets)])
     graphs = GraphBatch.concatenate([own.graphs, taught.graphs])
-    return Examples(graphs, torch.cat([own.targets, taught.targets]), bound)
+    return Examples(graphs, torch.cat([own.targets, taught.targets]), below)
 
 
 def _history(fitted: Sequence[Fitted]) -> tuple[dict[str, Any], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -84,16 +84,23 @@ class Source(_Section):
         return (self.file,) if isinstance(self.file, str) else self.file
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class RecipeTarget(Target):
     """A target, its share in the loss, and whether it is a number or yes (1) or no (0).
 
     Where the label ``NAME_is_bound`` of a row is 1, the row's value is an upper bound: a prediction below it costs the
-    share ``below`` of one above it.
+    share ``below`` of one above it. It is one number, or one for each prototype, by name.
     """
 
     weight: float = Field(default=1.0, gt=0)
     kind: Literal["number", "binary"] = "number"
-    below: float = Field(default=1.0, ge=0, le=1)
+    below: Share | dict[str, Share] = 1.0
+
+    def below_on(self, prototype: str) -> float:
+        """`below` for rows of a prototype; 1 where there is none."""
+        return self.below.get(prototype, 1.0) if isinstance(self.below, dict) else self.below
 
 
 class Teacher(_Section):
@@ -162,6 +169,9 @@ class TrainRecipe(_Section):
             raise ValueError("graphs of prototypes have complete shells")
         if self.input == "structure" and self.merge:
             raise ValueError("rows of structures are not merged")
+        named = {name for target in self.targets if isinstance(target.below, dict) for name in target.below}
+        if not named <= set(self.prototypes):
+            raise ValueError(f"below: {', '.join(sorted(named - set(self.prototypes)))}: not a prototype of the recipe")
         self._check_readout()
         if self.teachers and not self.network.mixture:
             raise ValueError("teachers: only of prototype input with a mixture")

@@ -17,12 +17,19 @@ from cgcnn.network.reference import CGCNN
 from cgcnn.network.settings import Settings
 from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Task, fit, masked_loss
+from cgcnn.training.members import prices_below
 from cgcnn.training.recipe import Fit, TrainRecipe
 from cgcnn.training.table import Table, merge
 
 NAN = float("nan")
 SETTINGS = Settings(targets=("e", "a"), width=8, layers=1, hidden=8, gaussians=6, radius=6.0)
 MIXED = replace(SETTINGS, targets=("e", "yes", "no", "p"), binary=("p",), mixture=("e", "yes", "no", "p"), sites=3)
+
+BASE: dict[str, Any] = {
+    **dict.fromkeys(("name", "summary", "label", "data", "retrain"), "text"),
+    "input": "prototype",
+    "prototypes": ("cubic-perovskite",),
+}
 
 
 def graphs(count: int = 1) -> GraphBatch:
@@ -38,15 +45,36 @@ def test_below_a_bound_costs_less() -> None:
     row = torch.tensor([0])
     value = float(network(Examples(graphs(), torch.zeros(1, 2)).tensors)[0, 0].detach())
 
-    def loss(label: float, below: float, *, bound: bool) -> float:
-        examples = Examples(graphs(), torch.tensor([[label, NAN]]), torch.tensor([[bound, False]]))
-        job = replace(task, below=torch.tensor([below, 1.0]))
-        return float(masked_loss(network, examples, row, job).detach())
+    def loss(label: float, below: float) -> float:
+        examples = Examples(graphs(), torch.tensor([[label, NAN]]), torch.tensor([[below, 1.0]]))
+        return float(masked_loss(network, examples, row, task).detach())
 
-    assert loss(value + 2, 0.25, bound=True) == pytest.approx(0.5, abs=1e-5)
-    assert loss(value + 2, 0.25, bound=False) == pytest.approx(2.0, abs=1e-5)
-    assert loss(value - 2, 0.25, bound=True) == pytest.approx(2.0, abs=1e-5)
-    assert loss(value + 2, 0.0, bound=True) == 0
+    assert loss(value + 2, 0.25) == pytest.approx(0.5, abs=1e-5)
+    assert loss(value + 2, 1.0) == pytest.approx(2.0, abs=1e-5)
+    assert loss(value - 2, 0.25) == pytest.approx(2.0, abs=1e-5)
+    assert loss(value + 2, 0.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("below", "expected"),
+    [
+        (0.5, [0.5, 0.5, 1.0]),
+        ({"cubic-perovskite": 0.3}, [0.3, 1.0, 1.0]),
+        ({"double-perovskite": 0.8}, [1.0, 0.8, 1.0]),
+    ],
+)
+def test_a_price_below_bounds_holds_for_its_prototypes_alone(below: Any, expected: list[float]) -> None:
+    targets = [{"name": "e", "unit": "", "below": below}, {"name": "a", "unit": ""}]
+    recipe = TrainRecipe.model_validate(
+        BASE | {"targets": targets, "prototypes": (*BASE["prototypes"], "double-perovskite")}
+    )
+    bound = np.array([[True, True], [True, False], [False, False]])
+    shape, labels = np.array([0, 1, 1], dtype=np.int8), np.ones((3, 2), dtype=np.float32)
+    table = Table(("a", "b", "c"), labels, np.zeros(3, np.int64), shape, bound=bound)
+    found = prices_below(table, recipe)
+    assert found is not None
+    np.testing.assert_allclose(found, np.column_stack([expected, np.ones(3)]), rtol=1e-6)
+    assert prices_below(replace(table, bound=None), recipe) is None
 
 
 def test_rows_of_one_composition_are_merged() -> None:
@@ -100,12 +128,12 @@ def test_the_spread_of_a_mixture_holds_its_own_doubt() -> None:
         ({"network": {"mixture": ("e", "yes", "no", "e")}}, "a binary one"),
         ({"network": {"sites": 4, "pooling": "linear"}}, "linear"),
         ({"network": {"sites": 4}, "input": "structure", "prototypes": ()}, "prototype input"),
+        ({"targets": [{"name": "e", "unit": "", "below": {"spinel": 0.5}}]}, "spinel: not a prototype"),
+        ({"targets": [{"name": "e", "unit": "", "below": {"cubic-perovskite": 2}}]}, "less than or equal to 1"),
         ({"merge": True, "input": "structure", "prototypes": ()}, "not merged"),
     ],
 )
 def test_recipes_that_do_not_fit_are_refused(changes: dict[str, Any], said: str) -> None:
-    texts = dict.fromkeys(("name", "summary", "label", "data", "retrain"), "text")
     targets = [{"name": n, "unit": "", "kind": "binary" if n == "p" else "number"} for n in MIXED.targets]
-    base = {**texts, "targets": targets, "input": "prototype", "prototypes": ("cubic-perovskite",)}
     with pytest.raises(ValueError, match=said):
-        TrainRecipe.model_validate(base | changes)
+        TrainRecipe.model_validate(BASE | {"targets": targets} | changes)
