@@ -51,7 +51,7 @@ def candidates(model: Model, prototype: str, anions: int, count: int) -> tuple[n
 def kernels(model: Model) -> dict[str, Kernel]:
     """Every kernel that there is here."""
     folded = fold(model.settings, model.members)
-    found: dict[str, Kernel] = {"reference (torch)": TorchKernel(model.settings, model.members)}
+    found: dict[str, Kernel] = {"torch": TorchKernel(model.settings, model.members)}
     found["numpy"] = NumpyKernel(folded)
     return found | {f"template, {name}": TemplateKernel(folded, name) for name in instruction_sets()}
 
