@@ -36,8 +36,8 @@ function setUpTable() {
   showHead();
   watchers.push(() => {
     frame.scrollTop = 0;
-    document.getElementById("count").textContent =
-      view.rows.length === COUNT ? `${countText(COUNT)} candidates` : `${countText(view.rows.length)} of ${countText(COUNT)} candidates`;
+    const all = `${countText(COUNT)} ${COUNT === 1 ? "candidate" : "candidates"}`;
+    document.getElementById("count").textContent = view.rows.length === COUNT ? all : `${countText(view.rows.length)} of ${all}`;
     showSort();
     showRows(true);
   });
