@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -163,7 +163,7 @@ class Phases:
         return {}
 
 
-def read_phases(path: Path) -> Phases:
+def read_phases(path: str | Path) -> Phases:
     """Read competing phases.
 
     Args:
@@ -172,6 +172,7 @@ def read_phases(path: Path) -> Phases:
     Raises:
         UserError: It cannot be read, or holds no entries.
     """
+    path = Path(path)
     try:
         content = path.read_bytes()
         date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()

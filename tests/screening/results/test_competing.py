@@ -105,7 +105,7 @@ def test_rankings_tell_the_distance_beside_the_models_own(run_url, phases_path, 
         tmp_path / "r.html", competing_phases=phases_path, sort="e_above_user_hull"
     )
     assert [round(value, 3) for value in above] == pytest.approx(_told(page, "e_above_user_hull"), abs=1e-3)
-    table = screening.open_run(run_url).rank(competing_phases=phases_path, sort="e_above_user_hull")
+    table = screening.open_run(run_url).rank(competing_phases=str(phases_path), sort="e_above_user_hull")
     np.testing.assert_allclose(table["e_above_user_hull"], above, atol=1e-5)
     assert table.attrs["units"]["e_above_user_hull"] == "eV/atom"
     assert table.attrs["user_hull"].startswith(str(phases_path))
