@@ -1,8 +1,7 @@
 """Deviations that grow where there is little to go by: few training rows with an element on its site with its anion.
 
 The half width q of the central 90 % interval is exp(w · h) with a few features h of a row: the members' spread, the
-size of the prediction, its prototype, how many training rows support each of its roles, whether the prediction lies at
-the hull, where most errors are as small as labels of zero are many, and its anions. The weights are
+size of the prediction, its prototype, how many training rows support each of its roles, and its anions. The weights are
 those with the least pinball loss of |error| at the level 0.9 on held-out rows (Koenker and Bassett, Econometrica 1978,
 46, 33); those of spread, size and missing support cannot be negative. The standard deviation is q / 1.645.
 
@@ -37,7 +36,6 @@ ENOUGH = 200  # rows; more do not narrow an interval further
 RIDGE = 1e-4  # penalty of the weights, but for the constant
 SHRINK = 5e-3  # that of the anions' own weights
 SMOOTH = 0.02  # how far from its kink the pinball loss is rounded, as a share of the median |error|
-AT_HULL = 0.01  # eV/atom; over which a prediction ceases to lie at the hull
 PLAIN = 4  # features before those of the roles
 
 
@@ -76,7 +74,7 @@ class Support:
 
 
 def features(mean: Values, spread: Values, support: NDArray[np.integer], *, is_double: NDArray[np.bool_]) -> Floats:
-    """(n, 5 + R) constant, spread, size, prototype, missing support of each role, and whether it lies at the hull.
+    """(n, 4 + R) constant, spread, size, prototype, and missing support of each role.
 
     Args:
         mean: (n,) predictions, eV/atom.
@@ -91,8 +89,7 @@ def features(mean: Values, spread: Values, support: NDArray[np.integer], *, is_d
         np.log(np.maximum(np.asarray(mean, dtype=np.float64), 0) + LEAST_SIZE),
         is_double.astype(np.float64),
     ]
-    at_hull = np.exp(-np.maximum(np.asarray(mean, dtype=np.float64), 0) / AT_HULL)
-    return np.column_stack([*columns, missing, at_hull])
+    return np.column_stack([*columns, missing])
 
 
 def anion_shares(prototype: Prototype, species: Species) -> Floats:
@@ -105,7 +102,7 @@ class SupportDeviation:
     """From features to standard deviations.
 
     Attributes:
-        weights: (F,) of `features`; of fewer where a card is older than the last of them.
+        weights: (F,) of `features`.
         anions: (101,) added for each anion, mean over the X of a row.
     """
 
@@ -114,9 +111,7 @@ class SupportDeviation:
 
     def of(self, rows: Floats, anions: Floats) -> NDArray[np.float32]:
         """(n,) standard deviations of rows with features (n, F) and the shares of anions (n, 101)."""
-        return np.asarray(
-            np.exp(rows[:, : len(self.weights)] @ self.weights + anions @ self.anions) / WIDTH, dtype=np.float32
-        )
+        return np.asarray(np.exp(rows @ self.weights + anions @ self.anions) / WIDTH, dtype=np.float32)
 
 
 def fit_support(error: Values, rows: Floats, anions: Floats) -> SupportDeviation:
@@ -147,8 +142,8 @@ def fit_support(error: Values, rows: Floats, anions: Floats) -> SupportDeviation
 
     start = np.zeros(design.shape[1])
     start[0] = np.log(np.quantile(miss, LEVEL) + 1e-9)
-    bounds = [(None, None), (0, None), (0, None), (None, None), *[(0, None)] * (rows.shape[1] - PLAIN - 1)]
-    bounds += [(None, None)] * (1 + len(held))
+    bounds = [(None, None), (0, None), (0, None), (None, None), *[(0, None)] * (rows.shape[1] - PLAIN)]
+    bounds += [(None, None)] * len(held)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
     table = np.zeros(MAX_Z + 1)
     table[held] = found.x[rows.shape[1] :]

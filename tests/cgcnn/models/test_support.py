@@ -54,18 +54,6 @@ def test_what_is_fitted_holds_for_rows_with_and_without_support() -> None:
     assert (deviation.weights[[1, 2, 4, 5, 6]] >= 0).all()
 
 
-def test_predictions_at_the_hull_may_have_other_errors_than_those_near_it() -> None:
-    rng = np.random.default_rng(2)
-    mean = rng.choice([-0.01, 0.0, 0.05, 0.2], (2, 8000))
-    error = rng.normal(0, np.select([mean <= 0, mean < 0.1], [0.004, 0.06], 0.08))
-    support, single, none = np.full((8000, 3), 9), np.zeros(8000, np.bool_), np.zeros((8000, 101))
-    described = [features(row, np.full(8000, 0.05), support, is_double=single) for row in mean]
-    std = fit_support(error[0], described[0], none).of(described[1], none)
-    for value in np.unique(mean):
-        mine = mean[1] == value
-        assert coverage(error[1, mine], std[mine]) == pytest.approx(0.9, abs=0.03)
-
-
 def test_anions_may_have_more_or_less() -> None:
     rng = np.random.default_rng(1)
     anions = np.eye(101)[rng.choice([8, 17], 4000)]
