@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -215,7 +216,9 @@ def _phase(entry: Any) -> tuple[str, Floats, float]:  # noqa: ANN401  # a value 
 def _name(counts: dict[str, float]) -> str:
     from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy
 
-    return str(Composition(counts).element_composition.reduced_formula)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of elements that have no electronegativity
+        return str(Composition(counts).element_composition.reduced_formula)
 
 
 @lru_cache(maxsize=4096)
