@@ -76,12 +76,12 @@ class Run:
         cascade = plan_of(self.url).cascade
         return None if cascade is None else cascade.measured
 
-    def rank(self, sort: str = "e_above_hull", top: int | None = None, **further: Any) -> RankedTable:  # noqa: ANN401  # Outputs has them
+    def rank(self, sort: str | None = None, top: int | None = None, **further: Any) -> RankedTable:  # noqa: ANN401  # Outputs has them
         """Rank the candidates, without predicting again.
 
         Args:
-            sort: Columns to rank by, such as ``tau:desc,e_above_hull``; candidates that the model does not know come
-                last in any case.
+            sort: Columns to rank by, such as ``tau:desc,e_above_hull``; those of the run's recipe if None. Candidates
+                that the model does not know come last in any case.
             top: How many to keep; None keeps all.
             further: `stable_at` (eV/atom, for `p_stable`), `group_by`, `per_group`, `filters`, `no_filter`,
                 `prefer_known`, `known`, `drop_known`, `competing_phases`; see `screening.results.outputs.Outputs`.
@@ -97,7 +97,7 @@ class Run:
         with StoredRun.open(self.url) as run:
             plan = outputs.of(from_header(run.header, run.records))
             outputs.check_order(plan)
-            ranking = rank(outputs.blocks(run, plan), outputs.order, top, outputs.groups(plan))
+            ranking = rank(outputs.blocks(run, plan), outputs.order(plan), top, outputs.groups(plan))
             hull = {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
             return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks, **hull)
 
@@ -110,7 +110,7 @@ class Run:
         self,
         path: str | Path,
         *,
-        sort: str = "e_above_hull",
+        sort: str | None = None,
         top: int | None = None,
         **further: Any,  # noqa: ANN401  # Outputs has them
     ) -> Path:
@@ -118,7 +118,7 @@ class Run:
 
         Args:
             path: The file to write.
-            sort: Column to rank by.
+            sort: Columns to rank by; those of the run's recipe if None.
             top: How many candidates to list; 10,000 if None.
             further: As of `rank`.
 
@@ -135,7 +135,7 @@ class Run:
         *,
         format: str | None = None,  # noqa: A002  # its name everywhere
         top: int | None = None,
-        sort: str = "e_above_hull",
+        sort: str | None = None,
         tilts: Sequence[str] = ("a0a0a0",),
         conventional: bool = False,
     ) -> Path:
@@ -146,7 +146,7 @@ class Run:
                 .parquet.
             format: One of `screening.results.export.FORMATS`, where the name does not say it.
             top: How many candidates; by default 20, of Parquet all.
-            sort: Column to rank by.
+            sort: Columns to rank by; those of the run's recipe if None.
             tilts: How octahedra are turned, see `cgcnn.graphs.tilts`; one structure each.
             conventional: The usual cell of the space group rather than the smallest.
 
@@ -162,7 +162,7 @@ class Run:
         self,
         *,
         top: int | None = None,
-        sort: str = "e_above_hull",
+        sort: str | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
         **settings: Any,  # noqa: ANN401  # Relaxation has them
     ) -> SecondOpinion:
@@ -172,7 +172,7 @@ class Run:
 
         Args:
             top: How many candidates; 20 if None.
-            sort: Column to rank by.
+            sort: Columns to rank by; those of the run's recipe if None.
             progress: Called with each relaxation that ended.
             settings: `out`, `calculator` ("chgnet" or "module:factory"), `tilts`, `fmax` (eV/Å), `steps`, `cluster`,
                 `workers`, `competing_phases`; see `screening.results.relaxation.second_opinion.Relaxation`.
@@ -274,7 +274,7 @@ def score(
     plan = outputs.of(make_plan(recipe))
     check_sort(sort, [column.name for column in plan.candidates.ranked])
     blocks = ((start, outputs.changed(dict(columns), plan)) for start, columns in _scored(plan))
-    return to_table(rank(blocks, outputs.order, top, outputs.groups(plan)), plan)
+    return to_table(rank(blocks, outputs.order(plan), top, outputs.groups(plan)), plan)
 
 
 def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[[Event], None]) -> Campaign:

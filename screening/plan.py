@@ -24,7 +24,7 @@ from screening.chemistry.competing import read_phases
 from screening.chemistry.filters import Filter, parse_filter
 from screening.chemistry.oxidation import ICSD, StateSet, read_states, states_of
 from screening.chemistry.placement import Sites, assign_sites
-from screening.recipe import PROTOTYPE_OF, STABLE_AT, Recipe
+from screening.recipe import PROTOTYPE_OF, SORT, STABLE_AT, Recipe
 from screening.store import Header, load_header, load_records
 from screening.store.versions import decisive
 
@@ -73,6 +73,7 @@ class Plan(Generic[Kind_co]):
         unplaced: Elements that were named but fit no site, for a note to the user.
         cascade: What looks at the candidates before the model does, if anything.
         competing: Source of the user's competing phases, in words; empty without any.
+        sort: Columns that its recipe ranks by, and later rankings that name none.
     """
 
     candidates: Kind_co
@@ -83,6 +84,7 @@ class Plan(Generic[Kind_co]):
     unplaced: tuple[str, ...] = ()
     cascade: Cascade | None = None
     competing: str = ""
+    sort: str = SORT
 
     @property
     def records(self) -> Records | None:
@@ -109,7 +111,7 @@ class Plan(Generic[Kind_co]):
             code_version=__version__,
             versions=decisive(),
             kernel=self.model.kernel,
-            remarks={"hull": read_card(self.model.path).hull, "competing phases": self.competing},
+            remarks={"hull": read_card(self.model.path).hull, "competing phases": self.competing, "sort": self.sort},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             records="" if records is None else records.index.digest,
         )
@@ -138,7 +140,9 @@ def make_plan(recipe: Recipe) -> Plan:
     states = read_states(recipe.oxidation_states)
     candidates = candidates.noted(TrainingRows(reference.name, reference.path))
     competing = "" if recipe.competing_phases is None else str(read_phases(recipe.competing_phases).source)
-    return Plan(candidates, filters, reference, recipe.stable_at, states, unplaced, competing=competing)
+    return Plan(
+        candidates, filters, reference, recipe.stable_at, states, unplaced, competing=competing, sort=recipe.sort
+    )
 
 
 def from_header(header: Header, records: Records | None) -> Plan:
@@ -153,7 +157,8 @@ def from_header(header: Header, records: Records | None) -> Plan:
     candidates = KINDS[header.space["kind"]](definition, records).noted(TrainingRows(model.name, model.path))
     filters, states = tuple(parse_filter(text) for text in header.filters), states_of(header.recipe["states"])
     cascade = Cascade.of_records(records) if header.recipe["cascade"] and records is not None else None
-    return Plan(candidates, filters, model, header.recipe["stable_at"], states, cascade=cascade)
+    sort = header.remarks.get("sort", SORT)
+    return Plan(candidates, filters, model, header.recipe["stable_at"], states, cascade=cascade, sort=sort)
 
 
 def plan_of(url: str) -> Plan:

@@ -20,6 +20,8 @@ DEFAULT_FILTERS = ("charge", "sites", "redox", "tau=4.8")
 """Filters where the sites are worked out from elements. τ goes further than its own threshold of 4.18, where every
 second compound is a perovskite: CsPbI3 has 4.30, CaZrS3 4.55."""
 
+SORT = "e_above_hull"
+"""Column to rank by where nobody names one."""
 SHOWN = 20
 """Rows that are shown, and CIF files, unless `top` says otherwise."""
 
@@ -48,7 +50,7 @@ class Recipe(BaseModel):
     oxidation_states: str = "icsd"
     cascade: bool = False
     stable_at: float = Field(default=STABLE_AT, allow_inf_nan=False)
-    sort: str = "e_above_hull"
+    sort: str = SORT
     top: int | None = Field(default=None, ge=1)
     group_by: str | None = None
     per_group: int = Field(default=1, ge=1)

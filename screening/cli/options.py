@@ -39,7 +39,9 @@ top_option = click.option(
     "--top", type=click.IntRange(min=1), help="Keep only the best N. [default: all; 20 are shown]"
 )
 sort_option = click.option(
-    "--sort", metavar="COLUMN[:asc|desc],…", help="Rank by these columns. [default: e_above_hull]"
+    "--sort",
+    metavar="COLUMN[:asc|desc],…",
+    help="Rank by these columns. [default: as the run was ranked; at first e_above_hull]",
 )
 stable_at_option = click.option(
     "--stable-at", type=float, metavar="EV", help="p_stable: P(at most EV eV/atom). [default: 0.05, or the run's]"

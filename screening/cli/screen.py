@@ -147,7 +147,7 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         click.echo(plain(f"{where} {outputs.phases.source}"), err=True)
     _warn(made)
     if cascade := made.plan.cascade:
-        _tell_cascade(cascade.measured, made.ranking, outputs.sort)
+        _tell_cascade(cascade.measured, made.ranking, outputs.ranked_by(made.plan))
 
 
 def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:

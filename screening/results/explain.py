@@ -40,7 +40,7 @@ def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> 
         plan = plan_of(what)
         chosen = load(model or plan.model.path)
         _check(chosen, run, plan, named=model is not None)
-        ranking = rank(Outputs().blocks(run, plan), top=top or SHOWN)
+        ranking = rank(Outputs().blocks(run, plan), Outputs().order(plan), top or SHOWN)
     table = folder / "candidates.csv"
     files = [*explain(chosen, folder), table]
     _write_candidates(table, ranking, chosen.on(run.header.space["prototype"]))

@@ -96,7 +96,7 @@ def export_run(run: Run, outputs: Outputs, export: Export) -> int:
     plan = outputs.of(from_header(run.header, run.records))
     outputs.check_order(plan)
     count = outputs.top if export.kind == "parquet" else outputs.shown
-    ranking = rank(outputs.blocks(run, plan), outputs.order, count, outputs.groups(plan))
+    ranking = rank(outputs.blocks(run, plan), outputs.order(plan), count, outputs.groups(plan))
     about = describe_run(run, plan)
     if export.kind == "parquet":
         table = to_table(ranking, plan, run=run.target.url, committed=run.n_committed, blocks=run.header.n_blocks)

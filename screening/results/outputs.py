@@ -20,7 +20,7 @@ from screening.chemistry.competing import Phases, read_phases
 from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
-from screening.recipe import SHOWN
+from screening.recipe import SHOWN, SORT
 from screening.results.known import Known, read_known
 from screening.results.ranking import Counts, Groups, Ranking, check_sort, rank, scored
 from screening.results.sorting import sort_rows
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from screening.candidates.kind import Candidates
     from screening.chemistry.filters import Filter
     from screening.plan import Plan
     from screening.recipe import Recipe
@@ -44,7 +43,7 @@ class Outputs:
     """What to make of a run.
 
     Attributes:
-        sort: Columns to rank by, see `screening.results.ranking.check_sort`.
+        sort: Columns to rank by, see `screening.results.ranking.check_sort`; None for those of the run's recipe.
         stable_at: Threshold of `p_stable`, eV/atom; None keeps what the run has.
         top: How many candidates to keep; None keeps all, and shows `SHOWN`.
         group_by: Site, such as B, of whose elements only the best `per_group` candidates are kept.
@@ -61,7 +60,7 @@ class Outputs:
         cif: Directory for the CIF files of the candidates shown.
     """
 
-    sort: str = "e_above_hull"
+    sort: str | None = None
     stable_at: float | None = None
     top: int | None = None
     group_by: str | None = None
@@ -130,7 +129,7 @@ class Outputs:
     def check_order(self, plan: Plan) -> None:
         """Refuse columns to rank by that there are not; see `screening.results.ranking.check_sort`."""
         names = [column.name for column in plan.candidates.ranked]
-        check_sort(self.sort, [*names, ABOVE] if self.phases else names)
+        check_sort(self.ranked_by(plan), [*names, ABOVE] if self.phases else names)
 
     def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
         """First row and columns of each committed block of a run, with `p_stable` for the threshold asked for."""
@@ -158,7 +157,7 @@ class Outputs:
             had = self.had.are_known(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
             had &= columns["status"] == Status.OK
             columns |= {"status": np.where(had, np.uint8(Status.FILTERED), columns["status"])}
-        if self.phases is not None and ABOVE in self.sort:
+        if self.phases is not None and ABOVE in self.ranked_by(plan):
             columns[ABOVE] = _above(self._hull(plan, self.phases), columns, plan)
         return columns
 
@@ -172,10 +171,16 @@ class Outputs:
         """What the user has, read once."""
         return None if self.known is None else read_known(self.known)
 
-    @property
-    def order(self) -> str:
+    def ranked_by(self, plan: Plan) -> str:
+        """The columns to rank by, as a user would name them."""
+        if self.sort is not None:
+            return self.sort
+        return plan.sort if ABOVE not in plan.sort or self.phases else SORT  # that column is not kept
+
+    def order(self, plan: Plan) -> str:
         """The columns to rank by, known energies in place of predicted ones if that is asked for."""
-        return re.sub(r"\be_above_hull\b", "best_energy", self.sort) if self.prefer_known else self.sort
+        sort = self.ranked_by(plan)
+        return re.sub(r"\be_above_hull\b", "best_energy", sort) if self.prefer_known else sort
 
     def groups(self, plan: Plan) -> Groups | None:
         """The groups to rank by.
@@ -286,10 +291,10 @@ def present(run: Run, outputs: Outputs) -> Presented:
     failures = _failures(run, plan, outputs.csv)
     blocks = outputs.blocks(run, plan)
     if outputs.csv and not outputs.top and not groups:
-        ranking = write_all(blocks, outputs, plan.candidates, outputs.csv)
+        ranking = write_all(blocks, outputs, plan, outputs.csv)
     else:  # whatever the size of the run, only these rows are kept
         kept = outputs.top if outputs.csv else outputs.shown
-        ranking = rank(blocks, outputs.order, kept, groups)
+        ranking = rank(blocks, outputs.order(plan), kept, groups)
         if outputs.csv:
             write_ranking([ranking.rows], plan.candidates, outputs.csv)
     if outputs.cif:
@@ -298,7 +303,7 @@ def present(run: Run, outputs: Outputs) -> Presented:
 
 
 def write_all(
-    blocks: Iterable[tuple[int, Mapping[str, np.ndarray]]], outputs: Outputs, candidates: Candidates, csv: Path
+    blocks: Iterable[tuple[int, Mapping[str, np.ndarray]]], outputs: Outputs, plan: Plan, csv: Path
 ) -> Ranking:
     """Write the ranking of all candidates, whatever the size of the run; the ranking returned has the rows shown.
 
@@ -307,10 +312,10 @@ def write_all(
     """
     counts = Counts()
     folder = csv.absolute().parent if failures_path(csv) else None  # a device has no room beside it
-    batches = sort_rows(counts.watch(scored(blocks)), outputs.order, folder)
+    batches = sort_rows(counts.watch(scored(blocks)), outputs.order(plan), folder)
     first = next(batches)
     shown = {name: values[: outputs.shown].copy() for name, values in first.items()}
-    write_ranking(chain([first], batches), candidates, csv)
+    write_ranking(chain([first], batches), plan.candidates, csv)
     return counts.ranking(shown)
 
 

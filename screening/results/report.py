@@ -87,7 +87,7 @@ def find(run: Run, plan: Plan, outputs: Outputs) -> Findings:
         {"": ()} if prototype is None else {role: plan.candidates.site_groups[role] for role in prototype.role_names}
     )
     survey = Survey(plan.stable_at, tuple(plan.candidates.map_sites.values()), roles)
-    ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.order, outputs.top, outputs.groups(plan))
+    ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.order(plan), outputs.top, outputs.groups(plan))
     card = _card(run, plan)
     return Findings(plan, survey, ranking, card, _neighbours(plan, ranking) if card else None)
 
@@ -107,19 +107,19 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
         "ranking": found.ranking,
         "listed": len(found.ranking.rows["index"]),
         "user_hull": outputs.phases.source if outputs.phases is not None else "",
-        "choices": " ".join(_choices(outputs)),
+        "choices": " ".join(_choices(outputs, plan)),
         "narrowed": bool(outputs.filters or outputs.no_filter or outputs.drop_known or outputs.group_by),
-        "sorted_by": sort_words(outputs.sort, plan.stable_at),
+        "sorted_by": sort_words(outputs.ranked_by(plan), plan.stable_at),
         "reasons": list(islice(_reasons(run), REASONS)),
         "committed": run.n_committed,
-        "cascade": _cascade(found, outputs.sort),
+        "cascade": _cascade(found, outputs.ranked_by(plan)),
         "pair": tuple(plan.candidates.map_sites),
     }
 
 
-def _choices(outputs: Outputs) -> Iterator[str]:
+def _choices(outputs: Outputs, plan: Plan) -> Iterator[str]:
     """How the candidates were ranked, as options of `screen rank`; of files the names alone."""
-    yield f"--sort {outputs.sort}"
+    yield f"--sort {outputs.ranked_by(plan)}"
     if outputs.stable_at is not None:
         yield f"--stable-at {outputs.stable_at:g}"
     yield from (f"--filter {text}" for text in outputs.filters)

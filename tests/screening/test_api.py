@@ -87,6 +87,14 @@ def test_a_ranking_is_filtered_grouped_and_sorted_without_predicting(run):
         run.rank(filters=("nice",))
 
 
+@pytest.mark.slow
+def test_later_rankings_go_by_the_recipe_if_no_column_is_named(tmp_path, model_path):
+    made = screening.screen("perovskites", out=tmp_path / "R.zarr", model=str(model_path), sort="tau:desc", **GRID)
+    assert made.rank()["index"].tolist() == made.rank(sort="tau:desc")["index"].tolist()
+    assert made.rank(sort="e_above_hull")["index"].tolist() != made.rank()["index"].tolist()
+    assert "--sort tau:desc" in made.report(tmp_path / "R.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("bound", [False, True])
 def test_known_energies_go_before_predicted_ones_if_asked(tmp_path, model_path, bound):
     model = load(model_path)

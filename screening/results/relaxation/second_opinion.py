@@ -155,7 +155,7 @@ def _starts(run: Run, wanted: Relaxation) -> tuple[Ranking, Candidates, list[Sta
     plan = wanted.outputs.of(from_header(run.header, run.records))
     outputs, candidates = wanted.outputs, plan.candidates
     outputs.check_order(plan)
-    ranking = rank(outputs.blocks(run, plan), outputs.order, outputs.shown, outputs.groups(plan))
+    ranking = rank(outputs.blocks(run, plan), outputs.order(plan), outputs.shown, outputs.groups(plan))
     tilts = wanted.tilts if candidates.site_groups else (UNTILTED,)
     return ranking, candidates, list(make_starts(ranking, candidates, describe_run(run, plan), tilts))
 
