@@ -3,7 +3,7 @@ r"""Candidates a second of whole screens, from the shell to the ranking, beside 
 throughput.py [--size 1e6] [--published CHECKOUT CHECKPOINT ATOM_INIT] [--memory 1e6,1e7,1e8]
 
 1. The published predict.py (a clone of txie-93/cgcnn, run as it is) on the first ABX3 of a screen as CIFs.
-2. `screen` on ABX3 with the first network of castelli, ABX3 with its four, A2BB'X6 with mp's three: no filter, the best
+2. `screen` on ABX3 with the first network of castelli, ABX3 with all of them, A2BB'X6 with mp's three: no filter, the best
    20 shown; A2BB'X6 also with one worker, with a CSV of all candidates, ranked again, and with a cascade.
 3. The stages of a block in this process, in seconds of a core, beside what bounds each: the float32 products of the
    networks at the speed of numpy's; compressing and hashing what is written; copying what is made.
@@ -193,7 +193,7 @@ def whole(folder: Path, options: argparse.Namespace, base: Rate | None) -> None:
     single_path, double = str(folder / "one"), "double-perovskites"
     cases: list[tuple[str, str, str, int, tuple[object, ...]]] = [
         ("ABX3, one network, 2 workers", "perovskites", single_path, 2, ()),
-        ("ABX3, castelli's 4, 2 workers", "perovskites", "castelli", 2, ()),
+        ("ABX3, all of castelli's, 2 workers", "perovskites", "castelli", 2, ()),
         ("A2BB'X6, mp's 3, 2 workers", double, "mp", 2, ()),
         ("the same, 1 worker", double, "mp", 1, ()),
         ("the same, 2 workers, CSV of all", double, "mp", 2, ("--csv", "R.csv")),
