@@ -3,7 +3,7 @@ r"""Candidates a second of whole screens, from the shell to the ranking, beside 
 throughput.py [--size 1e6] [--published CHECKOUT CHECKPOINT ATOM_INIT] [--memory 1e6,1e7,1e8]
 
 1. The published predict.py (a clone of txie-93/cgcnn, run as it is) on the first ABX3 of a screen as CIFs.
-2. `screen` on ABX3 with the first network of castelli, ABX3 with all of them, A2BB'X6 with mp's three: no filter, the best
+2. `screen` on ABX3 with the first of castelli, ABX3 with all of them, A2BB'X6 with mp's three: no filter, the best
    20 shown; A2BB'X6 also with one worker, with a CSV of all candidates, ranked again, and with a cascade.
 3. The stages of a block in this process, in seconds of a core, beside what bounds each: the float32 products of the
    networks at the speed of numpy's; compressing and hashing what is written; copying what is made.
