@@ -170,9 +170,11 @@ def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:
 def _warn(made: Presented) -> None:
     ranking, model = made.ranking, made.plan.model.name
     if ranking.out_of_domain:
+        sites = made.plan.candidates.site_groups
+        never = "never saw on this site, or at all" if sites else "never saw, or are unlike all that it saw"
         click.echo(
             f"warning: {ranking.out_of_domain:,} of {ranking.ranked:,} ranked candidates have an element that "
-            f"{model} never saw on this site, or at all; they rank after the others (in_domain false).",
+            f"{model} {never}; they rank after the others (in_domain false).",
             err=True,
         )
     if ranking.new_anions:
