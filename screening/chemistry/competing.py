@@ -150,7 +150,7 @@ class Phases:
         """The phases of a chemical system that may be on its hull, and their formation energies, eV/atom."""
         if elements not in self._systems:
             inside = np.isclose(self.fractions[:, elements].sum(axis=1), 1)
-            energies = self.energies - np.nan_to_num(self.fractions) @ np.nan_to_num(self.references)
+            energies = self._formation_energies
             best: dict[str, int] = {}
             for i in np.flatnonzero(inside):
                 if self.names[i] not in best or energies[i] < energies[best[self.names[i]]]:
@@ -158,6 +158,11 @@ class Phases:
             rows = np.array(sorted(best.values()), dtype=np.int64)
             self._systems[elements] = rows, energies[rows]
         return self._systems[elements]
+
+    @cached_property
+    def _formation_energies(self) -> Floats:
+        """(M,) eV/atom; of elements without a reference as if it were 0, which no system that is asked for has."""
+        return self.energies - self.fractions @ np.nan_to_num(self.references)
 
     @cached_property
     def _systems(self) -> dict[tuple[int, ...], tuple[NDArray[np.int64], Floats]]:

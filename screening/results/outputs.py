@@ -6,7 +6,7 @@ import math
 import os
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from screening.chemistry.filters import Filter
-    from screening.plan import Plan
+    from screening.plan import ModelReference, Plan
     from screening.recipe import Recipe
     from screening.store import Run
 
@@ -122,9 +122,7 @@ class Outputs:
     def _hull(plan: Plan, phases: Phases) -> UserHull:
         if not plan.candidates.site_groups:
             raise UserError("structures are not compared with `competing_phases`; leave them out")
-        hull = UserHull(phases, plan.model)
-        hull.check()
-        return hull
+        return _user_hull(phases, plan.model)
 
     def check_order(self, plan: Plan) -> None:
         """Refuse columns to rank by that there are not; see `screening.results.ranking.check_sort`."""
@@ -195,6 +193,14 @@ class Outputs:
             there = f"Choose of {', '.join(sites)}." if sites else "Structures have no sites to group by."
             raise UserError(f"`group_by` {self.group_by}: no such site. {there}")
         return Groups(sites[self.group_by], self.per_group)
+
+
+@lru_cache(maxsize=1)
+def _user_hull(phases: Phases, model: ModelReference) -> UserHull:
+    """One for all blocks of a ranking, so that its model is loaded once."""
+    hull = UserHull(phases, model)
+    hull.check()
+    return hull
 
 
 def asked_of(recipe: Recipe) -> Outputs:
