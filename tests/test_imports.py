@@ -23,6 +23,7 @@ TORCH = {  # who imports torch with itself; everybody else does so in the functi
     "cgcnn.testing",
     "cgcnn.training.fit",
     "cgcnn.training.members",
+    "cgcnn.training.sets",
     "cgcnn.training.student",
 }
 MOST_LINES = 400

@@ -43,6 +43,17 @@ class SiteReadout(nn.Module):
         Raises:
             ValueError: They are not of prototypes.
         """
+        u = self.means(batch, element_features).unbind(dim=1)  # R of (G, S)
+        pairs = [a * b for a, b in combinations(u, 2)]
+        joined: Tensor = self.dropout(torch.cat([*u, *pairs, u[0] * u[1] * u[2]], dim=1))
+        return joined
+
+    def means(self, batch: TensorBatch, element_features: Tensor) -> Tensor:
+        """(G, R, S) the vectors of A, B and X.
+
+        Raises:
+            ValueError: The graphs are not of prototypes.
+        """
         if batch.role is None:
             raise ValueError("a readout of sites needs graphs of prototypes, whose nodes have roles")
         table = self.table(element_features)
@@ -51,7 +62,4 @@ class SiteReadout(nn.Module):
         share = batch.multiplicity / atoms[group]  # (N,)
         vectors = table[batch.role, batch.numbers] * share[:, None]  # (N, S)
         sums = vectors.new_zeros(len(atoms), vectors.shape[1]).index_add(0, group, vectors)
-        u = sums.reshape(batch.n_graphs, ROLES, -1).unbind(dim=1)  # R of (G, S)
-        pairs = [a * b for a, b in combinations(u, 2)]
-        joined: Tensor = self.dropout(torch.cat([*u, *pairs, u[0] * u[1] * u[2]], dim=1))
-        return joined
+        return sums.reshape(batch.n_graphs, ROLES, -1)

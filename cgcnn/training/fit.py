@@ -14,6 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
 from cgcnn.network.reference import CGCNN
+from cgcnn.network.tensors import TensorBatch
+from cgcnn.training.sets import grid_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from cgcnn.graphs.batch import GraphBatch
     from cgcnn.network.settings import Settings
     from cgcnn.training.examples import Examples
     from cgcnn.training.recipe import Fit
@@ -37,12 +40,20 @@ class Task:
         how: Epochs, rates and so on.
         weights: (T,) share of each target in the loss.
         features: (101, F) element features.
+        sets: (k,) sets of elements with vectors of their own, see `cgcnn.training.sets`; None for a network without.
     """
 
     settings: Settings
     how: Fit
     weights: Tensor
     features: Tensor
+    sets: Tensor | None = None
+
+    def network(self) -> CGCNN:
+        """A network of this shape, its weights drawn at random."""
+        if self.sets is None:
+            return CGCNN(self.settings, self.features)
+        return grid_network(self.settings, self.features, self.sets)
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,7 @@ def fit(
             if checkpoint is not None:
                 _write(state, checkpoint)
             report(Progress(state.epoch, how.epochs, loss, state.averaged, state.history[-1][1]))
-        best = CGCNN(task.settings, task.features)
+        best = task.network()
     best.load_state_dict(state.best)
     return Fitted(state.averaged, best.eval(), tuple(state.history))
 
@@ -155,7 +166,7 @@ def _judge(state: _State, loss: float, validation: Examples | None, task: Task) 
 
 def _start(task: Task, examples: Examples, seed: int) -> _State:
     how = task.how
-    network = CGCNN(task.settings, task.features)
+    network = task.network()
     known = ~examples.targets.isnan()  # (n, T)
     count = known.sum(dim=0)  # (T,)
     mean = examples.targets.nan_to_num().sum(dim=0) / count
@@ -221,6 +232,13 @@ def loss_on(network: CGCNN, examples: Examples, task: Task) -> float:
     parts = torch.split(torch.arange(len(examples.graphs)), ROWS_AT_ONCE)
     scaled = torch.cat([network.scaled(examples.select(rows).tensors) for rows in parts])  # (n, T)
     return float(_loss(network, scaled, examples, task))
+
+
+@torch.inference_mode()
+def answers(network: CGCNN, graphs: GraphBatch) -> Tensor:
+    """Targets (n, T) of n graphs in their units, from batches of bounded size."""
+    parts = torch.split(torch.arange(len(graphs)), ROWS_AT_ONCE)
+    return torch.cat([network(TensorBatch.of(graphs.select(rows.numpy()))) for rows in parts])
 
 
 def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: Task) -> Tensor:

@@ -21,6 +21,7 @@ from cgcnn.network.folded import role_table
 from cgcnn.network.reference import weights
 from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Fitted, Progress, Task, fit
+from cgcnn.training.sets import shared_sets
 from cgcnn.training.table import inputs
 
 if TYPE_CHECKING:
@@ -76,9 +77,44 @@ def fit_members(  # noqa: PLR0913  # what there is to fit
     Raises:
         UserError: Training diverged, or a checkpoint is not one of this training.
     """
-    checkpoints.mkdir(parents=True, exist_ok=True)
     seen = table.rows(splits[0].part == 0)
-    domain = _domain(seen, recipe) if recipe.prototypes else None
+    domain = domain_of(seen, recipe) if recipe.prototypes else None
+    fitted = fit_networks(table, recipe, splits, checkpoints, report, domain=domain, lessons=lessons)
+    both = [weights(f.best) for f in fitted], [weights(f.last) for f in fitted]
+    if domain is not None:
+        domain = replace(domain, distance=element_distance(role_table(recipe.settings, both[0]), domain.trained))
+    about = card(recipe, seen)
+    best, last = (Model(about, members, domain or structural_domain(about, members, seen)) for members in both)
+    return Ensemble(best, last, _history(fitted))
+
+
+def fit_networks(  # noqa: PLR0913  # what there is to fit
+    table: Table,
+    recipe: TrainRecipe,
+    splits: Sequence[Split],
+    checkpoints: Path,
+    report: Callable[[int, Progress], None],
+    *,
+    domain: Domain | None,
+    lessons: Table | None = None,
+    sets: bool = False,
+) -> list[Fitted]:
+    """The networks of `fit_members`, which says what the arguments are.
+
+    Args:
+        table: From `cgcnn.training.table.prepare`.
+        recipe: What to train.
+        splits: Of the table's rows.
+        checkpoints: Folder.
+        report: Called after every epoch.
+        domain: Of the training part, for compositions.
+        lessons: Compositions with labels that are not of the data.
+        sets: Whether sets of elements that share a role have vectors of their own, see `cgcnn.training.sets`.
+
+    Raises:
+        UserError: Training diverged, or a checkpoint is not one of this training.
+    """
+    checkpoints.mkdir(parents=True, exist_ok=True)
     examples = Examples(inputs(table, recipe.settings, recipe.prototypes, domain), torch.from_numpy(table.targets))
     if (prices := prices_below(table, recipe)) is not None:
         examples = replace(examples, below=torch.from_numpy(prices))
@@ -87,18 +123,14 @@ def fit_members(  # noqa: PLR0913  # what there is to fit
         graphs = inputs(lessons, recipe.settings, recipe.prototypes, domain)
         taught = Examples(graphs, torch.from_numpy(lessons.targets))
     shares = torch.tensor([target.weight for target in recipe.targets])
-    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()))
+    known = shared_sets(examples.tensors) if sets else None
+    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()), known)
     fitted: list[Fitted] = []
     for i, split in enumerate(splits):
         own = examples.select(torch.from_numpy(split.rows("train")))
         parts = own if taught is None else _joined(own, taught), _part(examples, split, "validation")
         fitted.append(fit(task, parts, recipe.fit.seed + i, checkpoints / f"{i}.pt", partial(report, i)))
-    both = [weights(f.best) for f in fitted], [weights(f.last) for f in fitted]
-    if domain is not None:
-        domain = replace(domain, distance=element_distance(role_table(recipe.settings, both[0]), domain.trained))
-    about = card(recipe, seen)
-    best, last = (Model(about, members, domain or structural_domain(about, members, seen)) for members in both)
-    return Ensemble(best, last, _history(fitted))
+    return fitted
 
 
 def structural_domain(card: Card, members: Sequence[Weights], table: Table) -> Likeness | None:
@@ -108,7 +140,7 @@ def structural_domain(card: Card, members: Sequence[Weights], table: Table) -> L
     return fit_likeness(fingerprint(table.graphs), Model(card, members[:1]).kernel.pooled(table.graphs))
 
 
-def _domain(seen: Table, recipe: TrainRecipe) -> Domain:
+def domain_of(seen: Table, recipe: TrainRecipe) -> Domain:
     """What the rows of a table that a model is fitted on hold, with ids and labels of the first target.
 
     Rows that only have other targets help to learn, and tell the reference lattice, but are not what it was trained on.

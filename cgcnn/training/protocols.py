@@ -11,10 +11,12 @@ import numpy as np
 from cgcnn.errors import UserError
 from cgcnn.models.model import Model
 from cgcnn.training.distil import expected, rest_of_grid
+from cgcnn.training.fit import answers
 from cgcnn.training.measure import calibrations, figures_of, odds, outputs
-from cgcnn.training.members import fit_members
+from cgcnn.training.members import domain_of, fit_members, fit_networks
 from cgcnn.training.results import Trained
 from cgcnn.training.split import PARTS, Split, everything
+from cgcnn.training.table import inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,18 +112,28 @@ def fit_taught(
         UserError: Training diverged, or a checkpoint is not one of this training.
     """
     stage, call = report
-    lessons = rest_of_grid(table.rows(split.part == 0), recipe.prototypes) if recipe.teachers else None
-    if lessons is not None and lessons.ids:
-        said = []
-        for i, teacher in enumerate(recipe.of_teachers()):
-            told, splits = partial(call, f"{stage}, teachers {i + 1}"), [split] * teacher.fit.members
-            found = fit_members(table, teacher, splits, checkpoints / f"teachers-{i}", told)
-            said.append(outputs(found.best, lessons))
-        lessons = replace(lessons, targets=expected(np.concatenate(said), recipe.settings))
-    else:
-        lessons = None
+    lessons = lessons_of(table, recipe, split, checkpoints, report) if recipe.teachers else None
     splits = [split] * recipe.fit.members
     return fit_members(table, recipe, splits, checkpoints, partial(call, stage), lessons=lessons)
+
+
+def lessons_of(
+    table: Table, recipe: TrainRecipe, split: Split, checkpoints: Path, report: tuple[str, Report]
+) -> Table | None:
+    """What the teachers of a recipe expect of the rest of the grid, as `fit_taught` has it; None without a rest."""
+    stage, call = report
+    seen = table.rows(split.part == 0)
+    lessons, domain = rest_of_grid(seen, recipe.prototypes), domain_of(seen, recipe)
+    if not lessons.ids:
+        return None
+    said = []
+    for i, (teacher, own) in enumerate(zip(recipe.of_teachers(), recipe.teachers, strict=True)):
+        told, splits = partial(call, f"{stage}, teachers {i + 1}"), [split] * teacher.fit.members
+        folder = checkpoints / f"teachers-{i}"
+        fitted = fit_networks(table, teacher, splits, folder, told, domain=domain, sets=own.sets)
+        graphs = inputs(lessons, teacher.settings, teacher.prototypes, domain)
+        said += [answers(found.best, graphs).numpy() for found in fitted]
+    return replace(lessons, targets=expected(np.stack(said), recipe.settings))
 
 
 def on_split(table: Table, recipe: TrainRecipe, split: Split, checkpoints: Path, report: Report) -> Trained:

@@ -109,10 +109,13 @@ class Teacher(_Section):
     Attributes:
         network: How their shape differs from that of the members; without layers they have no graph.
         fit: How their training differs from that of the members.
+        sets: Whether a set of elements on one role, such as O2N, has a vector of its own in their readout of sites; see
+            `cgcnn.training.sets`.
     """
 
     network: dict[str, Any] = Field(default_factory=dict)
     fit: dict[str, Any] = Field(default_factory=dict)
+    sets: bool = False
 
 
 class TrainRecipe(_Section):
@@ -194,10 +197,13 @@ class TrainRecipe(_Section):
             ValueError: Some key or value of theirs is none that a recipe has.
         """
         own = self.model_dump() | {"teachers": ()}
-        return [
+        found = [
             TrainRecipe.model_validate(own | {"network": own["network"] | t.network, "fit": own["fit"] | t.fit})
             for t in self.teachers
         ]
+        if any(t.sets and not recipe.network.sites for t, recipe in zip(self.teachers, found, strict=True)):
+            raise ValueError("teachers: sets: only with a readout of sites")
+        return found
 
     @property
     def settings(self) -> Settings:

@@ -113,6 +113,21 @@ def test_teachers_are_trained_first_on_the_same_rows(tmp_path: Path) -> None:
     assert {m.value for m in trained.metrics} != {m.value for m in alone.metrics}
 
 
+def test_teachers_may_know_sets_of_elements_by_vectors_of_their_own(tmp_path: Path) -> None:
+    by_mean, by_set = (
+        train(
+            grid(without=2),
+            recipe(teachers=[TEACHERS[0] | {"sets": own}]),
+            (),
+            tmp_path / f"{own}",
+            lambda *_: None,
+        ).best
+        for own in (False, True)
+    )
+    assert by_mean.digest != by_set.digest
+    assert set(by_mean.members[0]) == set(by_set.members[0])  # members have no such vectors
+
+
 def test_a_whole_grid_has_no_teachers(tmp_path: Path) -> None:
     stages = set()
     found = train(grid(), recipe(teachers=TEACHERS), (), tmp_path / "a", lambda stage, *_: stages.add(stage))
@@ -125,6 +140,7 @@ def test_a_whole_grid_has_no_teachers(tmp_path: Path) -> None:
     [
         ({"teachers": [{"fit": {"colour": 1}}]}, "colour"),
         ({"teachers": [{"network": {"layers": -1}}]}, "layers"),
+        ({"teachers": [{"network": {"sites": 0}, "sets": True}]}, "sets: only with a readout of sites"),
         ({"teachers": TEACHERS, "network": {"width": 8}}, "teachers: only of prototype input with a mixture"),
     ],
 )
