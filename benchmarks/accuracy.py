@@ -17,7 +17,6 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -41,11 +40,10 @@ from cgcnn.models import calibration
 from cgcnn.models.files import load
 from cgcnn.training import measure
 from cgcnn.training.checkpoints import claim
-from cgcnn.training.members import fit_members
-from cgcnn.training.protocols import train
+from cgcnn.training.protocols import fit_taught, train
 from cgcnn.training.recipe import TrainRecipe, read_recipe
 from cgcnn.training.sources import read_samples
-from cgcnn.training.split import Division, everything
+from cgcnn.training.split import Division, Split
 from cgcnn.training.table import prepare
 from screening.engine.block import stable_probability
 from screening.recipe import STABLE_AT
@@ -59,6 +57,7 @@ if TYPE_CHECKING:
 
 STABLE = 0.2  # eV/atom; the threshold of Castelli et al.
 SHARE = 0.02  # of the candidates that a user would look at
+FIRST = 100  # of a ranking
 
 PATH = click.Path(path_type=Path)
 
@@ -108,7 +107,7 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
     if not held.any():
         raise UserError("no row to measure on; check --fold and --leave-out")
     if not name:
-        model = fitted(found.table.rows(~held), plan, options["checkpoints"])
+        model = fitted(found.table, held, plan, options["checkpoints"])
     rows = [record for record, chosen in zip(records, held, strict=True) if chosen]
     figures(model, rows, f"{data.name}, {options['leave_out'] or ('all rows' if fold is None else f'fold {fold}')}")
     if not name:
@@ -116,7 +115,9 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
         outputs = measure.outputs(model, table)
         for calibrated in measure.calibrations(model, table, outputs, "these rows"):
             print(show.reliability(calibrated))
-        print(probabilities(model, table, outputs))
+        if len(model.members) > 1 and "e_above_hull" in model.settings.targets:
+            print(probabilities(model, table, outputs))
+            print(unseen_intervals(model, table, outputs, rows))
 
 
 def prepared(data: Path, recipe: TrainRecipe) -> Prepared:
@@ -152,13 +153,13 @@ def anions(record: Record) -> str:
     return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in sorted(counts.items(), key=lambda x: (-x[1], x[0])))
 
 
-def fitted(table: Table, recipe: TrainRecipe, checkpoints: Path | None) -> Model:
-    """An ensemble of the recipe on these rows."""
+def fitted(table: Table, held: NDArray[np.bool_], recipe: TrainRecipe, checkpoints: Path | None) -> Model:
+    """An ensemble of the recipe, with its teachers, on the rows that are not held out."""
+    split = Split(np.where(held, -1, 0).astype(np.int8), "rows held out")
     with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
         folder = checkpoints or Path(scratch)
-        claim(folder, table, recipe, resume=True)
-        splits = [everything(len(table.ids))] * recipe.fit.members
-        return fit_members(table, recipe, splits, folder, partial(report, "fit")).best
+        claim(folder, table, recipe, [split], resume=True)
+        return fit_taught(table, recipe, split, folder, ("fit", report)).best
 
 
 def drawn(found: Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> None:
@@ -263,9 +264,7 @@ def hits(pair: Comparison) -> str:
 
 
 def probabilities(model: Model, table: Table, outputs: NDArray[np.float32]) -> str:
-    """What `p_stable` says of held-out rows, its deviations fitted on other rows; nothing without several members."""
-    if len(model.members) < 2 or "e_above_hull" not in model.settings.targets:
-        return ""
+    """What `p_stable` says of held-out rows, its deviations fitted on other rows."""
     column = model.settings.targets.index("e_above_hull")
     label = table.targets[:, column]
     known = ~np.isnan(label)
@@ -280,6 +279,20 @@ def probabilities(model: Model, table: Table, outputs: NDArray[np.float32]) -> s
             f"Brier score {score:.5f}, {constant:.5f} for the same probability everywhere"
         )
     return "\n".join(lines)
+
+
+def unseen_intervals(model: Model, table: Table, outputs: NDArray[np.float32], records: list[Record]) -> str:
+    """How many labels 90 % intervals of the energy hold, their deviations fitted on other rows: where they matter."""
+    column = model.settings.targets.index("e_above_hull")
+    known = ~np.isnan(table.targets[:, column])
+    _, std, error, _ = measure.calibrate(model, table, outputs, column)
+    order = np.argsort(outputs[:, known, column].mean(axis=0), kind="stable")[:FIRST]
+    kinds = np.array([anions(record) for record in records])[known]
+    parts = {"all": slice(None), f"the first {FIRST}": order} | {
+        kind: kinds == kind for kind in np.unique(kinds) if kind
+    }
+    held = [f"{name} {100 * calibration.coverage(error[rows], std[rows]):.1f} %" for name, rows in parts.items()]
+    return "90 % intervals, fitted on other rows, hold of " + ", ".join(held)
 
 
 def by_kind(records: list[Record], pair: Comparison) -> list[str]:
