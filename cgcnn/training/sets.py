@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,8 +44,7 @@ def shared_sets(batch: TensorBatch) -> Tensor:
     if batch.role is None:
         raise ValueError("sets of elements are of the roles of prototypes")
     atoms = torch.zeros(batch.n_graphs * ROLES).index_add(0, batch.graph * ROLES + batch.role, batch.multiplicity)
-    found: Tensor = set_names(batch).reshape(-1)[atoms > 1].unique()
-    return found
+    return torch.from_numpy(np.unique(set_names(batch).reshape(-1)[atoms > 1].numpy()))
 
 
 class SetReadout(SiteReadout):
