@@ -1,7 +1,7 @@
 r"""How accurate a model is, with the conditions of each figure.
 
 \b
-accuracy.py castelli.jsonl.xz                      fit the recipe without its validation fold, measure on that fold
+accuracy.py castelli.jsonl.xz                      fit the recipe without its validation folds, measure on these
 accuracy.py perovskites --recipe mp --seed 9       another recipe, from its directory of files, with another seed
 accuracy.py castelli.jsonl.xz --leave-out Ti       the same for rows with an element, or a set of X (O2N)
 accuracy.py castelli.jsonl.xz --model castelli     measure a model as it is
@@ -40,7 +40,7 @@ from cgcnn.models import calibration
 from cgcnn.models.files import load
 from cgcnn.training import measure
 from cgcnn.training.checkpoints import claim
-from cgcnn.training.protocols import fit_taught, train
+from cgcnn.training.protocols import check, fit_taught, train
 from cgcnn.training.recipe import TrainRecipe, read_recipe
 from cgcnn.training.sources import read_samples
 from cgcnn.training.split import Division, Split
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.data.sample import Sample
+    from cgcnn.models.card import Metric
     from cgcnn.models.model import Model
     from cgcnn.training.table import Prepared, Table
 
@@ -91,33 +92,24 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
     """Print the figures."""
     how = {key: options[key] for key in ("members", "epochs", "seed")}
     plan = read_recipe(recipe).with_changes((), **how)
+    fold, left_out = options["fold"], options["leave_out"]
     if name:
         records = [sample.labels | crystal(sample) for sample in read(data)]
-        model = load(name)
-    else:
-        found = prepared(data, plan)
-        records = [entry.labels | crystal(entry) for entry in found.samples]
-    if labels is not None:
-        records = joined(records, labels)
-    if not name and plan.validation_fold is None:
-        drawn(found, plan, options["checkpoints"])
+        records = records if labels is None else joined(records, labels)
+        which = left_out or ("all rows" if fold is None else f"fold {fold}")
+        of_records(load(name), records, measured(records, fold, left_out), f"{data.name}, {which}")
         return
-    fold = options["fold"] if options["fold"] is not None or name else plan.validation_fold
-    held = measured(records, None if name else found.table.fold, fold, options["leave_out"])
-    if not held.any():
-        raise UserError("no row to measure on; check --fold and --leave-out")
-    if not name:
+    found = prepared(data, plan)
+    if left_out is not None:
+        records = [entry.labels | crystal(entry) for entry in found.samples]
+        held = measured(records, None, left_out)
         model = fitted(found.table, held, plan, options["checkpoints"])
-    rows = [record for record, chosen in zip(records, held, strict=True) if chosen]
-    figures(model, rows, f"{data.name}, {options['leave_out'] or ('all rows' if fold is None else f'fold {fold}')}")
-    if not name:
-        table = found.table.rows(held)
-        outputs = measure.outputs(model, table)
-        for calibrated in measure.calibrations(model, table, outputs, "these rows"):
-            print(show.reliability(calibrated))
-        if len(model.members) > 1 and "e_above_hull" in model.settings.targets:
-            print(probabilities(model, table, outputs))
-            print(unseen_intervals(model, table, outputs, rows))
+        of_records(model, records, held, f"{data.name}, {left_out}")
+    elif fold is None and not plan.validation_folds:
+        drawn(found, plan, options["checkpoints"])
+    else:
+        chosen = plan if fold is None else plan.model_copy(update={"validation_folds": (fold,)})
+        of_folds(found, chosen, options["checkpoints"])
 
 
 def prepared(data: Path, recipe: TrainRecipe) -> Prepared:
@@ -131,15 +123,15 @@ def crystal(sample: Sample) -> Record:
     return {"id": sample.id, **(json.loads(sample.content) if sample.form == "record" else {})}
 
 
-def measured(
-    records: list[Record], folds: NDArray[np.int64] | None, fold: int | None, left_out: str | None
-) -> NDArray[np.bool_]:
+def measured(records: list[Record], fold: int | None, left_out: str | None) -> NDArray[np.bool_]:
     """Which rows to measure on: those with the element or set of anions, or else those of the fold, or else all."""
     if left_out is not None:
-        return np.array([left_out in {*elements(record), anions(record)} for record in records])
-    if folds is None:
-        return np.array([fold is None or record.get("fold") == fold for record in records])
-    return np.asarray(folds == fold)
+        found = np.array([left_out in {*elements(record), anions(record)} for record in records])
+    else:
+        found = np.array([fold is None or record.get("fold") == fold for record in records])
+    if not found.any():
+        raise UserError("no row to measure on; check --fold and --leave-out")
+    return found
 
 
 def elements(record: Record) -> set[str]:
@@ -169,9 +161,34 @@ def drawn(found: Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> Non
         folder = checkpoints or Path(scratch)
         claim(folder, found.table, recipe, splits, resume=True)
         trained = train(found.table, recipe, splits, folder, report)
-    for metric in trained.card.metrics:
-        value = f"{metric.metric} {metric.value:.4f} {metric.unit}"
-        print(f"{metric.target:<14} {value}  {metric.split}; {metric.input} input")
+    print("\n".join(map(line, trained.card.metrics)))
+
+
+def of_folds(found: Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> None:
+    """Print what `cgcnn train` puts on the card of a recipe with validation folds, and what rankings of these hold."""
+    with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
+        folder = checkpoints or Path(scratch)
+        claim(folder, found.table, recipe, resume=True)
+        unseen, text = check(found.table, recipe, folder / "check", report)
+    print("\n".join(map(line, measure.figures_of_parts(unseen, text))))
+    for calibrated in measure.calibrations(unseen, text):
+        print(show.reliability(calibrated))
+    names = recipe.settings.targets
+    if recipe.fit.members < 2 or "e_above_hull" not in names:
+        return
+    column = names.index("e_above_hull")
+    known = ~np.isnan(unseen.table.targets[:, column])
+    mean, std = unseen.predictions[:, known, column].mean(axis=0), measure.calibrate(unseen, column)[1]
+    pair = Comparison(unseen.table.targets[known, column], mean, std)
+    held = np.isin(found.table.fold, recipe.validation_folds)
+    records = [found.samples[i].labels for i in np.flatnonzero(held)[known]]
+    print("\n".join([intervals(pair), first_intervals(pair), hits(pair), *by_kind(records, pair), probabilities(pair)]))
+
+
+def line(metric: Metric) -> str:
+    """A figure and its conditions."""
+    value = f"{metric.metric} {metric.value:.4f} {metric.unit}"
+    return f"{metric.target:<14} {value}  {metric.split}; {metric.input} input"
 
 
 def joined(records: list[Record], labels: Path) -> list[Record]:
@@ -185,8 +202,9 @@ def joined(records: list[Record], labels: Path) -> list[Record]:
     return [record | known.get(record_id(record, i), {}) for i, record in enumerate(records)]
 
 
-def figures(model: Model, records: list[Record], rows: str) -> None:
-    """Print every figure of the model on the records."""
+def of_records(model: Model, records: list[Record], held: NDArray[np.bool_], rows: str) -> None:
+    """Print every figure of the model on the records where ``held``."""
+    records = [record for record, chosen in zip(records, held, strict=True) if chosen]
     start = time.perf_counter()
     found = predict_samples(model, [from_record(record, i) for i, record in enumerate(records)])
     seconds = time.perf_counter() - start
@@ -263,36 +281,25 @@ def hits(pair: Comparison) -> str:
     return f"  hits         {found} of {stable.sum()} at or below {STABLE} eV/atom in the first {first} of {len(order)}"
 
 
-def probabilities(model: Model, table: Table, outputs: NDArray[np.float32]) -> str:
-    """What `p_stable` says of held-out rows, its deviations fitted on other rows."""
-    column = model.settings.targets.index("e_above_hull")
-    label = table.targets[:, column]
-    known = ~np.isnan(label)
-    mean, std = outputs[:, known, column].mean(axis=0), measure.calibrate(model, table, outputs, column)[1]
+def first_intervals(pair: Comparison) -> str:
+    """How many labels of the first of the ranking the central 90 % intervals hold."""
+    first = np.argsort(pair.mean, kind="stable")[:FIRST]
+    held = 100 * calibration.coverage((pair.mean - pair.label)[first], pair.std[first])
+    return f"  90 % interval holds {held:.1f} % of the labels of the first {len(first)} of the ranking"
+
+
+def probabilities(pair: Comparison) -> str:
+    """What `p_stable` says of held-out rows, whose deviations were fitted on other rows."""
     lines = []
     for threshold in (STABLE_AT, STABLE):
-        stable = label[known] <= threshold + 1e-6
-        p = stable_probability(mean, std, threshold)
+        stable = pair.label <= threshold + 1e-6
+        p = stable_probability(pair.mean, pair.std, threshold)
         score, constant = np.square(p - stable).mean(), np.square(stable.mean() - stable).mean()
         lines.append(
             f"p_stable at {threshold} eV/atom adds up to {p.sum():.1f}, {stable.sum()} of {len(stable)} are stable; "
             f"Brier score {score:.5f}, {constant:.5f} for the same probability everywhere"
         )
     return "\n".join(lines)
-
-
-def unseen_intervals(model: Model, table: Table, outputs: NDArray[np.float32], records: list[Record]) -> str:
-    """How many labels 90 % intervals of the energy hold, their deviations fitted on other rows: where they matter."""
-    column = model.settings.targets.index("e_above_hull")
-    known = ~np.isnan(table.targets[:, column])
-    _, std, error, _ = measure.calibrate(model, table, outputs, column)
-    order = np.argsort(outputs[:, known, column].mean(axis=0), kind="stable")[:FIRST]
-    kinds = np.array([anions(record) for record in records])[known]
-    parts = {"all": slice(None), f"the first {FIRST}": order} | {
-        kind: kinds == kind for kind in np.unique(kinds) if kind
-    }
-    held = [f"{name} {100 * calibration.coverage(error[rows], std[rows]):.1f} %" for name, rows in parts.items()]
-    return "90 % intervals, fitted on other rows, hold of " + ", ".join(held)
 
 
 def by_kind(records: list[Record], pair: Comparison) -> list[str]:

@@ -33,7 +33,8 @@ def lowest_polymorphs(samples: Iterable[Sample]) -> list[Sample]:
     The labels are the site columns, and of the lowest polymorph ``e_above_hull``, ``e_above_hull_is_bound`` (1 or 0,
     whether that is only an upper bound), ``formation_energy``, ``band_gap``, and ``a``: the edge of a cube with the
     volume of one ABX3; ``e_above_hull_cubic`` of the lowest cubic one; and ``tilted``, whether the lowest is tilted (1
-    or 0), unless only the cubic one is known and it is not on the hull.
+    or 0), unless only the cubic one is known and it is not on the hull. Of polymorphs as low as each other, to a meV,
+    the first counts.
     """
     found: dict[Sites, list[tuple[Sample, Perovskite]]] = {}
     for sample in samples:
@@ -66,7 +67,7 @@ def site_columns(kind: Perovskite) -> Sites | None:
 
 
 def _composition(sites: Sites, polymorphs: list[tuple[Sample, Perovskite]]) -> Sample:
-    sample, kind = min(polymorphs, key=lambda found: float(found[0].labels[ENERGY]))
+    sample, kind = min(polymorphs, key=lambda found: round(float(found[0].labels[ENERGY]), 3))
     cubic = [float(e.labels[ENERGY]) for e, k in polymorphs if k.family == "cubic"]
     energy = float(sample.labels[ENERGY])
     is_bound = len(cubic) == len(polymorphs) and energy > ON_HULL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,11 +41,22 @@ def classification(probability: Values, label: Values) -> dict[str, float]:
     }
 
 
+def threshold(prediction: Values, label: Values, most: float) -> dict[str, float]:
+    """Recall, precision and AUC of being at most a threshold, by n predictions of the number; NaN if not defined."""
+    said, true = prediction <= most, label <= most
+    right = int((said & true).sum())
+    return {
+        "recall": _share(right, int(true.sum())),
+        "precision": _share(right, int(said.sum())),
+        "AUC": auc(-prediction, true),
+    }
+
+
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
-def roc(probability: Values, label: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def roc(probability: Values, label: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true positive rates (k,) as the threshold falls through the distinct probabilities."""
     values, group = np.unique(-probability, return_inverse=True)
     true = np.bincount(group, weights=label > 0.5, minlength=len(values))
@@ -54,7 +65,7 @@ def roc(probability: Values, label: Values) -> tuple[NDArray[np.float64], NDArra
     return rates[0], rates[1]
 
 
-def auc(probability: Values, label: Values) -> float:
+def auc(probability: Values, label: NDArray[Any]) -> float:
     """Area under the ROC curve; NaN unless both yes and no are among the labels."""
     if not 0 < (label > 0.5).sum() < len(label):
         return math.nan

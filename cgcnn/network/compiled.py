@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-VERSION = 2  # of the arithmetic and of the records; as in template_kernel.cpp
+VERSION = 3  # of the arithmetic and of the records; as in template_kernel.cpp
 GROUP = 16  # columns that weights are packed by; as there
 MOST_NODES = MOST_DISTANCES = 64  # of a template; as there
 SETS = ("avx512", "avx2", "neon")  # the fastest first
@@ -28,7 +28,7 @@ class Network(ctypes.Structure):
 
     _fields_ = (
         *((name, _INT) for name in ("width", "layers", "hidden", "hidden_layers", "outputs", "pooling")),
-        *((name, _INT) for name in ("sites", "activation", "table_rows")),
+        *((name, _INT) for name in ("sites", "site_vectors", "activation", "table_rows")),
         ("table_step", ctypes.c_float),
         *((name, _POINTER) for name in ("elements", "first", "convolution", "convolution_bias")),
         *((name, _POINTER) for name in ("distance", "scale", "shift")),

@@ -15,6 +15,7 @@ import numpy as np
 from cgcnn.graphs.template import templates
 from cgcnn.network.arrays import message, one_thread, sigmoid, silu, softplus
 from cgcnn.network.blocks import CellBlock, GraphBlock
+from cgcnn.network.settings import B
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,6 +105,7 @@ class _Member:
         self.convolutions: list[Callable[[Array, Array, Block], tuple[Array, Array]]]
         self.convolutions = [kind(layer, i, table) for layer, table in zip(folded.convolutions, tables, strict=False)]
         self.sites = None if folded.sites is None else folded.sites[i]
+        self.squares = None if self.sites is None or not folded.settings.site_spread else np.square(self.sites)
         self.activation, self.mixed = _ACTIVATIONS[folded.settings.activation], folded.settings.mixed
         self.hidden = [_Product(layer, i) for layer in folded.hidden]
         self.output = _Product(folded.output, i)
@@ -116,7 +118,8 @@ class _Member:
         else:
             x = softplus(block.pool(v, self.pooling))
             if self.sites is not None:
-                x = np.concatenate([x, *_products(block.site_means(self.sites))], axis=1)
+                squares = None if self.squares is None else block.site_means(self.squares)[B]
+                x = np.concatenate([x, *_joined(block.site_means(self.sites), squares)], axis=1)
             for layer in self.hidden:
                 x = self.activation(layer(x))
             values = self.output(x)
@@ -146,9 +149,13 @@ def mix(values: Array, mixed: tuple[int, int, int, int] | None) -> Array:
     return values
 
 
-def _products(u: list[Array]) -> list[Array]:
-    """The vectors (n, S) of A, B and X, their products by twos, and that of all three."""
-    return [*u, *(a * b for a, b in combinations(u, 2)), u[0] * u[1] * u[2]]
+def _joined(u: list[Array], squares: Array | None) -> list[Array]:
+    """What the readout of sites says, (n, S) each, see `cgcnn.network.readout.SiteReadout.joined`."""
+    parts = [*u, *(a * b for a, b in combinations(u, 2)), u[0] * u[1] * u[2]]
+    if squares is None:
+        return parts
+    spread = squares - np.square(u[B])
+    return [*parts, spread, spread * u[2], spread * u[0]]
 
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"softplus": softplus, "silu": silu}

@@ -21,7 +21,7 @@ from cgcnn.elements import MAX_Z
 from cgcnn.network import compiled
 from cgcnn.network.compiled import GROUP, MOST_DISTANCES, MOST_NODES, record
 from cgcnn.network.folded import Gated
-from cgcnn.network.settings import PRODUCTS, ROLES
+from cgcnn.network.settings import ROLES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +60,7 @@ def pack_network(folded: Folded, member: int) -> compiled.Network:
         outputs=outputs,
         pooling=_POOLS[settings.pooling],
         sites=sites,
+        site_vectors=settings.site_vectors,
         activation=_ACTIVATIONS[settings.activation],
         table_rows=distances.shape[1],
         table_step=step,
@@ -176,7 +177,7 @@ def _after_pooling(folded: Folded, member: int) -> list[Doubles]:
     weights[-1] *= UNIT
     width, sites = folded.settings.width, folded.settings.sites
     if sites:
-        parts = np.split(weights[0][width:] / UNIT, PRODUCTS)
+        parts = np.split(weights[0][width:] / UNIT, folded.settings.site_vectors)
         longer = [_grown(part, _longer(sites), part.shape[1]) for part in parts]
         weights[0] = np.concatenate([_grown(weights[0][:width], _longer(width), weights[0].shape[1]), *longer])
     return weights

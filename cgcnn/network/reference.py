@@ -77,7 +77,7 @@ class CGCNN(nn.Module):
             return mean_pool(self.output(self.dropout(self.nodes(batch))), batch)
         crystal = self.dropout(functional.softplus(self.pooled(batch)))  # (G, W)
         if self.sites is not None:
-            crystal = torch.cat([crystal, self.sites(batch, self.element_features)], dim=1)  # (G, W + 7S)
+            crystal = torch.cat([crystal, self.sites(batch, self.element_features)], dim=1)  # (G, W + PS)
         for layer in self.hidden:
             crystal = ACTIVATIONS[self.settings.activation](layer(crystal))  # (G, H)
         return self.mix(self.output(crystal))  # (G, T)

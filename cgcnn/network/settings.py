@@ -12,7 +12,7 @@ Activation = Literal["softplus", "silu"]
 EPSILON = 1e-5  # added to the variances of norms
 SHARE = 12**-0.5  # of the sum of the messages of edges that goes on; about the root of the number of neighbours
 ROLES = 3  # of the sites of a perovskite: A, B, X
-PRODUCTS = 7  # vectors of the readout of sites: A, B, X, AB, AX, BX, ABX
+B = 1  # position of B among the roles
 CLOSE = 1e-4  # kernels agree within this, in deviations of the training targets
 
 
@@ -38,6 +38,8 @@ class Settings:
         activation: Of the hidden layers.
         sites: Length of the vectors of A, B and X that go to the hidden layers too, with their products; for candidates
             of prototypes. 0 for none.
+        site_spread: Whether the variance of the vectors of B and B' goes with them, and its products with those of X
+            and A; without it a readout of sites knows but the mean of the two.
         site_dropout: Share of these vectors and products dropped in training.
         mixture: None or four of the targets: a number, what it is if yes, what it is if no, and the probability of yes,
             a binary target. The first is then no output of its own: it is the mean over yes and no.
@@ -58,13 +60,19 @@ class Settings:
     binary: tuple[str, ...] = ()
     activation: Activation = "softplus"
     sites: int = 0
+    site_spread: bool = False
     site_dropout: float = 0.0
     mixture: tuple[str, ...] = ()
 
     @property
     def readout_width(self) -> int:
         """Length of the vector of a crystal that the hidden layers read."""
-        return self.width + PRODUCTS * self.sites
+        return self.width + self.site_vectors * self.sites
+
+    @property
+    def site_vectors(self) -> int:
+        """How many vectors the readout of sites has: A, B, X, AB, AX, BX, ABX, and of the spread B, BX, AB."""
+        return 10 if self.site_spread else 7
 
     @property
     def mixed(self) -> tuple[int, int, int, int] | None:

@@ -21,11 +21,11 @@
 #include <arm_neon.h>
 #endif
 
-constexpr int32_t VERSION = 2;      // of the arithmetic and of the structs below; as in compiled.py
+constexpr int32_t VERSION = 3;      // of the arithmetic and of the structs below; as in compiled.py
 constexpr int GROUP = 16;           // columns that weights are packed by; every width is a multiple of it
 constexpr int ELEMENTS = 101;       // rows of tables by element
 constexpr int ROLES = 3;            // A, B, X
-constexpr int PRODUCTS = 7;         // vectors of the readout of sites: A, B, X, AB, AX, BX, ABX
+constexpr int B = 1;                // position of B among the roles
 constexpr int MOST_NODES = 64;      // of a template; as in compiled.py
 constexpr int MOST_DISTANCES = 64;  // different ones, of a template; as there
 
@@ -36,6 +36,7 @@ struct Network {
     int32_t width, layers, hidden, hidden_layers, outputs;  // W, L, H, and the columns of the last product
     int32_t pooling;                                        // 0: mean or sum, 1: maximum, 2: linear
     int32_t sites;       // S, of the readout of sites; 0 without one
+    int32_t site_vectors;  // P: 7 (A, B, X, AB, AX, BX, ABX), or 10 with those of the spread of B (B, BX, AB)
     int32_t activation;  // of the hidden layers; 0: softplus, 1: x * sigmoid(x)
     int32_t table_rows;
     float table_step;             // Å between the rows of `distance`
@@ -46,9 +47,9 @@ struct Network {
     const float *distance;        // (L, table_rows, 2W) gate and core; row i is for the distance (i - 1) * table_step
     const float *scale, *shift;   // (L, W) of the nodes' norm
     const float *site_table;      // (ROLES, 101, S) vectors of elements on each role, in units of one
-    const float *hidden_weight;   // matrices W + 7S to H, then H to H
+    const float *hidden_weight;   // matrices W + PS to H, then H to H
     const float *hidden_bias;     // (hidden_layers, H)
-    const float *output_weight;   // a matrix H (or W + 7S) to `outputs`
+    const float *output_weight;   // a matrix H (or W + PS) to `outputs`
     const float *output_bias;     // (outputs,)
     const float *binary;          // (outputs,) 1 where the output is to be made a probability
 };
@@ -252,30 +253,32 @@ void pool(const Network &net, const Template &graph, const float *nodes, float *
     }
 }
 
-// The vectors of A, B and X, their products by twos, and that of all three, (PRODUCTS, S).
+// The vectors of A, B and X, their products by twos, that of all three, and what there is of the spread of B, (P, S).
 void read_sites(const Network &net, const Template &graph, const uint8_t *species, float *out) {
     const int S = net.sites;
     for (int c = 0; c < S; c += LANES) {
-        V u[ROLES] = {V{}, V{}, V{}};
+        V u[ROLES] = {V{}, V{}, V{}}, squares = V{};
         for (int n = 0; n < graph.nodes; n++) {
             const int r = graph.role[n], z = species[graph.site[n]];
             const V v = load(net.site_table + ((int64_t)r * ELEMENTS + z) * S + c);
             u[r] = fma(v, splat(graph.role_share[n]), u[r]);
+            if (r == B) squares = fma(v * v, splat(graph.role_share[n]), squares);
         }
-        const V pair = u[0] * u[1];
-        const V all[PRODUCTS] = {u[0], u[1], u[2], pair, u[0] * u[2], u[1] * u[2], pair * u[2]};
-        for (int k = 0; k < PRODUCTS; k++) store(out + k * S + c, all[k]);
+        const V pair = u[0] * u[1], spread = squares - u[B] * u[B];
+        const V all[] = {u[0],        u[1],   u[2],          pair,         u[0] * u[2], u[1] * u[2],
+                         pair * u[2], spread, spread * u[2], spread * u[0]};
+        for (int k = 0; k < net.site_vectors; k++) store(out + k * S + c, all[k]);
     }
 }
 
 inline V activated(const Network &net, V v) { return net.activation ? v / (1.f + power(-v)) : softplus(v); }
 
 // What the hidden layers read of a crystal.
-inline int crystal_width(const Network &net) { return net.width + PRODUCTS * net.sites; }
+inline int crystal_width(const Network &net) { return net.width + net.site_vectors * net.sites; }
 
 // Memory for a block of candidates.
 struct Block {
-    float *vector, *ends, *crystal, *hidden;  // (rows, W), (rows, 4W), and twice (candidates, W + 7S or H)
+    float *vector, *ends, *crystal, *hidden;  // (rows, W), (rows, 4W), and twice (candidates, W + PS or H)
 };
 
 // `rows` made a multiple of MOST_ROWS; what the rows that are too many hold is never read.

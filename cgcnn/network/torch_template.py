@@ -10,7 +10,6 @@ Shapes: n candidates, N nodes of the template, W width, K Gaussians, T targets.
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cgcnn.network.reference import ACTIVATIONS
-from cgcnn.network.settings import EPSILON, ROLES
+from cgcnn.network.settings import EPSILON, ROLES, B
 
 if TYPE_CHECKING:
     from cgcnn.graphs.template import Template
@@ -111,17 +110,17 @@ class TemplateNetwork:
         return torch.stack([node * (atoms / whole) for node, atoms in zip(v, self._atoms, strict=True)]).sum(dim=0)
 
     def _read_sites(self, sites: SiteReadout, numbers: list[Tensor]) -> Tensor:
-        """See `cgcnn.network.readout.SiteReadout`; (n, 7S)."""
+        """See `cgcnn.network.readout.SiteReadout`; (n, PS)."""
         tables = sites.table(self.network.element_features)  # (R, 101, S)
-        u = []
-        for role in range(ROLES):
+
+        def mean(role: int, table: Tensor) -> Tensor:  # (n, S)
             nodes = [node for node, own in enumerate(self._roles) if own == role]
             whole = sum(self._atoms[node] for node in nodes)
-            parts = [functional.embedding(numbers[node], tables[role]) * (self._atoms[node] / whole) for node in nodes]
-            u.append(torch.stack(parts).sum(dim=0))
-        pairs = [one * other for one, other in combinations(u, 2)]
-        joined: Tensor = sites.dropout(torch.cat([*u, *pairs, u[0] * u[1] * u[2]], dim=1))
-        return joined
+            parts = [functional.embedding(numbers[node], table) * (self._atoms[node] / whole) for node in nodes]
+            return torch.stack(parts).sum(dim=0)
+
+        squares = mean(B, tables[B].square()) if sites.spread else None
+        return sites.joined([mean(role, tables[role]) for role in range(ROLES)], squares)
 
 
 def _norm(norm: WeightedNorm) -> tuple[Tensor, Tensor]:

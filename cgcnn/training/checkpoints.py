@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cgcnn.training.split import Split
     from cgcnn.training.table import Table
 
-_DECISIVE = {"input", "prototypes", "validation_fold", "network", "fit", "targets"}
+_DECISIVE = {"input", "prototypes", "validation_folds", "network", "fit", "targets"}
 """What of a recipe decides the weights; the texts of the card do not."""
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.inference.metrics import figures
+from cgcnn.inference.metrics import figures, threshold
 from cgcnn.models.calibration import fit_odds, interval_score
 from cgcnn.models.card import Calibration, Metric, Odds
 from cgcnn.models.domain import Domain
@@ -24,11 +25,87 @@ if TYPE_CHECKING:
 
     from cgcnn.models.calibration import Values
     from cgcnn.models.model import Model
+    from cgcnn.network.settings import Settings
     from cgcnn.training.table import Table
 
 _PLAIN = {"R2", "accuracy", "precision", "recall", "F1", "AUC"}  # without a unit
 LEAST = 50  # rows; fewer say little of odds
+STABLE = {"e_above_hull": 0.05}  # eV/atom; what counts as stable where a target is an energy above hull
 _ONE_MEMBER = {"MAE", "AUC"}  # told of single members, too
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Labelled rows, and what networks that were not fitted on them say of them.
+
+    Attributes:
+        table: The n rows.
+        predictions: (members, n, T) in the targets' units.
+        support: (n, R) how many rows each was fitted on that have its elements on their sites, with its anions; None of
+            structures. See `cgcnn.models.support`.
+        model: One that gave predictions; settings and card are those of all.
+    """
+
+    table: Table
+    predictions: NDArray[np.float32]
+    support: NDArray[np.int32] | None
+    model: Model
+
+    @classmethod
+    def of(cls, model: Model, table: Table) -> Unseen:
+        """What a model says of the rows of a table."""
+        return cls(table, outputs(model, table), _support(model, table), model)
+
+    @classmethod
+    def in_turn(cls, models: Sequence[Model], table: Table, held: Sequence[NDArray[np.bool_]]) -> Unseen:
+        """What each model says of its own rows of a table.
+
+        Args:
+            models: K models of one recipe.
+            table: All rows.
+            held: K times (rows,), whether a row is one of a model's own; at most once each.
+        """
+        parts = [cls.of(model, table.rows(own)) for model, own in zip(models, held, strict=True)]
+        order = np.argsort(np.concatenate([np.flatnonzero(own) for own in held]))
+        supports = [part.support for part in parts if part.support is not None]
+        return cls(
+            table.rows(np.any(held, axis=0)),
+            np.concatenate([part.predictions for part in parts], axis=1)[:, order],
+            np.concatenate(supports)[order] if supports else None,
+            models[0],
+        )
+
+
+def figures_of_parts(unseen: Unseen, part: str) -> tuple[Metric, ...]:
+    """Figures of rows that were not fitted on, and of parts of them by prototype.
+
+    Of each prototype also the error of the first target alone where its label is no upper bound, and where a binary
+    target is yes.
+
+    Args:
+        unseen: The rows.
+        part: Which they are, for the card.
+    """
+    model, table = unseen.model, unseen.table
+    metrics = figures_of(model, unseen.predictions, table.targets, part)
+    if table.shape is None or len(model.card.prototypes) < 2:
+        return metrics
+    first, names = table.targets[:, :1], model.settings.targets
+    for position, name in enumerate(model.card.prototypes):
+        mine = table.shape == position
+        metrics += figures_of(model, unseen.predictions[:, mine], table.targets[mine], f"{name} rows of {part}")
+        known = mine & ~np.isnan(first[:, 0])
+        kinds = {
+            f"{binary} is yes": known & (table.targets[:, names.index(binary)] == 1)
+            for binary in names
+            if binary in model.settings.binary
+        }
+        if table.bound is not None:
+            kinds = {"the label is no bound": known & ~table.bound[:, 0], **kinds}
+        for text, rows in kinds.items():
+            said = f"{rows.sum()} {name} rows where {text}, of {part}"
+            metrics += figures_of(model, unseen.predictions[:, rows, :1], first[rows], said) if rows.any() else ()
+    return metrics
 
 
 def figures_of(
@@ -36,18 +113,18 @@ def figures_of(
 ) -> tuple[Metric, ...]:
     """Figures on labelled rows: of the ensemble for every target, and of single members, in the mean, for the first.
 
-    They are MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a binary target. Those that are
-    not defined are left out.
+    They are MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a binary target; and of an energy
+    above hull recall, precision and AUC of being stable (`STABLE`). Those that are not defined are left out.
 
     Args:
         model: Whose.
-        predictions: (members, n, T), from `outputs`.
+        predictions: (members, n, T), from `outputs`; or of the first targets only.
         labels: (n, T), NaN where missing.
         part: Which rows these are, for the card.
         text: How they were chosen, where the number of labelled ones is to be told before it.
     """
     found: list[tuple[str, int, float, int]] = []  # metric, target, value, rows
-    for j, name in enumerate(model.settings.targets):
+    for j, name in enumerate(model.settings.targets[: labels.shape[1]]):
         known, binary = ~np.isnan(labels[:, j]), name in model.settings.binary
         if not known.any():
             continue
@@ -60,12 +137,17 @@ def figures_of(
             if single and metric in _ONE_MEMBER:
                 mean = float(np.mean([member[metric] for member in single]))
                 found.append((f"{metric}, one member", j, mean, int(known.sum())))
+        if name in STABLE:
+            said = threshold(predictions[:, known, j].mean(axis=0), labels[known, j], STABLE[name])
+            found += [
+                (f"{metric} of at most {STABLE[name]} eV/atom", j, v, int(known.sum())) for metric, v in said.items()
+            ]
     return tuple(
         Metric(
             metric=metric,
             target=model.card.targets[j].name,
             value=value,
-            unit="" if metric.split(",")[0] in _PLAIN else model.card.targets[j].unit,
+            unit="" if metric.split(",")[0].split(" of ")[0] in _PLAIN else model.card.targets[j].unit,
             split=f"{part}, {rows} rows{text}" if text else part,
             input=model.card.input,
         )
@@ -80,50 +162,50 @@ def outputs(model: Model, table: Table) -> NDArray[np.float32]:
     return model.kernel.predict(inputs(table, model.settings, model.card.prototypes, domain))
 
 
-def calibrations(model: Model, table: Table, predictions: NDArray[np.float32], split: str) -> tuple[Calibration, ...]:
+def calibrations(unseen: Unseen, split: str) -> tuple[Calibration, ...]:
     """How the spread of an ensemble has to grow to hold on labelled rows that it has not seen, for every number.
 
     Args:
-        model: Whose.
-        table: N rows.
-        predictions: (members, n, T), from `outputs`.
+        unseen: The rows.
         split: Which rows these are, for the card.
     """
-    if len(model.members) < 2:
+    if len(unseen.predictions) < 2:
         return ()
     found = []
-    for j, name in enumerate(model.settings.targets):
-        if name not in model.settings.binary and not np.isnan(table.targets[:, j]).all():
-            how, std, error, shares = calibrate(model, table, predictions, j)
+    for j, name in enumerate(unseen.model.settings.targets):
+        if name not in unseen.model.settings.binary and not np.isnan(unseen.table.targets[:, j]).all():
+            how, std, error, shares = calibrate(unseen, j)
             seen = reliability(error, std, shares)
             told = {"split": split, "held": seen.held, "by_element": seen.by_element}
             found.append(how.model_copy(update=told))
     return tuple(found)
 
 
-def odds(model: Model, labels: NDArray[np.float32], predictions: NDArray[np.float32], split: str) -> tuple[Odds, ...]:
+def odds(
+    settings: Settings, labels: NDArray[np.float32], predictions: NDArray[np.float32], split: str
+) -> tuple[Odds, ...]:
     """How the odds of yes or no have to change to hold on labelled rows that an ensemble has not seen.
 
     Targets with fewer than `LEAST` yes or no there stay as they are.
 
     Args:
-        model: Whose.
+        settings: Of the networks.
         labels: (n, T), NaN where missing.
         predictions: (members, n, T), from `outputs`.
         split: Which rows these are, for the card.
     """
     found = []
-    for j, name in enumerate(model.settings.targets):
+    for j, name in enumerate(settings.targets):
         known = ~np.isnan(labels[:, j])
         yes = labels[known, j] > 0.5
-        if name in model.settings.binary and min(yes.sum(), (~yes).sum()) >= LEAST:
+        if name in settings.binary and min(yes.sum(), (~yes).sum()) >= LEAST:
             power, factor = fit_odds(predictions[:, known, j].mean(axis=0), yes)
             found.append(Odds(target=name, power=power, factor=factor, split=split))
     return tuple(found)
 
 
 def calibrate(
-    model: Model, table: Table, predictions: NDArray[np.float32], column: int
+    unseen: Unseen, column: int
 ) -> tuple[Calibration, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """How deviations of a target are to be made; and of its k labelled rows deviations by fits that did not see them.
 
@@ -131,22 +213,23 @@ def calibrate(
     better interval score on rows that were not fitted on.
 
     Args:
-        model: Whose.
-        table: N rows.
-        predictions: (members, n, T), from `outputs`.
+        unseen: The rows.
         column: Which target.
 
     Returns:
         The calibration, deviations (k,), errors (k,), and the shares of elements (k, R * 101).
     """
+    model, table, predictions = unseen.model, unseen.table, unseen.predictions
     known = ~np.isnan(table.targets[:, column])
     shares = role_shares(table, model.card.prototypes)[known]
     mean = predictions[:, known, column].mean(axis=0)
     spread = spread_of(predictions, model.settings)[known, column]
     error = mean - table.targets[known, column]
     how, std = _by_spread(model, column, error, spread, shares), held_out(error, spread, shares)
-    if column == 0 and model.card.prototypes:
-        other, held = _by_support(how, error, *_described(model, table, known, mean, spread))
+    if column == 0 and unseen.support is not None:
+        anions, doubles = _anions(table, model.card.prototypes)
+        rows = features(mean, spread, unseen.support[known], is_double=doubles[known])
+        other, held = _by_support(how, error, rows, anions[known])
         if interval_score(error, held) < interval_score(error, std):
             how, std = other, held
     return how, std, error, shares
@@ -175,24 +258,23 @@ def _by_support(
     return plain.model_copy(update=how), in_turn(len(error), fitted)
 
 
-def _described(
-    model: Model, table: Table, known: NDArray[np.bool_], mean: Values, spread: Values
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Features and anions of the rows of compositions where ``known`` (n,), as `cgcnn.models.support` has them.
-
-    Args:
-        model: What predicted them, which has not seen them.
-        table: All n rows.
-        known: Which rows.
-        mean: (k,) predictions of these.
-        spread: (k,) their spreads.
-    """
-    support = np.zeros((len(known), len(model.support.counts)), dtype=np.int32)
-    anions, doubles = np.zeros((len(known), MAX_Z + 1)), np.zeros(len(known), dtype=np.bool_)
+def _support(model: Model, table: Table) -> NDArray[np.int32] | None:
+    """(n, R) how many of a model's own rows support each row of a table; None of structures."""
+    if not model.card.prototypes:
+        return None
+    found = np.zeros((len(table.targets), len(model.support.counts)), dtype=np.int32)
     for prototype, rows, species in table.by_prototype(model.card.prototypes):
-        support[rows], anions[rows] = model.support.rows(prototype, species), anion_shares(prototype, species)
+        found[rows] = model.support.rows(prototype, species)
+    return found
+
+
+def _anions(table: Table, prototypes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Shares of the elements on X (n, 101) of compositions, and whether there are two B (n,)."""
+    shares, doubles = np.zeros((len(table.targets), MAX_Z + 1)), np.zeros(len(table.targets), dtype=np.bool_)
+    for prototype, rows, species in table.by_prototype(prototypes):
+        shares[rows] = anion_shares(prototype, species)
         doubles[rows] = (prototype.role_index == 1).sum() > 1
-    return features(mean, spread, support[known], is_double=doubles[known]), anions[known]
+    return shares, doubles
 
 
 def role_shares(table: Table, prototypes: Sequence[str]) -> NDArray[np.float32]:

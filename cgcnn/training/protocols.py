@@ -12,7 +12,7 @@ from cgcnn.errors import UserError
 from cgcnn.models.model import Model
 from cgcnn.training.distil import expected, rest_of_grid
 from cgcnn.training.fit import answers
-from cgcnn.training.measure import calibrations, figures_of, odds, outputs
+from cgcnn.training.measure import Unseen, calibrations, figures_of, figures_of_parts, odds, outputs
 from cgcnn.training.members import domain_of, fit_members, fit_networks
 from cgcnn.training.results import Trained
 from cgcnn.training.split import PARTS, Split, everything
@@ -51,16 +51,18 @@ def train(table: Table, recipe: TrainRecipe, splits: Sequence[Split], checkpoint
 
 
 def on_all(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Trained:
-    """Fit the members on every row, after an honest check of the recipe on its validation fold, if it has one.
+    """Fit the members on every row, after an honest check of the recipe on its validation folds, if it has some.
 
     Raises:
-        UserError: The validation fold is empty or is everything, or training diverged.
+        UserError: A validation fold is empty or is everything, or training diverged.
     """
     metrics: tuple[Metric, ...] = ()
     calibrated: tuple[Calibration, ...] = ()
     told: tuple[Odds, ...] = ()
-    if recipe.validation_fold is not None:
-        metrics, calibrated, told = check(table, recipe, checkpoints / "check", report)
+    if recipe.validation_folds:
+        unseen, text = check(table, recipe, checkpoints / "check", report)
+        metrics, calibrated = figures_of_parts(unseen, text), calibrations(unseen, text)
+        told = odds(recipe.settings, unseen.table.targets, unseen.predictions, text)
     split = everything(len(table.ids))
     ensemble = fit_taught(table, recipe, split, checkpoints / "all", ("all rows", report))
     prediction = outputs(ensemble.best, table).mean(axis=0)
@@ -68,29 +70,29 @@ def on_all(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report)
     return Trained(best, None, metrics, table, split.part, prediction, ensemble.history)
 
 
-def check(
-    table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report
-) -> tuple[tuple[Metric, ...], tuple[Calibration, ...], tuple[Odds, ...]]:
-    """How an ensemble that is fitted without the validation fold does on it.
+def check(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> tuple[Unseen, str]:
+    """What ensembles say of the validation folds, each fitted without one of them.
+
+    Returns:
+        The rows of these folds, and which they are, for the card.
 
     Raises:
-        UserError: The fold is empty or is everything, or training diverged.
+        UserError: A fold is empty or is everything, or training diverged.
     """
-    held: NDArray[np.bool_] = table.fold == recipe.validation_fold
-    if held.all() or not held.any():
-        raise UserError(f"fold {recipe.validation_fold} holds {held.sum()} of {len(held)} rows; cannot validate on it")
-    text = f"fold {recipe.validation_fold}, by an ensemble fitted without it"
-    split = Split(np.where(held, -1, 0).astype(np.int8), text)
-    model = fit_taught(table, recipe, split, checkpoints, ("check", report)).best
-    rows = table.rows(held)
-    predictions = outputs(model, rows)  # (members, n, T)
-    labels = rows.targets
-    metrics = figures_of(model, predictions, labels, text)
-    if rows.shape is not None and len(recipe.prototypes) > 1:
-        for position, name in enumerate(recipe.prototypes):
-            mine = rows.shape == position
-            metrics += figures_of(model, predictions[:, mine], labels[mine], f"{name} rows of {text}")
-    return metrics, calibrations(model, rows, predictions, text), odds(model, labels, predictions, text)
+    folds = recipe.validation_folds
+    held: list[NDArray[np.bool_]] = [table.fold == fold for fold in folds]
+    for fold, rows in zip(folds, held, strict=True):
+        if rows.all() or not rows.any():
+            raise UserError(f"fold {fold} holds {rows.sum()} of {len(rows)} rows; cannot validate on it")
+    text = f"fold {folds[0]}, by an ensemble fitted without it"
+    if len(folds) > 1:
+        text = f"folds {', '.join(map(str, folds))}, each by an ensemble fitted without it"
+    models = []
+    for fold, rows in zip(folds, held, strict=True):
+        split = Split(np.where(rows, -1, 0).astype(np.int8), text)
+        stage = "check" if len(folds) == 1 else f"check, fold {fold}"
+        models.append(fit_taught(table, recipe, split, checkpoints / str(fold), (stage, report)).best)
+    return Unseen.in_turn(models, table, held), text
 
 
 def fit_taught(
@@ -146,8 +148,7 @@ def on_split(table: Table, recipe: TrainRecipe, split: Split, checkpoints: Path,
     held = split.part == PARTS.index("validation")
     calibrated: tuple[Calibration, ...] = ()
     if held.any():
-        text = f"validation part ({split.text})"
-        calibrated = calibrations(ensemble.best, table.rows(held), by_member[:, held], text)
+        calibrated = calibrations(Unseen.of(ensemble.best, table.rows(held)), f"validation part ({split.text})")
     return _measured(ensemble, table, split.part, by_member, (split.text, calibrated))
 
 

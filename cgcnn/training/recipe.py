@@ -37,6 +37,7 @@ class Network(_Section):
     pooling: Pooling = "mean"
     activation: Activation = "softplus"
     sites: int = Field(default=0, ge=0)
+    site_spread: bool = False
     site_dropout: float = Field(default=0.0, ge=0, lt=1)
     mixture: tuple[str, ...] = ()
 
@@ -68,7 +69,11 @@ class Source(_Section):
         labels: Target → the file's label that it is; the rows have no other targets.
         only: Label → its values in the rows to use; empty: all rows.
         polymorphs: Its rows are crystals, of which the lowest perovskite of every composition is a row, see
-            `cgcnn.data.polymorphs`. Of several files, later ones serve for compositions that are in no earlier one.
+            `cgcnn.data.polymorphs`; of several files, the lowest of all of them.
+        own_scale: Labels of which every file has a scale of its own, such as formation energies; only those of the
+            first file are used.
+        agree: Two labels that are energies of one calculation; crystals where they are not are left out, see
+            `cgcnn.data.consistency`.
         columns: Columns that its rows lack, such as X = "O" of a table of oxides.
     """
 
@@ -76,6 +81,8 @@ class Source(_Section):
     labels: dict[str, str] = Field(min_length=1)
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     polymorphs: bool = False
+    own_scale: tuple[str, ...] = ()
+    agree: tuple[str, str] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -122,8 +129,8 @@ class TrainRecipe(_Section):
     """A whole training: what the model is, its targets, its networks, how they are fitted.
 
     Attributes:
-        validation_fold: Rows whose ``fold`` is this are held out of a first ensemble, whose errors go on the card; the
-            weights kept are then trained on every row. None: no such check.
+        validation_folds: For each of these, rows of this ``fold`` are held out of an ensemble, whose errors there go on
+            the card; the weights kept are then trained on every row. Empty: no such check.
         source: Whose numbers the labels of the first target are, in short; rankings name it beside the id of a row.
         groups: Rows without a ``fold`` get one of so many, the same for all rows of one reduced formula, whatever the
             file: no formula is then on both sides of a check.
@@ -146,7 +153,7 @@ class TrainRecipe(_Section):
     retrain: str
     peers: tuple[str, ...] = ()
     weaknesses: tuple[str, ...] = ()
-    validation_fold: int | None = None
+    validation_folds: tuple[int, ...] = ()
     groups: int | None = Field(default=None, ge=2)
     merge: bool = False
     shares: str = "60/20/20"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cgcnn.data.composition import shapes
+from cgcnn.data.consistency import agreeing
 from cgcnn.data.labels import targets
 from cgcnn.data.polymorphs import lowest_polymorphs
 from cgcnn.data.read import read
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cgcnn.data.records import Record
     from cgcnn.data.sample import Sample
     from cgcnn.training.recipe import Source, TrainRecipe
 
@@ -87,23 +87,22 @@ def _entries(data: Path, source: Source, names: list[str], prototypes: tuple[str
 
 
 def _rows(data: Path, source: Source) -> list[Sample]:
-    return [
-        replace(sample, labels={**source.columns, **sample.labels})
-        for file in source.files
-        for sample in read(data / file)
-        if _is_wanted(sample.labels, source)
-    ]
+    return [sample for file in source.files for sample in _wanted(data / file, source)]
 
 
 def _polymorphs(data: Path, source: Source) -> list[Sample]:
-    """The lowest polymorphs, each from the first file that has the composition."""
-    found: dict[str, Sample] = {}
-    for file in source.files:
-        wanted = (sample for sample in read(data / file) if _is_wanted(sample.labels, source))
-        for sample in lowest_polymorphs(wanted):
-            found.setdefault(repr([sample.labels.get(site) for site in ("A", "B", "B'", "X")]), sample)
-    return list(found.values())
+    """The lowest polymorphs in all files; of labels with a scale of their own, those of the first file."""
+    first, *others = (_wanted(data / file, source) for file in source.files)
+    hidden = dict.fromkeys(source.own_scale)
+    rest = [replace(sample, labels=sample.labels | hidden) for samples in others for sample in samples]
+    return lowest_polymorphs([*first, *rest])
 
 
-def _is_wanted(record: Record, source: Source) -> bool:
-    return all(record.get(label) in values for label, values in source.only.items())
+def _wanted(file: Path, source: Source) -> list[Sample]:
+    """The samples of one file that the source is about."""
+    samples = [
+        replace(sample, labels={**source.columns, **sample.labels})
+        for sample in read(file)
+        if all(sample.labels.get(label) in values for label, values in source.only.items())
+    ]
+    return samples if source.agree is None else agreeing(samples, *source.agree)

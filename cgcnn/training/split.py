@@ -176,7 +176,7 @@ class Division:
             return folds(usable, self.folds, seed)
         if self.sizes is not None:
             return [by_size(usable, [int(size) for size in _numbers("sizes", self.sizes)], seed)]
-        if self.split is None and recipe.validation_fold is not None:
+        if self.split is None and recipe.validation_folds:
             return []
         return [by_share(usable, _numbers("split", self.split or recipe.shares), seed)]
 

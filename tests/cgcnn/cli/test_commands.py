@@ -24,7 +24,7 @@ input = "{kind}"
 label = "made up"
 data = "made up"
 retrain = "none"
-validation_fold = 1
+validation_folds = [1]
 [[targets]]
 name = "energy"
 unit = "eV"

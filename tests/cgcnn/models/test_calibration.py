@@ -66,8 +66,8 @@ def test_odds_are_fitted_where_there_are_enough_of_both():
     model = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O"]}, settings)
     p = np.random.default_rng(0).uniform(size=4000)
     labels = np.column_stack([p, np.random.default_rng(1).uniform(size=4000) < with_odds(p, 0.5, 1.0)])
-    told = odds(model, labels, np.stack([np.column_stack([p, p])] * 2), "these")
+    told = odds(model.settings, labels, np.stack([np.column_stack([p, p])] * 2), "these")
     assert [(o.target, o.split) for o in told] == [("p", "these")]
     assert told[0].power == pytest.approx(0.5, abs=0.06)
     labels[60:, 1] = 0
-    assert odds(model, labels, np.stack([np.column_stack([p, p])] * 2), "these") == ()
+    assert odds(model.settings, labels, np.stack([np.column_stack([p, p])] * 2), "these") == ()

@@ -126,6 +126,7 @@ FOR_CANDIDATES = KERNELS | {
 }
 READOUTS = {
     "sites": {"sites": 5},
+    "spread of B": {"sites": 5, "site_spread": True},
     "silu": {"activation": "silu", "hidden_layers": 2},
     "mixture": {"mixture": ("energy", "gap", "other", "metal"), "sites": 16, "activation": "silu", "hidden_layers": 2},
     "no hidden layer": {"sites": 17, "hidden_layers": 0},
@@ -167,8 +168,9 @@ def test_a_mixed_target_is_between_its_parts(candidates: dict) -> None:
     assert np.abs(mixed - yes).max() > 1e-3
 
 
-def test_a_readout_of_sites_does_not_depend_on_the_order_of_b(candidates: dict) -> None:
-    model = model_with_readout("sites", PROTOTYPES["double-perovskite"])
+@pytest.mark.parametrize("readout", ["sites", "spread of B"])
+def test_a_readout_of_sites_does_not_depend_on_the_order_of_b(readout: str, candidates: dict) -> None:
+    model = model_with_readout(readout, PROTOTYPES["double-perovskite"])
     kind, species, a = cells_of(PROTOTYPES["double-perovskite"], candidates)
     swapped = model.kernel.predict_cells(kind, species[:, [0, 2, 1, 3]], a)
     assert_close(model, swapped, model.kernel.predict_cells(kind, species, a))

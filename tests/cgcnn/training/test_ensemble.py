@@ -18,6 +18,7 @@ from cgcnn.network.settings import Settings
 from cgcnn.training.checkpoints import claim
 from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Progress, Task, fit, masked_loss, schedule
+from cgcnn.training.measure import figures_of_parts
 from cgcnn.training.protocols import check, on_all
 from cgcnn.training.recipe import Fit, Network, RecipeTarget, TrainRecipe
 from cgcnn.training.table import Table, prepare
@@ -33,7 +34,7 @@ RECIPE = TrainRecipe(
     label="made up",
     data="made up",
     retrain="-",
-    validation_fold=1,
+    validation_folds=(1,),
     targets=(RecipeTarget(name="e_above_hull", unit="eV/atom"), RecipeTarget(name="a", unit="Å", weight=0.1)),
     network=Network(width=8, layers=2, hidden=8, gaussians=12),
     fit=HOW,
@@ -163,8 +164,9 @@ def test_lattice_is_fitted_from_the_elements(table: Table) -> None:
 
 def test_model_carries_its_errors_and_its_domain(table: Table, tmp_path: Path) -> None:
     model = on_all(table, RECIPE, tmp_path, quiet).best
+    stable = [f"{metric} of at most 0.05 eV/atom" for metric in ("recall", "precision", "AUC")]
     assert [(metric.metric, metric.target) for metric in model.card.metrics] == [
-        *((metric, "e_above_hull") for metric in ("MAE", "MAE, one member", "RMSE", "R2")),
+        *((metric, "e_above_hull") for metric in ("MAE", "MAE, one member", "RMSE", "R2", *stable)),
         *((metric, "a") for metric in ("MAE", "RMSE", "R2")),
     ]
     assert model.card.training_size == len(table.fold)
@@ -185,9 +187,22 @@ def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> N
     spoiled[table.fold == 1] += 100
     lattice = np.where(table.fold == 1, 9, table.lattice).astype(np.float32)
     other = replace(table, targets=spoiled, lattice=lattice)
-    honest = check(table, RECIPE, tmp_path / "a", quiet)
-    shifted = check(other, RECIPE, tmp_path / "b", quiet)
-    assert shifted[0][0].value - honest[0][0].value == pytest.approx(100, abs=5)
+    honest, shifted = (check(rows, RECIPE, tmp_path / name, quiet)[0] for rows, name in ((table, "a"), (other, "b")))
+    np.testing.assert_array_equal(honest.predictions, shifted.predictions)
+    (error, *_), (wrong, *_) = (figures_of_parts(unseen, "") for unseen in (honest, shifted))
+    assert wrong.value - error.value == pytest.approx(100, abs=5)
+
+
+def test_of_several_folds_each_row_is_predicted_by_an_ensemble_without_its_fold(table: Table, tmp_path: Path) -> None:
+    both, text = check(table, RECIPE.model_copy(update={"validation_folds": (1, 0)}), tmp_path / "a", quiet)
+    assert text == "folds 1, 0, each by an ensemble fitted without it"
+    assert both.table.ids == table.rows(np.isin(table.fold, (0, 1))).ids
+    for fold in (0, 1):
+        alone, _ = check(table, RECIPE.model_copy(update={"validation_folds": (fold,)}), tmp_path / "b", quiet)
+        np.testing.assert_array_equal(both.predictions[:, both.table.fold == fold], alone.predictions)
+        assert both.support is not None
+        assert alone.support is not None
+        np.testing.assert_array_equal(both.support[both.table.fold == fold], alone.support)
 
 
 def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, tmp_path: Path) -> None:
@@ -208,7 +223,7 @@ def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, 
 
 def test_empty_validation_fold_is_refused(table: Table, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fold 9 holds 0"):
-        on_all(table, RECIPE.model_copy(update={"validation_fold": 9}), tmp_path, quiet)
+        on_all(table, RECIPE.model_copy(update={"validation_folds": (9,)}), tmp_path, quiet)
 
 
 def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Path) -> None:
@@ -217,7 +232,7 @@ def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Pat
     with pytest.raises(UserError, match="`resume`"):
         claim(tmp_path, table, RECIPE, resume=False)
     with pytest.raises(UserError, match="another recipe"):
-        claim(tmp_path, table, RECIPE.model_copy(update={"validation_fold": 2}), resume=True)
+        claim(tmp_path, table, RECIPE.model_copy(update={"validation_folds": (2,)}), resume=True)
     with pytest.raises(UserError, match="other data"):
         claim(tmp_path, table.rows(table.fold > 0), RECIPE, resume=True)
 

@@ -16,7 +16,7 @@ def test_shipped_recipe_is_that_of_the_shipped_model(name: str) -> None:
     assert (recipe.label, recipe.hull, recipe.data, recipe.peers) == (card.label, card.hull, card.data, card.peers)
     assert recipe.weaknesses == card.weaknesses
     assert recipe.weaknesses
-    if recipe.validation_fold is None:  # drawn by shares; else the recipe tells
+    if not recipe.validation_folds:  # drawn by shares; else the recipe tells
         assert all(share in card.split for share in recipe.shares.split("/"))
     else:
         assert recipe.split == card.split

@@ -25,7 +25,7 @@ prototypes = ["cubic-perovskite", "double-perovskite"]
 label = "made up"
 data = "made up"
 retrain = "-"
-validation_fold = 0
+validation_folds = [0]
 groups = 3
 
 [[targets]]
@@ -147,20 +147,28 @@ def test_a_source_of_an_unknown_target_is_refused(folder: Path) -> None:
 
 
 def test_columns_that_a_file_lacks_and_several_files_of_polymorphs(tmp_path: Path) -> None:
-    """Of two files the first one's crystals count; a table of oxides needs no column X."""
-    cubic = {"id": "c", **crystal("Sr", "Ti", "O", "O", "O", a=3.9), "e_above_hull": 0.1}
-    for name, energy in (("one", 0.1), ("more", 0.0)):
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps(cubic | {"e_above_hull": energy}) + "\n")
+    """The lowest crystal of all files counts, its label of a scale of its own only if it is the first file's.
+
+    A table of oxides needs no column X.
+    """
+    for name, energy, formation in (("one", 0.1, -3.0), ("more", 0.0, -2.0)):
+        cubic = {"id": name, **crystal("Sr", "Ti", "O", a=3.9), "e_above_hull": energy, "formation_energy": formation}
+        other = {"id": name, **crystal("Ba", "Ti", "O", a=4.0), "e_above_hull": 0.3 - energy, "formation_energy": -1.0}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(cubic) + "\n" + json.dumps(other | {"id": f"{name}-2"}))
     oxides = [{"A": "Ca", "B": "Ti", "e_above_hull": 0.3}, {"A": "Sr", "B": "Ti", "e_above_hull": 0.2}]
     (tmp_path / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in oxides))
+    source = 'file = ["one.jsonl", "more.jsonl"]\npolymorphs = true\nown_scale = ["formation_energy"]'
     (tmp_path / "recipe.toml").write_text(
-        RECIPE.replace('file = "one.jsonl"', 'file = ["one.jsonl", "more.jsonl"]\npolymorphs = true')
+        RECIPE.replace('file = "one.jsonl"', source)
+        .replace('a = "a"', 'a = "formation_energy"')
         .replace('only = { space_group = ["Pm-3m", "Fm-3m"] }', "")
         .replace('file = "two.jsonl"', 'file = "two.jsonl"\ncolumns = { X = "O" }')
         .replace("groups = 3", "groups = 3\nmerge = true")
     )
     recipe = read_recipe(tmp_path / "recipe.toml")
     table = prepare(read_sources(tmp_path, recipe), recipe).table
-    np.testing.assert_allclose(table.targets, [[0.1, 3.9, 0.2], [np.nan, np.nan, 0.3]], rtol=1e-5)
+    nan = np.nan
+    np.testing.assert_allclose(table.targets, [[0.0, nan, 0.2], [0.2, -1.0, nan], [nan, nan, 0.3]], rtol=1e-5)
+    assert table.ids == ("more", "one-2", "0")
     assert table.bound is not None
-    assert table.bound.tolist() == [[True, False, False], [False, False, False]]
+    assert table.bound[:, 0].tolist() == [False, True, False]
