@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 STABLE = 0.2  # eV/atom; the threshold of Castelli et al.
 SHARE = 0.02  # of the candidates that a user would look at
 FIRST = 100  # of a ranking
+RARE = 20  # rows; what has fewer is told together
 
 PATH = click.Path(path_type=Path)
 
@@ -303,14 +304,21 @@ def probabilities(pair: Comparison) -> str:
 
 
 def by_kind(records: list[Record], pair: Comparison) -> list[str]:
-    """The error of each set of anions, or where there are no columns of sites, of each size of cell."""
+    """What holds for each set of anions, or where there are no columns of sites, each size of cell; rare ones together.
+
+    The error, and how many labels the central 90 % intervals hold.
+    """
     kinds = np.array([anions(record) or f"{len(record.get('species', ()))} atoms" for record in records])
-    error = np.abs(pair.mean - pair.label)
-    return [
-        f"  {kind:<10} MAE {np.nanmean(error[kinds == kind]):.4f} eV/atom  ({(kinds == kind).sum()} rows)"
-        for kind in np.unique(kinds)
-        if not np.isnan(error[kinds == kind]).all()
-    ]
+    known = ~np.isnan(pair.label)
+    names, often = np.unique(kinds[known], return_counts=True)
+    kinds = np.where(np.isin(kinds, names[often < RARE]), "others", kinds)
+    lines = []
+    for kind in np.unique(kinds[known]):
+        rows = known & (kinds == kind)
+        error = (pair.mean - pair.label)[rows]
+        held = f"90 % interval holds {100 * calibration.coverage(error, pair.std[rows]):.1f} %"
+        lines.append(f"  {kind:<10} MAE {np.abs(error).mean():.4f} eV/atom, {held}  ({rows.sum()} rows)")
+    return lines
 
 
 if __name__ == "__main__":

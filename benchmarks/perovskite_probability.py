@@ -2,35 +2,45 @@ r"""Fits and judges the column `p_perovskite`, on compositions of which it is kn
 
 \b
 perovskite_probability.py DIR                       ten-fold cross-validation on abx3.csv and icsd-doubles.csv of DIR
-perovskite_probability.py DIR --held-out OOF.csv    also with energies by models that did not see the formulas
+perovskite_probability.py DIR --data DATA           also with energies by ensembles that did not see the formulas
 perovskite_probability.py DIR --write FILE          and the fit to all rows, as the package ships it
 
-OOF.csv has the columns id, wolverton_e_above_hull, formation_energy. With it every row counts twice in a fit, once with
-the energies of the shipped model, which saw many of them, and once with those: what is fitted then trusts energies no
-more than they deserve on new compositions.
+DATA is what the model was trained on. With it every row counts twice in a fit, once with the energies of the shipped
+model, which saw many of them, and once with those: what is fitted then trusts energies no more than they deserve on
+new compositions.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from accuracy import prepared
 from experiment import FALSE, label_of, read, recall_at, species_of
 
 from cgcnn.cli import options as command_line
+from cgcnn.cli.progress import Reporter
+from cgcnn.data.composition import formula_group
 from cgcnn.files import write_whole
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.inference.metrics import auc
 from cgcnn.models.files import load
+from cgcnn.training.checkpoints import claim
+from cgcnn.training.protocols import without_folds
+from cgcnn.training.recipe import read_recipe
 from screening.chemistry.descriptors import columns
 from screening.chemistry.perovskite_probability import ENERGIES, Additive, features_of, to_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.model import Model
+    from cgcnn.training.recipe import TrainRecipe
 
     Floats = NDArray[np.float64]
     Features = dict[str, Floats]
@@ -51,19 +61,21 @@ PATH = click.Path(path_type=Path)
 @click.command(name="perovskite_probability", help=__doc__, context_settings={"max_content_width": 120})
 @click.argument("data", type=PATH)
 @click.option("--model", "name", metavar="NAME|PATH", default="mp", show_default=True)
-@click.option("--held-out", type=PATH)
+@click.option("--data", "training", type=PATH, help="What the model was trained on.")
+@click.option("--recipe", default="mp", show_default=True, help="How.")
+@click.option("--checkpoints", type=PATH, help="Keep the ensembles here, and go on with what is here.")
 @click.option("--write", type=PATH)
 @command_line.debug
-def main(data: Path, name: str, held_out: Path | None, write: Path | None) -> None:
+def main(data: Path, name: str, training: Path | None, write: Path | None, **options: Any) -> None:  # noqa: ANN401
     """Print the figures."""
     model, models = load(name), {}
-    unseen = {} if held_out is None else {row["id"]: row for row in read(held_out)}
+    unseen = {} if training is None else ensembles(training, read_recipe(options["recipe"]), options["checkpoints"])
     for file, prototype in FILES.items():
-        rows = [row for row in read(data / file) if not unseen or row["id"] in unseen]
+        rows = read(data / file)
         label = label_of(rows, data / file) > 0
-        variants = [_features(rows, model, prototype.name, None)]
+        variants = [_features(rows, prototype, [model] * len(rows))]
         if unseen:
-            variants.append(_features(rows, model, prototype.name, unseen))
+            variants.append(_features(rows, prototype, [unseen[fold] for fold in folds(rows, prototype, len(unseen))]))
         print(f"{file}: {len(label)} rows, {int(label.sum())} perovskites, {REPEATS} times {FOLDS} folds")
         for text, found in zip(
             ("energies of the model", "held-out energies"), cross_validated(variants, label), strict=False
@@ -79,17 +91,33 @@ def main(data: Path, name: str, held_out: Path | None, write: Path | None) -> No
         write_whole(write, to_json(models))
 
 
-def _features(
-    rows: list[dict[str, str]], model: Model, prototype: str, unseen: dict[str, dict[str, str]] | None
-) -> Features:
-    """Features of rows, with energies of a model, or those given by id."""
-    kind = model.on(prototype)
-    species = species_of(rows, kind.prototype)
-    found = dict(columns(species, kind.prototype))
-    predicted = {} if unseen is not None else {name: mean for name, (mean, _) in kind.predict(species).items()}
-    for energy in ENERGIES:
-        given = predicted.get(energy)
-        found[energy] = np.array([float(unseen[row["id"]][energy]) for row in rows]) if unseen is not None else given
+def ensembles(data: Path, recipe: TrainRecipe, checkpoints: Path | None) -> dict[int, Model]:
+    """For every group of formulas an ensemble that saw none of them."""
+    table, plan = (
+        prepared(data, recipe).table,
+        recipe.model_copy(update={"validation_folds": (*range(recipe.groups or 0),)}),
+    )
+    with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
+        folder = checkpoints or Path(scratch)
+        claim(folder, table, plan, resume=True)
+        return without_folds(table, plan, folder / "check", report)
+
+
+def folds(rows: list[dict[str, str]], prototype: Prototype, groups: int) -> list[int]:
+    """The group of formulas of each row."""
+    atoms = species_of(rows, prototype)[:, list(prototype.atoms)]
+    return [formula_group(Counter(numbers), groups) for numbers in atoms.tolist()]
+
+
+def _features(rows: list[dict[str, str]], prototype: Prototype, models: list[Model]) -> Features:
+    """Features of rows, with energies of a model each."""
+    species = species_of(rows, prototype)
+    found = dict(columns(species, prototype)) | {energy: np.empty(len(rows)) for energy in ENERGIES}
+    for model in set(models):
+        own = np.array([one is model for one in models])
+        predicted = model.on(prototype.name).predict(species[own])
+        for energy in ENERGIES:
+            found[energy][own] = predicted[energy][0]
     return features_of(found)
 
 

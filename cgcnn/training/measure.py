@@ -9,7 +9,7 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.inference.metrics import figures, threshold
+from cgcnn.inference.metrics import auc, figures, threshold
 from cgcnn.models.calibration import fit_odds, interval_score
 from cgcnn.models.card import Calibration, Metric, Odds
 from cgcnn.models.domain import Domain
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _PLAIN = {"R2", "accuracy", "precision", "recall", "F1", "AUC"}  # without a unit
 LEAST = 50  # rows; fewer say little of odds
-STABLE = {"e_above_hull": 0.05}  # eV/atom; what counts as stable where a target is an energy above hull
+STABLE_AT = 0.05  # eV/atom above the hull; what counts as stable
 _ONE_MEMBER = {"MAE", "AUC"}  # told of single members, too
 
 
@@ -114,7 +114,8 @@ def figures_of(
     """Figures on labelled rows: of the ensemble for every target, and of single members, in the mean, for the first.
 
     They are MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a binary target; and of an energy
-    above hull recall, precision and AUC of being stable (`STABLE`). Those that are not defined are left out.
+    above hull recall, precision and AUC of being stable (`STABLE_AT`), of a band gap the AUC of being no metal. Those
+    that are not defined are left out.
 
     Args:
         model: Whose.
@@ -137,11 +138,8 @@ def figures_of(
             if single and metric in _ONE_MEMBER:
                 mean = float(np.mean([member[metric] for member in single]))
                 found.append((f"{metric}, one member", j, mean, int(known.sum())))
-        if name in STABLE:
-            said = threshold(predictions[:, known, j].mean(axis=0), labels[known, j], STABLE[name])
-            found += [
-                (f"{metric} of at most {STABLE[name]} eV/atom", j, v, int(known.sum())) for metric, v in said.items()
-            ]
+        mean = predictions[:, known, j].mean(axis=0)
+        found += [(metric, j, value, int(known.sum())) for metric, value in _decided(name, mean, labels[known, j])]
     return tuple(
         Metric(
             metric=metric,
@@ -154,6 +152,16 @@ def figures_of(
         for metric, j, value, rows in found
         if np.isfinite(value)
     )
+
+
+def _decided(name: str, prediction: Values, label: Values) -> list[tuple[str, float]]:
+    """Figures of what a number decides: of an energy above hull, being stable; of a band gap, being no metal."""
+    if name == "band_gap":
+        return [("AUC of more than 0 eV", auc(prediction, label > 0))]
+    if name != "e_above_hull":
+        return []
+    said = threshold(prediction, label, STABLE_AT)
+    return [(f"{metric} of at most {STABLE_AT} eV/atom", value) for metric, value in said.items()]
 
 
 def outputs(model: Model, table: Table) -> NDArray[np.float32]:

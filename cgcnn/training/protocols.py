@@ -79,20 +79,28 @@ def check(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) 
     Raises:
         UserError: A fold is empty or is everything, or training diverged.
     """
-    folds = recipe.validation_folds
-    held: list[NDArray[np.bool_]] = [table.fold == fold for fold in folds]
-    for fold, rows in zip(folds, held, strict=True):
-        if rows.all() or not rows.any():
-            raise UserError(f"fold {fold} holds {rows.sum()} of {len(rows)} rows; cannot validate on it")
-    text = f"fold {folds[0]}, by an ensemble fitted without it"
-    if len(folds) > 1:
-        text = f"folds {', '.join(map(str, folds))}, each by an ensemble fitted without it"
-    models = []
-    for fold, rows in zip(folds, held, strict=True):
-        split = Split(np.where(rows, -1, 0).astype(np.int8), text)
-        stage = "check" if len(folds) == 1 else f"check, fold {fold}"
-        models.append(fit_taught(table, recipe, split, checkpoints / str(fold), (stage, report)).best)
-    return Unseen.in_turn(models, table, held), text
+    models = without_folds(table, recipe, checkpoints, report)
+    text = f"fold {', '.join(map(str, models))}, by an ensemble fitted without it"
+    if len(models) > 1:
+        text = text.replace("fold", "folds", 1).replace("by", "each by", 1)
+    return Unseen.in_turn(list(models.values()), table, [table.fold == fold for fold in models]), text
+
+
+def without_folds(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) -> dict[int, Model]:
+    """Validation fold → an ensemble that is fitted without it.
+
+    Raises:
+        UserError: A fold is empty or is everything, or training diverged.
+    """
+    models = {}
+    for fold in recipe.validation_folds:
+        held: NDArray[np.bool_] = table.fold == fold
+        if held.all() or not held.any():
+            raise UserError(f"fold {fold} holds {held.sum()} of {len(held)} rows; cannot validate on it")
+        split = Split(np.where(held, -1, 0).astype(np.int8), f"all but fold {fold}")
+        stage = "check" if len(recipe.validation_folds) == 1 else f"check, fold {fold}"
+        models[fold] = fit_taught(table, recipe, split, checkpoints / str(fold), (stage, report)).best
+    return models
 
 
 def fit_taught(
