@@ -5,8 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from cgcnn.machine import cores
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "cgcnn" / "network" / "template_kernel.cpp"
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """As many as there are cores for `-n auto`; more than four only wait for the longest tests."""
+    return min(cores(), 4)
 
 
 def pytest_configure() -> None:

@@ -1,8 +1,10 @@
 """What users install is the wheel: it must hold all that screening needs, and work away from the checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,16 +12,26 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+COMPILES = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """A directory with nothing but the installed wheel."""
+def built(tmp_path_factory):
+    """The wheel."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     wheel = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
-    subprocess.run([*pip, *wheel], check=True, capture_output=True)
+    subprocess.run([*PIP, *wheel], check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
-    site = folder / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--target", site, built], check=True, capture_output=True)
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(built):
+    """A directory with nothing but the installed wheel."""
+    site = built.parent / "site"
+    install = ("install", "--no-deps", "--no-compile", "--target", site, built)
+    subprocess.run([*PIP, *install], check=True, capture_output=True)
     return site
 
 
@@ -28,6 +40,14 @@ def run_installed(site, cwd, *arguments):
     return subprocess.run(
         [sys.executable, "-P", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=True
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILES, reason="no compiler")
+def test_a_wheel_for_this_platform_holds_the_kernel_for_every_python(built):
+    assert "-py3-none-" in built.name
+    assert "any" not in built.name
+    assert "cgcnn/network/_template_kernel.so" in zipfile.ZipFile(built).namelist()
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_known_energies_go_before_predicted_ones_if_asked(tmp_path, model_path, 
     card = model.card.model_copy(update={"source": "Somebody"})
     path = save(Model(card, model.members, known), tmp_path / "known")
     sites = {"a": "Ca,Sr,Ba", "b": "Ti", "x": "O", "model": str(path)}
-    run = screening.screen("perovskites", out=tmp_path / "R.zarr", workers=1, **sites)
+    run = screening.screen("perovskites", out=tmp_path / "R.zarr", **sites)
     predicted, preferred = run.rank(), run.rank(prefer_known=True)
     assert predicted["e_above_hull"].is_monotonic_increasing
     last = predicted[predicted["A"] != "Ba"]["A"].tolist() if bound else ["Sr", "Ca"]  # nothing is above its bound
@@ -188,7 +188,7 @@ def test_structures_and_lists_are_named_by_their_ids(tmp_path, model_path):
 
 @pytest.mark.slow
 def test_csv_and_cif_are_written_and_a_report(tmp_path, model_path):
-    sites = {"a": ["Ca"], "b": ["Ti", "Zr"], "x": ["O"], "model": str(model_path), "workers": 1}
+    sites = {"a": ["Ca"], "b": ["Ti", "Zr"], "x": ["O"], "model": str(model_path)}
     run = screening.screen("perovskites", out=tmp_path / "R", csv=tmp_path / "r.csv", cif=tmp_path / "cifs", **sites)
     assert (tmp_path / "r.csv").read_text().count("\n") == 3
     assert len(list((tmp_path / "cifs").iterdir())) == 2

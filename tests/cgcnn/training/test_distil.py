@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TARGETS = ("e_above_hull", "e_if_stays", "e_if_leaves", "p_leaves")
 MIXTURE = ("e_above_hull", "e_if_leaves", "e_if_stays", "p_leaves")
-TEACHERS = ({"network": {"layers": 0}, "fit": {"seed": 7, "epochs": 4, "members": 1}}, {"network": {"hidden": 6}})
+TEACHERS = ({"network": {"layers": 0}, "fit": {"seed": 7, "epochs": 3, "members": 1}}, {"network": {"hidden": 6}})
 
 
 def recipe(epochs: int = 2, **changes: Any) -> TrainRecipe:
@@ -97,7 +97,7 @@ def test_lessons_are_learnt_but_are_not_training_rows(tmp_path: Path) -> None:
 
 
 def test_teachers_are_trained_first_on_the_same_rows(tmp_path: Path) -> None:
-    plan, stages = recipe(teachers=TEACHERS, validation_folds=(1,)), []
+    plan, stages = recipe(1, teachers=TEACHERS, validation_folds=(1,)), []
     rows = grid(without=1)
     trained = train(rows, plan, (), tmp_path / "with", lambda stage, member, _: stages.append((stage, member)))
     assert list(dict.fromkeys(stages)) == [
@@ -107,7 +107,7 @@ def test_teachers_are_trained_first_on_the_same_rows(tmp_path: Path) -> None:
         for member in range(members)
     ]
     again = train(rows, plan, (), tmp_path / "again", lambda *_: None)
-    alone = train(rows, recipe(validation_folds=(1,)), (), tmp_path / "without", lambda *_: None)
+    alone = train(rows, recipe(1, validation_folds=(1,)), (), tmp_path / "without", lambda *_: None)
     assert len(trained.best.members) == 2
     assert trained.best.digest == again.best.digest != alone.best.digest
     assert {m.value for m in trained.metrics} != {m.value for m in alone.metrics}

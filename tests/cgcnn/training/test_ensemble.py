@@ -85,6 +85,11 @@ def quiet(*_: object) -> None:
     """No report."""
 
 
+@pytest.fixture(scope="module")
+def trained(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return on_all(table, RECIPE, tmp_path_factory.mktemp("trained"), quiet).best
+
+
 def test_training_lowers_the_loss(examples: Examples) -> None:
     losses: list[float] = []
     fit(TASK, (examples, None), seed=0, report=lambda progress: losses.append(progress.loss))
@@ -162,20 +167,19 @@ def test_lattice_is_fitted_from_the_elements(table: Table) -> None:
     assert len(domain.known) == len(table.fold)
 
 
-def test_model_carries_its_errors_and_its_domain(table: Table, tmp_path: Path) -> None:
-    model = on_all(table, RECIPE, tmp_path, quiet).best
+def test_model_carries_its_errors_and_its_domain(table: Table, trained: Model, tmp_path: Path) -> None:
     stable = [f"{metric} of at most 0.05 eV/atom" for metric in ("recall", "precision", "AUC")]
-    assert [(metric.metric, metric.target) for metric in model.card.metrics] == [
+    assert [(metric.metric, metric.target) for metric in trained.card.metrics] == [
         *((metric, "e_above_hull") for metric in ("MAE", "MAE, one member", "RMSE", "R2", *stable)),
         *((metric, "a") for metric in ("MAE", "RMSE", "R2")),
     ]
-    assert model.card.training_size == len(table.fold)
-    assert len(model.members) == 2
+    assert trained.card.training_size == len(table.fold)
+    assert len(trained.members) == 2
     assert table.species is not None
-    assert model.on("cubic-perovskite").in_domain(table.species).all()
+    assert trained.on("cubic-perovskite").in_domain(table.species).all()
     labelled = ~np.isnan(table.targets[:, 0])
-    assert model.on("cubic-perovskite").known(table.species).tolist() == labelled.tolist()
-    again = load(save(model, tmp_path / "again")).on("cubic-perovskite")
+    assert trained.on("cubic-perovskite").known(table.species).tolist() == labelled.tolist()
+    again = load(save(trained, tmp_path / "again")).on("cubic-perovskite")
     assert again.known_labels(table.species, "e_above_hull") == pytest.approx(table.targets[:, 0], nan_ok=True)
     assert np.isnan(again.known_labels(table.species, "a")).all()
     kept = [bytes(text).rstrip(b"\0").decode() for text in again.known_ids(table.species)]
@@ -205,20 +209,19 @@ def test_of_several_folds_each_row_is_predicted_by_an_ensemble_without_its_fold(
         np.testing.assert_array_equal(both.support[both.table.fold == fold], alone.support)
 
 
-def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, tmp_path: Path) -> None:
-    model = on_all(table, RECIPE, tmp_path, quiet).best
-    plain = Model(model.card.model_copy(update={"calibrations": ()}), model.members, model.domain)
-    assert [calibration.target for calibration in model.card.calibrations] == ["e_above_hull", "a"]
+def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, trained: Model) -> None:
+    plain = Model(trained.card.model_copy(update={"calibrations": ()}), trained.members, trained.domain)
+    assert [calibration.target for calibration in trained.card.calibrations] == ["e_above_hull", "a"]
     assert table.species is not None
-    mean, std = model.on("cubic-perovskite").predict(table.species)["a"]
+    mean, std = trained.on("cubic-perovskite").predict(table.species)["a"]
     same, spread = plain.on("cubic-perovskite").predict(table.species)["a"]
-    how = model.card.calibrations[1]  # of the first target, support may decide
+    how = trained.card.calibrations[1]  # of the first target, support may decide
     # Barium and its like have factors of their own; all three X are one element here.
     symbols = [[SYMBOLS[z] for z in row[:3]] for row in table.species]
     factor = [np.prod([how.factors[role].get(s, 1) for role, s in zip("ABX", row, strict=True)]) for row in symbols]
     np.testing.assert_array_equal(mean, same)
     np.testing.assert_allclose(std, np.sqrt((how.scale * spread) ** 2 + how.floor**2) * factor, rtol=1e-4)
-    assert model.digest != plain.digest
+    assert trained.digest != plain.digest
 
 
 def test_empty_validation_fold_is_refused(table: Table, tmp_path: Path) -> None:

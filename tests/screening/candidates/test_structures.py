@@ -131,11 +131,10 @@ def plan_of(model_path, *paths):
     return make_plan(make_recipe(kind="structures", paths=paths, model=str(model_path)))
 
 
-@pytest.mark.slow
 def test_structures_of_many_kinds_are_ranked_and_what_is_broken_is_a_row_with_its_reason(
     screen, tmp_path, mixed, model_path
 ):
-    out = ("--csv", "R.csv", "--cif", "best", "--top", 3, "--workers", 1)
+    out = ("--csv", "R.csv", "--cif", "best", "--top", 3)
     code, stdout, stderr = screen("structures", *mixed, "--model", model_path, *out)
     assert code == 0, stderr
     rows = rows_of(tmp_path / "R.csv")
@@ -226,12 +225,11 @@ def test_predictions_are_those_of_the_model_library(model_path, many):
     np.testing.assert_allclose(found["e_above_hull_std"], spread, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_crystals_with_an_element_that_training_never_saw_rank_last(screen, tmp_path, many):
     model = untrained_for_structures(SETTINGS)
     card = model.card.model_copy(update={"elements": ("Ba", "K", "La", "O", "Sr", "Ti")})
     path = save(Model(card, model.members), tmp_path / "knows")
-    code, _, stderr = screen("structures", many, "--model", path, "--csv", "R.csv", "--workers", 1)
+    code, _, stderr = screen("structures", many, "--model", path, "--csv", "R.csv")
     assert code == 0
     assert "warning: 40 of 200 ranked candidates have an element that untrained never saw" in stderr
     rows = rows_of(tmp_path / "R.csv")

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import screening
 from cgcnn import __version__
 from cgcnn.cli.commands import app as library
 from cgcnn.elements import SYMBOLS
@@ -35,9 +36,8 @@ ROW = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, model_path):
     path = tmp_path_factory.mktemp("run") / "R.zarr"
-    sites = ("--a", "Ca,Sr,La,K", "--b", "Ti,Zr,Ta", "--x", "O,N", "--anions", "2")
-    asked = ("perovskites", *sites, "--model", model_path, "--out", path, "--workers", "1")
-    subprocess.run([sys.executable, "-m", "screening", *map(str, asked)], check=True, capture_output=True)
+    sites = {"a": "Ca,Sr,La,K", "b": "Ti,Zr,Ta", "x": "O,N", "anions": 2}
+    screening.screen("perovskites", **sites, model=str(model_path), out=path)
     return path
 
 

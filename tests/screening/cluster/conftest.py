@@ -119,6 +119,6 @@ def until():
         end = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < end
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     return wait

@@ -13,11 +13,14 @@ import numpy as np
 import psutil
 import pytest
 import zarr
+from click.testing import CliRunner
 from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import screening
 from cgcnn.errors import UserError
+from screening.cli.commands import app
 from screening.cli.screen import AGAIN
 from screening.cluster import choice, choose, preflight
 from screening.cluster.profile import profiles, read_profile
@@ -44,13 +47,19 @@ def arrays(path):
     return {name: np.asarray(group[name][:]).tobytes() for name in group.array_keys()}
 
 
+def screened_here(run, model_path, **settings):
+    """The run of `SPACE` that this process makes or ends by itself, without workers."""
+    kind, *words = SPACE
+    sites = {name.lstrip("-"): symbols for name, symbols in zip(words[::2], words[1::2], strict=True)}
+    return screening.screen(kind, **sites, anions=3, model=str(model_path), block_size=512, out=run, **settings)
+
+
 @pytest.mark.slow
 def test_one_stage_two_stages_and_shares_are_bit_identical_and_seen_from_outside(screen, tmp_path, model_path):
     (tmp_path / "two.toml").write_text(TWO_KINDS)
     common = (*SPACE, "--anions", "3", "--model", model_path, "--block-size", "512", "--top", "1")
-    fused = screen(tmp_path, *common, "--out", "fused.zarr", "--workers", "1")
     staged = screen(tmp_path, *common, "--out", "staged.zarr", "--cluster", "two.toml")
-    done(fused)
+    screened_here(tmp_path / "fused.zarr", model_path)
     assert "1 workers and 1 for inference (two.toml)" in done(staged)[1]
     shares = [screen(tmp_path, *common, "--out", "shared.zarr", "--workers", "1", "--share", f"{k}/2") for k in (1, 2)]
     assert all("share" not in done(share)[0] for share in shares)
@@ -58,9 +67,9 @@ def test_one_stage_two_stages_and_shares_are_bit_identical_and_seen_from_outside
     lines = next(tmp_path.glob("staged.zarr/**/part-0000.jsonl")).read_text().splitlines()
     writers = {json.loads(line)["worker"] for line in lines}
     assert len(writers) == 1
-    state = done(screen(tmp_path, "status", "shared.zarr"))[0]
+    state = CliRunner().invoke(app, ["status", str(tmp_path / "shared.zarr")]).stdout
     assert "blocks are committed (100.0 %)" in state
-    assert "Every candidate is there exactly once" in done(screen(tmp_path, "verify", "shared.zarr"))[0]
+    assert "Every candidate is there exactly once" in screening.open_run(tmp_path / "shared.zarr").verify().text()
 
 
 @pytest.fixture
@@ -91,11 +100,10 @@ def secured(tmp_path):
 
 @pytest.mark.slow
 def test_a_running_scheduler_is_used_by_who_has_its_certificates_and_by_nobody_else(
-    screen, tmp_path, model_path, secured
+    screen, until, tmp_path, model_path, secured
 ):
     environment, file = secured
-    while not file.exists() or not file.read_text():
-        pass
+    until(lambda: file.exists() and file.read_text())
     address = json.loads(file.read_text())["address"]
     assert address.startswith("tls://127.0.0.1:")
     common = ("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", "--model", model_path)
@@ -199,16 +207,17 @@ def test_what_differs_between_workers_is_named():
 
 
 @pytest.mark.slow
-def test_a_notice_lets_blocks_in_flight_end_and_exits_with_75(screen, tmp_path, model_path):
+def test_a_notice_lets_blocks_in_flight_end_and_exits_with_75(screen, until, tmp_path, model_path):
     common = (*SPACE, "--anions", "3", "--model", model_path, "--block-size", "512", "--workers", "1", "--top", "1")
     first = screen(tmp_path, *common, "--out", "R.zarr")
-    while not list(tmp_path.glob("R.zarr/**/part-0000.jsonl")):
-        assert first.poll() is None, first.communicate()
+    until(lambda: list(tmp_path.glob("R.zarr/status/manifest/part-0000.jsonl")) or first.poll() is not None)
     first.send_signal(signal.SIGUSR1)
     told = done(first, AGAIN)[1]
     assert "blocks are kept on a notice of the end" in told
-    done(screen(tmp_path, *common, "--out", "R.zarr", "--resume"))
-    assert "Every candidate is there exactly once" in done(screen(tmp_path, "verify", "R.zarr"))[0]
+    run = screening.open_run(tmp_path / "R.zarr")
+    assert not run.complete
+    screened_here(tmp_path / "R.zarr", model_path, resume=True)
+    assert "Every candidate is there exactly once" in run.verify().text()
 
 
 def test_the_notice_is_taken_only_while_it_is_waited_for():

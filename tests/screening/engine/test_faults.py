@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from screening.cli.commands import main
 from screening.store import Run, load_header, verify
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faultlab"))
@@ -26,7 +27,7 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(lab):
     run = lab.folder / "undisturbed.zarr"
-    code, said = faultlab.command(lab.folder, *lab.arguments(run))
+    code, said = faultlab.command(lab.folder, *lab.arguments(run, workers=0))
     assert code == 0, said
     return run
 
@@ -36,12 +37,25 @@ def start(lab):
     """Start the command; whatever it leaves behind is gone after the test."""
     with contextlib.ExitStack() as stack:
 
-        def started(run, *more, **fault):
-            screen = lab.start(run, *more, **fault)
+        def started(run, *more, **options):
+            screen = lab.start(run, *more, **options)
             stack.callback(screen.end)
             return screen
 
         yield started
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Run the command in this process; its exit code."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["screen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code
+
+    return call
 
 
 def at_work(screen, run, blocks=2):
@@ -99,15 +113,14 @@ def test_stopped_run_exits_130_and_says_how_to_go_on(start, tmp_path, moment):
 
 
 @pytest.mark.slow
-def test_flipped_bit_is_found_repaired_and_redone(lab, start, undisturbed, tmp_path):
+def test_flipped_bit_is_found_repaired_and_redone(start, called, undisturbed, tmp_path):
     run = shutil.copytree(undisturbed, tmp_path / "R.zarr")
     shard = sorted((run / "e_above_hull").glob("c.*"))[3]
     faultruns.flip(shard, 100, 3)
-    code, _ = faultlab.command(lab.folder, "rank", str(run))
-    assert code == 1
+    assert called("rank", run) == 1
     assert [finding.kind for finding in verify(str(run)).findings] == ["damaged"]
-    assert faultlab.command(lab.folder, "verify", str(run), "--repair")[0] == 1
-    again = start(run)
+    assert called("verify", run, "--repair") == 1
+    again = start(run, workers=0)
     assert again.wait() == 0
     assert "1 of 25 blocks to do" in again.said
     assert same(run, undisturbed)
@@ -125,7 +138,7 @@ def test_full_disk_ends_in_one_clear_line_and_the_run_goes_on_once_there_is_room
         assert "No space left on device" in screen.said
         assert faultruns.promised_but_absent(run) == 0
         resize(40_000_000)
-        again = start(run)
+        again = start(run, workers=0)
         assert again.wait() == 0, again.said
         assert same(run, undisturbed)
 
@@ -133,7 +146,7 @@ def test_full_disk_ends_in_one_clear_line_and_the_run_goes_on_once_there_is_room
 @pytest.mark.slow
 def test_poisoned_block_fails_with_its_reason_and_no_other_does(start, undisturbed, tmp_path):
     run = tmp_path / "R.zarr"
-    screen = start(run, FAULT_RAISES="5")
+    screen = start(run, workers=1, FAULT_RAISES="5")
     assert screen.wait() == 0, screen.said
     failed = [line for line in faultruns.lines(run) if line.failures]
     assert [(line.block, line.failures) for line in failed] == [(5, {"RuntimeError: poisoned": ((2560, 3072),)})]

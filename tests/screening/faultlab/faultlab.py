@@ -47,15 +47,15 @@ class Lab:
         """A lab in an empty folder."""
         return cls(folder, save(untrained(CUBIC_PEROVSKITE, KNOWN, settings), folder / "model"), anions)
 
-    def arguments(self, run: Path | str, *more: str) -> list[str]:
-        """Arguments of `screen` that fill a run, or go on with it."""
+    def arguments(self, run: Path | str, *more: str, workers: int = WORKERS) -> list[str]:
+        """Arguments of `screen` that fill a run, or go on with it; without workers its own process does the work."""
         space = ["--a", A, "--b", B, "--x", "O,N,F,S,Cl,Br,I", "--anions", str(self.anions), "--no-filter"]
-        size = ["--block-size", str(BLOCK), "--workers", str(WORKERS), "--top", "3"]
+        size = ["--block-size", str(BLOCK), *(["--workers", str(workers)] if workers else []), "--top", "3"]
         return ["perovskites", *space, *size, "--model", str(self.model), "--out", str(run), "--resume", *more]
 
-    def start(self, run: Path | str, *more: str, **fault: str) -> "Screen":
+    def start(self, run: Path | str, *more: str, workers: int = WORKERS, **fault: str) -> "Screen":
         """Start the command on a run, with more arguments; `fault` goes into its environment."""
-        return Screen.start(self.folder, self.arguments(run, *more), fault)
+        return Screen.start(self.folder, self.arguments(run, *more, workers=workers), fault)
 
 
 @dataclass(frozen=True)

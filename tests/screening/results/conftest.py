@@ -21,7 +21,7 @@ DRIVER, CHROMIUM = shutil.which("chromedriver"), shutil.which("chromium") or shu
 def doubles(tmp_path_factory, both_path):
     out = tmp_path_factory.mktemp("doubles") / "D.zarr"
     sites = {"a": ["Cs"], "b": ["Ag", "Bi", "In"], "x": ["Cl", "Br"]}
-    return screening.screen("double-perovskites", **sites, model=str(both_path), out=out, workers=1)
+    return screening.screen("double-perovskites", **sites, model=str(both_path), out=out)
 
 
 class Page:
@@ -115,32 +115,45 @@ class Page:
         return [url for url in sent if url.startswith(("http", "ws"))]
 
 
-@contextmanager
-def opened(path, folder, width):
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """One browser for all tests, as it takes longer to start than a page to be looked at."""
+    if not (DRIVER and CHROMIUM):
+        pytest.skip("no Chromium: apt-get install chromium chromium-driver")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser') / 'profile'}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@contextmanager
+def opened(driver, path, folder, width):
+    """A page in a tab of its own, which is the only one that anything is asked of until it is closed."""
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
     try:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         still = [{"name": "prefers-reduced-motion", "value": "reduce"}]  # turning structures takes all of a processor
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": still})
         driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+        for log in ("browser", "performance"):
+            driver.get_log(log)  # what is of the pages before
         driver.get(path.absolute().as_uri())
         yield Page(driver, folder)
     finally:
-        driver.quit()
+        driver.close()
+        driver.switch_to.window(first)
 
 
 @pytest.fixture
-def browse(tmp_path):
-    """Open a page in a browser of some width; files that it saves go to the test's folder."""
-    if not (DRIVER and CHROMIUM):
-        pytest.skip("no Chromium: apt-get install chromium chromium-driver")
+def browse(browser, tmp_path):
+    """Open a page of some width; files that it saves go to the test's folder."""
     with ExitStack() as stack:
-        yield lambda path, width=1400: stack.enter_context(opened(path, tmp_path, width))
+        yield lambda path, width=1400: stack.enter_context(opened(browser, path, tmp_path, width))

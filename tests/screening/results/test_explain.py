@@ -39,7 +39,7 @@ def screened(tmp_path: Path) -> Path:
     save(Model(model.card, model.members, replace(model.domain, known=known)), tmp_path / "linear")
     place = tmp_path / "R.zarr"
     space = ("--a", "Ca,Ba", "--b", "Ti,Zr", "--x", "O,N", "--anions", 2)
-    done = run("perovskites", *space, "--model", tmp_path / "linear", "--workers", 1, "--out", place)
+    done = run("perovskites", *space, "--model", tmp_path / "linear", "--out", place)
     assert done.exit_code == 0, done.output
     return place
 

@@ -29,7 +29,7 @@ SITES = {"a": ["Ca", "Sr", "La"], "b": ["Ti", "Mn"], "x": ["O", "N"]}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, model_path):
     out = tmp_path_factory.mktemp("run") / "R.zarr"
-    return screening.screen("perovskites", **SITES, model=str(model_path), out=out, workers=1)
+    return screening.screen("perovskites", **SITES, model=str(model_path), out=out)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_structures_stay_as_they_were_given(run, tmp_path):
     folder = run.export(tmp_path / "cifs", top=2, tilts=["a-a-a-"])
     model = save(untrained_for_structures(SETTINGS), tmp_path / "any")
     paths = [str(folder)]
-    judged = screening.screen("structures", paths=paths, model=str(model), out=tmp_path / "S.zarr", workers=1)
+    judged = screening.screen("structures", paths=paths, model=str(model), out=tmp_path / "S.zarr")
     crystals = json.loads(judged.export(tmp_path / "S.json").read_text(), cls=MontyDecoder)
     given = {path.stem: Structure.from_file(path) for path in folder.iterdir()}
     assert len(crystals) == len(given) == 2

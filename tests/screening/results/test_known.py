@@ -67,7 +67,7 @@ def test_what_says_no_composition_is_refused(tmp_path, content, message):
 def test_a_ranking_marks_or_drops_what_a_user_has(tmp_path, model_path):
     (tmp_path / "mine.csv").write_text("formula\nBaTiO3\n")
     sites = {"a": "Ca,Sr,Ba", "b": "Ti", "x": "O", "model": str(model_path)}
-    run = screening.screen("perovskites", out=tmp_path / "R.zarr", workers=1, **sites)
+    run = screening.screen("perovskites", out=tmp_path / "R.zarr", **sites)
     marked = run.rank(known=tmp_path / "mine.csv").set_index("A")["known_as"]
     assert marked.to_dict() == {"Ba": "BaTiO3", "Sr": "", "Ca": ""}
     assert set(run.rank(known=tmp_path / "mine.csv", drop_known=True)["A"]) == {"Ca", "Sr"}

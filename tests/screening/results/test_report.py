@@ -31,7 +31,7 @@ def call(*arguments):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, model_path):
     place = tmp_path_factory.mktemp("report") / "R.zarr"
-    call(*GRID, "--model", model_path, "--workers", 1, "--out", place)
+    call(*GRID, "--model", model_path, "--out", place)
     return place
 
 
@@ -60,7 +60,6 @@ def ranked(run, tmp_path):
     return read
 
 
-@pytest.mark.slow
 def test_the_page_says_what_the_ranking_says(page, ranked):
     threshold = np.median([float(row["e_above_hull"]) for row in ranked()]).round(3)
     rows = ranked("--stable-at", threshold)
@@ -84,7 +83,6 @@ def test_the_page_says_what_the_ranking_says(page, ranked):
     assert set(rows[0]) - {"rank", *data["rows"]} == {name for name in rows[0] if not any(row[name] for row in rows)}
 
 
-@pytest.mark.slow
 def test_further_choices_narrow_the_report_and_are_told(page, ranked, tmp_path):
     (tmp_path / "mine.csv").write_text("formula,id\nBaTiO3,mine\n")
     choices = ("--filter", "exclude=Zr", "--group-by", "A", "--per-group", "2", "--known", tmp_path / "mine.csv")
@@ -97,7 +95,6 @@ def test_further_choices_narrow_the_report_and_are_told(page, ranked, tmp_path):
     assert "left by the choices of this report" in text
 
 
-@pytest.mark.slow
 def test_maps_are_of_all_candidates_and_not_of_those_listed(page, ranked):
     rows = [row for row in ranked() if row["in_domain"] == "true" and not float(row["domain_distance"]) > 0]
     _, data = page("--top", 3)
@@ -118,7 +115,6 @@ def test_maps_are_of_all_candidates_and_not_of_those_listed(page, ranked):
         assert expected == pytest.approx(sum(float(row["p_stable"]) for row in held), abs=1e-2)
 
 
-@pytest.mark.slow
 def test_the_same_run_gives_the_same_page_and_it_asks_for_nothing_from_elsewhere(run, tmp_path):
     for name in ("one.html", "two.html"):
         call("report", run, "-o", tmp_path / name)
@@ -133,7 +129,6 @@ def test_the_same_run_gives_the_same_page_and_it_asks_for_nothing_from_elsewhere
     assert "url(" not in shown
 
 
-@pytest.mark.slow
 def test_the_ledger_of_the_page_adds_up(page):
     text, _ = page()
     (ledger,) = re.findall(r"<h3>Ledger</h3>(.*?)</table>", text, flags=re.DOTALL)
@@ -141,24 +136,22 @@ def test_the_ledger_of_the_page_adds_up(page):
     assert counts[-1] == sum(counts[:-1]) == 48
 
 
-@pytest.mark.slow
 def test_double_perovskites_are_mapped_by_both_cations(page, tmp_path, both_path):
     space = ("--a", "Cs", "--b", "Ag,Na,Bi,In", "--x", "Cl,Br", "--model", both_path)
-    call("double-perovskites", *space, "--workers", 1, "--out", tmp_path / "D.zarr")
+    call("double-perovskites", *space, "--out", tmp_path / "D.zarr")
     text, data = page(of=tmp_path / "D.zarr")
     assert "The best of each pair of B and B'" in text
     assert data["pairs"]["sites"] == ["B", "B'"]
     assert {symbol: count for symbol, count, *_ in data["elements"]["B"]} == dict.fromkeys(("Ag", "Na", "Bi", "In"), 6)
 
 
-@pytest.mark.slow
 def test_structures_come_with_the_page_and_have_reasons_and_no_map(page, tmp_path):
     for name, a in (("good", 4.0), ("bad", 0.3), ("worse", 0.2)):
         crystal = CUBIC_PEROVSKITE.structure([56, 22, 8, 8, 8], a)
         (tmp_path / f"{name}.cif").write_text(crystal.to(fmt="cif").replace("data_", "data_<b>"))
     model = save(untrained_for_structures(SETTINGS), tmp_path / "model")
     files = [tmp_path / f"{name}.cif" for name in ("good", "bad", "worse")]
-    call("structures", *files, "--model", model, "--workers", 1, "--out", tmp_path / "S.zarr")
+    call("structures", *files, "--model", model, "--out", tmp_path / "S.zarr")
     text, data = page(of=tmp_path / "S.zarr")
     assert "The best of each pair" not in text
     assert "overlap" in text
@@ -170,7 +163,6 @@ def test_structures_come_with_the_page_and_have_reasons_and_no_map(page, tmp_pat
     assert {symbol for symbol, *_ in data["elements"][""]} == {"Ba", "Ti", "O"}
 
 
-@pytest.mark.slow
 def test_hostile_texts_are_texts(tmp_path, page, model_path):
     names = [HOSTILE, "<img src=x onerror=alert(1)>", "\"'&<!--", "x" * 5000]
     lines = [
@@ -178,18 +170,8 @@ def test_hostile_texts_are_texts(tmp_path, page, model_path):
         *([name, name, "Ba", b, "O"] for name, b in zip(names, ("Ti", "Zr", "Hf", "Ta"), strict=True)),
     ]
     (tmp_path / "list.csv").write_text("".join(map(csv_line, lines)))
-    call(
-        "list",
-        tmp_path / "list.csv",
-        "--prototype",
-        "cubic-perovskite",
-        "--model",
-        model_path,
-        "--workers",
-        1,
-        "--out",
-        tmp_path / "<b>.zarr",
-    )
+    listed = ("list", tmp_path / "list.csv", "--prototype", "cubic-perovskite", "--model", model_path)
+    call(*listed, "--out", tmp_path / "<b>.zarr")
     text, data = page(of=tmp_path / "<b>.zarr")
     raw = (tmp_path / "report.html").read_text()
     assert raw.count("<script") == raw.count("</script>") == 4
@@ -200,7 +182,6 @@ def test_hostile_texts_are_texts(tmp_path, page, model_path):
     assert "<img" not in re.sub(r"<script>.*?</script>", "", raw, flags=re.DOTALL)
 
 
-@pytest.mark.slow
 def test_a_model_that_was_replaced_is_not_described(page, monkeypatch):
     text, data = page()
     assert "Random weights" in text
@@ -212,7 +193,6 @@ def test_a_model_that_was_replaced_is_not_described(page, monkeypatch):
     assert data["neighbours"] is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -33,7 +33,7 @@ def call(*arguments):
 
 def made(folder, *kind):
     """The report of a run, and the rows of its ranked CSV."""
-    call(*kind, "--workers", 1, "--out", folder / "R.zarr", "--csv", folder / "R.csv")
+    call(*kind, "--out", folder / "R.zarr", "--csv", folder / "R.csv")
     call("report", folder / "R.zarr", "-o", folder / "R.html")
     with (folder / "R.csv").open(encoding="utf-8") as file:
         return folder / "R.html", list(csv.DictReader(file))

@@ -19,7 +19,7 @@ def lab(tmp_path_factory):
 @pytest.mark.timeout(300)  # five commands, each with imports of seconds
 def test_run_on_an_object_store_survives_a_killed_client(lab, s3_server):
     local, remote = lab.folder / "local.zarr", f"{s3_server}/killed/R.zarr"
-    code, said = faultlab.command(lab.folder, *lab.arguments(local))
+    code, said = faultlab.command(lab.folder, *lab.arguments(local, workers=0))
     assert code == 0, said
 
     screen = lab.start(remote)
