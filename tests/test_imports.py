@@ -25,6 +25,7 @@ TORCH = {  # who imports torch with itself; everybody else does so in the functi
     "cgcnn.training.members",
     "cgcnn.training.sets",
     "cgcnn.training.student",
+    "cgcnn.training.threads",
 }
 MOST_LINES = 400
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Fitted, Progress, Task, fit
 from cgcnn.training.sets import shared_sets
 from cgcnn.training.table import inputs
+from cgcnn.training.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +66,9 @@ def fit_members(  # noqa: PLR0913  # what there is to fit
     lessons: Table | None = None,
 ) -> Ensemble:
     """Fit one member for each split, on its training part; its validation part chooses the best epoch.
+
+    The graphs of compositions have a few nodes each, for which torch gets one thread; structures have the threads that
+    it has already.
 
     Args:
         table: From `cgcnn.training.table.prepare`.
@@ -126,10 +131,11 @@ def fit_networks(  # noqa: PLR0913  # what there is to fit
     known = shared_sets(examples.tensors) if sets else None
     task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()), known)
     fitted: list[Fitted] = []
-    for i, split in enumerate(splits):
-        own = examples.select(torch.from_numpy(split.rows("train")))
-        parts = own if taught is None else _joined(own, taught), _part(examples, split, "validation")
-        fitted.append(fit(task, parts, recipe.fit.seed + i, checkpoints / f"{i}.pt", partial(report, i)))
+    with one_thread() if recipe.prototypes else nullcontext():
+        for i, split in enumerate(splits):
+            own = examples.select(torch.from_numpy(split.rows("train")))
+            parts = own if taught is None else _joined(own, taught), _part(examples, split, "validation")
+            fitted.append(fit(task, parts, recipe.fit.seed + i, checkpoints / f"{i}.pt", partial(report, i)))
     return fitted
 
 

@@ -18,6 +18,7 @@ from cgcnn.network.reference import CGCNN, weights
 from cgcnn.network.tensors import TensorBatch
 from cgcnn.network.torch_template import TemplateNetwork
 from cgcnn.training.fit import schedule
+from cgcnn.training.threads import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,15 +45,10 @@ def fit_student(
         values: (n,) what the student is to say of them.
         seed: Of the initial weights and of the order of the candidates.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = _start(prototype, species, a, values)
-            _fit(network, prototype, (species, a, values), torch.Generator().manual_seed(seed))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _start(prototype, species, a, values)
+        _fit(network, prototype, (species, a, values), torch.Generator().manual_seed(seed))
     return Student(_baked(network))
 
 

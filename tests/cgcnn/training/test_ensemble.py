@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from cgcnn.training.checkpoints import claim
 from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Progress, Task, fit, masked_loss, schedule
 from cgcnn.training.measure import figures_of_parts
+from cgcnn.training.members import fit_members
 from cgcnn.training.protocols import check, on_all
 from cgcnn.training.recipe import Fit, Network, RecipeTarget, TrainRecipe
+from cgcnn.training.split import everything
 from cgcnn.training.table import Table, prepare
 
 SETTINGS = Settings(targets=("e_above_hull", "a"), width=8, layers=2, hidden=8, gaussians=12, dropout=0.1)
@@ -222,6 +225,27 @@ def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, 
     np.testing.assert_array_equal(mean, same)
     np.testing.assert_allclose(std, np.sqrt((how.scale * spread) ** 2 + how.floor**2) * factor, rtol=1e-4)
     assert trained.digest != plain.digest
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("kind", "threads"), [("prototype", 1), ("structure", 2)])
+def test_compositions_are_fitted_with_one_thread_and_crystals_with_all(kind: str, threads: int, tmp_path: Path) -> None:
+    how = {"fit": HOW.model_copy(update={"epochs": 1}), "targets": RECIPE.targets[:1]}
+    recipe = RECIPE.model_copy(update=how | ({} if kind == "prototype" else {"input": kind, "prototypes": ()}))
+    table = prepare(samples(), recipe).table
+    found: list[int] = []
+    splits = [everything(len(table.ids))]
+    fit_members(table, recipe, splits, tmp_path, lambda *_: found.append(torch.get_num_threads()))
+    assert found == [threads]
+    assert torch.get_num_threads() == 2
 
 
 def test_empty_validation_fold_is_refused(table: Table, tmp_path: Path) -> None:
