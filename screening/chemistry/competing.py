@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Atoms = dict[int, float]  # how many of each atomic number
+    Unit = tuple[tuple[int, float], ...]  # the same, sorted and reduced
 
 TRACE = 1e-6
 """Share of atoms below which a phase is no product."""
@@ -79,13 +82,13 @@ class Phases:
     """Competing phases.
 
     Attributes:
-        names: (M) reduced formulas.
+        units: (M) atomic numbers and how many atoms of each a formula unit has.
         fractions: (M, 101) share of the atoms of each element.
         energies: (M,) eV/atom, with whatever corrections the entries have.
         source: Where they come from.
     """
 
-    names: tuple[str, ...]
+    units: tuple[Unit, ...]
     fractions: Floats
     energies: Floats
     source: Source
@@ -122,11 +125,8 @@ class Phases:
         share = counts[elements] / counts.sum()
         found = linprog(energies, A_eq=self.fractions[rows][:, elements].T, b_eq=share, method="highs")
         atoms = found.x * counts.sum()  # of each phase
-        products = {
-            self.names[rows[i]]: float(atoms[i] / _atoms(self.names[rows[i]]))
-            for i in np.argsort(-found.x)
-            if found.x[i] > TRACE
-        }
+        names = {i: name_unit(self.units[rows[i]]) for i in np.argsort(-found.x) if found.x[i] > TRACE}
+        products = {name: float(atoms[i] / _atoms(name)) for i, name in names.items()}
         return Distance(float(formation_energy - found.fun), products)
 
     def check(self, counts: NDArray[np.integer[Any]]) -> None:
@@ -151,10 +151,11 @@ class Phases:
         if elements not in self._systems:
             inside = np.isclose(self.fractions[:, elements].sum(axis=1), 1)
             energies = self._formation_energies
-            best: dict[str, int] = {}
+            best: dict[Unit, int] = {}
             for i in np.flatnonzero(inside):
-                if self.names[i] not in best or energies[i] < energies[best[self.names[i]]]:
-                    best[self.names[i]] = int(i)
+                unit = self.units[i]
+                if unit not in best or energies[i] < energies[best[unit]]:
+                    best[unit] = int(i)
             rows = np.array(sorted(best.values()), dtype=np.int64)
             self._systems[elements] = rows, energies[rows]
         return self._systems[elements]
@@ -188,13 +189,13 @@ def read_phases(path: str | Path) -> Phases:
     entries = found.get("entries") if isinstance(found, dict) else found
     if not isinstance(entries, list) or not entries:
         raise UserError(f"`competing_phases` {path}: holds no list of entries. {FORM}.")
-    names, fractions, energies = zip(*_read(entries, path), strict=True)
+    atoms, energies = zip(*_read(entries, path), strict=True)
     source = Source(str(path), hashlib.sha256(content).hexdigest(), date, len(entries))
-    return Phases(names, np.array(fractions), np.array(energies), source)
+    return Phases(tuple(map(_unit, atoms)), _fractions(atoms), np.array(energies), source)
 
 
-def _read(entries: Iterable[Any], path: Path) -> Iterator[tuple[str, Floats, float]]:
-    """Reduced formula, shares and energy, eV/atom, of each entry."""
+def _read(entries: Iterable[Any], path: Path) -> Iterator[tuple[Atoms, float]]:
+    """Atoms and energy, eV/atom, of each entry."""
     for place, entry in enumerate(entries, start=1):
         try:
             yield _phase(entry)
@@ -204,26 +205,46 @@ def _read(entries: Iterable[Any], path: Path) -> Iterator[tuple[str, Floats, flo
             ) from None
 
 
-def _phase(entry: Any) -> tuple[str, Floats, float]:  # noqa: ANN401  # a value of JSON
-    """Reduced formula, shares and energy, eV/atom, of an entry; ValueError and the like if it is none."""
-    counts = {str(symbol): float(amount) for symbol, amount in entry["composition"].items()}
+def _phase(entry: Any) -> tuple[Atoms, float]:  # noqa: ANN401  # a value of JSON
+    """Atoms and energy, eV/atom, of an entry; ValueError and the like if it is none."""
+    atoms: Atoms = {}
+    for symbol, amount in entry["composition"].items():
+        z = SYMBOLS.index(str(symbol).rstrip("0123456789+-"), 1)
+        atoms[z] = atoms.get(z, 0.0) + float(amount)
+    total = sum(atoms.values())
     corrections = (float(part["value"]) for part in entry.get("energy_adjustments") or ())
     correction = float(entry["correction"]) if "correction" in entry else sum(corrections)
-    energy = (float(entry["energy"]) + correction) / sum(counts.values())
-    share = np.zeros(MAX_Z + 1)
-    for symbol, amount in counts.items():
-        share[SYMBOLS.index(symbol.rstrip("0123456789+-"))] += amount / sum(counts.values())
-    if not np.isfinite(energy) or (share < 0).any():
+    energy = (float(entry["energy"]) + correction) / total
+    if not math.isfinite(energy) or not math.isfinite(total) or min(atoms.values()) < 0:
         raise ValueError("its energy or its amounts are no such numbers")
-    return _name(counts), np.where(np.isclose(share, 1), 1.0, share), energy
+    return atoms, energy
 
 
-def _name(counts: dict[str, float]) -> str:
+def _unit(atoms: Atoms) -> Unit:
+    """The smallest formula unit, if the numbers of atoms are whole; polymorphs have the same."""
+    whole = all(amount.is_integer() for amount in atoms.values())
+    factor = math.gcd(*map(int, atoms.values())) if whole else 1
+    return tuple(sorted((z, amount / factor) for z, amount in atoms.items() if amount))
+
+
+def _fractions(phases: Sequence[Atoms]) -> Floats:
+    """(M, 101) share of the atoms of each element."""
+    rows = [row for row, atoms in enumerate(phases) for _ in atoms]
+    numbers, amounts = zip(*(pair for atoms in phases for pair in atoms.items()), strict=True)
+    found = np.zeros((len(phases), MAX_Z + 1))
+    found[rows, numbers] = amounts
+    found /= found.sum(axis=1, keepdims=True)
+    return np.where(np.isclose(found, 1), 1.0, found)
+
+
+@lru_cache(maxsize=4096)
+def name_unit(unit: Unit) -> str:
+    """The reduced formula of a formula unit, as pymatgen has it."""
     from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of elements that have no electronegativity
-        return str(Composition(counts).element_composition.reduced_formula)
+        return str(Composition({SYMBOLS[z]: amount for z, amount in unit}).reduced_formula)
 
 
 @lru_cache(maxsize=4096)

@@ -16,7 +16,7 @@ from pymatgen.entries.computed_entries import ComputedEntry, ManualEnergyAdjustm
 import screening
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
-from screening.chemistry.competing import count_atoms, read_phases
+from screening.chemistry.competing import count_atoms, name_unit, read_phases
 from screening.cli.commands import app
 from screening.store import Run
 
@@ -161,6 +161,8 @@ def test_models_without_formation_energies_are_refused(phases_path, tmp_path):
         '[{"composition": {}, "energy": -1}]',
         '[{"composition": {"Ca": 1}, "energy": NaN}]',
         '[{"composition": {"Ca": -1, "O": 3}, "energy": 1}]',
+        '[{"composition": {"Ca": Infinity}, "energy": 1}]',
+        '[{"composition": {"2": 1}, "energy": 1}]',
     ],
 )
 def test_what_holds_no_entries_is_one_clear_line(tmp_path, content):
@@ -170,11 +172,28 @@ def test_what_holds_no_entries_is_one_clear_line(tmp_path, content):
         read_phases(path)
 
 
+def test_names_and_shares_are_those_of_pymatgen(tmp_path):
+    given = [
+        *({"O": 3}, {"O": 8}, {"Li": 2, "O": 2}, {"Ca": 2, "N": 4, "O": 12}, {"Na": 4, "Cl": 4}, {"Na+": 1, "Cl-": 1}),
+        *({"Fe": 0.5, "O": 1}, {"Fe2+": 1, "Fe3+": 2, "O2-": 4}, {"Xe": 1, "F": 2}, {"Ca": 0, "O": 2}, {"La": 3}),
+    ]
+    path = tmp_path / "entries.json"
+    path.write_text(json.dumps([{"composition": composition, "energy": -1.5} for composition in given]))
+    found = read_phases(path)
+    for composition, unit, shares in zip(given, found.units, found.fractions, strict=True):
+        expected = Composition(composition).element_composition
+        assert name_unit(unit) == expected.reduced_formula
+        assert {SYMBOLS[z]: shares[z] for z in np.flatnonzero(shares)} == pytest.approx(
+            {str(e): expected.get_atomic_fraction(e) for e in expected}
+        )
+    assert found.references[57] == pytest.approx(-0.5)
+
+
 def test_no_class_of_a_file_is_imported(tmp_path):
     path = tmp_path / "evil.json"
     evil = {"@module": "antigravity", "@class": "Evil", "composition": {"Ca": 1}, "energy": -2.0}
     path.write_text(json.dumps([evil]))
-    assert read_phases(path).names == ("Ca",)
+    assert read_phases(path).units == (((20, 1.0),),)
     import sys
 
     assert "antigravity" not in sys.modules
