@@ -112,6 +112,7 @@ class Run:
         *,
         sort: str | None = None,
         top: int | None = None,
+        relaxed: str | Path | None = None,
         **further: Any,  # noqa: ANN401  # Outputs has them
     ) -> Path:
         """Write one HTML page to explore the run with, which works without a network.
@@ -120,13 +121,14 @@ class Run:
             path: The file to write.
             sort: Columns to rank by; those of the run's recipe if None.
             top: How many candidates to list; 10,000 if None.
+            relaxed: Directory of a `relax` whose results are told too; ``RUN-relaxed`` if None and that is there.
             further: As of `rank`.
 
         Raises:
             UserError: There is no such column, nothing to rank, the run is damaged, or the file cannot be written.
         """
         with StoredRun.open(self.url) as run:
-            report(run, Path(path), Outputs(sort=sort, top=top, **further))
+            report(run, Path(path), Outputs(sort=sort, top=top, **further), None if relaxed is None else Path(relaxed))
         return Path(path)
 
     def export(  # noqa: PLR0913  # all have defaults

@@ -147,12 +147,15 @@ def status(run: str) -> None:
 @click.argument("run")
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE.html", help="The file to write.")
 @click.option("--top", type=click.IntRange(min=1), help="List the best N candidates. [default: 10,000]")
+@click.option(
+    "--relaxed", type=PATH, metavar="DIR", help="Of `screen relax`, told too. [default: RUN-relaxed if there]"
+)
 @sort_option
 @stable_at_option
 @choice_options
 @further_filter_options
 @command_line.debug
-def report_(run: str, output: Path, **options: Any) -> None:  # noqa: ANN401  # the report checks them
+def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> None:  # noqa: ANN401  # the report checks them
     """Write RUN as one HTML page to explore, which works without a network.
 
     It has the best candidates as a table to search, sort and filter, each with a card, a turning structure and a CIF
@@ -164,7 +167,8 @@ def report_(run: str, output: Path, **options: Any) -> None:  # noqa: ANN401  # 
     from screening.store import Run
 
     with Run.open(run) as opened:
-        report(opened, output, Outputs(**{name: value for name, value in options.items() if value is not None}))
+        outputs = Outputs(**{name: value for name, value in options.items() if value is not None})
+        report(opened, output, outputs, relaxed)
         tell_partial(opened)
     click.echo(f"{command_line.plain(str(output))} written", err=True)
 

@@ -17,6 +17,7 @@ from screening.plan import from_header
 from screening.results.ledger import make_ledger
 from screening.results.neighbours import find_neighbours
 from screening.results.ranking import rank
+from screening.results.relaxation.kept import read_kept
 from screening.results.report_columns import sort_words
 from screening.results.report_data import browser_data, told_filters
 from screening.results.report_page import fill_page
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from screening.results.neighbours import Neighbours
     from screening.results.outputs import Outputs
     from screening.results.ranking import Ranking
+    from screening.results.relaxation.kept import Kept
     from screening.store import Run
 
 REASONS = 10
@@ -48,6 +50,7 @@ class Findings:
         ranking: The candidates to list.
         card: Of the model that made the run; None if it is not there any more, or is another now.
         neighbours: In the training of the model; None where that is not known.
+        relaxed: What candidates became when they were relaxed; None if none was.
     """
 
     plan: Plan
@@ -55,32 +58,36 @@ class Findings:
     ranking: Ranking
     card: Card | None
     neighbours: Neighbours | None
+    relaxed: Kept | None
 
 
-def report(run: Run, path: Path, outputs: Outputs) -> None:
+def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) -> None:
     """Write the report of a run: what was screened by what, what became of it, and the best candidates.
 
     Args:
         run: Finished or not.
         path: The HTML file; it appears whole or not at all.
         outputs: How to rank, and how many candidates to list; by default `LISTED`.
+        relaxed: Directory of a `screening.results.relaxation`, see `read_kept`; by default ``RUN-relaxed``, if it is
+            there.
 
     Raises:
-        UserError: The run is damaged or has no candidate to rank, or the file cannot be written.
+        UserError: The run is damaged or has no candidate to rank, the directory holds no relaxations of it, or the file
+            cannot be written.
     """
     outputs.check()
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
     plan = from_header(run.header, run.records)
     outputs.check_order(plan)
-    found = find(run, outputs.of(plan), replace(outputs, top=outputs.top or LISTED))
-    data = browser_data(
-        found.plan, found.survey, found.ranking, found.neighbours, found.card.source if found.card else ""
-    )
+    kept = read_kept(run, relaxed)
+    found = find(run, outputs.of(plan), replace(outputs, top=outputs.top or LISTED), kept)
+    source = found.card.source if found.card else ""
+    data = browser_data(found.plan, found.survey, found.ranking, found.neighbours, source, kept)
     write_whole(path, fill_page(data, {"columns": data["columns"], **told(run, found, outputs)}))
 
 
-def find(run: Run, plan: Plan, outputs: Outputs) -> Findings:
+def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) -> Findings:
     """What a report of so many candidates tells."""
     prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
     roles = (
@@ -89,7 +96,7 @@ def find(run: Run, plan: Plan, outputs: Outputs) -> Findings:
     survey = Survey(plan.stable_at, tuple(plan.candidates.map_sites.values()), roles)
     ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.order(plan), outputs.top, outputs.groups(plan))
     card = _card(run, plan)
-    return Findings(plan, survey, ranking, card, _neighbours(plan, ranking) if card else None)
+    return Findings(plan, survey, ranking, card, _neighbours(plan, ranking) if card else None, relaxed)
 
 
 def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
@@ -106,6 +113,7 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
         "survey": found.survey,
         "ranking": found.ranking,
         "listed": len(found.ranking.rows["index"]),
+        "relaxed_with": found.relaxed.calculator if found.relaxed else "",
         "user_hull": outputs.phases.source if outputs.phases is not None else "",
         "choices": " ".join(_choices(outputs, plan)),
         "narrowed": bool(outputs.filters or outputs.no_filter or outputs.drop_known or outputs.group_by),

@@ -39,6 +39,10 @@ LABELS = {
     ABOVE: "E above your hull",
     TARGET: "Formation energy",
     "decomposition": "Decomposes into",
+    "relaxed_became": "Relaxed to",
+    "relaxed_above_hull": "E above your hull, relaxed",
+    "relaxed_gain": "Gain by tilting, relaxed",
+    "relaxed_volume": "ΔV, relaxed",
     "p_tilted": "P(tilted)",
     "band_gap": "Band gap",
     "p_perovskite": "P(perovskite)",
@@ -73,6 +77,10 @@ MEANINGS = {
     ABOVE: "predicted energy above the hull of the competing phases that were given",
     TARGET: "predicted formation energy, from which that follows",
     "decomposition": "those of these phases that have the lowest energy together",
+    "relaxed_became": "what the lowest of its relaxed crystals is, with its tilts",
+    "relaxed_above_hull": "energy of that crystal above the hull of the competing phases that were given then",
+    "relaxed_gain": "how much lower that is than the best untilted one",
+    "relaxed_volume": "its volume compared with the predicted one",
     "states": "the most usual oxidation states that balance; none if empty",
     "perovskite": "what kind of perovskite the structure is, with its tilts; none if empty",
     "known_as": "what you have already, by this name",
@@ -83,7 +91,8 @@ MEANINGS = {
 
 FIRST = (
     *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", ABOVE),
-    *("decomposition", "e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "in_training"),
+    *("decomposition", "relaxed_became", "relaxed_above_hull", "relaxed_gain", "relaxed_volume"),
+    *("e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "in_training"),
     *("known_e_above_hull", "known_id", "known_as", "band_gap", "states", "perovskite"),
     *("tolerance_factor", "octahedral_factor", "tau", "a_angstrom", "in_domain"),
 )
@@ -96,6 +105,11 @@ FIRST_HIDDEN = frozenset((
 """Columns that a reader may show, but does not see at first."""
 MORE_DECIMALS = 3
 """Decimals of energies on the screen; files have more."""
+NUMBERS = {
+    **dict.fromkeys((ABOVE, TARGET, "relaxed_above_hull", "relaxed_gain"), ("eV/atom", MORE_DECIMALS)),
+    "relaxed_volume": ("%", 1),
+}
+"""Unit and decimals of numbers that come as texts."""
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -160,6 +174,7 @@ def show_text(name: str, sites: Iterable[str]) -> Shown:
     """A column of texts: a formula, the element on a site, an id, or what came with a candidate."""
     label = LABELS.get(name, name)
     meaning = MEANINGS.get(name, f"element on {name}" if name in sites else "as it was given")
-    if name in {ABOVE, TARGET}:  # which come as texts
-        return Shown(name, label, "eV/atom", meaning, "number", MORE_DECIMALS, name in FIRST_HIDDEN)
+    if name in NUMBERS:
+        unit, decimals = NUMBERS[name]
+        return Shown(name, label, unit, meaning, "number", decimals, name in FIRST_HIDDEN)
     return Shown(name, label, "", meaning, "text", 0, name in FIRST_HIDDEN)

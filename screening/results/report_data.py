@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from screening.results.frames import RankedTable
     from screening.results.neighbours import Neighbours
     from screening.results.ranking import Ranking
+    from screening.results.relaxation.kept import Kept
     from screening.results.survey import Best, ByElement, Survey
 
 MOST_STRUCTURES = 1_000
@@ -37,8 +38,13 @@ MOST_TEXT = 400
 """Characters of a text in a table that may have come from anywhere."""
 
 
-def browser_data(
-    plan: Plan, survey: Survey, ranking: Ranking, neighbours: Neighbours | None, source: str = ""
+def browser_data(  # noqa: PLR0913, PLR0917  # what there is to tell
+    plan: Plan,
+    survey: Survey,
+    ranking: Ranking,
+    neighbours: Neighbours | None,
+    source: str = "",
+    relaxed: Kept | None = None,
 ) -> dict[str, Any]:
     """What the page of a report computes with, as JSON values.
 
@@ -48,6 +54,7 @@ def browser_data(
         ranking: The candidates to list.
         neighbours: Of these, in the training of the model; None where that is not known.
         source: Whose numbers those of the training are.
+        relaxed: What candidates became when they were relaxed, if some were.
     """
     prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
     return {
@@ -55,7 +62,7 @@ def browser_data(
         "model": plan.model.name,
         "source": source,
         "filters": list(told_filters(plan)),
-        **_table(to_table(ranking, plan), plan, prototype),
+        **_table(to_table(ranking, plan), plan, prototype, relaxed),
         "histogram": _histogram(survey),
         "pairs": _pairs(survey, plan.candidates),
         "elements": {role: list(_elements(found, plan.candidates)) for role, found in survey.elements.items()},
@@ -68,11 +75,13 @@ def browser_data(
     }
 
 
-def _table(table: RankedTable, plan: Plan, prototype: Prototype | None) -> dict[str, Any]:
+def _table(table: RankedTable, plan: Plan, prototype: Prototype | None, relaxed: Kept | None) -> dict[str, Any]:
     """The columns that have anything to say, and their values: numbers, 0 and 1, or texts; None where there is none."""
     values = {column.name: column for column in plan.candidates.ranked}
     sites = prototype.sites if prototype else ()
     columns, rows = [], {"index": table.pop("index").tolist()}
+    for name, texts in (relaxed.columns(rows["index"]) if relaxed else {}).items():
+        table[name] = texts
     for name in in_order(table.columns):
         shown = show_value(values[name], plan.stable_at) if name in values else show_text(name, sites)
         cells = _cells(name, table[name].to_numpy(), shown.kind)

@@ -9,6 +9,7 @@ from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from screening.candidates.columns import DECIMALS
 from screening.results.export import Export, write_starts
+from screening.results.relaxation.folder import CANDIDATES
 from screening.results.starts import Start
 from screening.results.tables import CIF_NAME
 
@@ -36,7 +37,7 @@ def write_opinions(folder: Path, opinions: Sequence[Opinion], starts: Mapping[st
         UserError: A file cannot be written.
     """
     rows = [candidate_row(opinion) for opinion in opinions]
-    write_csv(folder / "candidates.csv", list(rows[0]), (list(row.values()) for row in rows))
+    write_csv(folder / CANDIDATES, list(rows[0]), (list(row.values()) for row in rows))
     lines = [line for opinion in opinions for line in relaxation_rows(opinion)]
     if lines:
         write_csv(folder / "relaxations.csv", list(lines[0]), (list(line.values()) for line in lines))

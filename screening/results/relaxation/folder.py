@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgcnn import __version__
@@ -12,14 +14,25 @@ from cgcnn.files import write_whole
 from screening.results.relaxation.records import Relaxed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from screening.results.relaxation.records import Task
+    from screening.store import Run
 
 SETTINGS = "settings.json"
+CANDIDATES = "candidates.csv"
 RELAXATIONS = "relaxations"
 ASIDE = ("program", "run")
 """Settings that may differ: they are told, and decide nothing."""
+
+
+def usual_place(url: str) -> Path | None:
+    """The directory of the results of a run unless another one is named; None of a run that is no local directory."""
+    return None if "://" in url else Path(f"{url.removesuffix('/').removesuffix('.zarr')}-relaxed").absolute()
+
+
+def name_candidates(run: Run) -> str:
+    """A digest of the candidates of a run and of the model that ranks them."""
+    named = json.dumps([run.header.space, run.header.records, run.header.model_digest], sort_keys=True)
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

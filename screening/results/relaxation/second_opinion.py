@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ from screening.results.outputs import Outputs
 from screening.results.ranking import rank
 from screening.results.relaxation.calculators import CHGNET, name_calculator
 from screening.results.relaxation.files import write_opinions
-from screening.results.relaxation.folder import Folder
+from screening.results.relaxation.folder import Folder, name_candidates, usual_place
 from screening.results.relaxation.opinion import Agreement, Opinion, compare
 from screening.results.relaxation.records import Relaxed, Settings, Task
 from screening.results.relaxation.work import relax_all
@@ -74,9 +72,10 @@ class Relaxation:
         Raises:
             UserError: The run is no local directory beside which one could be.
         """
-        if self.out is None and "://" in url:
+        place = self.out or usual_place(url)
+        if place is None:
             raise UserError(f"{url}: is no directory of this machine; name one for the results as `out`.")
-        return (self.out or Path(f"{url.removesuffix('/').removesuffix('.zarr')}-relaxed")).absolute()
+        return place.absolute()
 
 
 @dataclass(frozen=True)
@@ -167,10 +166,9 @@ def _task(start: Start) -> Task:
 
 def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
     """All that decides what a relaxation comes to."""
-    named = json.dumps([run.header.space, run.header.records, run.header.model_digest], sort_keys=True)
     return {
         "run": run.target.url,
-        "candidates": hashlib.sha256(named.encode()).hexdigest()[:16],
+        "candidates": name_candidates(run),
         "calculator": calculator,
         "fmax": wanted.fmax,
         "steps": wanted.steps,

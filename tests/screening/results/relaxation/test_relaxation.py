@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 import sys
 from dataclasses import replace
 
@@ -165,6 +167,46 @@ def test_a_run_of_python_is_relaxed(run_url, toys, tmp_path):
         top=1, out=tmp_path / "out", calculator=f"{toys}:toy", tilts=("a0a0a0",), fmax=0.01, workers=1
     )
     assert [opinion.won.became for opinion in made.opinions] == ["single cubic a0a0a0"]
+
+
+def told(page):
+    """Values of the columns of a report, by name, and its text."""
+    text = page.read_text(encoding="utf-8")
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1]
+    return json.loads(data)["rows"], text
+
+
+def test_a_report_tells_what_was_relaxed(run_url, toys, tmp_path, model_path):
+    run = screening.open_run(run_url)
+    before, _ = told(run.report(tmp_path / "before.html"))
+    assert not [name for name in before if name.startswith("relaxed")]
+    asked = {"calculator": f"{toys}:toy", "tilts": ("a0a0a0", "a-b+a-"), "top": 2}
+    made, _ = relax(run_url, tmp_path / "out", **asked)
+    found, text = told(run.report(tmp_path / "r.html", relaxed=tmp_path / "out"))
+    assert f"{toys}:toy" in text
+    assert found["relaxed_became"] == ["single tilted a+b-b-"] * 2 + [""] * 4
+    for place, opinion in enumerate(made.opinions):
+        assert found["index"][place] == opinion.row["index"]
+        assert found["relaxed_gain"][place] == pytest.approx(opinion.gain, abs=1e-5)
+        assert found["relaxed_volume"][place] == pytest.approx(100 * opinion.volume_change, abs=0.01)
+    assert found["relaxed_gain"][2:] == [None] * 4
+    assert "relaxed_above_hull" not in found  # there was no hull
+    sites = {"a": ["Ba"], "b": ["Ti"], "x": ["O"], "model": str(model_path)}
+    other = screening.screen("perovskites", **sites, out=tmp_path / "B.zarr")
+    with pytest.raises(UserError, match=r"`relaxed` .*holds no relaxations of this run"):
+        other.report(tmp_path / "b.html", relaxed=tmp_path / "out")
+    assert not (tmp_path / "b.html").exists()
+
+
+def test_relaxations_beside_a_run_are_found_and_those_of_another_left(toys, tmp_path, model_path):
+    made = {"out": tmp_path / "R.zarr", "model": str(model_path), "filters": [], "x": ["O"]}
+    run = screening.screen("perovskites", a=["Sr"], b=["Zr"], **made)
+    relax(run.url, None, calculator=f"{toys}:fussy", tilts=("a0a0a0",), steps=3)
+    found, _ = told(run.report(tmp_path / "r.html"))
+    assert found["relaxed_became"] == ["(not relaxed: its energy is no finite number)"]
+    shutil.rmtree(run.url)
+    found, _ = told(screening.screen("perovskites", a=["Ca"], b=["Ti"], **made).report(tmp_path / "r.html"))
+    assert "relaxed_became" not in found
 
 
 def test_a_missing_extra_is_named(run_url, tmp_path, monkeypatch):
