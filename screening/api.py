@@ -16,12 +16,12 @@ from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
 from screening.plan import from_header, make_plan, plan_of
 from screening.recipe import make_recipe
-from screening.results.export import Export, export_run
+from screening.results.exports.export import Export, export_run
 from screening.results.frames import RankedTable, to_table, to_xarray
 from screening.results.ledger import Ledger, make_ledger
 from screening.results.outputs import Outputs, asked_of, present
 from screening.results.ranking import check_sort, rank
-from screening.results.report import report
+from screening.results.report.report import report
 from screening.store import Report
 from screening.store import Run as StoredRun
 
@@ -146,7 +146,7 @@ class Run:
         Args:
             path: A directory for CIF or POSCAR, or a file: .extxyz, .db (ASE), .json (pymatgen), .jsonl (OPTIMADE),
                 .parquet.
-            format: One of `screening.results.export.FORMATS`, where the name does not say it.
+            format: One of `screening.results.exports.export.FORMATS`, where the name does not say it.
             top: How many candidates; by default 20, of Parquet all.
             sort: Columns to rank by; those of the run's recipe if None.
             tilts: How octahedra are turned, see `cgcnn.graphs.tilts`; one structure each.

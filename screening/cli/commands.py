@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from screening.cli.ranked import Look
-    from screening.results.export import Export
+    from screening.results.exports.export import Export
 
 
 @click.group(name="screen", cls=command_line.Group, context_settings=command_line.WIDE_HELP)
@@ -163,7 +163,7 @@ def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> Non
     """
     from screening.cli.screen import tell_partial
     from screening.results.outputs import Outputs
-    from screening.results.report import report
+    from screening.results.report.report import report
     from screening.store import Run
 
     with Run.open(run) as opened:
@@ -270,7 +270,7 @@ def _export(options: dict[str, Any]) -> Export | None:
             raise click.UsageError("--as, --tilts and --cell say what --export writes; name a file or directory to it.")
         return None
     from screening.candidates.kind import UNTILTED
-    from screening.results.export import Export
+    from screening.results.exports.export import Export
 
     return Export(path, kind, tilts or (UNTILTED,), conventional=cell == "conventional")
 

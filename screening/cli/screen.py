@@ -28,7 +28,7 @@ from screening.store import Run
 if TYPE_CHECKING:
     from screening.candidates.cascade import Measured
     from screening.recipe import Recipe
-    from screening.results.export import Export
+    from screening.results.exports.export import Export
     from screening.results.ranking import Ranking
 
 AGAIN = 75
@@ -105,7 +105,7 @@ def _tell_unpredicted(run: Run) -> None:
 
 
 def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
-    from screening.results.export import export_run  # noqa: PLC0415  # pandas, for those who export
+    from screening.results.exports.export import export_run  # noqa: PLC0415  # pandas, for those who export
 
     count = export_run(run, outputs, export)
     what = "rows" if export.kind == "parquet" else "structures"

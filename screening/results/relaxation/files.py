@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from screening.candidates.columns import DECIMALS
-from screening.results.export import Export, write_starts
+from screening.results.exports.export import Export, write_starts
 from screening.results.relaxation.folder import CANDIDATES
 from screening.results.starts import Start
 from screening.results.tables import CIF_NAME

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from screening.results.survey import LOWEST, STEP, Best, Survey
+from screening.results.report.survey import LOWEST, STEP, Best, Survey
 from screening.status import Status
 
 PAIR, ROLES = (0, 1), {"A": (0,), "B": (1,), "X": (2, 3, 4)}

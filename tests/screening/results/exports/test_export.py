@@ -20,7 +20,7 @@ from cgcnn.models.files import save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
 from screening.chemistry.magnetism import guess_moments
-from screening.results.optimade import anonymous, hill
+from screening.results.exports.optimade import anonymous, hill
 
 SETTINGS = Settings(targets=("e_above_hull",), width=8, layers=1, hidden=8, gaussians=12)
 SITES = {"a": ["Ca", "Sr", "La"], "b": ["Ti", "Mn"], "x": ["O", "N"]}

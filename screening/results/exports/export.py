@@ -18,7 +18,7 @@ from cgcnn.files import write_whole
 from cgcnn.graphs.tilts import find_system
 from screening.candidates.kind import UNTILTED
 from screening.plan import from_header
-from screening.results import optimade
+from screening.results.exports import optimade
 from screening.results.frames import to_table
 from screening.results.ranking import rank
 from screening.results.starts import Start, describe_run, make_starts

@@ -50,7 +50,7 @@ def fill_page(data: Mapping[str, Any], told: Mapping[str, Any]) -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("screening.results") / "assets" / name).read_text(encoding="utf-8")
+    return (files("screening.results.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _policy(scripts: list[str]) -> str:
@@ -73,7 +73,7 @@ def _embedded(data: Mapping[str, Any]) -> str:
 
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("screening.results", "assets"),
+        loader=PackageLoader("screening.results.report", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -186,7 +186,7 @@ def test_a_model_that_was_replaced_is_not_described(page, monkeypatch):
     text, data = page()
     assert "Random weights" in text
     assert data["neighbours"] is not None
-    monkeypatch.setattr("screening.results.report.read_card", lambda _: (_ for _ in ()).throw(UserError("gone")))
+    monkeypatch.setattr("screening.results.report.report.read_card", lambda _: (_ for _ in ()).throw(UserError("gone")))
     text, data = page()
     assert "was moved or replaced" in text
     assert "Random weights" not in text

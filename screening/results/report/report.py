@@ -15,23 +15,23 @@ from cgcnn.models.model import PrototypeModel
 from screening.engine.score import load_model
 from screening.plan import from_header
 from screening.results.ledger import make_ledger
-from screening.results.neighbours import find_neighbours
 from screening.results.ranking import rank
 from screening.results.relaxation.kept import read_kept
-from screening.results.report_columns import sort_words
-from screening.results.report_data import browser_data, told_filters
-from screening.results.report_page import fill_page
-from screening.results.survey import Survey
+from screening.results.report.columns import sort_words
+from screening.results.report.data import browser_data, told_filters
+from screening.results.report.neighbours import find_neighbours
+from screening.results.report.page import fill_page
+from screening.results.report.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cgcnn.models.card import Card
     from screening.plan import Plan
-    from screening.results.neighbours import Neighbours
     from screening.results.outputs import Outputs
     from screening.results.ranking import Ranking
     from screening.results.relaxation.kept import Kept
+    from screening.results.report.neighbours import Neighbours
     from screening.store import Run
 
 REASONS = 10

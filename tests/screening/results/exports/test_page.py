@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from screening.cli.commands import app
 
-PAGE = (Path(__file__).parents[3] / "docs/exports.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[4] / "docs/exports.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_the_worked_example_runs_at_small_size(tmp_path, monkeypatch):
 
 
 def test_every_format_is_on_the_page():
-    from screening.results.export import BY_SUFFIX, FOLDERS
+    from screening.results.exports.export import BY_SUFFIX, FOLDERS
 
     for name in (*BY_SUFFIX, *FOLDERS):
         assert name == ".xyz" or f"FILE{name}" in PAGE or f"--as {name}" in PAGE or name == "cif"

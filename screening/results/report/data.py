@@ -14,9 +14,9 @@ from screening.candidates.columns import DECIMALS
 from screening.candidates.compositions import formula
 from screening.chemistry.filters import KINDS
 from screening.results.frames import to_table
-from screening.results.neighbours import mendeleev_numbers
-from screening.results.report_columns import in_order, show_text, show_value
-from screening.results.survey import LOWEST, STEP
+from screening.results.report.columns import in_order, show_text, show_value
+from screening.results.report.neighbours import mendeleev_numbers
+from screening.results.report.survey import LOWEST, STEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
     from screening.results.frames import RankedTable
-    from screening.results.neighbours import Neighbours
     from screening.results.ranking import Ranking
     from screening.results.relaxation.kept import Kept
-    from screening.results.survey import Best, ByElement, Survey
+    from screening.results.report.neighbours import Neighbours
+    from screening.results.report.survey import Best, ByElement, Survey
 
 MOST_STRUCTURES = 1_000
 """Structures that go with a report of structures, the best ones; compositions are built in the browser."""

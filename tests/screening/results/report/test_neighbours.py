@@ -7,7 +7,7 @@ from cgcnn.data.composition import composition_keys
 from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.models.domain import Domain
-from screening.results.neighbours import find_neighbours, mendeleev_numbers
+from screening.results.report.neighbours import find_neighbours, mendeleev_numbers
 
 
 class Trained:

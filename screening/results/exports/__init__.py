@@ -1,0 +1,1 @@
+"""Ranked candidates as files for other programs."""
