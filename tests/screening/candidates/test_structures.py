@@ -131,10 +131,11 @@ def plan_of(model_path, *paths):
     return make_plan(make_recipe(kind="structures", paths=paths, model=str(model_path)))
 
 
+@pytest.mark.slow
 def test_structures_of_many_kinds_are_ranked_and_what_is_broken_is_a_row_with_its_reason(
     screen, tmp_path, mixed, model_path
 ):
-    out = ("--csv", "R.csv", "--cif", "best", "--top", 3)
+    out = ("--csv", "R.csv", "--cif", "best", "--top", 3, "--workers", 1)
     code, stdout, stderr = screen("structures", *mixed, "--model", model_path, *out)
     assert code == 0, stderr
     rows = rows_of(tmp_path / "R.csv")

@@ -83,7 +83,9 @@ def test_a_candidate_is_found_by_index_formula_or_id(run, tmp_path, model_path):
         with pytest.raises(UserError, match=f"{missing}: no candidate of this run"):
             find_candidate(candidates, missing)
     (tmp_path / "in.csv").write_text("id,A,B,X\nq7,Sr,Zr,O\nq8,Ca,Xx,O\n")
-    listed = screening.screen("list", file=tmp_path / "in.csv", model=str(model_path), out=tmp_path / "L.zarr")
+    listed = screening.screen(
+        "list", file=tmp_path / "in.csv", model=str(model_path), out=tmp_path / "L.zarr", workers=1
+    )
     assert explain_candidate(listed.url, "q7").formula == "SrZrO3"
     with pytest.raises(UserError, match="'Xx' is not the symbol"):
         explain_candidate(listed.url, "q8")
