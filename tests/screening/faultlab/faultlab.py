@@ -112,7 +112,7 @@ class Screen:
         while self.alive and time.monotonic() < end:
             if happens():
                 return True
-            time.sleep(0.01)
+            time.sleep(0.03)
         return False
 
     def catches(self, number: int) -> bool:
