@@ -8,7 +8,6 @@ import pty
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,7 +165,7 @@ def test_both_commands_tell_their_version_and_the_alias_its_name(screen, capfd):
 @pytest.mark.parametrize("app", [cli.app, library], ids=["screen", "cgcnn"])
 @pytest.mark.parametrize("width", [80, 120])
 def test_help_cuts_no_sentence(app, width, monkeypatch, capfd):
-    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: SimpleNamespace(columns=width, lines=50))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((width, 50)))
     app.main(["--help"], standalone_mode=False)
     text = capfd.readouterr().out
     assert "..." not in text.partition("Commands:")[2]
