@@ -36,7 +36,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         *([("source", card.source)] if card.source else []),
         ("data", f"{card.data}; {card.training_size} rows trained on"),
         ("split", card.split),
-        *((m.metric, f"{m.target}: {m.value:.4f} {m.unit} on {m.split}; {m.input} input") for m in card.metrics),
+        *_figures(card),
         *(("std", f"{c.target}: {_deviation(c)}, found on {c.split}") for c in card.calibrations),
         *(("odds", f"{o.target}: {o.factor:.3g} x odds^{o.power:.3g}, found on {o.split}") for o in card.odds),
         *(("reliability", text) for c in card.calibrations if (text := reliability(c))),
@@ -47,6 +47,18 @@ def _rows(card: Card) -> list[tuple[str, str]]:
         ("settings", ", ".join(f"{k}={v}" for k, v in vars(card.settings).items() if k != "targets")),
         ("digest", card.digest),
     ]
+
+
+def _figures(card: Card) -> list[tuple[str, str]]:
+    """For each part of the rows that was measured a line that names it, and a line for each target."""
+    lines = []
+    for split, kind in dict.fromkeys((metric.split, metric.input) for metric in card.metrics):
+        lines.append(("measured on", f"{split}; {kind} input"))
+        mine = [metric for metric in card.metrics if (metric.split, metric.input) == (split, kind)]
+        for target in dict.fromkeys(metric.target for metric in mine):
+            told = [f"{m.metric} {m.value:.4f} {m.unit}".rstrip() for m in mine if m.target == target]
+            lines.append((f"  {target}", "; ".join(told)))
+    return lines
 
 
 def _deviation(calibration: Calibration) -> str:
