@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgcnn.inference.metrics import auc, classification, regression, roc
+from cgcnn.inference.metrics import auc, classification, regression, roc, threshold
 
 properties = settings(max_examples=50, deadline=None, derandomize=True)
 rows = st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]), st.booleans()), min_size=1, max_size=30)
@@ -19,6 +19,11 @@ def test_regression_by_hand() -> None:
 def test_classification_by_hand() -> None:
     found = classification(np.array([0.9, 0.8, 0.4, 0.3, 0.1]), np.array([1, 0, 1, 0, 0.0]))
     assert found == pytest.approx({"accuracy": 0.6, "precision": 0.5, "recall": 0.5, "F1": 0.5, "AUC": 5 / 6})
+
+
+def test_a_threshold_by_hand() -> None:
+    found = threshold(np.array([0.1, 0.04, 0.02, 0.3]), np.array([0.05, 0.0, 0.2, 0.4]), 0.05)
+    assert found == pytest.approx({"recall": 0.5, "precision": 0.5, "AUC": 0.5})
 
 
 def test_what_is_not_defined_is_nan() -> None:
