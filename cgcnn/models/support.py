@@ -2,8 +2,9 @@
 
 The half width q of the central 90 % interval is exp(w · h) with a few features h of a row: the members' spread, the
 size of the prediction, its prototype, how many training rows support each of its roles, and its anions. The weights are
-those with the least pinball loss of |error| at the level 0.9 on held-out rows (Koenker and Bassett, Econometrica 1978,
-46, 33); those of spread, size and missing support cannot be negative. The standard deviation is q / 1.645.
+those with the least pinball loss of log(|error|) at the level 0.9 on held-out rows (Koenker and Bassett, Econometrica
+1978, 46, 33), so that the small errors of the first of a ranking count like the large ones of others; those of spread,
+size and missing support cannot be negative. The standard deviation is q / 1.645.
 
 Shapes: n rows, R roles, F features.
 """
@@ -35,7 +36,8 @@ LEAST_SIZE = 0.03  # eV/atom; to predictions before their logarithms
 ENOUGH = 200  # rows; more do not narrow an interval further
 RIDGE = 1e-4  # penalty of the weights, but for the constant
 SHRINK = 5e-3  # that of the anions' own weights
-SMOOTH = 0.02  # how far from its kink the pinball loss is rounded, as a share of the median |error|
+LEAST_ERROR = 0.005  # eV/atom; added to |error| before its logarithm, as labels are rounded
+SMOOTH = 0.02  # how far from its kink the pinball loss is rounded
 PLAIN = 4  # features before those of the roles
 
 
@@ -124,24 +126,22 @@ def fit_support(error: Values, rows: Floats, anions: Floats) -> SupportDeviation
     """
     from scipy.optimize import minimize  # noqa: PLC0415  # only fitting needs it
 
-    miss = np.abs(np.asarray(error, dtype=np.float64))
+    miss = np.log(np.abs(np.asarray(error, dtype=np.float64)) + LEAST_ERROR)
     held = np.flatnonzero(anions.any(axis=0))
     design = np.hstack([rows, anions[:, held]])
-    unit = float(np.median(miss)) or 1.0
-    width = SMOOTH * unit
     penalty = np.full(design.shape[1], RIDGE)
     penalty[0], penalty[rows.shape[1] :] = 0, SHRINK
 
     def loss(weights: Floats) -> tuple[float, Floats]:
-        q = np.exp(np.clip(design @ weights, -20, 5))
-        over = (miss - q) / width
-        value = LEVEL * (miss - q) + width * np.logaddexp(0, -over)  # smooth pinball
+        q = design @ weights
+        over = (miss - q) / SMOOTH
+        value = LEVEL * (miss - q) + SMOOTH * np.logaddexp(0, -over)  # smooth pinball
         slope = -LEVEL + 1 / (1 + np.exp(np.clip(over, -500, 500)))
-        gradient = design.T @ (slope * q) / len(miss) / unit + 2 * penalty * weights
-        return float(value.mean() / unit + (penalty * weights**2).sum()), gradient
+        gradient = design.T @ slope / len(miss) + 2 * penalty * weights
+        return float(value.mean() + (penalty * weights**2).sum()), gradient
 
     start = np.zeros(design.shape[1])
-    start[0] = np.log(np.quantile(miss, LEVEL) + 1e-9)
+    start[0] = np.quantile(miss, LEVEL)
     bounds = [(None, None), (0, None), (0, None), (None, None), *[(0, None)] * (rows.shape[1] - PLAIN)]
     bounds += [(None, None)] * len(held)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
