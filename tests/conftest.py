@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from cgcnn.machine import cores
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: small networks only wait for more threads
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "cgcnn" / "network" / "template_kernel.cpp"

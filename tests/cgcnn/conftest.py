@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 from pymatgen.core import Lattice, Structure
 
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
@@ -12,12 +11,6 @@ from cgcnn.models.model import Model
 from cgcnn.testing import untrained
 
 GRID = {"A": ["Sr", "Ba", "La"], "B": ["Ti", "Zr"], "X": ["N", "O", "F"]}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """More threads than free cores make small networks slower, not faster."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
