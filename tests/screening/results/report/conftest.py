@@ -106,9 +106,9 @@ class Page:
         return [url for url in sent if url.startswith(("http", "ws"))]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """One browser for all tests, as it takes longer to start than a page to be looked at."""
+    """One browser for all tests of a module, as it takes longer to start than a page to be looked at."""
     if not (DRIVER and CHROMIUM):
         pytest.skip("no Chromium: apt-get install chromium chromium-driver")
     from selenium import webdriver
