@@ -36,7 +36,7 @@ LEAST_SIZE = 0.03  # eV/atom; to predictions before their logarithms
 ENOUGH = 200  # rows; more do not narrow an interval further
 RIDGE = 1e-4  # penalty of the weights, but for the constant
 SHRINK = 5e-3  # that of the anions' own weights
-LEAST_ERROR = 0.005  # eV/atom; added to |error| before its logarithm, as labels are rounded
+LEAST_ERROR = 0.15  # of the median |error|; added to |error| before its logarithm, as labels are rounded
 SMOOTH = 0.02  # how far from its kink the pinball loss is rounded
 PLAIN = 4  # features before those of the roles
 
@@ -126,7 +126,8 @@ def fit_support(error: Values, rows: Floats, anions: Floats) -> SupportDeviation
     """
     from scipy.optimize import minimize  # noqa: PLC0415  # only fitting needs it
 
-    miss = np.log(np.abs(np.asarray(error, dtype=np.float64)) + LEAST_ERROR)
+    size = np.abs(np.asarray(error, dtype=np.float64))
+    miss = np.log(size + LEAST_ERROR * (np.median(size) or 1.0))
     held = np.flatnonzero(anions.any(axis=0))
     design = np.hstack([rows, anions[:, held]])
     penalty = np.full(design.shape[1], RIDGE)
