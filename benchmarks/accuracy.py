@@ -100,6 +100,8 @@ def main(data: Path, name: str | None, recipe: str, labels: Path | None, **optio
         which = left_out or ("all rows" if fold is None else f"fold {fold}")
         of_records(load(name), records, measured(records, fold, left_out), f"{data.name}, {which}")
         return
+    if labels is not None:
+        raise UserError(f"--labels {labels}: only with --model; a fit learns from the labels of its own data")
     found = prepared(data, plan)
     if left_out is not None:
         records = [entry.labels | crystal(entry) for entry in found.samples]
@@ -174,16 +176,20 @@ def of_folds(found: Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> 
     print("\n".join(map(line, measure.figures_of_parts(unseen, text))))
     for calibrated in measure.calibrations(unseen, text):
         print(show.reliability(calibrated))
-    names = recipe.settings.targets
-    if recipe.fit.members < 2 or "e_above_hull" not in names:
-        return
-    column = names.index("e_above_hull")
+    held = np.isin(found.table.fold, recipe.validation_folds)
+    records = [sample.labels | crystal(sample) for sample, own in zip(found.samples, held, strict=True) if own]
+    for column, name in enumerate(recipe.settings.targets):
+        if recipe.fit.members > 1 and name.endswith("e_above_hull"):
+            print("\n".join([name, *of_energy(unseen, column, records)]))
+
+
+def of_energy(unseen: measure.Unseen, column: int, records: list[Record]) -> list[str]:
+    """What rankings and intervals of an energy above hull hold, with deviations that were fitted on other rows."""
     known = ~np.isnan(unseen.table.targets[:, column])
     mean, std = unseen.predictions[:, known, column].mean(axis=0), measure.calibrate(unseen, column)[1]
     pair = Comparison(unseen.table.targets[known, column], mean, std)
-    held = np.isin(found.table.fold, recipe.validation_folds)
-    records = [found.samples[i].labels for i in np.flatnonzero(held)[known]]
-    print("\n".join([intervals(pair), first_intervals(pair), hits(pair), *by_kind(records, pair), probabilities(pair)]))
+    kinds = by_kind([records[i] for i in np.flatnonzero(known)], pair)
+    return [intervals(pair), first_intervals(pair), hits(pair), *kinds, probabilities(pair)]
 
 
 def line(metric: Metric) -> str:

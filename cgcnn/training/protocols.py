@@ -80,9 +80,9 @@ def check(table: Table, recipe: TrainRecipe, checkpoints: Path, report: Report) 
         UserError: A fold is empty or is everything, or training diverged.
     """
     models = without_folds(table, recipe, checkpoints, report)
-    text = f"fold {', '.join(map(str, models))}, by an ensemble fitted without it"
-    if len(models) > 1:
-        text = text.replace("fold", "folds", 1).replace("by", "each by", 1)
+    several = len(models) > 1
+    which = f"{'folds' if several else 'fold'} {', '.join(map(str, models))}"
+    text = f"{which}, {'each ' if several else ''}by an ensemble fitted without it"
     return Unseen.in_turn(list(models.values()), table, [table.fold == fold for fold in models]), text
 
 
