@@ -14,14 +14,14 @@ from cgcnn.errors import UserError
 from screening.campaign import Event, check_run, run_campaign
 from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
-from screening.plan import from_header, make_plan, plan_of
+from screening.plan import make_plan, plan_of
 from screening.recipe import make_recipe
 from screening.results.exports.export import Export, export_run
-from screening.results.frames import RankedTable, to_table, to_xarray
+from screening.results.frames import RankedTable, to_pandas, to_xarray
 from screening.results.ledger import Ledger, make_ledger
-from screening.results.outputs import Outputs, asked_of, present
-from screening.results.ranking import check_sort, rank
+from screening.results.outputs import Outputs, asked_of, present, rank_run
 from screening.results.report.report import report
+from screening.results.table import check_sort, rank
 from screening.store import Report
 from screening.store import Run as StoredRun
 
@@ -95,11 +95,7 @@ class Run:
         outputs = Outputs(sort=sort, top=top, **further)
         outputs.check()
         with StoredRun.open(self.url) as run:
-            plan = outputs.of(from_header(run.header, run.records))
-            outputs.check_order(plan)
-            ranking = rank(outputs.blocks(run, plan), outputs.order(plan), top, outputs.groups(plan))
-            hull = {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
-            return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks, **hull)
+            return to_pandas(rank_run(run, outputs, top))
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
         """The rows as a data set of xarray; see `screening.results.frames.to_xarray`."""
@@ -275,8 +271,8 @@ def score(
     outputs.check()
     plan = outputs.of(make_plan(recipe))
     check_sort(sort, [column.name for column in plan.candidates.ranked])
-    blocks = ((start, outputs.changed(dict(columns), plan)) for start, columns in _scored(plan))
-    return to_table(rank(blocks, outputs.order(plan), top, outputs.groups(plan)), plan)
+    blocks = [(start, outputs.changed(columns, plan)) for start, columns in _scored(plan)]
+    return to_pandas(rank(lambda: blocks, plan, sort=outputs.order(plan), top=top, groups=outputs.groups(plan)))
 
 
 def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[[Event], None]) -> Campaign:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from screening.candidates.cascade import Measured
     from screening.recipe import Recipe
     from screening.results.exports.export import Export
-    from screening.results.ranking import Ranking
+    from screening.results.table import Table
 
 AGAIN = 75
 """Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
@@ -141,16 +141,16 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         where = f"; {failed.file} has all reasons" if failed.file else ""
         click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
     if outputs.csv != STDOUT:
-        print_ranking(made, outputs.shown, look)
+        print_ranking(made.table, outputs.shown, look)
     if outputs.phases is not None:
         where = "e_above_user_hull: predicted formation energy above the hull of"
         click.echo(plain(f"{where} {outputs.phases.source}"), err=True)
-    _warn(made)
-    if cascade := made.plan.cascade:
-        _tell_cascade(cascade.measured, made.ranking, outputs.ranked_by(made.plan))
+    _warn(made.table)
+    if cascade := made.table.plan.cascade:
+        _tell_cascade(cascade.measured, made.table, outputs.ranked_by(made.table.plan))
 
 
-def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:
+def _tell_cascade(measured: Measured, table: Table, sort: str) -> None:
     """Say what the ranking of a run with a cascade lacks."""
     click.echo(str(measured), err=True)
     if not measured.covers(sort):
@@ -159,7 +159,7 @@ def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:
             "too; another run without --cascade has all.",
             err=True,
         )
-    elif beyond := measured.beyond(ranking.rows):
+    elif beyond := measured.beyond(table.arrays(measured.by, "in_domain")):
         click.echo(
             f"warning: {beyond:,} rows of the ranking are beyond {measured.cut:.4f}; candidates as good as these may "
             "have been set aside.",
@@ -167,10 +167,10 @@ def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:
         )
 
 
-def _warn(made: Presented) -> None:
-    ranking, model = made.ranking, made.plan.model.name
+def _warn(table: Table) -> None:
+    ranking, model = table.counts, table.plan.model.name
     if ranking.out_of_domain:
-        sites = made.plan.candidates.site_groups
+        sites = table.plan.candidates.site_groups
         never = "never saw on this site, or at all" if sites else "never saw, or are unlike all that it saw"
         click.echo(
             f"warning: {ranking.out_of_domain:,} of {ranking.ranked:,} ranked candidates have an element that "

@@ -12,10 +12,14 @@ from cgcnn.data.crystal import structure
 from cgcnn.data.read import read
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
+from screening.candidates.columns import Field
+from screening.candidates.texts import strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    import pyarrow as pa
 
     from cgcnn.data.sample import Sample
     from cgcnn.graphs.prototype import Prototype
@@ -44,11 +48,13 @@ class Known:
     """
 
     names: Mapping[Reduced, str]
-    columns: ClassVar[tuple[str, ...]] = ("known_as",)
+    columns: ClassVar[tuple[Field, ...]] = (
+        Field("known_as", "text", description="what you have already, by this name"),
+    )
 
-    def texts(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, list[str]]:
-        """The name of each of n rows that is known."""
-        return {"known_as": self.names_of(rows["species"], prototype)}
+    def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
+        """Give the name of each of n rows that is known."""
+        return {"known_as": strings(self.names_of(rows["species"], prototype))}
 
     def names_of(self, species: np.ndarray, prototype: Prototype) -> list[str]:
         """The name of each of species (n, n_sites) that is known, else an empty text."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import ChainMap
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,14 +23,13 @@ from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.recipe import SHOWN, SORT
 from screening.results.known import Known, read_known
-from screening.results.ranking import Counts, Groups, Ranking, check_sort, rank, scored
-from screening.results.sorting import sort_rows
-from screening.results.tables import free, refuse_other_cifs, write_cifs, write_ranking
+from screening.results.table import Groups, Picked, Table, check_sort, free, rank
+from screening.results.tables import refuse_other_cifs, write_cifs
 from screening.results.user_hull import ABOVE, UserHull
 from screening.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
     from screening.chemistry.filters import Filter
@@ -37,13 +37,16 @@ if TYPE_CHECKING:
     from screening.recipe import Recipe
     from screening.store import Run
 
+    Block = tuple[int, Mapping[str, np.ndarray]]
+    Watch = Callable[[Iterable[Block]], Iterable[Block]]
+
 
 @dataclass(frozen=True)
 class Outputs:
     """What to make of a run.
 
     Attributes:
-        sort: Columns to rank by, see `screening.results.ranking.check_sort`; None for those of the run's recipe.
+        sort: Columns to rank by, see `screening.results.table.check_sort`; None for those of the run's recipe.
         stable_at: Threshold of `p_stable`, eV/atom; None keeps what the run has.
         top: How many candidates to keep; None keeps all, and shows `SHOWN`.
         group_by: Site, such as B, of whose elements only the best `per_group` candidates are kept.
@@ -125,7 +128,7 @@ class Outputs:
         return _user_hull(phases, plan.model)
 
     def check_order(self, plan: Plan) -> None:
-        """Refuse columns to rank by that there are not; see `screening.results.ranking.check_sort`."""
+        """Refuse columns to rank by that there are not; see `screening.results.table.check_sort`."""
         names = [column.name for column in plan.candidates.ranked]
         check_sort(self.ranked_by(plan), [*names, ABOVE] if self.phases else names)
 
@@ -137,27 +140,27 @@ class Outputs:
         changed = self.stable_at is not None or self.prefer_known or self.filters or self.no_filter or self.drop_known
         changed = changed or self.phases is not None
         for rows in run.blocks(names, plan.candidates.ranked):
-            yield rows.start, self.changed(dict(rows.columns), plan) if changed else rows.columns
+            yield rows.start, self.changed(rows.columns, plan) if changed else rows.columns
 
-    def changed(self, columns: dict[str, np.ndarray], plan: Plan) -> dict[str, np.ndarray]:
-        """The columns of a block as they are asked for."""
+    def changed(self, columns: Mapping[str, np.ndarray], plan: Plan) -> Mapping[str, np.ndarray]:
+        """The columns of a block as they are asked for; those that stay are read when they are asked for."""
+        new: MutableMapping[str, np.ndarray] = ChainMap({}, columns)  # type: ignore[arg-type]  # the last one is not written
         if self.stable_at is not None:
-            energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
-            columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
+            new["p_stable"] = stable_probability(new["e_above_hull"], new["e_above_hull_std"], self.stable_at)
         if self.prefer_known:
-            columns["best_energy"] = _best_energy(columns)
+            new["best_energy"] = _best_energy(new)
         if self.no_filter:
-            left_out = (columns["status"] >= Status.FILTERED) & np.isfinite(columns["e_above_hull"])
-            columns["status"] = np.where(left_out, np.uint8(Status.OK), columns["status"])
+            left_out = (new["status"] >= Status.FILTERED) & np.isfinite(new["e_above_hull"])
+            new["status"] = np.where(left_out, np.uint8(Status.OK), new["status"])
         if self.filters:
-            columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
+            new["status"] = refiltered(new, plan, [parse_filter(text) for text in self.filters])
         if self.drop_known and self.had is not None:
-            had = self.had.are_known(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
-            had &= columns["status"] == Status.OK
-            columns |= {"status": np.where(had, np.uint8(Status.FILTERED), columns["status"])}
+            had = self.had.are_known(new["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
+            had &= new["status"] == Status.OK
+            new["status"] = np.where(had, np.uint8(Status.FILTERED), new["status"])
         if self.phases is not None and ABOVE in self.ranked_by(plan):
-            columns[ABOVE] = _above(self._hull(plan, self.phases), columns, plan)
-        return columns
+            new[ABOVE] = _above(self._hull(plan, self.phases), new, plan)
+        return new
 
     @cached_property
     def phases(self) -> Phases | None:
@@ -231,7 +234,7 @@ def _best_energy(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.where(np.isnan(known) | lower, energy, known)
 
 
-def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
+def refiltered(columns: Mapping[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
     """The status (n,) of rows of a run after further filters; those that fail one count as filtered.
 
     Raises:
@@ -241,8 +244,9 @@ def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Fil
         raise UserError("structures have no sites A, B and X, which `filters` look at; leave the filters out")
     status = columns["status"].copy()
     kept = np.flatnonzero(status == Status.OK)
-    rows = {name: values[kept] for name, values in columns.items()}
-    failed = apply(filters, {**plan.candidates.described(rows, plan.states), **rows}) != Status.OK
+    rows = Picked(columns, kept, 0)
+    described = plan.candidates.described(rows, plan.states)
+    failed = apply(filters, ChainMap(dict(described), rows)) != Status.OK  # type: ignore[arg-type]  # nothing is written
     status[kept[failed]] = Status.FILTERED
     return status
 
@@ -269,18 +273,45 @@ class Presented:
     """What was made of a run.
 
     Attributes:
-        plan: Of the run, with the threshold asked for.
-        ranking: The candidates asked for.
+        table: The candidates asked for.
         failures: None without any.
-        committed: Blocks of the run that are committed; the ranking knows no others.
-        blocks: Of the run.
     """
 
-    plan: Plan
-    ranking: Ranking
+    table: Table
     failures: Failures | None
-    committed: int
-    blocks: int
+
+
+def _unwatched(blocks: Iterable[Block]) -> Iterable[Block]:
+    return blocks
+
+
+def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatched) -> Table:
+    """Rank the committed candidates of a run.
+
+    Args:
+        run: Finished or not.
+        outputs: How to rank.
+        top: How many to keep; None keeps all.
+        watch: Is given the blocks on their way, once.
+
+    Raises:
+        UserError: The run is damaged or has no candidate to rank, or there is no such column.
+    """
+    plan = outputs.of(from_header(run.header, run.records))
+    outputs.check_order(plan)
+    passes: Iterator[Watch] = chain([watch], repeat(_unwatched))
+    about = {"run": run.target.url, "committed": run.n_committed, "blocks": run.header.n_blocks}
+    about |= {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
+    spill = outputs.csv.absolute().parent if outputs.csv and failures_path(outputs.csv) else None
+    return rank(
+        lambda: next(passes)(outputs.blocks(run, plan)),
+        plan,
+        sort=outputs.order(plan),
+        top=top,
+        groups=outputs.groups(plan),
+        spill=spill,
+        about=about,
+    )
 
 
 def present(run: Run, outputs: Outputs) -> Presented:
@@ -291,38 +322,13 @@ def present(run: Run, outputs: Outputs) -> Presented:
     Raises:
         UserError: The run is damaged or has no candidate to rank, there is no such column, or a file cannot be written.
     """
-    plan = outputs.of(from_header(run.header, run.records))
-    outputs.check_order(plan)
-    groups = outputs.groups(plan)
-    failures = _failures(run, plan, outputs.csv)
-    blocks = outputs.blocks(run, plan)
-    if outputs.csv and not outputs.top and not groups:
-        ranking = write_all(blocks, outputs, plan, outputs.csv)
-    else:  # whatever the size of the run, only these rows are kept
-        kept = outputs.top if outputs.csv else outputs.shown
-        ranking = rank(blocks, outputs.order(plan), kept, groups)
-        if outputs.csv:
-            write_ranking([ranking.rows], plan.candidates, outputs.csv)
+    table = rank_run(run, outputs, outputs.top if outputs.csv else outputs.shown)
+    failures = _failures(run, table.plan, outputs.csv)
+    if outputs.csv:
+        table.write_csv(outputs.csv)
     if outputs.cif:
-        write_cifs(ranking, plan.candidates, outputs.cif, outputs.shown)
-    return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks)
-
-
-def write_all(
-    blocks: Iterable[tuple[int, Mapping[str, np.ndarray]]], outputs: Outputs, plan: Plan, csv: Path
-) -> Ranking:
-    """Write the ranking of all candidates, whatever the size of the run; the ranking returned has the rows shown.
-
-    Raises:
-        UserError: No candidate can be ranked, or the file cannot be written.
-    """
-    counts = Counts()
-    folder = csv.absolute().parent if failures_path(csv) else None  # a device has no room beside it
-    batches = sort_rows(counts.watch(scored(blocks)), outputs.order(plan), folder)
-    first = next(batches)
-    shown = {name: values[: outputs.shown].copy() for name, values in first.items()}
-    write_ranking(chain([first], batches), plan.candidates, csv)
-    return counts.ranking(shown)
+        write_cifs(table, outputs.cif, outputs.shown)
+    return Presented(table, failures)
 
 
 def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
@@ -336,7 +342,7 @@ def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
     candidates = plan.candidates
     names = dict(zip(candidates.text_columns, candidates.texts([first]).get(first, []), strict=False))
     if path:
-        own = {"index": "", "reason": ""}
+        own = {"index", "reason"}
         write_csv(path, ["index", *(free(name, own) for name in candidates.text_columns), "reason"], _rows(run, plan))
     return Failures(count, names.get("id") or f"candidate {first}", reason, path)
 

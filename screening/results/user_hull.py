@@ -7,9 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
 from cgcnn.errors import UserError
 from cgcnn.models.card import read_card
+from screening.candidates.columns import Field
+from screening.candidates.texts import strings
 from screening.chemistry.competing import count_atoms
 
 if TYPE_CHECKING:
@@ -40,7 +43,11 @@ class UserHull:
 
     phases: Phases
     model: ModelReference
-    columns: ClassVar[tuple[str, ...]] = (TARGET, ABOVE, "decomposition")
+    columns: ClassVar[tuple[Field, ...]] = (
+        Field(TARGET, "number", "eV/atom", "predicted formation energy", 5),
+        Field(ABOVE, "number", "eV/atom", "predicted energy above the hull of the competing phases given", 5),
+        Field("decomposition", "text", description="those of these phases that have the lowest energy together"),
+    )
 
     def check(self) -> None:
         """Refuse a model that predicts no formation energy.
@@ -54,14 +61,14 @@ class UserHull:
                 "with mp, which does."
             )
 
-    def texts(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, list[str]]:
-        """Predicted formation energy, distance from the hull (both eV/atom) and decomposition of n rows."""
+    def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
+        """Give predicted formation energy, distance from the hull (both eV/atom) and decomposition of n rows."""
         energies = self._energies(rows["species"], prototype)
         found = list(self._distances(rows["species"], energies, prototype))
         return {
-            TARGET: [f"{energy:.5f}" for energy in energies],
-            ABOVE: [f"{distance.energy:.5f}" for distance in found],
-            "decomposition": [distance.decomposition for distance in found],
+            TARGET: pa.array(energies, pa.float32()),
+            ABOVE: pa.array([distance.energy for distance in found], pa.float32()),
+            "decomposition": strings([distance.decomposition for distance in found]),
         }
 
     def above(self, species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float32]:
