@@ -15,7 +15,7 @@ from cgcnn.errors import UserError
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.files import read_domain
 from screening.candidates.columns import Field
-from screening.candidates.texts import from_bytes
+from screening.candidates.texts import array, from_bytes, strings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,9 +61,9 @@ class TrainingRows:
             return dict.fromkeys((field.name for field in self.columns), pa.nulls(count, pa.string()))
         keys = composition_keys(rows["species"])
         letters = domain.ids_of(keys) * self._agree(domain.labels_of(keys), rows)[:, None]  # (n, w)
-        known = pa.array(letters.any(axis=1))
+        known = array(letters.any(axis=1))
         return {
-            "known_source": pc.if_else(known, pa.scalar(self.source), pa.scalar(None, pa.string())),
+            "known_source": pc.if_else(known, strings([self.source])[0], pa.nulls(1, pa.string())[0]),
             "known_id": from_bytes(letters),
         }
 

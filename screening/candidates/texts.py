@@ -23,19 +23,46 @@ if TYPE_CHECKING:
 MOST_CHARGE = 9
 """Largest charge of an ion, either sign."""
 
+_NOTHING = pa.nulls(1, pa.string())[0]
+
 ANIONS = ("O", "C", "N", "H", "Te", "Se", "S", "At", "I", "Br", "Cl", "F")
 """Elements on X in the order in which formulas have them: oxygen first, as in LaTaON2 and SrFeO2F, the others in the
 sequence of IUPAC (Red Book 2005, table VI), the least electronegative first, as in CsPbIBr2; others before them."""
 
 
+def array(values: NDArray[Any]) -> pa.Array:
+    """Make an Arrow array of numbers or flags (n,) without a copy; NaN is null.
+
+    `pyarrow.array` does the same, but imports pandas first, which takes as long as a small screen.
+    """
+    if values.dtype == bool:
+        return pa.Array.from_buffers(
+            pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))]
+        )
+    kind = pa.from_numpy_dtype(values.dtype)
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(0, dtype=bool)
+    there = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
+    return pa.Array.from_buffers(kind, len(values), [there, pa.py_buffer(np.ascontiguousarray(values))])
+
+
 def strings(texts: Sequence[str]) -> pa.Array:
     """Make an array of texts that may come from anywhere: control characters are escaped, empty texts are null."""
-    return pa.array([printable(text) or None for text in texts], type=pa.string())
+    parts = [printable(text).encode() for text in texts]
+    return _nonempty(b"".join(parts), np.array([len(part) for part in parts], dtype=np.int64))
+
+
+def _nonempty(content: bytes, lengths: NDArray[np.int64]) -> pa.Array:
+    """Make an array of texts of these lengths in bytes, one behind the other; empty texts are null."""
+    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    there = pa.py_buffer(np.packbits(lengths > 0, bitorder="little"))
+    large = pa.Array.from_buffers(pa.large_string(), len(lengths), [there, pa.py_buffer(ends), pa.py_buffer(content)])
+    return large.cast(pa.string())
 
 
 def symbols(numbers: NDArray[np.uint8]) -> pa.Array:
-    """Give the symbols of atomic numbers (n,)."""
-    return _symbols().take(pa.array(numbers))
+    """Give the symbols of atomic numbers (n,), as a dictionary array."""
+    return pa.DictionaryArray.from_arrays(array(numbers), _symbols())
 
 
 def formulas(species: NDArray[np.uint8], prototype: Prototype) -> pa.Array:
@@ -50,9 +77,9 @@ def formulas(species: NDArray[np.uint8], prototype: Prototype) -> pa.Array:
     parts = []
     for site in range(species.shape[1]):
         same = species == species[:, site : site + 1]  # (n, n_sites)
-        counts = (same * atoms).sum(axis=1)
+        counts = same @ atoms
         counts[same[:, :site].any(axis=1)] = 0  # written already, at the first site that has the element
-        parts.append(_counted(most).take(pa.array(species[:, site] * np.int64(most + 1) + counts)))
+        parts.append(_counted(most).take(array(species[:, site] * np.int32(most + 1) + counts.astype(np.int32))))
     return pc.binary_join_element_wise(*parts, "")
 
 
@@ -69,36 +96,39 @@ def order_anions(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np
 
 def states(species: NDArray[np.uint8], charges: NDArray[np.int8]) -> pa.Array:
     """Write the ions of species (n, n_sites) with these charges, such as ``Ca2+ Ti4+ O2-``; null where none balance."""
-    ions = species * np.int64(2 * MOST_CHARGE + 1) + (charges.astype(np.int64) + MOST_CHARGE)
-    balanced = charges.any(axis=1)
+    ions = species * np.int32(2 * MOST_CHARGE + 1) + (charges.astype(np.int32) + MOST_CHARGE)
+    balanced = np.asarray(charges.any(axis=1))
     parts = []
     for site in range(species.shape[1]):
         repeated = (ions[:, :site] == ions[:, site : site + 1]).any(axis=1)
-        parts.append(_ions().take(pa.array(ions[:, site], mask=repeated)))
+        parts.append(pc.if_else(array(repeated), _NOTHING, _ions().take(array(ions[:, site]))))
     joined = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
-    return pc.if_else(pa.array(balanced), joined, pa.scalar(None, pa.string()))
+    return pc.if_else(array(balanced), joined, _NOTHING)
 
 
 def from_bytes(letters: NDArray[np.uint8]) -> pa.Array:
     """Read texts (n, w) of ASCII bytes, padded with NUL; null where there is nothing."""
     if not letters.shape[1]:
         return pa.nulls(len(letters), pa.string())
-    whole: Any = np.ascontiguousarray(letters).view(f"S{letters.shape[1]}").ravel()
     if ((letters < ord(" ")) & (letters > 0) | (letters > ord("~"))).any():
-        return strings([text.decode(errors="replace") for text in whole.tolist()])
-    return pa.array(whole, mask=letters[:, 0] == 0).cast(pa.string())
+        return strings([bytes(row).rstrip(b"\0").decode(errors="replace") for row in letters])
+    return _nonempty(letters[letters > 0].tobytes(), np.count_nonzero(letters, axis=1))
+
+
+def _listed(texts: Sequence[str]) -> pa.Array:
+    return strings(texts).fill_null("")
 
 
 @cache
 def _symbols() -> pa.Array:
-    return pa.array(SYMBOLS)
+    return _listed(SYMBOLS)
 
 
 @cache
 def _ions() -> pa.Array:
     """The ions of all elements, one behind the other with charges from -9 to 9."""
     charges = range(-MOST_CHARGE, MOST_CHARGE + 1)
-    return pa.array([ion_text(z, charge) for z in range(len(SYMBOLS)) for charge in charges])
+    return _listed([ion_text(z, charge) for z in range(len(SYMBOLS)) for charge in charges])
 
 
 @cache
@@ -110,7 +140,7 @@ def _places() -> NDArray[np.int64]:
 @cache
 def _counted(most: int) -> pa.Array:
     """Symbols with a number of atoms, of all elements, one behind the other with 0 to `most` atoms."""
-    return pa.array(
+    return _listed(
         [
             (symbol + (str(count) if count > 1 else "")) if count else ""
             for symbol in SYMBOLS

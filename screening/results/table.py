@@ -10,7 +10,9 @@ import secrets
 import shutil
 import tempfile
 import weakref
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
@@ -26,7 +28,7 @@ from cgcnn.errors import UserError
 from cgcnn.files import replacing
 from cgcnn.machine import cores
 from screening.candidates.columns import DECIMALS, Field, split_ranked
-from screening.candidates.texts import strings
+from screening.candidates.texts import array, strings
 from screening.status import Status
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond, it spills to a temporary folder."""
 THREADS = 4
 """More threads need more memory, and writing does not get faster."""
+AHEAD = 2
+"""Blocks that are read while others are sorted."""
 FORMULA_STARTS = "^[=+@-]"
 """What a spreadsheet takes for a formula, as a regular expression."""
 
@@ -108,6 +112,7 @@ class Table:
         self.plan, self.counts, self.about = plan, counts, about
         self.fields = tuple(table_fields(plan.candidates))
         self._database = database
+        self._widths: dict[str, int] = {}
         self._length = int(database.sql("SELECT count(*) FROM ranked").fetchall()[0][0])
 
     def __len__(self) -> int:
@@ -315,9 +320,9 @@ def _best(
     names = dict.fromkeys(["in_domain", *(column for column, _ in _keys(sort)), "e_above_hull"])
 
     def decisive(rows: Columns) -> dict[str, Any]:
-        found = {"index": rows["index"], **{name: _arrow(rows[name]) for name in names if name in rows}}
-        found.setdefault("in_domain", np.ones(len(rows["index"]), dtype=bool))
-        return found if groups is None else found | {"kind": _kinds(rows["species"], groups.sites)}
+        found = {"index": array(rows["index"]), **{name: array(rows[name]) for name in names if name in rows}}
+        found.setdefault("in_domain", array(np.ones(len(rows["index"]), dtype=bool)))
+        return found if groups is None else found | {"kind": array(_kinds(rows["species"], groups.sites))}
 
     order = _order(sort)
     of_kind = f" QUALIFY row_number() OVER (PARTITION BY kind ORDER BY {order}) <= {groups.size}" if groups else ""
@@ -331,17 +336,32 @@ def _fill(database: Database, batches: Iterable[Columns], candidates: Candidates
     """Make the table `ranked` of rows, in order."""
     kept = [field for field in table_fields(candidates) if field.name != "rank"]
     further = {column for column, _ in _keys(sort)} - {field.name for field in kept}
-    outside = "in_domain" not in {field.name for field in kept}
+    unknown = "in_domain" not in {field.name for field in kept}
 
     def whole(rows: Columns) -> pa.RecordBatch:
         labels = labels_of(candidates, rows)
-        columns = {f.name: labels[f.name] if f.name in labels else _arrow(rows[f.name]) for f in kept}
-        columns |= {name: _arrow(rows[name]) for name in further}
-        return pa.record_batch(columns | ({"in_domain": np.ones(len(rows["index"]), dtype=bool)} if outside else {}))
+        columns = {f.name: labels[f.name] if f.name in labels else array(rows[f.name]) for f in kept}
+        columns |= {name: array(rows[name]) for name in further}
+        if unknown:
+            columns["in_domain"] = array(np.ones(len(rows["index"]), dtype=bool))
+        return pa.record_batch(columns)
 
     names = ", ".join(quoted(field.name) for field in kept)
     query = f"CREATE TABLE ranked AS SELECT {names} FROM source ORDER BY {_order(sort)}"
-    database.ingest(query, map(whole, batches))
+    with ThreadPoolExecutor(THREADS) as readers:
+        database.ingest(query, _ahead(readers, whole, batches))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, make: Callable[[Columns], pa.RecordBatch], batches: Iterable[Columns]
+) -> Iterator[pa.RecordBatch]:
+    """Make record batches in order, some of them ahead."""
+    waiting = deque[Future[pa.RecordBatch]]()
+    for rows in batches:
+        waiting.append(pool.submit(make, rows))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft().result()
+    yield from (batch.result() for batch in waiting)
 
 
 def labels_of(candidates: Candidates, rows: Columns) -> dict[str, pa.Array]:
@@ -381,11 +401,6 @@ def _kinds(species: NDArray[np.uint8], sites: Sequence[int]) -> NDArray[np.int64
     return elements @ (128 ** np.arange(elements.shape[1], dtype=np.int64))
 
 
-def _arrow(values: np.ndarray) -> pa.Array:
-    """Make an Arrow array; NaN is null."""
-    return pa.array(values, from_pandas=True)
-
-
 def _to_numpy(field: Field, values: pa.ChunkedArray) -> np.ndarray:
     if field.kind == "text":
         return np.array([text or "" for text in values.to_pylist()], dtype=object)
@@ -399,7 +414,7 @@ def _numbers(symbols: np.ndarray) -> NDArray[np.uint8]:
     return np.array([SYMBOLS.index(symbol) for symbol in known], dtype=np.uint8)[place]
 
 
-def _text(value: Any) -> str:
+def _text(value: Decimal | float | str | bool | None) -> str:  # noqa: FBT001
     if value is None:
         return ""
     if isinstance(value, bool):

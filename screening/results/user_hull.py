@@ -7,17 +7,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pyarrow as pa
 
 from cgcnn.errors import UserError
 from cgcnn.models.card import read_card
 from screening.candidates.columns import Field
-from screening.candidates.texts import strings
+from screening.candidates.texts import array, strings
 from screening.chemistry.competing import count_atoms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from cgcnn.graphs.prototype import Prototype
@@ -66,8 +66,8 @@ class UserHull:
         energies = self._energies(rows["species"], prototype)
         found = list(self._distances(rows["species"], energies, prototype))
         return {
-            TARGET: pa.array(energies, pa.float32()),
-            ABOVE: pa.array([distance.energy for distance in found], pa.float32()),
+            TARGET: array(energies),
+            ABOVE: array(np.array([distance.energy for distance in found], dtype=np.float32)),
             "decomposition": strings([distance.decomposition for distance in found]),
         }
 
