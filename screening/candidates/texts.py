@@ -116,7 +116,7 @@ def from_bytes(letters: NDArray[np.uint8]) -> pa.Array:
 
 
 def _listed(texts: Sequence[str]) -> pa.Array:
-    return strings(texts).fill_null("")
+    return pc.coalesce(strings(texts), pa.StringArray.from_buffers(1, pa.py_buffer(bytes(8)), pa.py_buffer(b""))[0])
 
 
 @cache
