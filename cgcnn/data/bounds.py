@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from pymatgen.core.structure import Structure
 
 ATOMS = 10_000
 """Atoms of a cell."""
 SHORTEST, LONGEST = 0.3, 2_000.0  # Å, of lattice vectors
 FARTHEST = 1_000.0  # cells that an atom may lie outside its own; farther, its digits are lost
+CLOSEST = 0.9
+"""Å; no two atoms of a crystal are nearer; N2 has 1.10."""
+CLOSEST_TO_H = 0.5
+"""Å; hydrogen seen by X-rays may seem as near as that."""
 IMAGES = 4_000_000
 """Periodic images of atoms that a search for neighbours may look at."""
 PAIRS = 20_000_000
@@ -71,6 +76,31 @@ def check_positions(frac: NDArray[np.float64]) -> None:
     wrong = np.flatnonzero(~(np.abs(frac) <= FARTHEST).all(axis=1))  # NaN is no number at all
     if len(wrong):
         raise ValueError(f"atom {wrong[0] + 1} is at {_listed(frac[wrong[0]])} in fractions of the cell")
+
+
+def check_apart(crystal: Structure, names: Sequence[str] | None = None) -> None:
+    """Refuse atoms nearer to each other than any bond; sites of partial occupancy may be alternatives.
+
+    Args:
+        crystal: With all of its atoms.
+        names: What to call them; "atom 3 (O)" if None.
+
+    Raises:
+        ValueError: There are two, or one is that near to its own image.
+    """
+    if not crystal.is_ordered:
+        return
+    target, source, _, distance = crystal.get_neighbor_list(CLOSEST, exclude_self=True)
+    if not len(distance):
+        return
+    light = np.array([site.specie.Z == 1 for site in crystal])
+    near = np.flatnonzero(distance < np.where(light[target] | light[source], CLOSEST_TO_H, CLOSEST))
+    if len(near):
+        worst = near[distance[near].argmin()]
+        first, second = sorted((int(target[worst]), int(source[worst])))
+        called = names or [f"atom {i + 1} ({site.specie.symbol})" for i, site in enumerate(crystal)]
+        there = "an image of itself" if first == second else called[second]
+        raise ValueError(f"{called[first]} and {there} are {distance[worst]:.2f} Å apart, nearer than any bond")
 
 
 def check_reach(vectors: NDArray[np.float64], atoms: int, radius: float) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgcnn.data.bounds import check_cell, check_count, check_positions, check_vectors
+from cgcnn.data.bounds import check_apart, check_cell, check_count, check_positions, check_vectors
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 
@@ -30,7 +30,7 @@ def structure(form: Form, content: str) -> Structure:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # parsers warn of what they mend
             crystal: Structure = _PARSERS[form](content)
-        _check(crystal)
+        _check(crystal, form)
     except MemoryError:
         raise UserError("not enough memory to read it; give it a machine with more, or leave it out") from None
     except Exception as error:  # noqa: BLE001  # pymatgen's parsers document no set of errors
@@ -39,7 +39,7 @@ def structure(form: Form, content: str) -> Structure:
     return crystal
 
 
-def _check(crystal: Structure) -> None:
+def _check(crystal: Structure, form: Form) -> None:
     """What holds for crystals of every form."""
     if not len(crystal):
         raise ValueError("no atoms")
@@ -49,6 +49,8 @@ def _check(crystal: Structure) -> None:
     for symbol in {_symbol(species) for site in crystal for species in site.species}:
         if symbol not in SYMBOLS[1:] and symbol != "D":
             raise ValueError(f"{symbol!r} is not an element that models know (H to {SYMBOLS[-1]})")
+    if form != "cif":  # which has names for its atoms
+        check_apart(crystal)
 
 
 def _symbol(species: Any) -> str:  # noqa: ANN401  # pymatgen has no type for all of them

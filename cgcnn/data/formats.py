@@ -123,7 +123,7 @@ def _published_sample(folder: Path, labels: Record) -> Sample:
 
 
 def _cif(source: Source) -> Iterator[Sample]:
-    from cgcnn.data.cif_blocks import crystals  # noqa: PLC0415  # gemmi
+    from cgcnn.data.cif import crystals  # noqa: PLC0415  # gemmi
 
     texts = crystals(read_text(source.path))
     for i, text in enumerate(texts, 1):
