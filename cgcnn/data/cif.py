@@ -508,6 +508,11 @@ def _closed(listed: Operations, rows: _Rows) -> Operations:
         group.add_missing_elements()
     except RuntimeError:
         raise ValueError("its symmetry operations are no group") from None
+    shifts = [list(shift) for shift in group.cen_ops]
+    for shift in shifts:  # grows on the way
+        sums = ([(x + y) % gemmi.Op.DEN for x, y in zip(shift, other, strict=True)] for other in list(shifts))
+        shifts += [total for total in sums if total not in shifts]
+    group.cen_ops = shifts
     if len(group) == len(once) or _is_invariant(rows, once, list(group)):
         return once
     raise ValueError(f"its {len(once)} symmetry operations are no group: {len(group)} would be")
@@ -584,7 +589,7 @@ def _orbit(rows: _Rows, row: int, operations: Operations) -> NDArray[np.float64]
     """
     turns = np.array([op.rot for op in operations], dtype=float) / gemmi.Op.DEN
     shifts = np.array([op.tran for op in operations], dtype=float) / gemmi.Op.DEN
-    images = turns @ rows.frac[row] + shifts
+    images: NDArray[np.float64] = turns @ rows.frac[row] + shifts
     images -= np.floor(images)
     apart = images[:, None] - images
     apart -= np.round(apart)
