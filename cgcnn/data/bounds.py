@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,17 +91,42 @@ def check_apart(crystal: Structure, names: Sequence[str] | None = None) -> None:
     """
     if not crystal.is_ordered:
         return
-    target, source, _, distance = crystal.get_neighbor_list(CLOSEST, exclude_self=True)
-    if not len(distance):
-        return
     light = np.array([site.specie.Z == 1 for site in crystal])
-    near = np.flatnonzero(distance < np.where(light[target] | light[source], CLOSEST_TO_H, CLOSEST))
+    first, second, distance = _close_pairs(np.asarray(crystal.lattice.matrix), np.asarray(crystal.frac_coords))
+    near = np.flatnonzero(distance < np.where(light[first] | light[second], CLOSEST_TO_H, CLOSEST))
     if len(near):
         worst = near[distance[near].argmin()]
-        first, second = sorted((int(target[worst]), int(source[worst])))
-        called = names or [f"atom {i + 1} ({site.specie.symbol})" for i, site in enumerate(crystal)]
-        there = "an image of itself" if first == second else called[second]
-        raise ValueError(f"{called[first]} and {there} are {distance[worst]:.2f} Å apart, nearer than any bond")
+        i, j = int(first[worst]), int(second[worst])
+        called = names or [f"atom {at + 1} ({site.specie.symbol})" for at, site in enumerate(crystal)]
+        other = called[j] if called[i] != called[j] else "its image"
+        raise ValueError(f"{called[i]} and {other} are {distance[worst]:.2f} Å apart, nearer than any bond")
+
+
+def _close_pairs(
+    vectors: NDArray[np.float64], frac: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Find the pairs (p,) of atoms nearer than `CLOSEST`, and their distances in Å.
+
+    Two atoms are at least as far apart as they are along the height of the cell over each of its faces.
+    """
+    from scipy.spatial import cKDTree  # noqa: PLC0415  # heavy
+
+    heights = 1 / np.linalg.norm(np.linalg.inv(vectors), axis=0)  # (3,) Å
+    inside = frac - np.floor(frac)
+    inside = np.where(inside < 1, inside, 0.0)
+    if heights.min() > 2 * CLOSEST:
+        pairs = cKDTree(inside * heights, boxsize=heights).query_pairs(CLOSEST, p=np.inf, output_type="ndarray")
+        first, second = pairs.T
+        apart = inside[second] - inside[first]
+        return first, second, np.linalg.norm((apart - np.round(apart)) @ vectors, axis=1)
+    images = np.array(list(product(*(range(-n, n + 1) for n in np.ceil(CLOSEST / heights).astype(int).tolist()))))
+    whole = [np.linalg.norm((inside + image - inside[:, None]) @ vectors, axis=-1) for image in images]
+    for distance, image in zip(whole, images, strict=True):
+        if not image.any():
+            np.fill_diagonal(distance, np.inf)
+    nearest = np.min(whole, axis=0)  # (N, N); such a cell is flat and holds few atoms
+    first, second = np.nonzero(np.triu(nearest < CLOSEST))
+    return first, second, nearest[first, second]
 
 
 def check_reach(vectors: NDArray[np.float64], atoms: int, radius: float) -> None:
