@@ -108,6 +108,9 @@ def _close_pairs(
     """Find the pairs (p,) of atoms nearer than `CLOSEST`, and their distances in Å.
 
     Two atoms are at least as far apart as they are along the height of the cell over each of its faces.
+
+    Raises:
+        ValueError: The cell is too flat for that.
     """
     from scipy.spatial import cKDTree  # noqa: PLC0415  # heavy
 
@@ -119,6 +122,8 @@ def _close_pairs(
         first, second = pairs.T
         apart = inside[second] - inside[first]
         return first, second, np.linalg.norm((apart - np.round(apart)) @ vectors, axis=1)
+    if len(frac) ** 2 * np.prod(2 * np.ceil(CLOSEST / heights) + 1) > IMAGES:
+        raise ValueError(f"its cell is {_listed(heights)} Å high: too flat for a search for neighbours")
     images = np.array(list(product(*(range(-n, n + 1) for n in np.ceil(CLOSEST / heights).astype(int).tolist()))))
     whole = [np.linalg.norm((inside + image - inside[:, None]) @ vectors, axis=-1) for image in images]
     for distance, image in zip(whole, images, strict=True):
