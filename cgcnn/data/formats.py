@@ -123,7 +123,7 @@ def _published_sample(folder: Path, labels: Record) -> Sample:
 
 
 def _cif(source: Source) -> Iterator[Sample]:
-    from cgcnn.data.cif_blocks import crystals  # noqa: PLC0415  # gemmi
+    from cgcnn.data.cif import crystals  # noqa: PLC0415  # gemmi
 
     texts = crystals(read_text(source.path))
     for i, text in enumerate(texts, 1):
@@ -137,7 +137,8 @@ def _poscar(source: Source) -> Iterator[Sample]:
 
 def _json_lines(source: Source) -> Iterator[Sample]:
     with opened(source.path, errors="surrogateescape") as stream:
-        yield from _records(parse_lines(source.path, lines_of(stream, source.path)), source)
+        records = parse_lines(source.path, lines_of(stream, source.path))
+        yield from _records((record for record in records if "x-optimade" not in record), source)
 
 
 def _table(source: Source) -> Iterator[Sample]:
@@ -168,6 +169,9 @@ def _json(source: Source) -> Iterator[Sample]:
     content = _json_content(path)
     if isinstance(content, dict) and {"columns", "data"} <= content.keys():
         return _records(_matbench(path, content), source)
+    if isinstance(content, dict) and isinstance(content.get("data"), (dict, list)):  # what OPTIMADE answers
+        data = content["data"]
+        return _records(data if isinstance(data, list) else [data], source)
     if isinstance(content, dict) and "sites" in content:
         return iter([Sample(source.name, {"id": source.name}, "pymatgen", json.dumps(content))])
     if isinstance(content, dict):
