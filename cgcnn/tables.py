@@ -233,9 +233,8 @@ def _records(path: Path, source: str, *, header: bool) -> tuple[str, Iterator[tu
         stream = decompressed(path)
         start = stream.peek(4)[:4]
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-        raise UserError(
-            f"{source}: cannot be read ({getattr(error, 'strerror', None) or error}). Give a CSV file."
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{source}: cannot be read ({reason}). Give a CSV file.") from None
     if start == _OLD_WORKBOOK:
         stream.close()
         raise UserError(f"{source}: a workbook of an old Excel. Save it as .xlsx or CSV.")

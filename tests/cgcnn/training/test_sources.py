@@ -190,5 +190,5 @@ def test_a_label_that_ends_in_an_unreadable_model_is_refused(tmp_path: Path, lab
     for i in range(4):
         Structure(Lattice.cubic(3 + i / 10), ["Na"], [[0, 0, 0]]).to(filename=str(tmp_path / f"x{i}.cif"))
     (tmp_path / "id_prop.csv").write_text("".join(f"x{i},{label if i == 2 else i}\n" for i in range(4)))
-    with pytest.raises(UserError, match="record x2: target is .*; labels are finite and at most 1e"):
+    with pytest.raises(UserError, match=r"record x2: target is .*; labels are finite and at most 1e"):
         train(tmp_path, epochs=1)
