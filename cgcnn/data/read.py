@@ -68,10 +68,8 @@ def skipped(paths: Sequence[Path]) -> str:
     _, left = _sift(paths)
     if not left:
         return ""
-    return (
-        f"skipped {len(left)} {'outputs or hidden files' if len(left) > 1 else 'output or hidden file'} in between, "
-        f"such as {left[0]}; to read one, name it alone"
-    )
+    what = "outputs or hidden files" if len(left) > 1 else "output or hidden file"
+    return f"skipped {len(left)} {what}, such as {left[0]}; to read one, name it alone"
 
 
 def _sift(paths: Sequence[Path]) -> tuple[list[_Found], list[Path]]:
@@ -150,7 +148,11 @@ def _walk(root: Path) -> tuple[list[_Found], list[_Found], list[_Found]]:
             folders.clear()
             continue
         seen.add(real)
-        if _RUN.intersection(names) or ("identity" in names and folder.suffix == ".training"):
+        if (
+            _RUN.intersection(names)
+            or folder.suffix == ".training"
+            or _OWN_SETTINGS.match(_head(folder / "settings.json", 99))
+        ):
             folders.clear()
             left.append(_Found(folder, str(folder.relative_to(root)), root))
             continue
@@ -175,6 +177,7 @@ _OWN_TABLES = re.compile(
     r"|element,site,contribution,std,count,prediction"
 )
 """First lines of the tables that these programs write."""
+_OWN_SETTINGS = re.compile(rb'\{\s*"program": "')  # of relaxations
 _OWN_JSON = re.compile(rb'\{\s*"model": "[^"]*",\s*"digest": ')
 _EXPORTED_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+(-[abc0+-]{6})?\.(cif|vasp)")
 _EXPORTED = re.compile(rb'"rank": \d+, "index": \d+|"_screen_rank"|\brank=\d+ index=\d+')
