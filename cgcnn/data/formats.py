@@ -20,15 +20,15 @@ from cgcnn.data.composition import site_columns
 from cgcnn.data.opening import lines_of, opened, read_bytes, read_text, uncompressed_name
 from cgcnn.data.records import parse_lines
 from cgcnn.data.sample import Sample, broken, from_record, is_structure
+from cgcnn.data.tables import open_table
 from cgcnn.elements import MISSING
 from cgcnn.errors import UserError
-from cgcnn.tables import open_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cgcnn.data.records import Record
-    from cgcnn.tables import Row, Table
+    from cgcnn.data.tables import Row, Table
 
 ID_PROP = "id_prop.csv"
 SUFFIXES = {

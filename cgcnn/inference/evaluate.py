@@ -10,11 +10,11 @@ import numpy as np
 
 from cgcnn.data.composition import shapes
 from cgcnn.data.labels import targets
+from cgcnn.data.tables import open_table
 from cgcnn.errors import UserError
 from cgcnn.files import csv_cell, write_whole
 from cgcnn.inference.metrics import figures
 from cgcnn.inference.predict import predict_samples
-from cgcnn.tables import open_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -232,6 +232,8 @@ def _records(path: Path, source: str, *, header: bool) -> tuple[str, Iterator[tu
     try:
         stream = decompressed(path)
         start = stream.peek(4)[:4]
+    except FileNotFoundError:
+        raise UserError(f"{source}: No such file. Give a CSV file.") from None
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{source}: cannot be read ({reason}). Give a CSV file.") from None

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cgcnn.data.tables import open_table
 from cgcnn.errors import UserError
-from cgcnn.tables import open_table
 
 
 @pytest.fixture
