@@ -96,7 +96,7 @@ def _sift(paths: Sequence[Path]) -> tuple[list[_Found], list[Path]]:
             raise UserError(f"{path}: holds no file of a known format ({', '.join(SUFFIXES)}, POSCAR){only}")
     if not found:
         found, exported = exported, []
-    if not found:
+    if paths and not found:
         raise UserError(f"{paths[0]}: only outputs or hidden files, and no crystals")
     return found, [item.path for item in [*left, *exported]]
 

@@ -97,6 +97,8 @@ class Table:
     @property
     def said(self) -> str:
         """The columns as messages list them, and what may be wrong with their separators."""
+        if len(self.header) == 1 and re.search("[,;]", self.header[0]):
+            return f"{self.header[0]} (one cell, as quotes are around all of them)"
         if len(self.header) == 1 and (odd := re.search(r"[|:\s]", self.header[0])):
             what = "blanks" if odd.group().isspace() else odd.group()
             return f"{self.header[0]} (one column: separate cells by commas, semicolons or tabs, not by {what})"
@@ -166,9 +168,16 @@ def _rows(
     for line, cells, fault in records:
         _refuse_swallowed(cells, names, f"{source}, line {line}", separator)
         beyond = next((cell for cell in cells[width:] if cell.strip()), "")
+        if width > 1 and not fault and not any(cells[1:]) and (between := _other_separator(cells[0], width)):
+            fault = f"line {line}: {_short(cells[0])} is one cell for {width} columns; {between} separate nothing here."  # noqa: PLW2901
         if beyond and not fault:
             fault = _beyond(line, cells, names, beyond, separator)  # noqa: PLW2901  # of this row
         yield Row(line, (*cells[:width], *[""] * (width - len(cells))), fault)
+
+
+def _other_separator(cell: str, width: int) -> str:
+    """What separates a row of this width within one cell, which then has another separator or is in quotes."""
+    return next((f"{name}s" for mark, name in SEPARATORS.items() if cell.count(mark) == width - 1), "")
 
 
 def _beyond(line: int, cells: list[str], names: tuple[str, ...], beyond: str, separator: str) -> str:

@@ -238,3 +238,10 @@ def test_a_workbook_is_read_by_its_one_sheet_that_holds_something(tmp_path):
     book.save(tmp_path / "some.xlsx")
     with pytest.raises(UserError, match=r"row 2: '=1\+1' has no value"):
         list(open_table(tmp_path / "some.xlsx").rows)
+
+
+@pytest.mark.parametrize("row", ["Ca;Ti;O", '"Ca,Ti,O"', "Ca\tTi\tO"])
+def test_a_row_with_another_separator_than_the_header_is_a_fault_that_says_so(table, row):
+    _, rows = table(f"A,B,X\n{row}\n")
+    assert "is one cell for 3 columns; " in rows[0].fault
+    assert table('"A,B,X"\n"Ca,Ti,O"\n')[0].said.endswith("(one cell, as quotes are around all of them)")
