@@ -49,7 +49,7 @@ def from_record(record: Record, position: int | str) -> Sample:
     if {"lattice", "sites"} <= record.keys():
         return Sample(name, {"id": name, **(record.get("properties") or {})}, "pymatgen", json.dumps(record))
     for column, value in record.items():
-        if column.casefold() in _STRUCTURES and value:
+        if is_structure(column) and value:
             text = value if isinstance(value, str) else json.dumps(value)
             form: Form = "pymatgen" if text.lstrip().startswith("{") else "cif"
             return Sample(name, {k: v for k, v in record.items() if k != column}, form, text)
@@ -97,6 +97,11 @@ def _of_vectors(vectors: object, symbols: list[str], places: object, cartesian: 
     if len(frac) != len(symbols):
         raise ValueError(f"{len(symbols)} atoms at {len(frac)} places")
     return {"cell": [*lengths.tolist(), *angles.tolist()], "species": list(symbols), "frac": frac.tolist()}
+
+
+def is_structure(column: str) -> bool:
+    """Whether a column of this name holds a crystal as a whole."""
+    return column.casefold() in _STRUCTURES
 
 
 def record_id(record: Record, position: int | str) -> str:
