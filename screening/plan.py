@@ -139,7 +139,7 @@ def make_plan(recipe: Recipe) -> Plan:
         raise UserError(f"`model` {model}: {reason}. `screen models` lists what each model takes.")
     states = read_states(recipe.oxidation_states)
     candidates = candidates.noted(TrainingRows(reference.name, reference.path))
-    competing = "" if recipe.competing_phases is None else str(read_phases(recipe.competing_phases).source)
+    competing = str(read_phases(recipe.competing_phases).source) if recipe.competing_phases else ""
     return Plan(
         candidates, filters, reference, recipe.stable_at, states, unplaced, competing=competing, sort=recipe.sort
     )

@@ -57,7 +57,8 @@ class Recipe(BaseModel):
     prefer_known: bool = False
     known: Path | None = None
     drop_known: bool = False
-    competing_phases: Path | None = None
+    competing_phases: tuple[Path, ...] = ()
+    exclude_self: bool = False
     out: str | None = None
     csv: Path | None = None
     cif: Path | None = None
@@ -70,6 +71,11 @@ class Recipe(BaseModel):
     @classmethod
     def _may_be_one_text(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("competing_phases", mode="before")
+    @classmethod
+    def _may_be_one_path(cls, value: object) -> object:
+        return (value,) if isinstance(value, (str, Path)) else value
 
     @field_validator("prototype", "model", "sort", "out", "csv", "cif", "file", "cluster", "share", mode="before")
     @classmethod

@@ -168,7 +168,9 @@ def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> Non
 
     with Run.open(run) as opened:
         outputs = Outputs(**{name: value for name, value in options.items() if value is not None})
-        report(opened, output, outputs, relaxed)
+        notes = report(opened, output, outputs, relaxed)
+        for note in notes:
+            click.echo(command_line.plain(f"warning: {note}."), err=True)
         tell_partial(opened)
     click.echo(f"{command_line.plain(str(output))} written", err=True)
 

@@ -60,8 +60,16 @@ choice_options = together(
     click.option(
         "--competing-phases",
         type=PATH,
-        metavar="ENTRIES.json",
-        help="Entries of pymatgen, as mp-api saves them: distance from the hull of these, and decomposition.",
+        multiple=True,
+        metavar="FILE|DIR",
+        help="Add the distance from the hull of your own phases, and the decomposition: entries of pymatgen, as mp-api "
+        "saves them. Repeat for several.",
+    ),
+    click.option(
+        "--exclude-self",
+        is_flag=True,
+        default=None,
+        help="Leave the compound itself out of that hull: stable ones get how far below the others they lie.",
     ),
 )
 ranking_options = together(

@@ -143,8 +143,12 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
     if outputs.csv != STDOUT:
         print_ranking(made, outputs.shown, look)
     if outputs.phases is not None:
-        where = "e_above_user_hull: predicted formation energy above the hull of"
-        click.echo(plain(f"{where} {outputs.phases.source}"), err=True)
+        what = "the hull of all others in" if outputs.exclude_self else "the hull of"
+        click.echo(
+            plain(f"e_above_user_hull: predicted formation energy above {what} {outputs.phases.source}"), err=True
+        )
+        for note in made.notes:
+            click.echo(plain(f"warning: {note}."), err=True)
     _warn(made)
     if cascade := made.plan.cascade:
         _tell_cascade(cascade.measured, made.ranking, outputs.ranked_by(made.plan))

@@ -91,7 +91,8 @@ def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # no
     columns |= {column.name: ranking.rows[column.name] for column in candidates.ranked}
     remarks = [candidates.remarks(row) for _, row in ranked_rows(ranking)]
     columns |= {name: [row[name] for row in remarks] for name in candidates.remark_columns}
-    columns |= {name: np.array(columns[name], dtype=float) for name in (TARGET, ABOVE) if name in columns}
+    energies = {name: [value or "nan" for value in columns[name]] for name in (TARGET, ABOVE) if name in columns}
+    columns |= {name: np.array(values, dtype=float) for name, values in energies.items()}
     given = [texts.get(index, []) for index in ranking.rows["index"].tolist()]
     for place, name in enumerate(candidates.text_columns):
         if name not in candidates.name_columns:
