@@ -133,7 +133,7 @@ def make_plan(recipe: Recipe) -> Plan:
         sites = _sites(recipe)
         candidates, unplaced = _space(recipe, sites), symbols(sites.unplaced)
     model = recipe.model or default_model(candidates)
-    filters = tuple(parse_filter(text) for text in recipe.chosen_filters)
+    filters = tuple(dict.fromkeys(map(parse_filter, recipe.chosen_filters)))
     reference = _refer(model)
     if reason := candidates.unfit(read_card(reference.path)):
         raise UserError(f"`model` {model}: {reason}. `screen models` lists what each model takes.")

@@ -102,9 +102,19 @@ class Phases:
         Raises:
             UserError: Elements, or all compounds of them, are missing among the phases.
         """
+        self.check(counts)
+        hull, products = self._lowest(tuple(counts.tolist()))
+        return Distance(float(formation_energy - hull), products)
+
+    def _lowest(self, atoms_of: tuple[int, ...]) -> tuple[float, dict[str, float]]:
+        """The hull at atoms (101,) by element, eV/atom, and the products there; kept, as a ranking asks twice."""
+        if atoms_of not in self._hulls:
+            self._hulls[atoms_of] = self._solve(np.array(atoms_of))
+        return self._hulls[atoms_of]
+
+    def _solve(self, counts: Counts) -> tuple[float, dict[str, float]]:
         from scipy.optimize import linprog  # noqa: PLC0415  # heavy
 
-        self.check(counts)
         elements = np.flatnonzero(counts)
         rows, shares = self._system(tuple(elements.tolist()))
         share = counts[elements] / counts.sum()
@@ -118,7 +128,7 @@ class Phases:
             for i in np.argsort(-found.x)
             if found.x[i] > TRACE
         }
-        return Distance(float(formation_energy - found.fun), products)
+        return float(found.fun), products
 
     def missing(self, counts: Counts) -> str:
         """What the phases lack to compare atoms (101,) by element with: elements, or a system; empty if nothing."""
@@ -191,6 +201,10 @@ class Phases:
     @cached_property
     def _masks(self) -> NDArray[np.uint64]:
         return _masks([[z for z, _ in unit] for unit in self.units])
+
+    @cached_property
+    def _hulls(self) -> dict[tuple[int, ...], tuple[float, dict[str, float]]]:
+        return {}
 
     @cached_property
     def _systems(self) -> dict[tuple[int, ...], tuple[NDArray[np.int64], Floats]]:

@@ -12,15 +12,18 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import io
 import json
 import lzma
 import math
 import re
+import zlib
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, cast
 
 import numpy as np
 
@@ -46,8 +49,12 @@ GET_ONE_SCALE = (
     "the others out"
 )
 SUFFIXES = (".json", ".jsonl", ".ndjson")
-PACKED = {b"\x1f\x8b": gzip.decompress, b"\xfd7zXZ\x00": lzma.decompress, b"BZh": bz2.decompress}
+PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
 """How compressed files begin -> what reads them."""
+NEAR = 1e-4
+"""How far from a whole number the atoms of a cell may be."""
+CHUNK = 1 << 20
+"""Characters that are read at once."""
 
 SOME = 0.02
 """Share of entries from which on a fault is one of the file, not of a few entries."""
@@ -58,15 +65,16 @@ GROSS = 1.0
 APART = 3.0
 """How far below the next entry of an element the lowest may lie, eV/atom, before it is worth a word."""
 
-MP2020 = {
+_LEAST = {
     "O": -0.687, "S": -0.503, "F": -0.462, "Cl": -0.614, "Br": -0.534, "I": -0.379, "N": -0.361, "Se": -0.472,
     "Te": -0.422, "Sb": -0.192, "H": -0.179, "V": -1.7, "Cr": -2.013, "Mn": -1.681, "Fe": -2.733, "Co": -1.874,
     "Ni": -2.541, "W": -4.438, "Mo": -3.531,
 }  # fmt: skip
+LEAST = {NUMBERS[name]: correction for name, correction in _LEAST.items()}
 """The lowest correction of an atom, eV, that MaterialsProject2020Compatibility or its predecessor makes."""
 METALS = frozenset(NUMBERS[name] for name in ("V", "Cr", "Mn", "Fe", "Co", "Ni", "W", "Mo"))
 """Elements that are calculated with a U in oxides and fluorides, and corrected for that."""
-HALIDES = ("O", "F", "Cl", "Br", "I")
+HALIDES = OXYGEN, FLUORINE, *_ = tuple(NUMBERS[name] for name in ("O", "F", "Cl", "Br", "I"))
 """Anions that corrections always count, where they are the most electronegative element."""
 
 _FAMILIES = {"GGA": "GGA", "PBE": "GGA", "PE": "GGA", "R2SCAN": "r2SCAN", "PBESOL": "PBEsol", "PS": "PBEsol"}
@@ -170,18 +178,20 @@ def read_entries(paths: Sequence[Path]) -> Entries:
     where = ", ".join(map(str, paths))
     found: list[Entry] = []
     odd: list[str] = []
-    digest, date = hashlib.sha256(), 0.0
+    digests: list[str] = []
+    date = 0.0
     for path, alone in _files(paths):
-        content = _content(path)
-        digest.update(content)
-        date = max(date, path.stat().st_mtime)
         before = len(found) + len(odd)
-        for place, value in enumerate(_decoded(content, path), start=1):
-            try:
-                found.append(_entry(value, place))
-            except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-                odd.append(f"{path}, entry {place} ({_words(error)})")
-        del content
+        with _opened(path) as text:
+            values = (entry for value in _values(text) for entry in _listed(value))
+            for place, value in enumerate(values, start=1):
+                try:
+                    found.append(_entry(value, place))
+                except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+                    odd.append(f"{path}, entry {place} ({_words(error)})")
+        with path.open("rb") as content:
+            digests.append(hashlib.file_digest(content, "sha256").hexdigest())
+        date = max(date, path.stat().st_mtime)
         if len(found) + len(odd) == before:
             if alone:
                 raise UserError(f"`competing_phases` {path}: holds no list of entries. {FORM}.")
@@ -193,7 +203,7 @@ def read_entries(paths: Sequence[Path]) -> Entries:
     notes += check_kinds(found, where)
     source = Source(
         where,
-        digest.hexdigest(),
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
         datetime.fromtimestamp(date, UTC).date().isoformat(),
         len(found),
         _functionals(found),
@@ -229,49 +239,80 @@ def _is_ours(file: Path) -> bool:
     return file.is_file() and not name.startswith((".", "._")) and name.endswith(SUFFIXES)
 
 
-def _content(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """The text of a file, uncompressed.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"`competing_phases` {path}: is no regular file.")
-        content = path.read_bytes()
-        unpack = next((unpack for start, unpack in PACKED.items() if content.startswith(start)), None)
-        return content if unpack is None else unpack(content)
-    except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
-        raise UserError(f"`competing_phases` {path}: cannot be read ({error}). {FORM}.") from None
-
-
-def _decoded(content: bytes, path: Path) -> Iterator[Any]:
-    """The entries of a file, decoded one at a time."""
-    try:
-        text = content.decode("utf-8-sig")
-        for value in _values(text):
-            yield from _listed(value)
-    except (ValueError, RecursionError) as error:
+        with path.open("rb") as plain:
+            start = plain.read(6)
+            plain.seek(0)
+            unpack = next((unpack for magic, unpack in PACKED.items() if start.startswith(magic)), None)
+            unpacked = cast("BinaryIO", plain if unpack is None else unpack(plain))
+            yield io.TextIOWrapper(unpacked, encoding="utf-8-sig")
+    except (OSError, EOFError, ValueError, RecursionError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"`competing_phases` {path}: cannot be read ({error}). {FORM}.") from None
 
 
 _BLANK = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder()
 
 
-def _values(text: str) -> Iterator[Any]:
-    """The JSON values of a text: the elements of a list, or one value after the other (JSON Lines)."""
-    decode, blank = json.JSONDecoder().raw_decode, _BLANK.match
+def _values(file: TextIO) -> Iterator[Any]:
+    """The JSON values of a text: the elements of a list, or one value after the other (JSON Lines).
 
-    def after(position: int) -> int:
-        found = blank(text, position)
-        return position if found is None else found.end()
+    Raises:
+        ValueError: It is not JSON.
+    """
+    text = _Text(file)
+    is_list = text.peek() == "["
+    text.at += is_list
+    while (start := text.peek()) and not (is_list and start == "]"):
+        yield text.value()
+        if is_list and text.peek() not in {",", "]"}:
+            raise ValueError("the list breaks off, or a comma is missing")
+        text.at += is_list and text.peek() == ","
 
-    at = after(0)
-    is_list = text.startswith("[", at)
-    at = after(at + 1) if is_list else at
-    while at < len(text) and not (is_list and text[at] == "]"):
-        value, at = decode(text, at)
-        yield value
-        at = after(at)
-        if is_list:
-            if at >= len(text) or text[at] not in ",]":
-                raise ValueError(f"the list breaks off, or a comma is missing, at character {at:,}")
-            at = after(at + 1) if text[at] == "," else at
+
+@dataclass
+class _Text:
+    """A text of which a part is read, with a place in it."""
+
+    file: TextIO
+    part: str = ""
+    at: int = 0
+    ended: bool = False
+
+    def peek(self) -> str:
+        """The next character that is not blank, or nothing at the end."""
+        while True:
+            self.at = cast("re.Match[str]", _BLANK.match(self.part, self.at)).end()
+            if self.at < len(self.part) or self.ended:
+                return self.part[self.at : self.at + 1]
+            self._fill()
+
+    def value(self) -> Any:  # noqa: ANN401  # a value of JSON
+        """Decode the value that comes next."""
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.part, self.at)
+            except ValueError:
+                if self.ended:
+                    raise
+            else:
+                if end < len(self.part) or self.ended:  # else more of a number may follow
+                    self.at = end
+                    return value
+            self._fill()
+
+    def _fill(self) -> None:
+        more = self.file.read(max(CHUNK, len(self.part) - self.at))
+        self.part, self.at, self.ended = self.part[self.at :] + more, 0, not more
 
 
 def _listed(value: Any) -> Iterator[Any]:  # noqa: ANN401  # a value of JSON
@@ -360,11 +401,12 @@ def _number(symbol: str) -> int:
 
 def unit_of(atoms: Mapping[int, float]) -> Unit:
     """The smallest formula unit, if the numbers of atoms are whole; polymorphs have the same."""
-    near = {z: round(amount) for z, amount in atoms.items() if amount}
-    whole = all(abs(amount - near[z]) < 1e-4 for z, amount in atoms.items() if amount)
-    factor = math.gcd(*near.values()) if whole else 1
-    source: Mapping[int, float] = {z: float(n) for z, n in near.items()} if whole and factor else atoms
-    return tuple(sorted((int(z), amount / (factor or 1)) for z, amount in source.items() if amount))
+    pairs = sorted((z, amount) for z, amount in atoms.items() if amount)
+    near = [round(amount) for _, amount in pairs]
+    if any(abs(amount - whole) > NEAR for (_, amount), whole in zip(pairs, near, strict=True)):
+        return tuple(pairs)
+    factor = math.gcd(*near) or 1
+    return tuple([(z, whole / factor) for (z, _), whole in zip(pairs, near, strict=True)])
 
 
 _ENDS = re.compile(r"(?:^|[-_ ])(GGA(?:\+U)?|PBE(?:\+U)?|r2SCAN|SCAN|PBEsol|LDA|HSE06)$", re.IGNORECASE)
@@ -393,17 +435,20 @@ def _family(said: str) -> tuple[str, bool]:
 
 def _scheme_of(parts: Sequence[dict[str, Any]]) -> str:
     """Whose corrections energy adjustments are."""
+    if not parts:
+        return ""
     schemes = set()
     for part in parts:
         own = part.get("cls")
         maker = own.get("@class") if isinstance(own, dict) else part.get("generated_by")
-        schemes.add(_named_scheme(str(part.get("name") or ""), str(maker or "")))
-    return " and ".join(sorted(schemes - {""}))
+        schemes.add(_named_scheme(part.get("name"), maker))
+    schemes.discard("")
+    return " and ".join(sorted(schemes)) if len(schemes) > 1 else next(iter(schemes), "")
 
 
 @cache
-def _named_scheme(name: str, kind: str) -> str:
-    return next((scheme for said, scheme in _SCHEMES if said.search(name) or said.search(kind)), "")
+def _named_scheme(name: str | None, kind: str | None) -> str:
+    return next((scheme for said, scheme in _SCHEMES if said.search(name or "") or said.search(kind or "")), "")
 
 
 def _other_kind(value: dict[str, Any], parts: Sequence[dict[str, Any]], entry: Entry) -> str:
@@ -418,17 +463,20 @@ def _other_kind(value: dict[str, Any], parts: Sequence[dict[str, Any]], entry: E
 
 def _fault_of_corrections(value: dict[str, Any], parts: Sequence[dict[str, Any]], entry: Entry) -> str:
     """What is wrong with the corrections of an entry; empty if nothing is."""
-    if parts:
+    if len(parts) > 1:
         names = Counter((part.get("name"), round(_adjustment(part), 6)) for part in parts if part.get("name"))
         named = [name for (name, number), count in names.items() if count > 1 and number and "anual" not in str(name)]
         if named:
             return f"corrections that are applied twice ({named[0]})"
+    if parts:
         told = value.get("correction")
         if told is not None and abs(float(told) - entry.correction) > 1e-3 * entry.atoms:
             return f"two corrections that differ ({float(told):.3f} eV, and adjustments of {entry.correction:.3f} eV)"
-    cells = entry.atoms / sum(amount for _, amount in entry.unit)
-    least = cells * sum(MP2020.get(SYMBOLS[z], 0.0) * amount for z, amount in entry.unit)
-    if least < 0 and entry.functional in {"", "GGA"} and entry.correction < 1.4 * least - 0.05 * entry.atoms:
+    if entry.functional not in {"", "GGA"} or not entry.correction < -0.05 * entry.atoms:
+        return ""
+    least = sum([LEAST[z] * amount for z, amount in entry.unit if z in LEAST])
+    least *= entry.atoms / sum([amount for _, amount in entry.unit])
+    if least < 0 and entry.correction < 1.4 * least - 0.05 * entry.atoms:
         return f"corrections that are too large, as if they were applied twice ({entry.correction:.3f} eV)"
     return ""
 
@@ -467,7 +515,7 @@ def check_kinds(entries: Sequence[Entry], where: str) -> list[str]:
 def _check_corrected(entries: Sequence[Entry], refuse: Callable[[str, str], UserError]) -> list[str]:
     """Refuse corrected beside uncorrected compounds of one anion; a few of many are worth a warning."""
     notes = []
-    by_anion: dict[str, tuple[list[Entry], list[Entry]]] = {name: ([], []) for name in HALIDES}
+    by_anion: dict[str, tuple[list[Entry], list[Entry]]] = {SYMBOLS[z]: ([], []) for z in HALIDES}
     for entry in entries:
         if not math.isnan(entry.correction) and entry.functional in {"", "GGA"} and (anion := _anion(entry.unit)):
             by_anion[anion][abs(entry.correction) > 1e-3 * entry.atoms].append(entry)
@@ -488,13 +536,12 @@ def _check_corrected(entries: Sequence[Entry], refuse: Callable[[str, str], User
 def _anion(unit: Unit) -> str:
     """The anion for which a compound's energy must be corrected; empty where that is not plain."""
     atoms = dict(unit)
-    if len(atoms) == 1:
+    anion = next((z for z in HALIDES if z in atoms), 0)
+    if not anion or len(atoms) == 1:
         return ""
-    share = {name: atoms.get(NUMBERS[name], 0.0) / sum(atoms.values()) for name in HALIDES}
-    if share["O"]:  # an ozonide has a correction of 0
-        return "O" if share["O"] < 0.74 and not share["F"] else ""
-    anion = next((name for name in HALIDES if share[name]), "")
-    return "" if METALS & atoms.keys() else anion
+    if anion == OXYGEN:  # an ozonide has a correction of 0, and in an oxyfluoride it is not plain
+        return "" if FLUORINE in atoms or atoms[OXYGEN] > 0.74 * sum(atoms.values()) else "O"
+    return "" if METALS & atoms.keys() else SYMBOLS[anion]
 
 
 def _functionals(entries: Sequence[Entry]) -> str:

@@ -99,9 +99,8 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
     from screening.cli.screen import screen
     from screening.recipe import read_recipe
 
-    chosen = _filters(options.pop("filters"), no_filter=options.pop("no_filter"))
     look = _look(options)
-    settings = read_recipe(recipe, filters=chosen, **options)
+    settings = read_recipe(recipe, **options)
     return screen(settings, look, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
 
 
@@ -242,8 +241,6 @@ def recipes() -> None:
 def _screen(
     kind: str,
     *,
-    filters: tuple[str, ...],
-    no_filter: bool,
     resume: bool,
     dry_run: bool,
     accept_versions: bool,
@@ -253,7 +250,7 @@ def _screen(
     from screening.recipe import make_recipe
 
     look = _look(options)
-    recipe = make_recipe(kind=kind, filters=_filters(filters, no_filter=no_filter), **options)
+    recipe = make_recipe(kind=kind, **options)
     return screen(recipe, look, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
 
 
@@ -275,13 +272,6 @@ def _export(options: dict[str, Any]) -> Export | None:
     from screening.results.exports.export import Export
 
     return Export(path, kind, tilts or (UNTILTED,), conventional=cell == "conventional")
-
-
-def _filters(filters: tuple[str, ...], *, no_filter: bool) -> tuple[str, ...] | None:
-    """The filters of a recipe; None leaves them to it."""
-    if filters and no_filter:
-        raise click.UsageError("--filter and --no-filter exclude each other.")
-    return () if no_filter else (filters or None)
 
 
 app.add_command(relax_)

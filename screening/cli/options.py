@@ -91,9 +91,11 @@ ranking_options = together(
     click.option("-v", "--verbose", is_flag=True, help="Show all columns, with all decimals."),
 )
 further_filter_options = together(
-    click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too."),
+    click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Keep only what passes this, too."),
     click.option(
-        "--no-filter", is_flag=True, help="Also what RUN's filters of predictions (hull, gap, perovskite) left out."
+        "--no-filter",
+        is_flag=True,
+        help="Leave out RUN's filters of predictions (hull, gap, perovskite); --filter adds.",
     ),
 )
 export_options = together(
@@ -141,9 +143,18 @@ site_options = together(
 )
 chemistry_options = together(
     click.option(
-        "--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes; `screen filters`."
+        "--filter",
+        "filters",
+        multiple=True,
+        metavar="NAME[=VALUE]",
+        help="Keep only what passes this, too; `screen filters`.",
     ),
-    click.option("--no-filter", is_flag=True, help="Filter nothing."),
+    click.option(
+        "--no-filter",
+        is_flag=True,
+        default=None,
+        help="Leave out the default filters, or those of a recipe; --filter adds.",
+    ),
     click.option(
         "--oxidation-states",
         metavar="SET|FILE.csv",

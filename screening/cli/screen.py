@@ -87,14 +87,19 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
         tell_partial(run)
         if export:
             _tell_export(run, outputs, export)
-        if outputs.no_filter:
-            _tell_unpredicted(run)
+        _tell_filters(run, outputs)
         _tell(present(run, outputs), outputs, look)
 
 
-def _tell_unpredicted(run: Run) -> None:
-    """Say how many candidates no ranking can bring back."""
+def _tell_filters(run: Run, outputs: Outputs) -> None:
+    """Say which filters a ranking goes by, and how many candidates no ranking can bring back."""
     names = run.header.filters
+    kept = [name for name in names if not (outputs.no_filter and KINDS[parse_filter(name).name].predicted)]
+    parts = [("of the run", kept), ("of this ranking", [str(parse_filter(text)) for text in outputs.filters])]
+    if told := "; ".join(f"{', '.join(chosen)} ({whose})" for whose, chosen in parts if chosen):
+        click.echo(plain(f"filters {told}"), err=True)
+    if not outputs.no_filter:
+        return
     codes = (Status.FILTERED + k for k, name in enumerate(names) if not KINDS[parse_filter(name).name].predicted)
     ledger = run.ledger()
     if count := sum(ledger.get(code, 0) for code in codes):
@@ -128,7 +133,8 @@ def _name_model(plan: Plan, *, default: bool) -> None:
     if slow := note_slowness(card.settings, candidates=card.input == "prototype"):
         click.echo(f"note: {slow}", err=True)
     if chosen := ", ".join(map(str, plan.filters)):
-        click.echo(plain(f"filters {chosen} (`screen filters` explains; --no-filter takes none)"), err=True)
+        why = "`screen filters` explains; --filter adds, --no-filter leaves out all but those of --filter"
+        click.echo(plain(f"filters {chosen} ({why})"), err=True)
 
 
 def _spoken(outputs: Outputs) -> Outputs:

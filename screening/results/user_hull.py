@@ -106,7 +106,7 @@ class UserHull:
         return [*self.phases.source.notes, *uncovered, *self._scale(set().union(*counts)), *self._training()]
 
     def _scale(self, elements: set[int]) -> Iterator[str]:
-        """Whether the corrections of the file are those of the model, as far as it matters to candidates of elements."""
+        """Whether the corrections of the file are those of the model, as far as candidates have them."""
         card, source = read_card(self.model.path), self.phases.source
         model = scale_of(card)
         if not model:
