@@ -291,8 +291,8 @@ def score(
 
 
 def _warned(outputs: Outputs, notes: Sequence[str]) -> dict[str, str]:
-    """The attribute of a table that says which competing phases were given; notes on them become warnings."""
-    for note in notes:
+    """The attribute of a table that says which competing phases were given; notes on files become warnings."""
+    for note in (*notes, *(outputs.had.notes if outputs.had else ())):
         warnings.warn(note, stacklevel=3)
     return {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
 

@@ -523,9 +523,7 @@ def _check_corrected(entries: Sequence[Entry], refuse: Callable[[str, str], User
         few = min(without, having, key=len)
         if not few:
             continue
-        what = (
-            f"{len(having):,} compounds with {anion} have a correction of their energy and {len(without):,} have none"
-        )
+        what = f"{len(having):,} compounds with {anion} have a corrected energy, {len(without):,} have none"
         first = f"such as {few[0].name} ({_formula(few[0].unit)})"
         if len(few) >= SOME * (len(without) + len(having)):
             raise refuse(f"{what}, {first}", "Apply MaterialsProject2020Compatibility to all entries, or to none")

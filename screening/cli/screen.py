@@ -20,12 +20,15 @@ from screening.cli.ranked import Look, print_ranking
 from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
+from screening.results.known import GIVEN
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, asked_of, present
 from screening.status import Status
 from screening.store import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from screening.candidates.cascade import Measured
     from screening.recipe import Recipe
     from screening.results.exports.export import Export
@@ -148,6 +151,8 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
     if outputs.csv != STDOUT:
         print_ranking(made, outputs.shown, look)
+    for note in _of_known(outputs):
+        click.echo(plain(note), err=True)
     if outputs.phases is not None:
         what = "the hull of all others in" if outputs.exclude_self else "the hull of"
         click.echo(
@@ -158,6 +163,21 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
     _warn(made)
     if cascade := made.plan.cascade:
         _tell_cascade(cascade.measured, made.ranking, outputs.ranked_by(made.plan))
+
+
+def _of_known(outputs: Outputs) -> Iterator[str]:
+    """What there is to say of what the user has."""
+    if outputs.had is None:
+        return
+    yield from (f"note: {note}." for note in outputs.had.notes)
+    if count := len(outputs.had.energies):
+        said = f"`known` {outputs.known}: energies above hull of {count:,} compounds"
+        if outputs.prefer_known:
+            yield f"{said} are ranked by in place of the model's; they must be of the same hull."
+        else:
+            yield f"note: {said} are shown ({GIVEN}), not ranked by; --prefer-known does that."
+    elif outputs.had.other_energies:
+        yield f"note: `known` {outputs.known}: {outputs.had.other_energies} is not used; e_above_hull would be."
 
 
 def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:

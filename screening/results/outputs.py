@@ -52,7 +52,8 @@ class Outputs:
         filters: Further filters, beside those of the run.
         no_filter: Also rank what filters of the run left out after they saw its prediction; what was left out before
             has none.
-        prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
+        prefer_known: Rank compositions by the energy above hull that `known` has of them, else by that of the training,
+            which no prediction beats.
         known: File or folder of what the user has, see `screening.results.known`; marked in `known_as`.
         drop_known: Leave that out.
         competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; how
@@ -117,6 +118,11 @@ class Outputs:
         """
         if self.had is not None:
             _refuse_structures(plan)
+            if self.prefer_known and self.had.other_energies and not self.had.energies:
+                raise UserError(
+                    f"`known` {self.known}: {self.had.other_energies} is no energy above a hull, which `prefer_known` "
+                    "ranks by. Give e_above_hull (eV/atom), or leave prefer_known or that column out."
+                )
             if not self.drop_known:
                 plan = replace(plan, candidates=plan.candidates.noted(self.had))
         if self.phases is not None:
@@ -150,7 +156,7 @@ class Outputs:
             energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
             columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
         if self.prefer_known:
-            columns["best_energy"] = _best_energy(columns)
+            columns["best_energy"] = _best_energy(columns, self.had, plan)
         if self.no_filter:
             left_out = (columns["status"] >= Status.FILTERED) & np.isfinite(columns["e_above_hull"])
             columns["status"] = np.where(left_out, np.uint8(Status.OK), columns["status"])
@@ -256,11 +262,18 @@ def _refuse_structures(plan: Plan) -> None:
         raise UserError("structures are not compared with what is `known`; leave it out")
 
 
-def _best_energy(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(n,) eV/atom of the training where it has the composition, else predicted; the less of a bound and that."""
+def _best_energy(columns: Mapping[str, np.ndarray], had: Known | None, plan: Plan) -> np.ndarray:
+    """(n,) eV/atom that the user has of a composition, else that of the training, else predicted.
+
+    Of a bound in the training and the prediction, the less.
+    """
     energy, known = columns["e_above_hull"], columns["known_e_above_hull"]
     lower = columns["known_is_bound"] & (energy < known)
-    return np.where(np.isnan(known) | lower, energy, known)
+    best = np.where(np.isnan(known) | lower, energy, known)
+    if had is None or not had.energies:
+        return best
+    given = had.energies_of(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
+    return np.where(np.isnan(given), best, given)
 
 
 def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
