@@ -136,9 +136,16 @@ class Phases:
         alone = [SYMBOLS[z] for z in there if np.isnan(self.references[z])]
         if alone:
             return f"no entry of {', '.join(alone)} alone"
-        if len(self._system(there)[0]) == len(there):
-            return f"no compound of the system {name_system(there)}"
-        return ""
+        lacking = self._without_compounds(there)
+        which = f"{', '.join(SYMBOLS[z] for z in lacking)} in " if len(lacking) < len(there) else ""
+        return f"no compound of {which}the system {name_system(there)}" if lacking else ""
+
+    def _without_compounds(self, elements: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the elements of a system that no compound in it has: a hull would take them for unreactive."""
+        rows, shares = self._system(elements)
+        compounds = np.array([len(self.units[row]) > 1 for row in rows.tolist()], dtype=bool)
+        having = (shares[compounds] > 0).any(axis=0)
+        return tuple(z for z, has in zip(elements, having.tolist(), strict=True) if not has)
 
     def check(self, counts: Counts) -> None:
         """Refuse atoms (101,) by element whose chemical system the phases do not cover.
@@ -164,10 +171,15 @@ class Phases:
         if not lacking:
             return []
         alone = sorted({z for elements in lacking for z in elements if np.isnan(self.references[z])})
-        systems = sorted(name_system(elements) for elements in lacking if not set(alone).intersection(elements))
         what = [f"no entry of {', '.join(SYMBOLS[z] for z in alone)} alone"] if alone else []
-        if systems:
-            what += [f"no compound of the system{'s' if len(systems) > 1 else ''} {', '.join(systems)}"]
+        systems: dict[str, list[str]] = {}
+        for elements in lacking:
+            if not set(alone).intersection(elements):
+                some = self._without_compounds(elements)
+                which = f"{', '.join(SYMBOLS[z] for z in some)} in " if len(some) < len(elements) else ""
+                systems.setdefault(which, []).append(name_system(elements))
+        for which, names in sorted(systems.items()):
+            what.append(f"no compound of {which}the system{'s' if len(names) > 1 else ''} {', '.join(sorted(names))}")
         said = f"`competing_phases` {self.source.path}: {'; '.join(what)}"
         if lacking == candidates.keys():
             raise UserError(f"{said}. No candidate can be compared with these phases; add what is missing.")

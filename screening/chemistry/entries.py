@@ -509,6 +509,12 @@ def check_kinds(entries: Sequence[Entry], where: str) -> list[str]:
             f"corrections of different kinds do not mix: {_counted(schemes)}",
             "Apply MaterialsProject2020Compatibility to all",
         )
+    hubbard = sum(entry.hubbard for entry in entries)
+    if hubbard and sum(len(entry.unit) > 1 for entry in entries) > hubbard and not any(e.correction for e in entries):
+        raise refuse(
+            f"{hubbard:,} entries are of GGA+U, others are not, and none is corrected for that",
+            "Apply MaterialsProject2020Compatibility to all",
+        )
     return _check_corrected(entries, refuse)
 
 

@@ -106,6 +106,8 @@ MIXED = {
     "two-hulls-of-documents": (lambda: [thermo("SrO", "GGA_GGA+U"), thermo("SrO", "R2SCAN")], "GGA 1, r2SCAN 1"),
     "half-corrected": (lambda: [*good()[:-1], *compounds(correct=False)[-1:]], "2 compounds with O have.* 1 have none"),
     "legacy-and-2020": (lambda: [*good(), legacy(compounds()[0])], "different kinds.*MP2020 3, legacy 1"),
+    "uncorrected-hubbard": (lambda: [*elements(), *compounds(correct=False)[1:],
+                            *compounds("GGA+U", correct=False)[:1]], "1 entries are of GGA.U, others are not"),
     "twice": (lambda: [*elements(), *map(doubled, compounds())], "applied twice"),
     "twice-unsaid": (lambda: [*elements(), {**doubled(compounds()[0]), "energy_adjustments": []}], "too large"),
     "two-corrections": (lambda: [*elements(), {**compounds()[0], "correction": -9.0}], "corrections that differ"),
