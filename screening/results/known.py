@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.data.crystal import structure
+from cgcnn.data.opening import uncompressed_name
 from cgcnn.data.read import read
+from cgcnn.data.sample import broken, from_record
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.tables import open_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,17 +32,20 @@ if TYPE_CHECKING:
     Reduced = tuple[tuple[int, int], ...]
     """Atoms of the smallest formula in whole numbers, by atomic number, ascending."""
 
-FORMULA = ("formula", "formula_pretty", "pretty_formula", "reduced_formula", "composition")
-"""Names that a column of formulas may have; the first that is there counts."""
+FORMULA = ("formula", "formula_pretty", "pretty_formula", "reduced_formula", "chemical_formula", "composition")
+"""Names that a column of formulas may have, as `_plain` writes them; the first that is there counts."""
 
-ID = ("id", "material_id", "mp_id", "mp-id", "task_id")
+ID = ("id", "material_id", "mp_id", "task_id")
 """Names of columns that say what to call the compound, likewise."""
+
+TABLES = (".csv", ".tsv", ".txt", ".xlsx")
+"""Ends of the names of tables."""
 
 GIVEN = "user_e_above_hull"
 """Column of a ranking: the energy above hull that the user has of a compound."""
 
 _ENERGY = re.compile(r"(?:e|energy)_?(?:above_?)?hull(?:_per_atom)?(?:_(m?ev)(?:_(?:per_)?atom)?)?")
-"""Names of columns of energies above hull, in lower case with one underscore for whatever is no letter."""
+"""Names of columns of energies above hull, as `_plain` writes them."""
 
 _OTHER_ENERGY = re.compile(r"(?:.*_)?energy(?:_.*)?|(?:e_(?:form|total|dft|decomp)|formation|delta_e|decomposition).*")
 """Names of columns that may hold energies of another kind."""
@@ -111,18 +117,19 @@ def read_known(path: Path) -> Known:
     """Read what a user has.
 
     Args:
-        path: A file or folder as `cgcnn.data.read.read` takes it: CSV, JSON or JSON Lines with a column formula (or
-            formula_pretty, as the Materials Project has it) and one that names the compound (id, material_id) if there
-            is one, or whose rows hold crystals; CIF, POSCAR, extxyz, an ASE database, a folder of these. Crystals are
-            called by their ids, or by the names of their files; formulas without an id by themselves. A column
-            e_above_hull (or energy_above_hull, e_hull), in eV/atom unless its name says meV, has energies.
+        path: A table as `cgcnn.tables` reads it, or a file or folder as `cgcnn.data.read.read` takes it: rows, JSON or
+            JSON Lines with a column formula (or formula_pretty, as the Materials Project has it) and one that names the
+            compound (id, material_id) if there is one, or whose rows hold crystals; CIF, POSCAR, extxyz, an ASE
+            database, a folder of these. Crystals are called by their ids, or by the names of their files; formulas
+            without an id by themselves. A column e_above_hull (or energy_above_hull, e_hull), in eV/atom unless its
+            name says meV, has energies.
 
     Raises:
         UserError: There is no such file or folder, or no row says a composition. Single rows that say none are counted
             in `notes`.
     """
     try:
-        samples = read(path)
+        samples = list(_rows(path)) if _is_table(path) else read(path)
     except UserError as error:
         raise UserError(f"`known` {error}") from None
     names: dict[Reduced, dict[str, None]] = {}  # in their order, each once
@@ -156,6 +163,31 @@ def read_known(path: Path) -> Known:
     return Known(known, energies, tuple(notes), other)
 
 
+def _is_table(path: Path) -> bool:
+    """Whether a path is that of a table, by its name."""
+    return uncompressed_name(path).lower().endswith(TABLES) and path.is_file()
+
+
+def _rows(path: Path) -> Iterator[Sample]:
+    """The rows of a table; broken ones where a row cannot be trusted."""
+    table = open_table(path)
+    empty = True
+    for row in table.rows:
+        empty, name, fault = False, f"line {row.line}", row.fault
+        cells: list[str] = []
+        if not fault:
+            try:
+                cells = [table.number(row, column) for column in range(len(row.cells))]
+            except UserError as error:
+                fault = str(error)
+        if fault:
+            yield broken(name, fault.removeprefix(f"{name}: "))
+        else:
+            yield from_record(dict(zip(table.header, cells, strict=True)), name)
+    if empty:
+        raise UserError(f"{path}: no records; expected rows with a formula")
+
+
 def _notes(path: Path, some: list[str], what: str, count: int) -> list[str]:
     if not some:
         return []
@@ -172,11 +204,12 @@ def _compound(sample: Sample) -> tuple[dict[str, float], str]:
     Raises:
         UserError: It says no composition.
     """
-    formula = next((sample.labels[name] for name in FORMULA if sample.labels.get(name)), "")
+    labels = {_plain(name): value for name, value in sample.labels.items()}
+    formula = next((labels[name] for name in FORMULA if labels.get(name)), "")
     if sample.form == "record" and not formula and not sample.labels.get("species"):
         columns = ",".join(name for name in sample.labels) or "none"
         raise UserError(f"{sample.id} has no formula; its columns are {columns}.")
-    named = next((str(sample.labels[name]) for name in ID if sample.labels.get(name)), "")
+    named = next((str(labels[name]) for name in ID if labels.get(name)), "")
     if formula:
         return _amounts(formula, sample.id), named or str(formula)
     try:
@@ -209,6 +242,7 @@ def _reduced(amounts: Mapping[str, float]) -> Reduced:
 
 
 def _plain(column: str) -> str:
+    """A column's name in lower case, with one underscore for whatever is no letter."""
     return re.sub(r"[^a-z]+", "_", column.lower()).strip("_")
 
 

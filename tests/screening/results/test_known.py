@@ -52,7 +52,7 @@ def test_cif_files_of_a_folder_are_called_by_their_names(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", "0 has no formula; its columns are a,b"),
+        ("a,b\n1,2\n", "line 2 has no formula; its columns are a,b"),
         ("id,formula\nmp-7,XyO3\nmp-8,\n", r"mp-7: 'XyO3' is no formula.*2 such rows"),
         ("formula\n", "no records"),
         (None, "no such file"),
@@ -126,6 +126,22 @@ def test_energies_above_hull_are_read_the_lowest_of_several(tmp_path, header, va
         "",
     ]
     assert "1 of 4 with an energy that is no number; the first is BaTiO3" in known.notes[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Material ID;Formula;E above hull (eV/atom)\nmine;SrTiO3;0,25\n",
+        "Material ID\tFormula\tE above hull\nmine\tSrTiO3\t0.25\n\t\t\n",
+        "# from my notes\nformula,id,e_hull\nSrTiO3,mine,0.25\nSrZrO3,theirs,0.1,7\n",
+    ],
+)
+def test_tables_are_those_of_the_strict_reader(tmp_path, content):
+    (tmp_path / "mine.csv").write_bytes(content.encode("utf-16" if ";" in content else "utf-8"))
+    known = read_known(tmp_path / "mine.csv")
+    assert known.names_of(rows(STRONTIUM), CUBIC_PEROVSKITE) == ["mine"]
+    assert known.energies_of(rows(STRONTIUM), CUBIC_PEROVSKITE).tolist() == [0.25]
+    assert ("1 of 2 cannot be read; the first is line 4: " in "".join(known.notes)) == ("theirs" in content)
 
 
 @pytest.mark.slow
