@@ -223,18 +223,19 @@ class Phases:
         return {}
 
 
-def read_phases(paths: Paths, *, exclude_self: bool = False) -> Phases:
+def read_phases(paths: Paths, *, exclude_self: bool = False, by_dft: bool = True) -> Phases:
     """Read competing phases.
 
     Args:
         paths: A file, several, or folders; see `screening.chemistry.entries`.
         exclude_self: As of `Phases`.
+        by_dft: Energies are those of DFT, so that none may be far from what is known of a compound; not of a potential.
 
     Raises:
         UserError: They cannot be read, hold no entries, or energies that do not belong together.
     """
     given = listed(paths)
-    return replace(_read_once(given, tuple(map(_stamp, given))), exclude_self=exclude_self)
+    return replace(_read_once(given, tuple(map(_stamp, given)), by_dft), exclude_self=exclude_self)
 
 
 def listed(paths: Paths | None) -> tuple[Path, ...]:
@@ -250,7 +251,7 @@ def _stamp(path: Path) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=1)
-def _read_once(paths: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...]) -> Phases:  # noqa: ARG001  # a key
+def _read_once(paths: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...], by_dft: bool) -> Phases:  # noqa: ARG001, FBT001  # a key
     """Phases, read once for the plan and for the ranking."""
     entries = read_entries(paths)
     each = entries.energies / entries.atoms
@@ -258,7 +259,7 @@ def _read_once(paths: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...]) -
     best = order[np.unique(entries.unit[order], return_index=True)[1]]
     phases = Phases(tuple(entries.units), each[best], entries.source)
     formation = each - (phases.energies - phases.formation_energies)[entries.unit]
-    kept, notes = check_energies(entries, formation, phases.references)
+    kept, notes = check_energies(entries, formation, phases.references, compare=by_dft)
     if not kept.all():
         order = order[kept[order]]
         compositions, first = np.unique(entries.unit[order], return_index=True)

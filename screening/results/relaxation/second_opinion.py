@@ -134,13 +134,16 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
     for system in wanted.tilts:
         find_system(system)
     calculator, choice = name_calculator(wanted.calculator), choose(wanted.cluster, wanted.workers)
-    phases = read_phases(wanted.competing_phases, exclude_self=wanted.exclude_self) if wanted.competing_phases else None
+    by_dft = wanted.calculator == CHGNET  # others may be a toy
+    phases = None
+    if wanted.competing_phases:
+        phases = read_phases(wanted.competing_phases, exclude_self=wanted.exclude_self, by_dft=by_dft)
     ranking, candidates, starts = _starts(run, wanted)
     notes: list[str] = []
     if phases is not None:
         sets = {_task(start).index: tuple(sorted(set(start.structure.atomic_numbers))) for start in starts}
         notes = [*phases.source.notes, *phases.uncovered(Counter(sets.values()))]
-        notes += phases.compare_known() if wanted.calculator == CHGNET else []
+        notes += phases.compare_known() if by_dft else []
     tasks = [_task(start) for start in starts]
     folder = Folder(wanted.place(run.target.url))
     folder.open(_decisive(run, wanted, calculator))
