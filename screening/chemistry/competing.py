@@ -199,8 +199,8 @@ class Phases:
     def _system(self, elements: tuple[int, ...]) -> tuple[NDArray[np.int64], Floats]:
         """The phases of a chemical system, and their shares of its elements."""
         if elements not in self._systems:
-            other = ~_masks([elements])[0]
-            rows = np.flatnonzero(~(self._masks & other).any(axis=1))
+            (low,), (high,) = ~_masks([elements])
+            rows = np.flatnonzero((self._masks[0] & low | self._masks[1] & high) == 0)
             shares = np.zeros((len(rows), len(elements)))
             for k, row in enumerate(rows.tolist()):
                 unit = self.units[row]
@@ -310,9 +310,9 @@ def _worst(pairs: Sequence[tuple[Unit, float, float]]) -> str:
 
 
 def _masks(sets: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
-    """(n, 2) a bit for each element of a set."""
+    """(2, n) a bit for each element of a set, up to 63 and beyond."""
     bits = [sum(1 << z for z in part) for part in sets]
-    return np.array([[part % (1 << 64), part >> 64] for part in bits], dtype=np.uint64).reshape(-1, 2)
+    return np.array([[part % (1 << 64) for part in bits], [part >> 64 for part in bits]], dtype=np.uint64)
 
 
 def name_system(numbers: Iterable[int]) -> str:
