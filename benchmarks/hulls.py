@@ -4,8 +4,8 @@
 
 makes a file of entries such as `monty.dumpfn` writes of what the Materials Project returns (elements, and compounds of
 two to five elements with polymorphs; with --structures also their crystals), reads it in a process of its own, and puts
-512 ABX3, each of a chemical system of its own, above its hull. Nothing is fetched. It prints processor seconds and the peak of
-resident memory.
+512 ABX3, each of a chemical system of its own, above its hull. Nothing is fetched. It prints processor seconds and the
+peak of resident memory.
 """
 
 from __future__ import annotations
