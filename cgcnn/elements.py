@@ -83,7 +83,8 @@ _ORGANIC = re.compile(
 )
 _ION = re.compile(r"([A-Z][a-z]?)[\s^]*\(?(?:\d*[+-]+|[+-]\d+|[IVX]+)\)?")
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?[\d.]*)+")
-_MISSING = {"nan", "none", "null", "n/a", "-", "--", "?", "."}
+MISSING = {"nan", "none", "null", "n/a", "na", "-", "--", "?", "."}
+"""What marks a missing value, in lower case."""
 _BEYOND = {"Md", "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og"}
 
 
@@ -111,7 +112,7 @@ def _remedy(given: str) -> str:
         return "Write out what the ditto mark stands for."
     if symbol := _one_symbol(text, word):
         return f"Write the symbol: {symbol}."
-    if text.casefold() in _MISSING:
+    if text.casefold() in MISSING:
         return "It marks a missing value; write a symbol such as Ca."
     return _remedy_of_several(text, word) or _similar(text, word)
 

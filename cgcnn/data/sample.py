@@ -45,11 +45,16 @@ def from_record(record: Record, position: int | str) -> Sample:
     """
     name = record_id(record, position)
     for column, value in record.items():
-        if column.casefold() in _STRUCTURES and value:
+        if is_structure(column) and value:
             text = value if isinstance(value, str) else json.dumps(value)
             form: Form = "pymatgen" if text.lstrip().startswith("{") else "cif"
             return Sample(name, {k: v for k, v in record.items() if k != column}, form, text)
     return Sample(name, record, "record", json.dumps({key: record.get(key) for key in _CRYSTAL}))
+
+
+def is_structure(column: str) -> bool:
+    """Whether a column of this name holds a crystal as a whole."""
+    return column.casefold() in _STRUCTURES
 
 
 def record_id(record: Record, position: int | str) -> str:

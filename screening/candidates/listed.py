@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from cgcnn.data.composition import site_columns
+from cgcnn.data.tables import open_table
 from cgcnn.elements import SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.tables import open_table
 from screening.candidates.compositions import OnPrototype
 from screening.store import Records, draft
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from cgcnn.tables import Row, Table
+    from cgcnn.data.tables import Row, Table
     from screening.candidates.multisets import Species
     from screening.candidates.notes import Notes
 
@@ -101,7 +101,7 @@ class Listed(OnPrototype):
 
 
 def read_candidates(file: Path, prototype_name: str | None = None, *, strict: bool = False) -> Listed:
-    """Read candidates from a table; see `cgcnn.tables`.
+    """Read candidates from a table; see `cgcnn.data.tables`.
 
     A row that is no candidate (an unknown symbol, an empty cell, the same element on B and B', a cell beyond the
     header) is kept, to fail with its reason. Symbols may be written in lower case.

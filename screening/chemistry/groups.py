@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cgcnn.elements import FAMILIES, SYMBOLS
+from cgcnn.elements import FAMILIES, SYMBOLS, atomic_number
 
 GROUPS: dict[str, tuple[int, ...]] = {
     **{name: tuple(map(SYMBOLS.index, symbols)) for name, symbols in FAMILIES.items()},
@@ -22,12 +22,7 @@ def named_elements(text: str) -> tuple[int, ...]:
     """Atomic numbers of symbols and groups separated by commas, each once, ascending.
 
     Raises:
-        ValueError: One is neither.
+        UserError: One is neither.
     """
-    numbers: set[int] = set()
-    for name in text.split(","):
-        members = group_members(name)
-        if members is None and name.strip() not in SYMBOLS[1:]:
-            raise ValueError(name)
-        numbers.update(members or (SYMBOLS.index(name.strip()),))
-    return tuple(sorted(numbers))
+    names = (name.strip() for name in text.split(","))
+    return tuple(sorted({z for name in names for z in group_members(name) or (atomic_number(name),)}))

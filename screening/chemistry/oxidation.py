@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cgcnn.data.tables import open_table
 from cgcnn.elements import SYMBOLS, atomic_number
 from cgcnn.errors import UserError
-from cgcnn.tables import open_table
 from screening.chemistry.groups import GROUPS
 from screening.chemistry.sources import MOST_CHARGE, NUMBERS, SHAPE, Floats, icsd_entries, icsd_shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cgcnn.tables import Row, Table
+    from cgcnn.data.tables import Row, Table
 
 LEAST_SHARE = 1e-3
 """Shares below count as this: what no entry of a table has is rare, not impossible."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cgcnn.cli.options import plain
+from cgcnn.cli.options import note_skipped, plain
 from cgcnn.files import STDOUT
 from cgcnn.models.card import read_card
 from cgcnn.network.choice import note_slowness
@@ -53,6 +53,8 @@ def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_ve
     if plan.unplaced:
         without = ", ".join(plan.unplaced)
         click.echo(f"note: no site suits {without}; --a, --b and --x place them all the same.", err=True)
+    if recipe.kind == "structures":
+        note_skipped(*recipe.paths)
     if dry_run:
         _name_model(plan, default=recipe.model is None)
         click.echo(dry_ledger(plan))

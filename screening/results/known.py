@@ -18,9 +18,9 @@ from cgcnn.data.crystal import structure
 from cgcnn.data.opening import uncompressed_name
 from cgcnn.data.read import read
 from cgcnn.data.sample import broken, from_record
+from cgcnn.data.tables import open_table
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
-from cgcnn.tables import open_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -117,8 +117,8 @@ def read_known(path: Path) -> Known:
     """Read what a user has.
 
     Args:
-        path: A table as `cgcnn.tables` reads it, or a file or folder as `cgcnn.data.read.read` takes it: rows, JSON or
-            JSON Lines with a column formula (or formula_pretty, as the Materials Project has it) and one that names the
+        path: A table as `cgcnn.data.tables` reads it, or a file or folder as `cgcnn.data.read.read` takes it: rows,
+            JSON or JSON Lines with a column formula (or formula_pretty, as the Materials Project has it) and one that names the
             compound (id, material_id) if there is one, or whose rows hold crystals; CIF, POSCAR, extxyz, an ASE
             database, a folder of these. Crystals are called by their ids, or by the names of their files; formulas
             without an id by themselves. A column e_above_hull (or energy_above_hull, e_hull), in eV/atom unless its

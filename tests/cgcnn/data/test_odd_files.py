@@ -170,7 +170,7 @@ def test_files_and_ids_that_are_not_utf_8_are_carried_through(tmp_path: Path) ->
     assert sample.id == name
     (tmp_path / "id_prop.csv").write_bytes(table)
     (sample,) = read(tmp_path)
-    assert (sample.id, sample.form, sample.labels["gap"]) == (name, "cif", "1")
+    assert (sample.id, sample.form, sample.labels["gap"]) == ("caf\u00e9", "cif", "1")
     (tmp_path / "data.jsonl").write_bytes(json.dumps({"id": "ID", **RECORD}).encode().replace(b"ID", b"caf\xe9"))
     (tmp_path / "data.json").write_bytes(json.dumps([{"id": "ID", **RECORD}]).encode().replace(b"ID", b"caf\xe9"))
     for file in ("data.jsonl", "data.json"):

@@ -47,7 +47,7 @@ def test_either_order_of_b_and_b_prime_is_the_same_double_perovskite(parse):
         (
             "A,B,X\nCs,Ag,Br\n",
             "double-perovskite",
-            r"no column B'; needed are A,B,B',X \(double.*\. Its columns are A,B,X\.",
+            r"no column B'; needed are A,B,B',X .*Its columns are A,B,X\.",
         ),
         ("A,B\nCa,Ti\n", None, r"no column X; needed are A,B,X or A,B,X1,X2,X3 .* or A,B,B',X .* columns are A,B\."),
         ("A,B,X\n", "spinel", "`prototype` spinel: unknown; there is cubic-perovskite"),

@@ -79,9 +79,7 @@ def test_a_user_gives_states_of_some_elements(tmp_path):
 def test_a_line_that_is_no_state_is_named(tmp_path, line):
     file = tmp_path / "mine.csv"
     file.write_text(f"element,state\n{line}\n")
-    with pytest.raises(
-        UserError, match=r"mine\.csv, line 2, column (element: .* is not the symbol|state: .* is no state from)"
-    ):
+    with pytest.raises(UserError, match=r"mine\.csv, line 2, column (element|state): .* is (not the symbol|no state)"):
         read_states(file)
 
 
@@ -109,7 +107,7 @@ def test_columns_of_states_may_have_other_names_and_separators(tmp_path, header)
 
 
 def test_what_is_neither_a_set_nor_a_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="icsd2: No such file.* common, icsd, all"):
+    with pytest.raises(UserError, match=r"icsd2: .*No such file.* common, icsd, all"):
         read_states("icsd2")
     (tmp_path / "none.csv").write_text("element,state\n")
     with pytest.raises(UserError, match="no states below the header"):

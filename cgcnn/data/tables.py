@@ -112,7 +112,7 @@ def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
 
     Args:
         path: A text, which may be compressed (.gz, .xz, .bz2), or an Excel workbook (.xlsx, extra ``excel``).
-        header: Whether the first row names the columns; if not, it says how many there are.
+        header: Whether the first row names the columns; if not, there are as many as most rows have cells.
         source: What messages call the file; by default its path.
 
     Raises:
@@ -130,10 +130,19 @@ def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
         cells = cells[:-1]
     if header:
         _refuse_swallowed(cells, tuple(cells), f"{name}, line {line}", separator)
-    names = _names(cells, f"{name}, line {line}") if header else ()
-    rows = _rows(records if header else chain([first], records), names or ("",) * len(cells), name, separator)
+        names = _names(cells, f"{name}, line {line}")
+    else:
+        some = [first, *islice(records, HEAD)]
+        names, records = ("",) * _usual_width(some), chain(some, records)
+    rows = _rows(records, names, name, separator)
     head = list(islice(rows, HEAD))
-    return Table(name, names, chain(head, rows), separator, _commas(head, separator))
+    return Table(name, names if header else (), chain(head, rows), separator, _commas(head, separator))
+
+
+def _usual_width(records: Iterable[tuple[int, list[str], str]]) -> int:
+    """How many cells most records have; of two numbers that are as common, the smaller."""
+    counts = Counter(len(cells) for _, cells, _ in records)
+    return max(counts, key=lambda width: (counts[width], -width))
 
 
 def _names(cells: list[str], where: str) -> tuple[str, ...]:
@@ -223,8 +232,11 @@ def _records(path: Path, source: str, *, header: bool) -> tuple[str, Iterator[tu
     try:
         stream = decompressed(path)
         start = stream.peek(4)[:4]
+    except FileNotFoundError:
+        raise UserError(f"{source}: No such file. Give a CSV file.") from None
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"{source}: {getattr(error, 'strerror', None) or error}. Give a CSV file.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{source}: cannot be read ({reason}). Give a CSV file.") from None
     if start == _OLD_WORKBOOK:
         stream.close()
         raise UserError(f"{source}: a workbook of an old Excel. Save it as .xlsx or CSV.")
@@ -274,7 +286,11 @@ def _separator(first: str, where: str) -> str:
     Raises:
         UserError: Two make as many.
     """
-    counts = {separator: len(_split(first, separator)[0]) for separator in SEPARATORS}
+    found = {separator: _split(first, separator)[0] for separator in SEPARATORS}
+    counts = {separator: len(cells) for separator, cells in found.items()}
+    for separator in (";", "\t"):
+        if counts[separator] > 1 and all(_WITH_COMMA.fullmatch(cell) for cell in found[separator] if "," in cell):
+            counts[","] = 1  # they are decimal commas
     most = max(counts.values())
     if most == 1:
         return ","

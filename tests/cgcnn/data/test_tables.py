@@ -1,12 +1,13 @@
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cgcnn.data.tables import open_table
 from cgcnn.errors import UserError
-from cgcnn.tables import open_table
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ SEPARATORS = st.sampled_from([",", ";", "\t"])
 DIALECTS = st.tuples(SEPARATORS, st.sampled_from(["\n", "\r\n"]), st.booleans()) | st.tuples(
     SEPARATORS,
     st.just("\r"),
-    st.just(True),  # otherwise the writer leaves line feeds in cells without quotes
+    st.sampled_from([True]),  # otherwise the writer leaves line feeds in cells without quotes
 )
 ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 TEXT = st.text(st.sampled_from("abCaTi'\"#,;\t\n0.5-éÅ β"), max_size=6)
@@ -64,7 +65,7 @@ def test_what_any_dialect_writes_is_read_cell_for_cell_or_refused(tmp_path_facto
 
     kept = iter(rows)
     for row in body:
-        comment = row[0].strip().startswith("#") and not any(cell.strip() for cell in row[1:]) and not all_quoted
+        comment = re.match(r"\s*#(?!\d)", row[0]) and not any(cell.strip() for cell in row[1:]) and not all_quoted
         if not any(plain(row)) or comment:
             continue
         read = next(kept)
