@@ -118,8 +118,8 @@ def read_known(path: Path) -> Known:
 
     Args:
         path: A table as `cgcnn.data.tables` reads it, or a file or folder as `cgcnn.data.read.read` takes it: rows,
-            JSON or JSON Lines with a column formula (or formula_pretty, as the Materials Project has it) and one for the
-            name (id, material_id) if there is one, or whose rows hold crystals; CIF, POSCAR, extxyz, an ASE
+            JSON or JSON Lines with a column formula (or formula_pretty, as the Materials Project has it) and one for
+            the name (id, material_id) if there is one, or whose rows hold crystals; CIF, POSCAR, extxyz, an ASE
             database, a folder of these. Crystals are called by their ids, or by the names of their files; formulas
             without an id by themselves. A column e_above_hull (or energy_above_hull, e_hull), in eV/atom unless its
             name says meV, has energies.
