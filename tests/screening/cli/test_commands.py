@@ -212,8 +212,18 @@ def test_what_a_filter_left_out_after_its_prediction_is_ranked_without_predictin
     assert code == 0
     assert "note: 1 candidates were left out before they were predicted" in stderr
     assert {row["A"] for row in rows_of(ranked)} == {"Ca", "Sr", "Ba"}
-    assert screen("rank", run, "--no-filter", "--filter", "exclude=Sr", "--csv", ranked)[0] == 0
+    code, _, stderr = screen("rank", run, "--no-filter", "--filter", "exclude=Sr", "--csv", ranked)
+    assert (code, "filters sites (of the run); exclude=Sr (of this ranking)" in stderr) == (0, True)
     assert {row["A"] for row in rows_of(ranked)} == {"Ca", "Ba"}
+
+
+def test_a_filter_is_added_to_those_of_chemistry_or_of_a_recipe_and_all_are_printed(screen):
+    for words in (("perovskites", "--elements", "Ca,Ti,O"), ("run", "castelli-oxides")):
+        _, _, before = screen(*words, "--dry-run")
+        usual = before.partition("filters ")[2].partition(" (")[0]
+        assert f"filters {usual}, gap=1.0:2.0 (" in screen(*words, "--filter", "gap=1:2", "--dry-run")[2]
+        assert "filters gap=1.0:2.0 (" in screen(*words, "--no-filter", "--filter", "gap=1:2", "--dry-run")[2]
+        assert "filters " not in screen(*words, "--no-filter", "--dry-run")[2]
 
 
 def test_what_a_user_has_is_marked_or_dropped_by_every_screen_and_by_recipes(screen, tmp_path, model_path):
@@ -328,7 +338,6 @@ def test_an_existing_run_is_left_alone_without_resume(screen, tmp_path, model_pa
 def test_wrong_usage_exits_with_2(screen):
     assert screen("perovskites", "--bogus")[0] == 2
     assert screen("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", "--anions", "4")[0] == 2
-    assert screen("perovskites", "--elements", "Ca", "--filter", "tau", "--no-filter")[0] == 2
 
 
 def test_what_is_shipped_is_listed(screen):
