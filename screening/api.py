@@ -6,6 +6,7 @@ the setting in backquotes, its value and the remedy.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,8 @@ class Run:
                 that the model does not know come last in any case.
             top: How many to keep; None keeps all.
             further: `stable_at` (eV/atom, for `p_stable`), `group_by`, `per_group`, `filters`, `no_filter`,
-                `prefer_known`, `known`, `drop_known`, `competing_phases`; see `screening.results.outputs.Outputs`.
+                `prefer_known`, `known`, `drop_known`, `competing_phases`, `exclude_self`; see
+                `screening.results.outputs.Outputs`.
 
         Returns:
             A table of pandas whose `structures()` are those of pymatgen.
@@ -95,7 +97,9 @@ class Run:
         outputs = Outputs(sort=sort, top=top, **further)
         outputs.check()
         with StoredRun.open(self.url) as run:
-            return to_pandas(rank_run(run, outputs, top))
+            table = rank_run(run, outputs, top)
+            _warn(outputs, table.notes)
+            return to_pandas(table)
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
         """The rows as a data set of xarray; see `screening.results.frames.to_xarray`."""
@@ -124,7 +128,10 @@ class Run:
             UserError: There is no such column, nothing to rank, the run is damaged, or the file cannot be written.
         """
         with StoredRun.open(self.url) as run:
-            report(run, Path(path), Outputs(sort=sort, top=top, **further), None if relaxed is None else Path(relaxed))
+            place = None if relaxed is None else Path(relaxed)
+            notes = report(run, Path(path), Outputs(sort=sort, top=top, **further), place)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
         return Path(path)
 
     def export(  # noqa: PLR0913  # all have defaults
@@ -173,7 +180,8 @@ class Run:
             sort: Columns to rank by; those of the run's recipe if None.
             progress: Called with each relaxation that ended.
             settings: `out`, `calculator` ("chgnet" or "module:factory"), `tilts`, `fmax` (eV/Å), `steps`, `cluster`,
-                `workers`, `competing_phases`; see `screening.results.relaxation.second_opinion.Relaxation`.
+                `workers`, `competing_phases`, `exclude_self`; see
+                `screening.results.relaxation.second_opinion.Relaxation`.
 
         Raises:
             UserError: A setting is wrong, the calculator or workers cannot be had, or results cannot be kept.
@@ -181,7 +189,10 @@ class Run:
         from screening.results.relaxation.second_opinion import Relaxation, relax_run  # noqa: PLC0415  # for those who relax
 
         with StoredRun.open(self.url) as run:
-            return relax_run(run, Relaxation(outputs=Outputs(sort, None, top), **settings), progress)
+            made = relax_run(run, Relaxation(outputs=Outputs(sort, None, top), **settings), progress)
+        for note in made.notes:
+            warnings.warn(note, stacklevel=2)
+        return made
 
     def verify(self) -> Report:
         """Prove that the run holds every candidate exactly once, undamaged: `ok`, `findings`, and `text()` of these.
@@ -271,8 +282,18 @@ def score(
     outputs.check()
     plan = outputs.of(make_plan(recipe))
     check_sort(sort, [column.name for column in plan.candidates.ranked])
-    blocks = [(start, outputs.changed(columns, plan)) for start, columns in _scored(plan)]
-    return to_pandas(rank(lambda: blocks, plan, sort=outputs.order(plan), top=top, groups=outputs.groups(plan)))
+    scored = list(_scored(plan))
+    _warn(outputs, outputs.notes_on_hull(plan, scored))
+    blocks = [(start, outputs.changed(columns, plan)) for start, columns in scored]
+    about = {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
+    order, groups = outputs.order(plan), outputs.groups(plan)
+    return to_pandas(rank(lambda: blocks, plan, sort=order, top=top, groups=groups, about=about))
+
+
+def _warn(outputs: Outputs, notes: Sequence[str]) -> None:
+    """Turn notes on competing phases, and on what the user has, into warnings."""
+    for note in (*notes, *(outputs.had.notes if outputs.had else ())):
+        warnings.warn(note, stacklevel=3)
 
 
 def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[[Event], None]) -> Campaign:

@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from cgcnn.cli.options import plain
 from cgcnn.files import STDOUT, write_csv
 from screening.cli.terminal import WIDE, room, show, table
+from screening.results.known import GIVEN
 from screening.results.user_hull import ABOVE
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
         (0, Shown("formula", _of("formula"), is_text=True)),
         *names,
         (1, Shown("E_hull (eV/atom)", _energy)),
+        *((2, Shown("E_yours (eV/atom)", _of(GIVEN, 3))) for name in [GIVEN] if name in known),
         *((2, Shown("E_user (eV/atom)", _of(ABOVE, 3))) for name in [ABOVE] if name in known),
         *((place, Shown(head, _of(name, places))) for place, name, head, places in numbers if name in known),
         (6, Shown("flags", _flags, is_text=True)),

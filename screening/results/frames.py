@@ -32,7 +32,7 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
     Columns are those of the ranked CSV: `index` (the candidate's number in the run), `formula`, the sites or the id,
     what is known of each candidate, and the texts that came with it. `attrs` holds `units` (column -> unit),
     `model`, `stable_at` (eV/atom, the threshold of `p_stable`), `ranked` (how many candidates there were to rank),
-    `out_of_domain` and `new_anions` (how many of them the model does not know, see `screening.results.ranking`), and
+    `out_of_domain` and `new_anions` (how many of them the model does not know, see `screening.results.table`), and
     of a run how many of its `blocks` are `committed`.
     """
 

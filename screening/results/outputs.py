@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
+    from screening.chemistry.competing import Paths
     from screening.chemistry.filters import Filter
     from screening.plan import ModelReference, Plan
     from screening.recipe import Recipe
@@ -54,11 +55,13 @@ class Outputs:
         filters: Further filters, beside those of the run.
         no_filter: Also rank what filters of the run left out after they saw its prediction; what was left out before
             has none.
-        prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
+        prefer_known: Rank compositions by the energy above hull that `known` has of them, else by that of the training,
+            which no prediction beats.
         known: File or folder of what the user has, see `screening.results.known`; marked in `known_as`.
         drop_known: Leave that out.
-        competing_phases: JSON file of the user's own competing phases, see `screening.chemistry.competing`; how far
-            candidates are above the hull of these is told, and may be ranked by.
+        competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; how
+            far candidates are above the hull of these is told, and may be ranked by.
+        exclude_self: Leave a candidate's own composition out of that hull.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
     """
@@ -73,7 +76,8 @@ class Outputs:
     prefer_known: bool = False
     known: Path | None = None
     drop_known: bool = False
-    competing_phases: Path | None = None
+    competing_phases: Paths | None = None
+    exclude_self: bool = False
     csv: Path | None = None
     cif: Path | None = None
 
@@ -88,6 +92,8 @@ class Outputs:
         """
         if self.drop_known and self.known is None:
             raise UserError("`drop_known`: nothing is `known` to drop. Name a file or folder of what you have.")
+        if self.exclude_self and not self.competing_phases:
+            raise UserError("`exclude_self`: there are no `competing_phases` to leave a compound out of. Name some.")
         if self.stable_at is not None and not math.isfinite(self.stable_at):
             raise UserError(f"`stable_at` {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
         _ = self.had, self.phases  # read now
@@ -115,6 +121,11 @@ class Outputs:
         """
         if self.had is not None:
             _refuse_structures(plan)
+            if self.prefer_known and self.had.other_energies and not self.had.energies:
+                raise UserError(
+                    f"`known` {self.known}: {self.had.other_energies} is no energy above a hull, which `prefer_known` "
+                    "ranks by. Give e_above_hull (eV/atom), or leave prefer_known or that column out."
+                )
             if not self.drop_known:
                 plan = replace(plan, candidates=plan.candidates.noted(self.had))
         if self.phases is not None:
@@ -148,7 +159,7 @@ class Outputs:
         if self.stable_at is not None:
             new["p_stable"] = stable_probability(new["e_above_hull"], new["e_above_hull_std"], self.stable_at)
         if self.prefer_known:
-            new["best_energy"] = _best_energy(new)
+            new["best_energy"] = _best_energy(new, self.had, plan)
         if self.no_filter:
             left_out = (new["status"] >= Status.FILTERED) & np.isfinite(new["e_above_hull"])
             new["status"] = np.where(left_out, np.uint8(Status.OK), new["status"])
@@ -162,10 +173,27 @@ class Outputs:
             new[ABOVE] = _above(self._hull(plan, self.phases), new, plan)
         return new
 
+    def notes_on_hull(self, plan: Plan, blocks: Iterable[Block]) -> tuple[str, ...]:
+        """What is worth a warning about the competing phases; see `screening.results.user_hull`.
+
+        Args:
+            plan: Of the run.
+            blocks: (index of the first row, `status` and `species`) of each block.
+
+        Raises:
+            UserError: They cover no candidate.
+        """
+        if self.phases is None:
+            return ()
+        ranked = (columns["species"][columns["status"] == Status.OK] for _, columns in blocks)
+        return tuple(self._hull(plan, self.phases).notes(ranked))
+
     @cached_property
     def phases(self) -> Phases | None:
         """The user's competing phases, read once."""
-        return None if self.competing_phases is None else read_phases(self.competing_phases)
+        if not self.competing_phases:
+            return None
+        return read_phases(self.competing_phases, exclude_self=self.exclude_self)
 
     @cached_property
     def had(self) -> Known | None:
@@ -208,7 +236,17 @@ def _user_hull(phases: Phases, model: ModelReference) -> UserHull:
 
 def asked_of(recipe: Recipe) -> Outputs:
     """What a recipe asks to have made of its run."""
-    of_ranking = ("sort", "top", "group_by", "per_group", "prefer_known", "known", "drop_known", "competing_phases")
+    of_ranking = (
+        "sort",
+        "top",
+        "group_by",
+        "per_group",
+        "prefer_known",
+        "known",
+        "drop_known",
+        "competing_phases",
+        "exclude_self",
+    )
     names = (*of_ranking, "csv", "cif")
     return Outputs(**{name: getattr(recipe, name) for name in names})
 
@@ -227,11 +265,18 @@ def _refuse_structures(plan: Plan) -> None:
         raise UserError("structures are not compared with what is `known`; leave it out")
 
 
-def _best_energy(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(n,) eV/atom of the training where it has the composition, else predicted; the less of a bound and that."""
+def _best_energy(columns: Mapping[str, np.ndarray], had: Known | None, plan: Plan) -> np.ndarray:
+    """(n,) eV/atom that the user has of a composition, else that of the training, else predicted.
+
+    Of a bound in the training and the prediction, the less.
+    """
     energy, known = columns["e_above_hull"], columns["known_e_above_hull"]
     lower = columns["known_is_bound"] & (energy < known)
-    return np.where(np.isnan(known) | lower, energy, known)
+    best = np.where(np.isnan(known) | lower, energy, known)
+    if had is None or not had.energies:
+        return best
+    given = had.energies_of(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
+    return np.where(np.isnan(given), best, given)
 
 
 def refiltered(columns: Mapping[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
@@ -303,7 +348,8 @@ def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatc
     about = {"run": run.target.url, "committed": run.n_committed, "blocks": run.header.n_blocks}
     about |= {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
     spill = outputs.csv.absolute().parent if outputs.csv and failures_path(outputs.csv) else None
-    return rank(
+    notes = outputs.notes_on_hull(plan, _species_of(run, plan))
+    table = rank(
         lambda: next(passes)(outputs.blocks(run, plan)),
         plan,
         sort=outputs.order(plan),
@@ -312,6 +358,14 @@ def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatc
         spill=spill,
         about=about,
     )
+    table.notes = notes
+    return table
+
+
+def _species_of(run: Run, plan: Plan) -> Iterator[Block]:
+    """First row, status and species of each committed block of a run of compositions."""
+    for rows in run.blocks(("status", "species"), plan.candidates.ranked):
+        yield rows.start, rows.columns
 
 
 def present(run: Run, outputs: Outputs) -> Presented:

@@ -106,7 +106,10 @@ class Table:
         counts: What the ranking was made of.
         about: What else is known of it: of a run its `run` (a path or URL), and how many of its `blocks` are
             `committed`.
+        notes: What is worth a warning.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, database: Database, plan: Plan, counts: Counts, about: Mapping[str, Any]) -> None:
         self.plan, self.counts, self.about = plan, counts, about
