@@ -80,7 +80,7 @@ def formulas(species: NDArray[np.uint8], prototype: Prototype) -> pa.Array:
         counts = same @ atoms
         counts[same[:, :site].any(axis=1)] = 0  # written already, at the first site that has the element
         parts.append(_counted(most).take(array(species[:, site] * np.int32(most + 1) + counts.astype(np.int32))))
-    return pc.binary_join_element_wise(*parts, "")
+    return pc.binary_join_element_wise(*parts, _separators()[0])
 
 
 def order_anions(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.uint8]:
@@ -102,7 +102,7 @@ def states(species: NDArray[np.uint8], charges: NDArray[np.int8]) -> pa.Array:
     for site in range(species.shape[1]):
         repeated = (ions[:, :site] == ions[:, site : site + 1]).any(axis=1)
         parts.append(pc.if_else(array(repeated), _NOTHING, _ions().take(array(ions[:, site]))))
-    joined = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
+    joined = pc.binary_join_element_wise(*parts, _separators()[1], null_handling="skip")
     return pc.if_else(array(balanced), joined, _NOTHING)
 
 
@@ -117,6 +117,11 @@ def from_bytes(letters: NDArray[np.uint8]) -> pa.Array:
 
 def _listed(texts: Sequence[str]) -> pa.Array:
     return pc.coalesce(strings(texts), pa.StringArray.from_buffers(1, pa.py_buffer(bytes(8)), pa.py_buffer(b""))[0])
+
+
+@cache
+def _separators() -> pa.Array:
+    return _listed(["", " "])  # a text of Python would import pandas too
 
 
 @cache

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -14,6 +14,9 @@ from screening.candidates.space import Space
 from screening.results.table import Groups, check_sort, free
 from screening.results.table import rank as rank_blocks
 from screening.status import Status
+
+
+properties = settings(deadline=None, max_examples=25)
 
 
 class Ranked:
@@ -76,6 +79,7 @@ def test_probabilities_rank_from_the_largest():
     assert ranking.index == [1, 2, 0]
 
 
+@properties
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3]), min_size=1, max_size=6), min_size=1, max_size=5))
 def test_the_top_is_the_head_of_the_full_ranking(energies):
     starts = np.cumsum([0, *map(len, energies)])
@@ -124,6 +128,7 @@ def test_elements_of_a_group_may_be_in_any_order():
     assert rank([(0, rows)], groups=Groups((1, 2), 1)).index == [1]
 
 
+@properties
 @given(
     st.lists(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([22, 40, 72])), min_size=1, max_size=6), min_size=1)
 )
@@ -141,6 +146,7 @@ def test_groups_do_not_depend_on_blocks(parts):
 ODD = st.sampled_from([0.0, -0.0, 0.1, 0.2, float("nan"), float("inf")])
 
 
+@properties
 @given(
     st.lists(st.lists(st.tuples(ODD, ODD, st.booleans()), min_size=1, max_size=6), min_size=1, max_size=5),
     st.integers(1, 7),
@@ -191,6 +197,7 @@ VALUES = st.sampled_from([-1.5, -0.0, 0.0, 1e-30, 0.1, 0.2, 7.0, float("nan"), f
 
 
 @pytest.mark.parametrize("sort", ["e_above_hull", "tau", "p_stable", "in_domain,tau:desc"])
+@properties
 @given(rows=st.lists(st.tuples(VALUES, VALUES, st.booleans()), min_size=1, max_size=60), cut=st.integers(0, 60))
 def test_the_order_is_that_of_a_sort_in_memory(sort, rows, cut):
     energy, tau, inside = (np.array(column) for column in zip(*rows, strict=True))
