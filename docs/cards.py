@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from cgcnn.models.card import Calibration, Card, read_card
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "paper.md", "docs/trust.md")
+PAGES = ("README.md", "paper.md", "docs/errors.md")
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 UNSEEN = re.compile(", (each )?by an ensemble fitted without it$")
 ERRORS = {

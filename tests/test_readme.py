@@ -40,7 +40,7 @@ def test_every_option_shown_exists():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "paper.md", "docs/trust.md"])
+@pytest.mark.parametrize("page", ["README.md", "paper.md", "docs/errors.md"])
 def test_figures_are_those_of_the_cards(page):
     spec = importlib.util.spec_from_file_location("cards", ROOT / "docs/cards.py")
     cards = importlib.util.module_from_spec(spec)
