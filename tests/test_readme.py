@@ -16,7 +16,18 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCREENING, LIBRARY, COLUMNS, *MORE = (
     (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    for name in ("screening", "model-library", "columns", "competing-phases", "report", "large-spaces", "models")
+    for name in (
+        "screening",
+        "model-library",
+        "columns",
+        "competing-phases",
+        "report",
+        "large-spaces",
+        "models",
+        "filters",
+        "known-compounds",
+        "chemistry",
+    )
 )
 
 
