@@ -103,7 +103,7 @@ def plan_of(kind: str, chosen: dict[str, list[str]], anions: int = 1) -> Plan:
     """The plan of a space of these sites, without filters."""
     model = "mp" if kind == "double-perovskites" else "castelli"
     further = {"anions": anions} if anions > 1 else {}
-    return make_plan(make_recipe(kind=kind, model=model, filters=(), **chosen, **further))
+    return make_plan(make_recipe(kind=kind, model=model, no_filter=True, **chosen, **further))
 
 
 def spend(command: list[object], folder: Path) -> Spent:

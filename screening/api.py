@@ -6,6 +6,7 @@ the setting in backquotes, its value and the remedy.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from screening.recipe import make_recipe
 from screening.results.exports.export import Export, export_run
 from screening.results.frames import RankedTable, to_table, to_xarray
 from screening.results.ledger import Ledger, make_ledger
-from screening.results.outputs import Outputs, asked_of, present
+from screening.results.outputs import Outputs, asked_of, present, species_of
 from screening.results.ranking import check_sort, rank
 from screening.results.report.report import report
 from screening.store import Report
@@ -84,7 +85,8 @@ class Run:
                 that the model does not know come last in any case.
             top: How many to keep; None keeps all.
             further: `stable_at` (eV/atom, for `p_stable`), `group_by`, `per_group`, `filters`, `no_filter`,
-                `prefer_known`, `known`, `drop_known`, `competing_phases`; see `screening.results.outputs.Outputs`.
+                `prefer_known`, `known`, `drop_known`, `competing_phases`, `exclude_self`; see
+                `screening.results.outputs.Outputs`.
 
         Returns:
             A table of pandas whose `structures()` are those of pymatgen.
@@ -97,8 +99,8 @@ class Run:
         with StoredRun.open(self.url) as run:
             plan = outputs.of(from_header(run.header, run.records))
             outputs.check_order(plan)
+            hull = _warned(outputs, outputs.notes_on_hull(plan, species_of(run, plan)))
             ranking = rank(outputs.blocks(run, plan), outputs.order(plan), top, outputs.groups(plan))
-            hull = {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
             return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks, **hull)
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
@@ -128,7 +130,10 @@ class Run:
             UserError: There is no such column, nothing to rank, the run is damaged, or the file cannot be written.
         """
         with StoredRun.open(self.url) as run:
-            report(run, Path(path), Outputs(sort=sort, top=top, **further), None if relaxed is None else Path(relaxed))
+            place = None if relaxed is None else Path(relaxed)
+            notes = report(run, Path(path), Outputs(sort=sort, top=top, **further), place)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
         return Path(path)
 
     def export(  # noqa: PLR0913  # all have defaults
@@ -177,7 +182,8 @@ class Run:
             sort: Columns to rank by; those of the run's recipe if None.
             progress: Called with each relaxation that ended.
             settings: `out`, `calculator` ("chgnet" or "module:factory"), `tilts`, `fmax` (eV/Å), `steps`, `cluster`,
-                `workers`, `competing_phases`; see `screening.results.relaxation.second_opinion.Relaxation`.
+                `workers`, `competing_phases`, `exclude_self`; see
+                `screening.results.relaxation.second_opinion.Relaxation`.
 
         Raises:
             UserError: A setting is wrong, the calculator or workers cannot be had, or results cannot be kept.
@@ -185,7 +191,10 @@ class Run:
         from screening.results.relaxation.second_opinion import Relaxation, relax_run  # noqa: PLC0415  # for those who relax
 
         with StoredRun.open(self.url) as run:
-            return relax_run(run, Relaxation(outputs=Outputs(sort, None, top), **settings), progress)
+            made = relax_run(run, Relaxation(outputs=Outputs(sort, None, top), **settings), progress)
+        for note in made.notes:
+            warnings.warn(note, stacklevel=2)
+        return made
 
     def verify(self) -> Report:
         """Prove that the run holds every candidate exactly once, undamaged: `ok`, `findings`, and `text()` of these.
@@ -275,8 +284,17 @@ def score(
     outputs.check()
     plan = outputs.of(make_plan(recipe))
     check_sort(sort, [column.name for column in plan.candidates.ranked])
-    blocks = ((start, outputs.changed(dict(columns), plan)) for start, columns in _scored(plan))
-    return to_table(rank(blocks, outputs.order(plan), top, outputs.groups(plan)), plan)
+    scored = list(_scored(plan)) if outputs.phases else _scored(plan)  # looked at twice, or as they come
+    hull = _warned(outputs, outputs.notes_on_hull(plan, scored))
+    blocks = ((start, outputs.changed(dict(columns), plan)) for start, columns in scored)
+    return to_table(rank(blocks, outputs.order(plan), top, outputs.groups(plan)), plan, **hull)
+
+
+def _warned(outputs: Outputs, notes: Sequence[str]) -> dict[str, str]:
+    """The attribute of a table that says which competing phases were given; notes on files become warnings."""
+    for note in (*notes, *(outputs.had.notes if outputs.had else ())):
+        warnings.warn(note, stacklevel=3)
+    return {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
 
 
 def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[[Event], None]) -> Campaign:

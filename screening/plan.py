@@ -133,13 +133,13 @@ def make_plan(recipe: Recipe) -> Plan:
         sites = _sites(recipe)
         candidates, unplaced = _space(recipe, sites), symbols(sites.unplaced)
     model = recipe.model or default_model(candidates)
-    filters = tuple(parse_filter(text) for text in recipe.chosen_filters)
+    filters = tuple(dict.fromkeys(map(parse_filter, recipe.chosen_filters)))
     reference = _refer(model)
     if reason := candidates.unfit(read_card(reference.path)):
         raise UserError(f"`model` {model}: {reason}. `screen models` lists what each model takes.")
     states = read_states(recipe.oxidation_states)
     candidates = candidates.noted(TrainingRows(reference.name, reference.path))
-    competing = "" if recipe.competing_phases is None else str(read_phases(recipe.competing_phases).source)
+    competing = str(read_phases(recipe.competing_phases).source) if recipe.competing_phases else ""
     return Plan(
         candidates, filters, reference, recipe.stable_at, states, unplaced, competing=competing, sort=recipe.sort
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -46,7 +46,8 @@ class Recipe(BaseModel):
     strict: bool = False
     paths: tuple[Path, ...] = ()
     model: str | None = None
-    filters: Symbols | None = None
+    filters: Symbols = ()
+    no_filter: bool = False
     oxidation_states: str = "icsd"
     cascade: bool = False
     stable_at: float = Field(default=STABLE_AT, allow_inf_nan=False)
@@ -57,7 +58,8 @@ class Recipe(BaseModel):
     prefer_known: bool = False
     known: Path | None = None
     drop_known: bool = False
-    competing_phases: Path | None = None
+    competing_phases: tuple[Path, ...] = ()
+    exclude_self: bool = False
     out: str | None = None
     csv: Path | None = None
     cif: Path | None = None
@@ -70,6 +72,11 @@ class Recipe(BaseModel):
     @classmethod
     def _may_be_one_text(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("competing_phases", mode="before")
+    @classmethod
+    def _may_be_one_path(cls, value: object) -> object:
+        return (value,) if isinstance(value, (str, Path)) else value
 
     @field_validator("prototype", "model", "sort", "out", "csv", "cif", "file", "cluster", "share", mode="before")
     @classmethod
@@ -128,10 +135,12 @@ class Recipe(BaseModel):
 
     @property
     def chosen_filters(self) -> Symbols:
-        """The filters to apply: those asked for; by default those of chemistry where it works out the sites."""
-        if self.filters is not None:
-            return self.filters
-        return DEFAULT_FILTERS if self.elements else ()
+        """The filters to apply: those of chemistry where it works out the sites, and those asked for beside them.
+
+        With `no_filter` only those asked for.
+        """
+        usual = DEFAULT_FILTERS if self.elements and not self.no_filter else ()
+        return tuple(dict.fromkeys((*usual, *self.filters)))
 
 
 def make_recipe(**settings: object) -> Recipe:
@@ -148,7 +157,8 @@ def read_recipe(name_or_path: str, **overrides: object) -> Recipe:
 
     Args:
         name_or_path: Such as "castelli-grid", or a TOML file.
-        overrides: Settings that replace those of the file, where not None.
+        overrides: Settings that replace those of the file, where not None; but `filters` are added to those of the
+            file, unless `no_filter` says to begin without any.
 
     Raises:
         UserError: There is no such recipe, it is not TOML, or a setting is unknown or out of range.
@@ -160,7 +170,12 @@ def read_recipe(name_or_path: str, **overrides: object) -> Recipe:
         raise UserError(f"{path}: not a TOML file: {error}.") from None
     if "kind" not in settings:
         raise UserError(f"{path}: says nothing to screen (no `kind`). Recipes of trainings go to `cgcnn train`.")
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given = {name: value for name, value in overrides.items() if value not in (None, ())}
+    own = settings.get("filters")
+    if isinstance(own, list) and not given.get("no_filter"):
+        given["filters"] = (*own, *cast("Symbols", given.get("filters", ())))
+    elif given.get("no_filter"):
+        given.setdefault("filters", ())
     return _validated(settings | given, source=f"{path}: ")
 
 

@@ -71,6 +71,8 @@ def train(
 
     base = read_recipe(recipe) if recipe else None
     samples = read_samples(data, base)  # before the heavy imports: a wrong path is told at once
+    if base is None or not base.sources:
+        command_line.note_skipped(data)
     from cgcnn.cli import train as training
     from cgcnn.cli.building import builder
     from cgcnn.training.split import Division
@@ -111,6 +113,7 @@ def predict(
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
     path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    command_line.note_skipped(data)
     from cgcnn.cli.building import builder
     from cgcnn.files import write_failures
     from cgcnn.inference import predict as predicting
@@ -181,6 +184,7 @@ def evaluate(
     from cgcnn.models.card import weights_path
 
     path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    command_line.note_skipped(data)
     from cgcnn.cli.building import builder
     from cgcnn.inference import evaluate as evaluating
     from cgcnn.inference.plots import draw
@@ -244,6 +248,7 @@ def learning_curve(
     from cgcnn.training.recipe import read_recipe
 
     samples, recipes = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
+    command_line.note_skipped(data)
     from cgcnn.cli import learning_curve as curve
     from cgcnn.cli.building import builder
 

@@ -46,6 +46,14 @@ class Group(click.Group):
             formatter.write_dl([(name, command.get_short_help_str(10_000)) for name, command in found if command])
 
 
+def note_skipped(*paths: Path) -> None:
+    """Say on stderr which outputs and hidden files among these paths are not read."""
+    from cgcnn.data.read import skipped  # noqa: PLC0415  # only commands that read crystals
+
+    if text := skipped(paths):
+        click.echo(plain(f"note: {text}"), err=True)
+
+
 def building(command: Callable[..., None]) -> Callable[..., None]:
     """Decorator: the options of commands that build graphs, in the order of their help."""
     options = (

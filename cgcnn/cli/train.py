@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cgcnn.cli.options import plain
 from cgcnn.cli.progress import Reporter
 from cgcnn.errors import UserError
 from cgcnn.files import with_end
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def prepared(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder, *, strict: bool) -> Prepared:
-    """The usable samples; says how many are not.
+    """Prepare the usable samples; say how many are not, and how many have no label.
 
     Raises:
         UserError: With ``strict``, an sample that is not usable.
@@ -37,6 +38,12 @@ def prepared(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder, *
         raise UserError(text)
     if text:
         click.echo(f"{text}; going on without", err=True)
+    if without := int((~found.usable).sum()):
+        first = found.samples[int((~found.usable).argmax())].id
+        click.echo(
+            plain(f"{without} of {len(found.usable)} crystals have no label, such as {first}; going on without"),
+            err=True,
+        )
     return found
 
 

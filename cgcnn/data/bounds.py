@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from pymatgen.core.structure import Structure
 
 ATOMS = 10_000
 """Atoms of a cell."""
 SHORTEST, LONGEST = 0.3, 2_000.0  # Å, of lattice vectors
 FARTHEST = 1_000.0  # cells that an atom may lie outside its own; farther, its digits are lost
+CLOSEST = 0.9
+"""Å; no two atoms of a crystal are nearer; N2 has 1.10."""
+CLOSEST_TO_H = 0.5
+"""Å; hydrogen seen by X-rays may seem as near as that."""
 IMAGES = 4_000_000
 """Periodic images of atoms that a search for neighbours may look at."""
 PAIRS = 20_000_000
@@ -71,6 +77,61 @@ def check_positions(frac: NDArray[np.float64]) -> None:
     wrong = np.flatnonzero(~(np.abs(frac) <= FARTHEST).all(axis=1))  # NaN is no number at all
     if len(wrong):
         raise ValueError(f"atom {wrong[0] + 1} is at {_listed(frac[wrong[0]])} in fractions of the cell")
+
+
+def check_apart(crystal: Structure, names: Sequence[str] | None = None) -> None:
+    """Refuse atoms nearer to each other than any bond; sites of partial occupancy may be alternatives.
+
+    Args:
+        crystal: With all of its atoms.
+        names: What to call them; "atom 3 (O)" if None.
+
+    Raises:
+        ValueError: There are two, or one is that near to its own image.
+    """
+    if not crystal.is_ordered:
+        return
+    light = np.array([site.specie.Z == 1 for site in crystal])
+    first, second, distance = _close_pairs(np.asarray(crystal.lattice.matrix), np.asarray(crystal.frac_coords))
+    near = np.flatnonzero(distance < np.where(light[first] | light[second], CLOSEST_TO_H, CLOSEST))
+    if len(near):
+        worst = near[distance[near].argmin()]
+        i, j = int(first[worst]), int(second[worst])
+        called = names or [f"atom {at + 1} ({site.specie.symbol})" for at, site in enumerate(crystal)]
+        other = called[j] if called[i] != called[j] else "its image"
+        raise ValueError(f"{called[i]} and {other} are {distance[worst]:.2f} Å apart, nearer than any bond")
+
+
+def _close_pairs(
+    vectors: NDArray[np.float64], frac: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Find the pairs (p,) of atoms nearer than `CLOSEST`, and their distances in Å.
+
+    Two atoms are at least as far apart as they are along the height of the cell over each of its faces.
+
+    Raises:
+        ValueError: The cell is too flat for that.
+    """
+    from scipy.spatial import cKDTree  # noqa: PLC0415  # heavy
+
+    heights = 1 / np.linalg.norm(np.linalg.inv(vectors), axis=0)  # (3,) Å
+    inside = frac - np.floor(frac)
+    inside = np.where(inside < 1, inside, 0.0)
+    if heights.min() > 2 * CLOSEST:
+        pairs = cKDTree(inside * heights, boxsize=heights).query_pairs(CLOSEST, p=np.inf, output_type="ndarray")
+        first, second = pairs.T
+        apart = inside[second] - inside[first]
+        return first, second, np.linalg.norm((apart - np.round(apart)) @ vectors, axis=1)
+    if len(frac) ** 2 * np.prod(2 * np.ceil(CLOSEST / heights) + 1) > IMAGES:
+        raise ValueError(f"its cell is {_listed(heights)} Å high: too flat for a search for neighbours")
+    images = np.array(list(product(*(range(-n, n + 1) for n in np.ceil(CLOSEST / heights).astype(int).tolist()))))
+    whole = [np.linalg.norm((inside + image - inside[:, None]) @ vectors, axis=-1) for image in images]
+    for distance, image in zip(whole, images, strict=True):
+        if not image.any():
+            np.fill_diagonal(distance, np.inf)
+    nearest = np.min(whole, axis=0)  # (N, N); such a cell is flat and holds few atoms
+    first, second = np.nonzero(np.triu(nearest < CLOSEST))
+    return first, second, nearest[first, second]
 
 
 def check_reach(vectors: NDArray[np.float64], atoms: int, radius: float) -> None:

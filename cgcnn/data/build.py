@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cgcnn.data.sample import Form, Sample
     from cgcnn.network.settings import GraphKind, Settings
 
-_FORMAT = 3  # to be counted up when the same crystal gives another graph
+_FORMAT = 4  # to be counted up when the same crystal gives another graph
 _AT_ONCE = 50  # crystals a task
 _WORTH_A_WORKER = 1.5  # s of work; less is done before a process has started
 Report = Callable[[int, int], None]

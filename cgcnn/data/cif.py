@@ -1,128 +1,779 @@
-"""CIF files as structures: plain ones fast, others by pymatgen's reader, and none that this would mend in silence.
+"""Read CIF files: the crystal that a file describes, with all of its atoms, or a reason why it does not describe one.
 
-Plain is what pymatgen, ASE and the Materials Project write without symmetry: one block, P 1, every atom in one row with
-its element, full occupancy, nothing else that would change the crystal. These are read here, as pymatgen reads them
-(`benchmarks/README.md` says how much faster). What pymatgen reads has to hold every atom that the file lists.
+Programs that read CIF repair what they can in silence: they guess the setting of a space group, drop an atom without
+occupancy, take ``Vac`` for vanadium and ``?`` for 0. This reader takes only what the file says, and compares it with
+what the file says elsewhere: the list of operations with the name of the group, the atoms with the formula and Z. What
+stays ambiguous is refused with a ValueError of one line.
+
+Sites are in the order in which pymatgen has them, since graphs of the published code depend on it.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
 import warnings
+from collections import defaultdict
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+import gemmi
 import numpy as np
-from pymatgen.core.lattice import Lattice
-from pymatgen.core.periodic_table import Element
-from pymatgen.core.structure import Structure
 from scipy.spatial import cKDTree
 
-from cgcnn.data.cif_blocks import CELL, OPERATIONS, Rows, only_block, rows
+from cgcnn.data.bounds import check_apart, check_cell, check_count, check_positions
 from cgcnn.elements import SYMBOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    import gemmi
     from numpy.typing import NDArray
+    from pymatgen.core.lattice import Lattice
+    from pymatgen.core.structure import Structure
 
-_NEEDED = {f"_atom_site_{name}" for name in ("type_symbol", "label", "fract_x", "fract_y", "fract_z")}
-_HARMLESS = {
-    *CELL,
-    *OPERATIONS,
-    "_atom_site_occupancy",
-    *(f"_atom_site_{name}" for name in ("symmetry_multiplicity", "adp_type", "thermal_displace_type")),
-    *(f"_atom_site_{name}" for name in ("B_iso_or_equiv", "U_iso_or_equiv", "Wyckoff_symbol")),
-    *("_cell_volume", "_cell_formula_units_Z", "_symmetry_equiv_pos_site_id", "_space_group_symop_id"),
-    *("_symmetry_space_group_name_H-M", "_symmetry_Int_Tables_number"),
-    *("_space_group_name_H-M_alt", "_space_group_IT_number"),
-}
-_TEXTS = ("_chemical_", "_audit_", "_citation_", "_database_", "_journal_", "_publ_")  # prefixes
+CELL = [f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")]
+COPY = 0.1
+"""Å; nearer positions of one element are one atom: a rounded special position, or an atom that is listed twice."""
+_OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
+_MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_operation_mxmymz")
+_NAMES = (
+    *("_symmetry_space_group_name_h-m", "_space_group_name_h-m_alt", "_space_group_name_h-m_ref"),
+    *("_space_group_name_h-m_full", "_symmetry_space_group_name_h-m_full", "_space_group_name_h-m"),
+)
+_HALL = ("_symmetry_space_group_name_hall", "_space_group_name_hall")
+_NUMBERS = ("_symmetry_int_tables_number", "_space_group_it_number")
+_FORMULA, _Z = "_chemical_formula_sum", "_cell_formula_units_z"
+_ATOMS = "_atom_site_"
+_ESSENTIAL = {*CELL, *_OPERATIONS, *_MAGNETIC, *_NAMES, *_HALL, *_NUMBERS, _FORMULA, _Z, "_cell_modulation_dimension"}
+_BLOCK = re.compile(r"^\s*data_", re.IGNORECASE | re.MULTILINE)
+_TYPE = re.compile(r"([A-Za-z]{1,2})(?:[0-9.]*[+-]?|[+-][0-9.]*)")  # Sr, Sr2+, Sr+2
+_MIXED = re.compile(r"[0-9.]*\s*[A-Z][a-z]?[0-9+-]*(?:\s*[,+/]\s*[0-9.]*\s*[A-Z][a-z]?[0-9+-]*)+")  # 0.8Nb + 0.2Zr
+_ISOTOPES = {"D": "H", "T": "H"}
+_KNOWN = {*SYMBOLS[1:]}
+_FULL = 1.001  # occupancies are rounded
+_POSITIONS = 40_000  # rows times operations; more take hours to be expanded
+_METRIC = 0.02  # relative; lengths and angles are rounded, and pseudosymmetric cells are refined
+_EXACT = 1e-6  # Å; positions of one atom that far apart differ by rounding in the file
 _IDEAL = np.array([1 / 3, 2 / 3])
-_NEAR = 1e-4  # pymatgen takes coordinates that near, relative, for a third
-_APART = 1e-2  # fractional; what is nearer is looked at by pymatgen
-_THICK = 0.1  # Å; thinner cells are looked at by pymatgen
-_MOVED = 1e-3  # fractional; pymatgen rounds, but not by more
+_NEAR = 1e-4  # relative; coordinates that near are a third, as pymatgen has it
+_NOTHING = {"?", ".", ""}
+
+Operations = list[gemmi.Op]
+
+
+def crystals(text: str) -> list[str]:
+    """Split a file into the text of each data block that holds a crystal.
+
+    The whole text is given back where it is one block, or no CIF.
+    """
+    if len(_BLOCK.findall(text)) < 2:
+        return [text]
+    starts = [found.start() for found in _BLOCK.finditer(_without_text_fields(text))]
+    parts = [text[a:b] for a, b in itertools.pairwise([*starts, len(text)])]
+    blocks = [part for part in parts if re.search(r"^\s*_atom_site[_.]fract_x\b", part, re.IGNORECASE | re.MULTILINE)]
+    return blocks or [text]
 
 
 def read_cif(text: str) -> Structure:
-    """The crystal of a CIF with all its atoms, each as the file says.
+    """Read the crystal of a CIF, with all its atoms.
+
+    A site of partial occupancy keeps it; such a crystal is not ordered.
 
     Raises:
-        ValueError: It is no CIF of one crystal, or says what no crystal is, or is not read as it says.
+        ValueError: It is no CIF of one crystal, says what no crystal is, contradicts itself, or leaves a choice.
     """
-    block = only_block(text)
-    listed = rows(block)
-    plain = plain_cif(block, listed)
-    if plain is not None:
-        return plain
-    crystal = Structure.from_str(text, fmt="cif")
-    _compare(listed, crystal)
+    block = _only_block(text)
+    rows = _rows(block)
+    found = [_expanded(rows, setting.operations) for setting in _settings(block, rows)]
+    cells = [cell for cell in found if isinstance(cell, _Cell)]
+    reasons = [cell for cell in found if isinstance(cell, str)]
+    if not cells:
+        raise ValueError(reasons[0])
+    if len(cells) > 1:
+        cells = _told_apart(rows, cells, block)
+    (cell,) = cells
+    _check_formula(rows, cell, block)
+    crystal, of = _structure(rows, cell)
+    check_apart(crystal, [rows.name(row) for row in of])
     return crystal
 
 
-def plain_cif(block: gemmi.cif.Block, listed: Rows) -> Structure | None:
-    """The crystal of a plain block, as pymatgen reads it; None where it is not surely plain."""
-    symbols = list(block.find_values("_atom_site_type_symbol"))
-    if not (symbols == listed.symbols and listed.full and set(symbols) <= _order().keys()):
-        return None
-    if not _is_plain(block, listed.operations):
-        return None
-    frac, lattice = _in_cell(listed.frac), Lattice.from_parameters(*listed.cell)
-    if not (_are_apart(frac) and lattice.volume > _THICK * np.prod(sorted(lattice.abc)[1:])):
-        return None
-    order = sorted(range(len(symbols)), key=lambda i: _order()[symbols[i]])
-    return Structure(lattice, [symbols[i] for i in order], frac[order])
+class _Block:
+    """A data block: values by tag in lower case, with `_` for the dots of newer dictionaries."""
+
+    def __init__(self, block: gemmi.cif.Block) -> None:
+        self.pairs: dict[str, list[str]] = {}
+        self.loops: list[dict[str, list[str]]] = []
+        items: Any = block  # gemmi's types do not say that it can be iterated over
+        for item in items:
+            if item.pair is not None:
+                tag, value = item.pair
+                self.pairs.setdefault(_tag(tag), []).append(_text(value))
+            elif item.loop is not None:
+                tags = [_tag(tag) for tag in item.loop.tags]
+                values = list(map(_text, item.loop.values))
+                self.loops.append({tag: values[i :: len(tags)] for i, tag in enumerate(tags)})
+
+    def values(self, *tags: str) -> list[str]:
+        """Find the values of these tags that say something."""
+        found = [value for tag in tags for value in self.pairs.get(tag, [])]
+        found += [value for tag in tags for loop in self.loops for value in loop.get(tag, [])]
+        return [value for value in found if value not in _NOTHING]
+
+    def value(self, tag: str) -> str:
+        """Find the one value of a tag; "?" where there is none.
+
+        Raises:
+            ValueError: It has several that differ.
+        """
+        found = list(dict.fromkeys(self.values(tag)))
+        if len(found) > 1:
+            raise ValueError(f"{tag} is given as {found[0]} and as {found[1]}")
+        return found[0] if found else "?"
+
+    @property
+    def atoms(self) -> list[dict[str, list[str]]]:
+        """The loops that list atoms with fractional coordinates, or the one atom that is not in a loop."""
+        found = [loop for loop in self.loops if f"{_ATOMS}fract_x" in loop]
+        alone = {tag: values[:1] for tag, values in self.pairs.items() if tag.startswith(_ATOMS)}
+        return [*found, *([alone] if f"{_ATOMS}fract_x" in alone else [])]
 
 
-def _compare(listed: Rows, crystal: Structure) -> None:
-    """Refuse a crystal that lacks an atom which its file lists, or has another element there.
+def _text(value: str) -> str:
+    """The text of a value; of one that is unknown or does not apply, "?" or "."."""
+    return value if value in _NOTHING else gemmi.cif.as_string(value).strip()
+
+
+def _tag(tag: str) -> str:
+    return tag.lower().replace(".", "_")
+
+
+def _only_block(text: str) -> _Block:
+    """Read the data block with the crystal.
 
     Raises:
-        ValueError: It does.
+        ValueError: It is not a CIF, or holds no crystal or several.
     """
-    if not crystal.is_ordered:
-        return  # and so no graph; the reason is told there
-    if len(listed.operations) < 2 and len(crystal) < len(listed.symbols):
-        raise ValueError(f"it lists {len(listed.symbols)} atoms, of which {len(crystal)} are on places of their own")
-    tree = cKDTree(_wrapped(np.asarray(crystal.frac_coords)), boxsize=1)
-    far, nearest = tree.query(_wrapped(listed.frac), p=np.inf)
-    for i, symbol in enumerate(listed.symbols):
-        found = crystal[int(nearest[i])].specie.symbol
-        if far[i] > _MOVED or found != symbol:
-            raise ValueError(f"atom {i + 1} ({symbol}) would be read as {found if far[i] <= _MOVED else 'nothing'}")
+    text = text.removeprefix("\ufeff")
+    try:
+        document = gemmi.cif.read_string(text, 0)
+    except (RuntimeError, ValueError) as error:
+        try:
+            document = gemmi.cif.read_string(_essential(text), 0)
+        except (RuntimeError, ValueError):
+            raise ValueError(str(error).removeprefix("string:").strip()) from None
+    blocks = [block for block in map(_Block, document) if block.atoms]
+    if len(blocks) != 1:
+        raise ValueError(f"{len(blocks) or 'no'} data blocks with atoms")
+    return blocks[0]
 
 
-def _is_plain(block: gemmi.cif.Block, operations: list[str]) -> bool:
-    """Whether the only symmetry operation is the identity, and every tag is known to mean nothing more."""
-    tags: set[str] = set()
-    for item in cast("Iterable[Any]", block):
-        tags |= set(item.loop.tags) if item.loop else {item.pair[0] if item.pair else ""}
-    unknown = {tag for tag in tags - _HARMLESS - _NEEDED if not tag.startswith(_TEXTS)}
-    identity = [text.replace(" ", "").lower() for text in operations] == ["x,y,z"]
-    return identity and not unknown and tags >= _NEEDED
+def _essential(text: str) -> str:
+    """Keep of a file that is not quite CIF what decides about its crystal: cell, symmetry, atoms, formula.
+
+    So a stray comma behind an author's name, or a line before the first block, is no reason to refuse it.
+    """
+    kept: list[str] = []
+    loop: list[str] | None = None  # the tags of a loop, until its first row
+    wanted = False  # whether its rows are kept
+    for line in _without_text_fields(text).splitlines():
+        word, rest = [*line.split(maxsplit=1), "", ""][:2]
+        if not word or word.startswith("#"):
+            continue
+        if word.lower().startswith("data_"):
+            kept.append(word)
+            loop, wanted = None, False
+        elif word.lower() == "loop_":
+            loop, wanted = rest.split(), False
+        elif word.startswith("_") and loop is not None and not rest:
+            loop.append(word)
+        elif word.startswith("_"):
+            kept += [f"{word} {_quoted(rest)}"] if _decides(word) else []
+            loop, wanted = None, False
+        elif kept and (loop or wanted):
+            if loop:
+                wanted = any(map(_decides, loop))
+                kept += ["loop_", *loop] if wanted else []
+                loop = []
+            kept += [line] if wanted else []
+    return "\n".join(kept) + "\n"
 
 
-def _in_cell(frac: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coordinates near thirds as thirds, and all between 0 and 1."""
+def _decides(tag: str) -> bool:
+    return _tag(tag) in _ESSENTIAL or _tag(tag).startswith(_ATOMS)
+
+
+def _quoted(value: str) -> str:
+    """Write the value of a pair so that CIF reads all of it: `P 1` needs quotes, a comma behind quotes goes."""
+    value = value.rstrip(",").strip() if value.rstrip(", ").endswith(("'", '"')) else value.strip()
+    if not value or value[0] in "'\"" or not re.search(r"\s", value):
+        return value or "?"
+    return f'"{value}"'
+
+
+def _without_text_fields(text: str) -> str:
+    """Blank out text fields, which run from a line that begins with a semicolon to the next; lengths stay."""
+
+    def blank(found: re.Match[str]) -> str:
+        return re.sub(r"[^\n\r]", " ", found[0])
+
+    return re.sub(r"^;.*?^;", blank, text, flags=re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The atoms that a block lists.
+
+    Attributes:
+        cell: Three lengths in Å, three angles in degrees.
+        symbols: N element symbols.
+        frac: (N, 3) fractional coordinates.
+        occupancy: (N,).
+    """
+
+    cell: list[float]
+    symbols: list[str]
+    frac: NDArray[np.float64]
+    occupancy: NDArray[np.float64]
+
+    @property
+    def vectors(self) -> NDArray[np.float64]:
+        """(3, 3) lattice vectors in Å, as pymatgen has them."""
+        return np.asarray(_lattice(self.cell).matrix)
+
+    def name(self, row: int) -> str:
+        """Name a row as the file counts it."""
+        return f"atom {row + 1} ({self.symbols[row]})"
+
+
+def _rows(block: _Block) -> _Rows:
+    """Read the atoms of a block.
+
+    Raises:
+        ValueError: A number is missing or is none, an occupancy is not above 0, an atom is no element, or the file
+            says that there are atoms which it does not list.
+    """
+    if (modulated := block.value("_cell_modulation_dimension")) not in _NOTHING | {"0"}:
+        raise ValueError(f"its structure is modulated in {modulated} dimensions")
+    cell = [gemmi.cif.as_number(block.value(tag)) for tag in CELL]
+    check_cell(cell)
+    loops = block.atoms
+    if len(loops) > 1:
+        raise ValueError(f"{len(loops)} loops of atoms")
+    columns = [loops[0].get(f"{_ATOMS}fract_{axis}", []) for axis in "xyz"]
+    if "dum" in loops[0].get(f"{_ATOMS}calc_flag", []):
+        raise ValueError("it lists dummy atoms")
+    symbols = _symbols(loops[0], block)
+    check_count(len(symbols))
+    if not symbols or {len(column) for column in columns} != {len(symbols)}:
+        raise ValueError("the loop of atoms is not complete")
+    frac = np.array([[gemmi.cif.as_number(text) for text in column] for column in columns]).T  # (N, 3)
+    for i, axis in np.argwhere(~np.isfinite(frac)).tolist():
+        raise ValueError(f"atom {i + 1} ({symbols[i]}) has {columns[axis][i]!r} as coordinate {'xyz'[axis]}")
+    check_positions(frac)
+    rows = _Rows(cell, symbols, _thirds(frac), _occupancies(loops[0], symbols))
+    _check_disorder(loops[0], rows)
+    _check_hydrogens(loops[0], rows)
+    return rows
+
+
+def _symbols(loop: Mapping[str, list[str]], block: _Block) -> list[str]:
+    types, labels = loop.get(f"{_ATOMS}type_symbol", []), loop.get(f"{_ATOMS}label", [])
+    if types and not _NOTHING.issuperset(types):
+        return [_of_type(text, i) for i, text in enumerate(types)]
+    formula = {_ISOTOPES.get(symbol, symbol) for symbol in _formula(block) or ()}
+    return [_of_label(text, i, formula) for i, text in enumerate(labels)]
+
+
+def _of_type(text: str, row: int) -> str:
+    if _MIXED.fullmatch(text) and not _TYPE.fullmatch(text):
+        raise ValueError(f"atom {row + 1} has mixed occupancy: {text!r} is more than one element")
+    found = _TYPE.fullmatch(text)
+    symbol = found[1].capitalize() if found else ""
+    symbol = _ISOTOPES.get(symbol, symbol)
+    if symbol not in _KNOWN:
+        raise ValueError(f"{text!r} is not an element that models know (H to {SYMBOLS[-1]})")
+    return symbol
+
+
+def _of_label(text: str, row: int, formula: set[str]) -> str:
+    """Find the element of a label such as Sr1, SrA or CU2, with the elements of the formula where that is not clear.
+
+    Raises:
+        ValueError: It is none, or may be one of two.
+    """
+    letters = (re.match(r"[A-Za-z]+", text) or [""])[0]
+    if letters in _KNOWN | _ISOTOPES.keys():
+        return _ISOTOPES.get(letters, letters)
+    two, one = letters[:2].capitalize(), letters[:1].upper()
+    if len(letters) > 2 and letters[:2] == two and two in _KNOWN and letters[2:].isupper():
+        return two  # SrA
+    choices = [_ISOTOPES.get(symbol, symbol) for symbol in (two, one) if symbol in _KNOWN | _ISOTOPES.keys()]
+    if formula:
+        choices = [symbol for symbol in choices if symbol in formula]
+    elif letters[1:2].islower() or (two not in _KNOWN and letters[1:2] in {"H", "W"}):  # Wat, OH, OW
+        choices = []
+    if len(set(choices)) == 1:
+        return choices[0]
+    if choices:
+        raise ValueError(f"the label {text!r} of atom {row + 1} may be {' or '.join(choices)}; give atom types")
+    raise ValueError(f"{text!r} is not an element that models know (H to {SYMBOLS[-1]})")
+
+
+def _occupancies(loop: Mapping[str, list[str]], symbols: Sequence[str]) -> NDArray[np.float64]:
+    """Read the occupancies (N,); where they are not stated, they are 1."""
+    found = np.ones(len(symbols))
+    for i, text in enumerate(loop.get(f"{_ATOMS}occupancy", [])):
+        value = 1.0 if text in _NOTHING else gemmi.cif.as_number(text)
+        if not 0 < value <= _FULL:
+            raise ValueError(f"atom {i + 1} ({symbols[i]}) has the occupancy {text}")
+        found[i] = min(value, 1.0)
+    return found
+
+
+def _check_disorder(loop: Mapping[str, list[str]], rows: _Rows) -> None:
+    """Refuse alternatives that are listed as if all were there."""
+    groups = loop.get(f"{_ATOMS}disorder_group", [])
+    assemblies = loop.get(f"{_ATOMS}disorder_assembly", [""] * len(groups))
+    seen: dict[str, dict[str, int]] = {}
+    for i, (group, assembly) in enumerate(zip(groups, assemblies, strict=False)):
+        if group in _NOTHING | {"0"} or rows.occupancy[i] < 1:
+            continue
+        there = seen.setdefault(assembly, {})
+        there.setdefault(group, i)
+        if group.startswith("-") or len(there) > 1:
+            raise ValueError(f"{rows.name(i)} is in disorder group {group}, of which not all can be there at once")
+
+
+def _check_hydrogens(loop: Mapping[str, list[str]], rows: _Rows) -> None:
+    for i, text in enumerate(loop.get(f"{_ATOMS}attached_hydrogens", [])):
+        if text not in _NOTHING and gemmi.cif.as_number(text) > 0:
+            raise ValueError(f"{rows.name(i)} has {text} hydrogen atoms attached that are not listed")
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A choice of axes and origin of a space group, as its operations."""
+
+    name: str
+    operations: Operations
+
+
+def _settings(block: _Block, rows: _Rows) -> list[_Setting]:
+    """Find the settings of the space group that the file may mean; several where its name leaves the origin open.
+
+    Raises:
+        ValueError: It says of no setting, of several with other axes, or contradicts itself.
+    """
+    listed = [_operation(text) for text in block.values(*_OPERATIONS)]
+    if len(listed) * len(rows.symbols) > _POSITIONS:
+        raise ValueError(f"{len(rows.symbols):,} atoms and {len(listed)} symmetry operations are more than can be read")
+    if not listed and block.values(*_MAGNETIC):
+        raise ValueError("its symmetry is that of a magnetic space group; write it with ordinary operations")
+    names, halls = block.values(*_NAMES), block.values(*_HALL)
+    numbers = [_whole(text) for text in block.values(*_NUMBERS)]
+    groups = {name: found for name in names if (found := _named(name))}
+    if listed:
+        if not _keeps_metric(listed, rows):
+            raise ValueError(f"the cell {_listed(rows.cell)} does not have the symmetry of the operations listed")
+        setting = _Setting("its symmetry operations", _closed(listed, rows))
+        _check_names(setting, groups, numbers, rows)
+        return [setting]
+    if halls and (operations := _of_hall(halls[0])):
+        return _fitting([_Setting(halls[0], operations)], rows, halls[0])
+    if names:
+        return _fitting(_of_names(names, groups, numbers), rows, names[0])
+    if numbers:
+        if len(set(numbers)) > 1 or not 1 <= numbers[0] <= 230:
+            raise ValueError(f"space group number {numbers[0]}: there are 1 to 230")
+        table = [group for group in gemmi.spacegroup_table() if group.number == numbers[0]]
+        return _fitting(list(map(_setting_of, table)), rows, f"number {numbers[0]}")
+    return [_Setting("P 1", [gemmi.Op("x,y,z")])]
+
+
+def _of_names(
+    names: Sequence[str], groups: Mapping[str, list[gemmi.SpaceGroup]], numbers: Sequence[int]
+) -> list[_Setting]:
+    """Find the settings that all names allow, and the number if there is one."""
+    if not groups:
+        raise ValueError(f"space group {names[0]!r} is not known, and its symmetry operations are not listed")
+    kept = next(iter(groups.values()))
+    for others in groups.values():
+        there = {group.xhm() for group in others}
+        kept = [group for group in kept if group.xhm() in there]
+    if not kept or (numbers and {group.number for group in kept}.isdisjoint(numbers)):
+        said = [*groups, *map(str, numbers)]
+        raise ValueError(f"the space groups {' and '.join(said)} contradict each other")
+    return list(map(_setting_of, kept))
+
+
+def _setting_of(group: gemmi.SpaceGroup) -> _Setting:
+    return _Setting(group.xhm(), list(group.operations()))
+
+
+def _operation(text: str) -> gemmi.Op:
+    try:
+        return gemmi.Op(re.sub(r"\s+", "", text.strip("'\" ")).lower())
+    except (RuntimeError, ValueError):
+        raise ValueError(f"{text!r} is no symmetry operation") from None
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isdecimal() and text.isascii() else 0
+
+
+def _of_hall(name: str) -> Operations:
+    try:
+        return list(gemmi.symops_from_hall(name.replace("_", " ")))
+    except (RuntimeError, ValueError):
+        return []
+
+
+def _named(name: str) -> list[gemmi.SpaceGroup]:
+    """Find the settings that a Hermann-Mauguin name may mean; those of one name differ in origin, or in its axes."""
+    text, _, extension = re.sub(r"\s+", " ", name.replace("_", "")).strip().partition(":")
+    short = re.fullmatch(r"(.*\S) ([HRSZ])|(?=.*[a-z])(.*[a-z0-9])([HRSZ])", text.strip())  # R 3 c H, Fd-3mZ
+    if short and not extension:
+        text, ending = short[1] or short[3], short[2] or short[4]  # of the ICSD
+        extension = {"S": "1", "Z": "2"}.get(ending, ending)
+    spelled = dict.fromkeys([text, _short_symbol(text)])
+    wanted = set(map(_compact, spelled))
+    found = [group for group in gemmi.spacegroup_table() if wanted & _spellings(group)]
+    if not found:  # older names, such as F m 3 m
+        known = next(filter(None, (gemmi.find_spacegroup_by_name(_cased(one)) for one in spelled if one)), None)
+        found = [group for group in gemmi.spacegroup_table() if known is not None and group.hm == known.hm]
+    extension = extension.strip().upper()
+    return [group for group in found if group.ext == extension] if extension in {"1", "2", "H", "R"} else found
+
+
+def _cased(name: str) -> str:
+    return name[:1].upper() + name[1:].lower()
+
+
+def _compact(name: str) -> str:
+    return name.replace(" ", "").lower()
+
+
+def _spellings(group: gemmi.SpaceGroup) -> set[str]:
+    """The name of a group without blanks, and without the axes that have no symmetry: P21/n of P 1 21/n 1."""
+    parts = group.hm.split()
+    return {_compact(group.hm), _compact("".join(part for part in parts if part != "1"))}
+
+
+def _short_symbol(name: str) -> str:
+    """The short symbol of a full one: P m m m of P 2/m 2/m 2/m, P 4/m m m of P 4/m 2/m 2/m."""
+    if name.count("/") < 2 and "-3" not in name:
+        return name
+    return re.sub(r"4[123]?/([a-z])(?= ?-3)", r"\1", re.sub(r"21?/([a-z])", r"\1", name.lower()))
+
+
+def _fitting(settings: list[_Setting], rows: _Rows, name: str) -> list[_Setting]:
+    """Keep the settings whose symmetry the cell has; of monoclinic ones, if possible, those along b, as is usual.
+
+    Raises:
+        ValueError: There is none.
+    """
+    kept = [setting for setting in settings if _keeps_metric(setting.operations, rows)]
+    if not kept:
+        raise ValueError(f"the cell {_listed(rows.cell)} does not have the symmetry of space group {name}")
+    return [setting for setting in kept if re.match(r"\S 1 \S+ 1", setting.name)] or kept
+
+
+def _keeps_metric(operations: Operations, rows: _Rows) -> bool:
+    vectors = rows.vectors
+    metric: NDArray[np.float64] = vectors @ vectors.T
+    turns = np.array([op.rot for op in operations], dtype=float) / gemmi.Op.DEN  # (n, 3, 3)
+    turned: NDArray[np.float64] = np.einsum("nki,kl,nlj->nij", turns, metric, turns)
+    scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
+    return bool((np.abs(turned - metric) <= _METRIC * scale).all())
+
+
+def _listed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _closed(listed: Operations, rows: _Rows) -> Operations:
+    """The operations, each once, if they are a group, or make with those missing the same atoms.
+
+    Raises:
+        ValueError: They are none.
+    """
+    once = list({op.wrap().triplet(): op for op in listed}.values())
+    if not any(op == gemmi.Op("x,y,z") for op in map(gemmi.Op.wrap, once)):
+        raise ValueError("its symmetry operations lack the identity x,y,z")
+    group = gemmi.GroupOps(once)
+    try:
+        group.add_missing_elements()
+    except RuntimeError:
+        raise ValueError("its symmetry operations are no group") from None
+    shifts = [list(shift) for shift in group.cen_ops]
+    for shift in shifts:  # grows on the way
+        sums = ([(x + y) % gemmi.Op.DEN for x, y in zip(shift, other, strict=True)] for other in list(shifts))
+        shifts += [total for total in sums if total not in shifts]
+    group.cen_ops = shifts
+    if len(group) == len(once) or _is_invariant(rows, once, list(group)):
+        return once
+    raise ValueError(f"its {len(once)} symmetry operations are no group: {len(group)} would be")
+
+
+def _is_invariant(rows: _Rows, listed: Operations, group: Operations) -> bool:
+    """Say whether the atoms that the listed operations make have all operations of a group."""
+    cell = _expanded(rows, listed)
+    if isinstance(cell, str) or len(cell.frac) * len(group) > 10 * _POSITIONS:
+        return False
+    heights = 1 / np.linalg.norm(np.linalg.inv(rows.vectors), axis=0)
+    numbers = np.array([SYMBOLS.index(rows.symbols[row]) for row in cell.row])
+    for z in set(numbers.tolist()):
+        here = _wrapped(cell.frac[numbers == z])
+        tree = cKDTree(here, boxsize=1)
+        images = np.concatenate([_applied(op, here) for op in group])
+        far, _ = tree.query(_wrapped(images), p=np.inf)
+        if (far * heights.max() > 2 * COPY).any():
+            return False
+    return True
+
+
+def _check_names(
+    setting: _Setting, groups: Mapping[str, list[gemmi.SpaceGroup]], numbers: Sequence[int], rows: _Rows
+) -> None:
+    """Refuse operations of another space group than the file names, unless the atoms have its symmetry as well."""
+    found = _type_of(setting.operations, rows)
+    named = [group.number for choices in groups.values() for group in choices] or list(numbers)
+    if not found or not named or found in named:
+        return
+    choices = [group for choices in groups.values() for group in choices]
+    choices = choices or [group for group in gemmi.spacegroup_table() if group.number in named]
+    for group in choices:
+        operations = list(group.operations())
+        if _keeps_metric(operations, rows) and _is_invariant(rows, setting.operations, operations):
+            return
+    name = next(iter(groups), f"number {named[0]}")
+    raise ValueError(f"its {len(setting.operations)} symmetry operations are not those of space group {name}")
+
+
+def _type_of(operations: Operations, rows: _Rows) -> int:
+    """The number of the space group of some operations; 0 where it cannot be told."""
+    import spglib  # noqa: PLC0415  # heavy
+
+    turns = np.array([op.rot for op in operations], dtype=np.int32) // gemmi.Op.DEN
+    shifts = np.array([op.tran for op in operations], dtype=float) / gemmi.Op.DEN
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = spglib.get_spacegroup_type_from_symmetry(turns, shifts, rows.vectors, symprec=1e-3)
+        except Exception:  # noqa: BLE001  # newer versions raise where older ones gave None
+            return 0
+    return int(found.number) if found is not None else 0
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """All atoms of a cell: the row of each (M,), and fractional coordinates (M, 3)."""
+
+    row: list[int]
+    frac: NDArray[np.float64]
+
+
+def _applied(op: gemmi.Op, frac: NDArray[np.float64]) -> NDArray[np.float64]:
+    moved: NDArray[np.float64] = frac @ (np.array(op.rot, dtype=float) / gemmi.Op.DEN).T
+    moved += np.array(op.tran, dtype=float) / gemmi.Op.DEN
+    return moved
+
+
+def _orbit(rows: _Rows, row: int, operations: Operations) -> NDArray[np.float64]:
+    """(m, 3) places of a row's atom, in the order of the operations; those nearer than `COPY` are one.
+
+    A place that rounding has split into several is their mean.
+    """
+    turns = np.array([op.rot for op in operations], dtype=float) / gemmi.Op.DEN
+    shifts = np.array([op.tran for op in operations], dtype=float) / gemmi.Op.DEN
+    images: NDArray[np.float64] = turns @ rows.frac[row] + shifts
+    images -= np.floor(images)
+    apart = images[:, None] - images
+    apart -= np.round(apart)
+    far = np.linalg.norm(apart @ rows.vectors, axis=-1)  # (n, n)
+    near = far < COPY
+    first = near.argmax(axis=1)
+    kept = np.flatnonzero(first == np.arange(len(images)))
+    if far[near].max(initial=0) > _EXACT:
+        for at in kept:
+            members = np.flatnonzero(near[at])
+            images[at] += np.mean(apart[members, at], axis=0)
+        images[kept] -= np.floor(images[kept])
+    return images[kept]
+
+
+def _expanded(rows: _Rows, operations: Operations) -> _Cell | str:
+    """Make all atoms of the cell; or say why there cannot be these atoms."""
+    row, places = [], []
+    for i in range(len(rows.symbols)):
+        orbit = _orbit(rows, i, operations)
+        row += [i] * len(orbit)
+        places.append(orbit)
+        if len(row) > _POSITIONS:
+            return f"more than {_POSITIONS:,} atoms in a cell"
+    return _merged(rows, _Cell(row, np.concatenate(places)))
+
+
+def _merged(rows: _Rows, cell: _Cell) -> _Cell | str:
+    """Drop atoms that are listed twice; say where two different ones are at one place."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(rows.vectors), axis=0)
+    dropped: set[int] = set()
+    pairs = cKDTree(_wrapped(cell.frac), boxsize=1).query_pairs(min(COPY / heights.min(), 0.49), p=np.inf)
+    for i, j in sorted(pairs):
+        apart = cell.frac[j] - cell.frac[i]
+        distance = float(np.linalg.norm((apart - np.round(apart)) @ rows.vectors))
+        if distance >= COPY or i in dropped or j in dropped:
+            continue
+        one, other = cell.row[i], cell.row[j]
+        if rows.occupancy[one] < 1 or rows.occupancy[other] < 1:
+            continue  # a mixed site, or alternatives
+        if rows.symbols[one] != rows.symbols[other]:
+            return f"{rows.name(one)} and {rows.name(other)} are at one place"
+        dropped.add(j)
+    if not dropped:
+        return cell
+    kept = [i for i in range(len(cell.row)) if i not in dropped]
+    return _Cell([cell.row[i] for i in kept], cell.frac[kept])
+
+
+def _told_apart(rows: _Rows, cells: list[_Cell], block: _Block) -> list[_Cell]:
+    """Find the one setting of several whose atoms are those of formula and Z.
+
+    Raises:
+        ValueError: Not one, or the file does not say both.
+    """
+    formula, units = _formula(block), block.value(_Z)
+    fitting = []
+    if formula and units not in _NOTHING:
+        for cell in cells:
+            try:
+                _check_formula(rows, cell, block)
+            except ValueError:
+                continue
+            fitting.append(cell)
+    if len(fitting) != 1:
+        said = next(iter(block.values(*_NAMES, *_NUMBERS)))
+        raise ValueError(f"space group {said} has several settings or origins, and its symmetry operations are missing")
+    return fitting
+
+
+def _check_formula(rows: _Rows, cell: _Cell, block: _Block) -> None:
+    """Refuse atoms that are not those of the formula, or not Z times these.
+
+    Raises:
+        ValueError: They are not.
+    """
+    formula = _formula(block)
+    if not formula:
+        return
+    wanted: dict[str, float] = defaultdict(float)
+    for symbol, count in formula.items():
+        wanted[_ISOTOPES.get(symbol, symbol)] += count
+    found: dict[str, float] = defaultdict(float)
+    for row in cell.row:
+        found[rows.symbols[row]] += float(rows.occupancy[row])
+    if wanted.get("H") and not found.get("H"):
+        raise ValueError(f"its formula is {block.value(_FORMULA)}, but no hydrogen is listed")
+    units = sum(found.values()) / sum(wanted.values())
+    for symbol in sorted({*wanted, *found}):
+        if abs(found.get(symbol, 0) / units - wanted.get(symbol, 0)) > max(0.06, 0.01 * wanted.get(symbol, 0)):
+            read = " ".join(f"{s}{n:g}" for s, n in sorted(found.items()))
+            raise ValueError(f"its formula is {block.value(_FORMULA)}, its atoms are {read}")
+    z, times = gemmi.cif.as_number(block.value(_Z)), _times_reduced(wanted.values())
+    if z > 0 and all(abs(count / z - 1) > 0.02 for count in (units, units * times)):
+        raise ValueError(f"it has Z = {block.value(_Z)}, but its atoms are {units:g} formula units")
+
+
+def _times_reduced(counts: Iterable[float]) -> int:
+    """How many times the reduced formula it is; some programs write the formula of the whole cell, but not that Z."""
+    whole = [round(count) for count in counts if abs(count - round(count)) < 1e-3]
+    return math.gcd(*whole) or 1
+
+
+def _formula(block: _Block) -> dict[str, float] | None:
+    """Read the formula sum; None where there is none that can be read."""
+    found: dict[str, float] = {}
+    texts = list(dict.fromkeys(block.values(_FORMULA)))
+    if len(texts) != 1:
+        return None
+    parts = re.findall(r"([A-Z][a-z]?)\s?([0-9]*\.?[0-9]*)(?:\([0-9]+\))?", texts[0])
+    if re.sub(r"([A-Z][a-z]?)\s?([0-9]*\.?[0-9]*)(?:\([0-9]+\))?|[\s,]", "", texts[0]):
+        return None
+    for symbol, count in parts:
+        if symbol not in _KNOWN | _ISOTOPES.keys():
+            return None
+        found[symbol] = found.get(symbol, 0.0) + (float(count) if count not in {"", "."} else 1.0)
+    return found if sum(found.values()) > 0 else None
+
+
+def _structure(rows: _Rows, cell: _Cell) -> tuple[Structure, list[int]]:
+    """Make the crystal, its sites in pymatgen's order, and say which row each atom is of.
+
+    Atoms of partial occupancy at one place are one site.
+    """
+    from pymatgen.core.structure import Structure  # noqa: PLC0415  # heavy
+
+    check_count(len(cell.row))
+    order = sorted(range(len(cell.row)), key=lambda i: _order()[rows.symbols[cell.row[i]]])
+    of = [cell.row[i] for i in order]
+    symbols = [rows.symbols[row] for row in of]
+    frac = cell.frac[order]
+    occupancy = rows.occupancy[of]
+    if (occupancy == 1).all():
+        return Structure(_lattice(rows.cell), symbols, frac), of
+    sites: list[dict[str, float]] = []
+    places: list[NDArray[np.float64]] = []
+    for symbol, place, share in zip(symbols, frac, occupancy.tolist(), strict=True):
+        at = next(_same_place(rows, place, places), None)
+        if at is None:
+            sites.append({symbol: share})
+            places.append(place)
+        else:
+            sites[at][symbol] = sites[at].get(symbol, 0.0) + share
+    for site in sites:
+        if sum(site.values()) > _FULL:
+            raise ValueError(f"a site is occupied to {sum(site.values()):.3g} by {', '.join(site)}")
+    whole = [
+        {s: 1.0 if abs(share - 1) < 2e-3 and len(site) == 1 else share for s, share in site.items()} for site in sites
+    ]
+    return Structure(_lattice(rows.cell), whole, places), of
+
+
+def _same_place(rows: _Rows, place: NDArray[np.float64], places: list[NDArray[np.float64]]) -> Iterator[int]:
+    for at, other in enumerate(places):
+        apart = place - other
+        if np.linalg.norm((apart - np.round(apart)) @ rows.vectors) < COPY:
+            yield at
+
+
+def _thirds(frac: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coordinates, those near thirds as thirds."""
     for ideal in _IDEAL:
         frac[np.abs(frac / ideal - 1) <= _NEAR] = ideal
-    return frac - np.floor(frac)
+    return frac
 
 
 def _wrapped(frac: NDArray[np.float64]) -> NDArray[np.float64]:
     """Coordinates from 0 to below 1."""
-    inside = frac - np.floor(frac)
+    inside: NDArray[np.float64] = frac - np.floor(frac)
     return np.where(inside < 1, inside, 0.0)  # -1e-17 lies one cell above 1 - 1e-17, which is 1
 
 
-def _are_apart(frac: NDArray[np.float64]) -> bool:
-    return not cKDTree(_wrapped(frac), boxsize=1).query_pairs(_APART, p=np.inf)
+def _lattice(cell: Sequence[float]) -> Lattice:
+    from pymatgen.core.lattice import Lattice  # noqa: PLC0415  # heavy
+
+    return Lattice.from_parameters(*cell)
 
 
 @lru_cache(maxsize=1)
 def _order() -> dict[str, tuple[float, str]]:
-    """Symbol → what pymatgen sorts sites by; noble gases have no electronegativity, and no order of their own."""
+    """Symbol → what pymatgen sorts sites by; noble gases have no electronegativity, and come last."""
+    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {symbol: (x, symbol) for symbol in SYMBOLS[1:] if np.isfinite(x := Element(symbol).X)}
+        found = {symbol: float(Element(symbol).X) for symbol in SYMBOLS[1:]}
+    return {symbol: (x if np.isfinite(x) else 10.0, symbol) for symbol, x in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import product
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 _IMAGES = np.array(list(product((-1, 0, 1), repeat=3)))  # (27, 3)
 _BOND = 0.64  # of a: longer than B-X (a/2), shorter than A-X (a/√2)
 _ROLES = {0: "A", 2: "X", 6: "B"}  # bonds of an atom → its role in a perovskite
+
+
+_SITE_WORDS = "sites?|elements?|elem|el|ions?|cations?|anions?|atoms?|symbols?"
+_SITE = re.compile(
+    rf"(?:{_SITE_WORDS})?([abx])((?:'|(?:double)?prime|\d)*)(?:{_SITE_WORDS})?((?:'|(?:double)?prime|\d)*)"
+)
+_PAIRS = ({"", "'"}, {"", "''"}, {"", "2"}, {"'", "''"}, {"1", "2"})  # marks of the two columns of B and B'
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,86 @@ def site_numbers(record: Record, prototype: Prototype) -> list[int]:
             wanted = ",".join(prototype.sites)
             raise UserError(f"no element symbol for site {site}; columns needed: {wanted}")
     return [atomic_number(symbols[site]) for site in prototype.sites]
+
+
+def site_columns(header: Sequence[str], prototype: Prototype | None = None) -> tuple[Prototype, dict[str, str]]:
+    """Find the columns of a table that name elements on sites, as people publish them.
+
+    Besides ``A,B,X``, ``A,B,X1,X2,X3`` and ``A,B,B',X`` these are such as ``B1,B2``, ``A site``, ``element_Bprime``; in
+    lower case too, where nothing else can be meant: ``a`` beside ``A`` is a label.
+
+    Args:
+        header: Names of columns.
+        prototype: Whose sites they name; by default the double perovskite where two columns name B, else the cubic one.
+
+    Returns:
+        The prototype, and its site or role → the column that names it; all sites, or all but X1, X2, X3 and X for them.
+
+    Raises:
+        UserError: A column is missing, or one looks like a site that the prototype does not have.
+    """
+    found = _site_marks(header)
+    of_b = [marks for marks, _ in found["B"]]
+    if prototype is None:
+        prototype = PROTOTYPES["double-perovskite" if len(of_b) == 2 and set(of_b) in _PAIRS else "cubic-perovskite"]
+        needed = _all_forms()
+    else:
+        needed = f"{_forms(prototype)} ({prototype.name})"
+    columns: dict[str, str] = {}
+    for role in ("A", "B", "X"):
+        sites = [site for site in prototype.sites if site[0] == role]
+        marks = dict(reversed(found[role]))
+        if set(marks) == {""} and (role in sites or role == "X"):
+            columns[role] = marks[""]
+        elif role == "B" and "B'" in sites and set(marks) in _PAIRS:
+            columns |= dict(zip(("B", "B'"), (column for _, column in found["B"]), strict=False))
+        elif role == "X" and sites == ["X1", "X2", "X3"] and set(marks) == {"1", "2", "3"}:
+            columns |= {f"X{mark}": marks[mark] for mark in "123"}
+        elif "" in marks and (role in sites or role == "X"):
+            columns[role] = marks[""]
+    missing = [role for role in ("A", "B", "X") if not any(name[0] == role for name in columns)]
+    if "B'" in prototype.sites and "B'" not in columns:
+        missing.append("B'")
+    stray = [column for role in "ABX" for _, column in found[role] if column not in columns.values()]
+    if stray and not missing:
+        raise UserError(
+            f"column {stray[0]} looks like a site; read are {','.join(columns.values())}. "
+            f"The columns of candidates are {_all_forms()}; give other columns other names."
+        )
+    if missing:
+        raise UserError(f"no column {' and '.join(missing)}; needed are {needed}")
+    return prototype, columns
+
+
+def _site_marks(header: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Role → (mark, column) of each column that may name its elements; a mark is what follows A, B or X: ``'``, ``2``.
+
+    A bare ``a``, ``b`` or ``x`` counts only alone or beside such as ``b'``: lattice constants are called so, too.
+    """
+    found: dict[str, list[tuple[str, str]]] = {"A": [], "B": [], "X": []}
+    bare: dict[str, list[tuple[str, str]]] = {"A": [], "B": [], "X": []}
+    for column in header:
+        text = re.sub("[`\u00b4\u2018\u2019\u2032]", "'", re.sub('["\u201d\u2033]', "''", column))
+        match = _SITE.fullmatch(re.sub(r"[\s_.\-()\[\]]+", "", text.casefold()))
+        if match:
+            marks = "".join(match.group(2, 3)).replace("doubleprime", "''").replace("prime", "'")
+            (bare if re.fullmatch(r"[abx]\d*", column) else found)[match.group(1).upper()].append((marks, column))
+    for role, others in found.items():
+        if bare[role] and all(marks and column[0].islower() for marks, column in others):
+            found[role] = sorted([*bare[role], *others], key=lambda named: list(header).index(named[1]))
+    return found
+
+
+def _all_forms() -> str:
+    return ", or ".join(f"{_forms(prototype)} ({name})" for name, prototype in PROTOTYPES.items())
+
+
+def _forms(prototype: Prototype) -> str:
+    """The columns that can name the sites of a prototype."""
+    by_role = (
+        site if role in prototype.sites else role for site, role in zip(prototype.sites, prototype.roles, strict=True)
+    )
+    return " or ".join(dict.fromkeys(",".join(dict.fromkeys(columns)) for columns in (by_role, prototype.sites)))
 
 
 def species(compositions: Sequence[Composition], prototypes: Sequence[Prototype]) -> NDArray[np.uint8]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgcnn.data.bounds import check_cell, check_count, check_positions, check_vectors
+from cgcnn.data.bounds import check_apart, check_cell, check_count, check_positions, check_vectors
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
     from cgcnn.data.sample import Form
@@ -30,7 +32,7 @@ def structure(form: Form, content: str) -> Structure:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # parsers warn of what they mend
             crystal: Structure = _PARSERS[form](content)
-        _check(crystal)
+        _check(crystal, form)
     except MemoryError:
         raise UserError("not enough memory to read it; give it a machine with more, or leave it out") from None
     except Exception as error:  # noqa: BLE001  # pymatgen's parsers document no set of errors
@@ -39,7 +41,7 @@ def structure(form: Form, content: str) -> Structure:
     return crystal
 
 
-def _check(crystal: Structure) -> None:
+def _check(crystal: Structure, form: Form) -> None:
     """What holds for crystals of every form."""
     if not len(crystal):
         raise ValueError("no atoms")
@@ -49,6 +51,8 @@ def _check(crystal: Structure) -> None:
     for symbol in {_symbol(species) for site in crystal for species in site.species}:
         if symbol not in SYMBOLS[1:] and symbol != "D":
             raise ValueError(f"{symbol!r} is not an element that models know (H to {SYMBOLS[-1]})")
+    if form != "cif":  # which has names for its atoms
+        check_apart(crystal)
 
 
 def _symbol(species: Any) -> str:  # noqa: ANN401  # pymatgen has no type for all of them
@@ -78,16 +82,62 @@ def _parse_cif(content: str) -> Structure:
 
 
 def _parse_poscar(content: str) -> Structure:
-    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar  # noqa: PLC0415
+    """Read a POSCAR: with one, three or a negative scale factor, and symbols such as SR, Sr_sv or Sr/4b2f."""
+    from pymatgen.core.lattice import Lattice  # noqa: PLC0415  # heavy; prototype input never needs it
+    from pymatgen.core.structure import Structure  # noqa: PLC0415
 
-    lines = content.splitlines()
-    for line in lines[5:7]:  # symbols and how many atoms of each, or only the latter
-        counts = [int(word) for word in line.split("!")[0].split("#")[0].split() if word.isdigit()]
-        check_count(sum(counts))
-        if sum(counts) > len(lines):
-            raise ValueError(f"{sum(counts)} atoms in {len(lines)} lines")
-    warnings.simplefilter("error", BadPoscarWarning)  # without element symbols, pymatgen would make some up
-    return Poscar.from_str(content).structure
+    lines = [re.split(r"[!#]", line)[0].split() for line in content.splitlines()]
+    factors = _numbers(lines, 1)
+    vectors = np.array([_numbers(lines, row, 3) for row in (2, 3, 4)])
+    named = bool(lines[5:6] and lines[5] and not lines[5][0].isdecimal())
+    counts = [_count(word) for word in lines[6 if named else 5]]
+    check_count(sum(counts))
+    at = 7 if named else 6
+    at += bool(lines[at][:1] and lines[at][0][:1].lower() == "s")  # selective dynamics
+    cartesian = lines[at][:1] and lines[at][0][:1].lower() in {"c", "k"}
+    rows = lines[at + 1 : at + 1 + sum(counts)]
+    if len(rows) < sum(counts):
+        raise ValueError(f"{sum(counts)} atoms in {len(lines)} lines")
+    places = np.array([_numbers(rows, row, 3) for row in range(len(rows))]).reshape(-1, 3)
+    if named and len(lines[5]) != len(counts):
+        raise ValueError(f"{len(lines[5])} elements, but {len(counts)} numbers of atoms")
+    if named:
+        symbols = [symbol for symbol, count in zip(lines[5], counts, strict=True) for _ in range(count)]
+    elif any(len(row) < 4 or not row[-1][:1].isalpha() or row[-1] in {"T", "F"} for row in rows):
+        raise ValueError("it does not name its elements")
+    else:
+        symbols = [row[-1] for row in rows]
+    elements = [re.split(r"[_/]", symbol)[0].capitalize() for symbol in symbols]
+    scale = _scale(factors, vectors)
+    lattice = Lattice(vectors * scale)
+    return Structure(lattice, elements, places * scale if cartesian else places, coords_are_cartesian=bool(cartesian))
+
+
+def _scale(factors: list[float], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By what x, y and z are multiplied; a negative factor is the volume of the cell in Å³."""
+    if len(factors) == 1 and factors[0] < 0:
+        return np.full(3, (-factors[0] / abs(np.linalg.det(vectors))) ** (1 / 3))
+    if len(factors) not in {1, 3} or min(factors) <= 0:
+        raise ValueError(f"the scale is {', '.join(f'{factor:g}' for factor in factors)}; give one number, or three")
+    return np.array(factors * (3 // len(factors)))
+
+
+def _numbers(lines: list[list[str]], row: int, count: int = 0) -> list[float]:
+    """Read the numbers that a line begins with, as many as wanted or all."""
+    words = lines[row][:count] if count else lines[row]
+    try:
+        found = [float(word.lower().replace("d", "e")) for word in words]
+    except ValueError:
+        raise ValueError(f"line {row + 1} has {' '.join(words)!r} instead of numbers") from None
+    if not found or len(found) < count:
+        raise ValueError(f"line {row + 1} has {len(found)} numbers instead of {count or 1}")
+    return found
+
+
+def _count(word: str) -> int:
+    if not (word.isascii() and word.isdecimal()) or len(word) > 18:
+        raise ValueError(f"{word!r} is no number of atoms")
+    return int(word)
 
 
 def _parse_pymatgen(content: str) -> Structure:

@@ -5,8 +5,10 @@ A sample that cannot be read, among others of its file, is a broken one; a file 
 
 from __future__ import annotations
 
-import csv
 import json
+import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import chain, count, islice, repeat
@@ -14,16 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.data.bounds import ATOMS
+from cgcnn.data.composition import site_columns
 from cgcnn.data.opening import lines_of, opened, read_bytes, read_text, uncompressed_name
 from cgcnn.data.records import parse_lines
-from cgcnn.data.sample import Sample, broken, from_record
+from cgcnn.data.sample import Sample, broken, from_record, is_structure
+from cgcnn.data.tables import open_table
+from cgcnn.elements import MISSING
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cgcnn.data.records import Record
-    from cgcnn.data.sample import Form
+    from cgcnn.data.tables import Row, Table
 
 ID_PROP = "id_prop.csv"
 SUFFIXES = {
@@ -33,10 +38,18 @@ SUFFIXES = {
     ".jsonl": "jsonl",
     ".json": "json",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".xlsx": "csv",
     ".xyz": "xyz",
     ".extxyz": "xyz",
     ".db": "db",
 }
+
+
+_ID_NAMES = re.compile(
+    r"(?:(?:material|mp|cif|structure|task)[ _-]?)?ids?|name|file(?:[ _-]?name)?|cif|structure", re.IGNORECASE
+)
+"""What columns of ids and files are called."""
 
 
 def kind_of(path: Path) -> str | None:
@@ -83,47 +96,126 @@ def read_file(source: Source) -> Iterator[Sample]:
 
 
 def read_published(folder: Path) -> Iterator[Sample]:
-    """The rows of ``id_prop.csv``: an id and any number of labels; a first row that names no CIF is a header.
+    """Read the rows of ``id_prop.csv``: an id and any number of labels; the first may be a header.
+
+    An id is the name of a file beside the table, or that without its suffix: ``x`` is ``x.cif``, else ``x.CIF``,
+    ``x.cif.gz``, ``x.vasp`` and so on, if there is only one.
 
     Raises:
-        UserError: The table cannot be read.
+        UserError: The table cannot be read, or it is not clear where its cells end.
     """
-    try:
-        with (folder / ID_PROP).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(row)]
-    except (OSError, csv.Error) as error:
-        raise UserError(f"{folder / ID_PROP}: cannot be read ({error})") from None
-    if not rows:
-        return
-    names = ["id", "target", *(f"target_{i}" for i in range(2, max(map(len, rows))))]
-    if len(rows) > 1 and not (folder / f"{rows[0][0]}.cif").exists() and not _is_number(rows[0][1:2]):
-        names = ["id", *rows.pop(0)[1:]]
+    path = folder / ID_PROP
+    table = open_table(path, header=False)
+    rows = list(table.rows)
+    files = _Files(folder)
+    if rows and _is_header(rows, files):
+        table = open_table(path)
+        rows, names = list(table.rows), ["id", *table.header[1:]]
+    elif rows:
+        names = ["id", "target", *(f"target_{i}" for i in range(2, len(rows[0].cells)))][: len(rows[0].cells)]
+        _refuse_other_separators(table, rows)
     for row in rows:
-        yield _published_sample(folder, dict(zip(names, row, strict=False)))
+        yield _published_sample(files, table, row, names)
 
 
-def _is_number(cells: list[str]) -> bool:
+def _is_header(rows: Sequence[Row], files: _Files) -> bool:
+    """Whether the first row names the columns: no file has its name, and it has no number, where other rows have some.
+
+    A name with digits, such as mp-12, is rather one of a crystal whose file is missing.
+    """
+    name, *labels = rows[0].cells
+    if files.find(name)[0] or len(rows) < 2:
+        return False
+    if _ID_NAMES.fullmatch(name):
+        return True
+    words = all(label and not _is_number(label) and label.casefold() not in MISSING for label in labels)
+    return bool(labels) and words and not any(map(str.isdigit, name))
+
+
+def _refuse_other_separators(table: Table, rows: Sequence[Row]) -> None:
+    """Refuse rows without a header whose one cell holds an id and a label, or whose labels are cut at decimal commas.
+
+    Raises:
+        UserError: They do.
+    """
+    if len(rows[0].cells) == 1 and all(re.fullmatch(r"\S+[\s|:]+[-+\d.]\S*", row.cells[0]) for row in rows):
+        raise UserError(
+            f"{table.source}, line {rows[0].line}: {rows[0].cells[0]!r} is one cell. Separate id and label by a comma."
+        )
+    pairs = [",".join(row.cells[1:3]) for row in rows if not row.fault]
+    if all(re.fullmatch(r"[-+]?\d+,\d+", pair) for pair in pairs) and any(re.search(r",0\d|,\d{3}", p) for p in pairs):
+        first = pairs[0]
+        raise UserError(
+            f"{table.source}, line {rows[0].line}: {first} may be one number or two. Write decimal points, or name the "
+            "columns in the first line."
+        )
+
+
+def _is_number(cell: str) -> bool:
     try:
-        return bool([float(cell) for cell in cells])
+        float(cell.replace(",", "."))
     except ValueError:
         return False
+    return True
 
 
-def _published_sample(folder: Path, labels: Record) -> Sample:
-    name, path = labels["id"], folder / f"{labels['id']}.cif"
+class _Files:
+    """The crystals' files in a folder, by their names and stems."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.by_stem: dict[str, list[Path]] = {}
+        for path in sorted(folder.iterdir()):
+            if kind_of(path) and path.name != ID_PROP:
+                self.by_stem.setdefault(Path(uncompressed_name(path)).stem, []).append(path)
+
+    def find(self, name: str) -> tuple[Path | None, str]:
+        """Find the file of an id; or None and why there is none."""
+        usual = self.folder / f"{name}.cif"
+        with suppress(UnicodeError):  # a name in bytes, as its file may have it, in a table that is not in UTF-8
+            old = os.fsdecode(name.encode("cp1252"))
+            if old != name and old in self.by_stem:
+                return self.find(old)
+        try:
+            if usual.exists():
+                return usual, ""
+            named = self.folder / name
+            if name and kind_of(named) and named.is_file():
+                return named, ""
+        except (OSError, ValueError) as error:  # too long a name, one with a NUL
+            return None, f"{usual}: cannot be read ({getattr(error, 'strerror', '') or error})"
+        found = self.by_stem.get(name, [])
+        if len(found) > 1:
+            return None, f"{self.folder}: {' and '.join(path.name for path in found)} may both be {name}"
+        return (found[0], "") if found else (None, f"{usual}: No such file")
+
+
+def _published_sample(files: _Files, table: Table, row: Row, names: Sequence[str]) -> Sample:
+    """The crystal of a row with its labels; a broken one if there is no such file, or the row cannot be trusted."""
+    name = row.cells[0]
+    path, reason = files.find(name)
+    labels: Record = {"id": name}
     try:
-        reason = f"{path}: no regular file" if path.exists() and not path.is_file() else ""
-        form: Form = "broken" if reason else "cif"
-        return Sample(name, labels, form, reason or read_text(path), str(path))
+        if not row.fault:
+            labels |= {names[i]: table.number(row, i) for i in range(1, len(names))}
+        if path is None or row.fault or not path.is_file():
+            reason = f"{table.source}, {row.fault}" if row.fault else reason or f"{path}: no regular file"
+            return Sample(name, labels, "broken", reason, str(path or ""))
+        if kind_of(path) == "cif":
+            return Sample(name, labels, "cif", read_text(path), str(path))
+        samples = list(islice(read_file(Source(path, name)), 2))
+        if len(samples) != 1:
+            return Sample(name, labels, "broken", f"{path}: not one crystal", str(path))
+        return replace(samples[0], id=name, labels=labels)
     except UserError as error:
         return Sample(name, labels, "broken", str(error), str(path))
-    except Exception as error:  # noqa: BLE001  # a name with a NUL, a damaged file, too little memory
+    except Exception as error:  # noqa: BLE001  # a damaged file, too little memory
         reason = getattr(error, "strerror", "") or str(error) or type(error).__name__
         return Sample(name, labels, "broken", f"{path}: cannot be read ({reason})", str(path))
 
 
 def _cif(source: Source) -> Iterator[Sample]:
-    from cgcnn.data.cif_blocks import crystals  # noqa: PLC0415  # gemmi
+    from cgcnn.data.cif import crystals  # noqa: PLC0415  # gemmi
 
     texts = crystals(read_text(source.path))
     for i, text in enumerate(texts, 1):
@@ -137,16 +229,37 @@ def _poscar(source: Source) -> Iterator[Sample]:
 
 def _json_lines(source: Source) -> Iterator[Sample]:
     with opened(source.path, errors="surrogateescape") as stream:
-        yield from _records(parse_lines(source.path, lines_of(stream, source.path)), source)
+        records = parse_lines(source.path, lines_of(stream, source.path))
+        yield from _records((record for record in records if "x-optimade" not in record), source)
 
 
 def _table(source: Source) -> Iterator[Sample]:
-    csv.field_size_limit(2**31 - 1)  # a CIF is longer than the default; lines are bounded
-    try:
-        with opened(source.path, errors="surrogateescape", encoding="utf-8-sig") as stream:
-            yield from _records(csv.DictReader(lines_of(stream, source.path), restkey=""), source)
-    except csv.Error as error:
-        raise UserError(f"{source.path}: not a CSV table ({error})") from None
+    """The rows of a table; those that cannot be trusted are broken samples."""
+    table = open_table(source.path)
+    names = dict(zip(table.header, table.header, strict=True))
+    if not any(is_structure(name) for name in names):
+        with suppress(UserError):  # then it has no sites, and what it has says why
+            names |= {column: site for site, column in site_columns(table.header)[1].items()}
+    for position, row in enumerate(table.rows):
+        name = f"{source.prefix}{position}"
+        try:
+            cells = _plain_cells(table, row)
+        except UserError as error:
+            yield broken(name, str(error))
+        else:
+            yield _sample_or_broken(name, from_record, dict(zip(names.values(), cells, strict=True)))
+
+
+def _plain_cells(table: Table, row: Row) -> list[str]:
+    """The cells of a row with decimal points, but ids as they are.
+
+    Raises:
+        UserError: The row cannot be trusted.
+    """
+    if row.fault:
+        raise UserError(f"{table.source}, {row.fault}")
+    named = enumerate(zip(table.header, row.cells, strict=True))
+    return [cell if _ID_NAMES.fullmatch(name) else table.number(row, column) for column, (name, cell) in named]
 
 
 def _records(records: Iterable[Record], source: Source) -> Iterator[Sample]:
@@ -168,6 +281,9 @@ def _json(source: Source) -> Iterator[Sample]:
     content = _json_content(path)
     if isinstance(content, dict) and {"columns", "data"} <= content.keys():
         return _records(_matbench(path, content), source)
+    if isinstance(content, dict) and isinstance(content.get("data"), (dict, list)):  # what OPTIMADE answers
+        data = content["data"]
+        return _records(data if isinstance(data, list) else [data], source)
     if isinstance(content, dict) and "sites" in content:
         return iter([Sample(source.name, {"id": source.name}, "pymatgen", json.dumps(content))])
     if isinstance(content, dict):

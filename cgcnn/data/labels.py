@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
 
 
+LARGEST = 1e15
+"""Size of a label. Training sums squares of labels in single precision, which ends at 3e38."""
+
+
 def targets(
     records: Sequence[Record],
     names: Sequence[str],
@@ -42,13 +46,13 @@ def targets(
         binary: Those of the names that are yes or no.
 
     Raises:
-        UserError: No record has the label, one is not a number, or one of a ``binary`` target is not 0 or 1.
+        UserError: No record has the label, one is not a number, is infinite or beyond `LARGEST`, or one of a ``binary``
+            target is not 0 or 1.
     """
     shapes = prototypes or [None] * len(records)
     rows = list(zip(range(len(records)), records, shapes, strict=True))
     columns = [[_label(record, name, shape, i) for i, record, shape in rows] for name in names]
-    with np.errstate(over="ignore"):  # what single precision cannot hold is infinite
-        table = np.array(columns).astype(np.float32).T  # (n, T)
+    table = np.array(columns).astype(np.float32).T  # (n, T)
     for name, column in zip(names, table.T, strict=True):
         if np.isnan(column).all():
             raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
@@ -69,14 +73,21 @@ def bounds(records: Sequence[Record], names: Sequence[str]) -> NDArray[np.bool_]
 
 def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
     value = record.get(name)
-    if name not in record and name in FROM_LABELS:
-        value = FROM_LABELS[name](record)
-    elif name not in record and prototype is not None and name in _FROM_CRYSTAL:
-        value = _FROM_CRYSTAL[name](record, prototype)
     try:
-        return math.nan if value is None or value == "" else float(value)
-    except (TypeError, ValueError):
-        raise UserError(f"record {record_id(record, position)}: {name} is {value!r}, not a number") from None
+        if name not in record and name in FROM_LABELS:
+            value = FROM_LABELS[name](record)
+        elif name not in record and prototype is not None and name in _FROM_CRYSTAL:
+            value = _FROM_CRYSTAL[name](record, prototype)
+        number = math.nan if value is None or value == "" else float(value)
+    except (TypeError, ValueError, OverflowError):
+        wrong = f"is {value!r}" if name in record else "follows from labels of which one is"
+        raise UserError(f"record {record_id(record, position)}: {name} {wrong}, not a number") from None
+    if abs(number) > LARGEST:
+        raise UserError(
+            f"record {record_id(record, position)}: {name} is {number:g}; labels are finite and at most {LARGEST:g} in "
+            "size. Leave it empty, choose another unit, or learn its logarithm"
+        )
+    return number
 
 
 def lattice_constant(record: Record, prototype: Prototype) -> float | None:

@@ -55,9 +55,14 @@ def uncompressed_name(path: Path) -> str:
     return name
 
 
+def decompressed(path: Path) -> io.BufferedReader:
+    """The bytes of a file, decompressed as they are read."""
+    return io.BufferedReader(_Guarded(path), 2**17)
+
+
 def opened(path: Path, errors: str, encoding: str = "utf-8") -> io.TextIOWrapper:
     """The text of a file, line ends as they are; `errors` is what becomes of bytes that are no text."""
-    return io.TextIOWrapper(io.BufferedReader(_Guarded(path), 2**17), encoding=encoding, errors=errors, newline="")
+    return io.TextIOWrapper(decompressed(path), encoding=encoding, errors=errors, newline="")
 
 
 def lines_of(stream: io.TextIOWrapper, path: Path) -> Iterator[str]:
@@ -91,7 +96,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UserError: They are too many to be read as a whole.
     """
-    with io.BufferedReader(_Guarded(path), 2**17) as stream:
+    with decompressed(path) as stream:
         content = stream.read(WHOLE + 1)
     if len(content) > WHOLE:
         raise UserError(f"{path}: more than {WHOLE >> 30} GiB; give JSON Lines, which are read line by line")

@@ -1,8 +1,12 @@
-"""Data sets as samples, in the order of the data: files, directories of files, and several of them."""
+"""Data sets as samples, in the order of the data: files, directories of files, and several of them.
+
+Of a directory, what these programs write into it themselves is skipped, and what systems leave there: see `skipped`.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,9 +43,7 @@ def stream(paths: Sequence[Path]) -> Iterator[Sample]:
     Raises:
         UserError: As `read`; of a path that does not exist or has no known format, before anything is read.
     """
-    for path in paths:
-        _check(path)
-    found = [item for path in paths for item in ([_Found(path, str(path))] if path.is_file() else _walk(path))]
+    found, _ = _sift(paths)
     alone = len(found) == 1 and len(paths) == 1 and (paths[0].is_file() or found[0].path == paths[0])
     for item, name in zip(found, _names(found), strict=True):
         empty = True
@@ -52,6 +54,51 @@ def stream(paths: Sequence[Path]) -> Iterator[Sample]:
             raise UserError(f"{item.path}: no records; expected crystals")
         if empty:
             yield _placed(broken(name, f"{item.path}: no records; expected crystals"), item)
+
+
+def skipped(paths: Sequence[Path]) -> str:
+    """Say what `stream` skips of these files and directories; empty if it is nothing.
+
+    These are runs, rankings, predictions, models and exports of these programs, hidden files, and what systems leave,
+    such as ``__MACOSX`` and ``Thumbs.db``. Exported crystals are read where there is nothing else.
+
+    Raises:
+        UserError: As `stream`.
+    """
+    _, left = _sift(paths)
+    if not left:
+        return ""
+    what = "outputs or hidden files" if len(left) > 1 else "output or hidden file"
+    return f"skipped {len(left)} {what}, such as {left[0]}; to read one, name it alone"
+
+
+def _sift(paths: Sequence[Path]) -> tuple[list[_Found], list[Path]]:
+    """What is to be read, and what is skipped.
+
+    Raises:
+        UserError: A path does not exist or has no known format, or a directory holds nothing to read.
+    """
+    for path in paths:
+        _check(path)
+    found: list[_Found] = []
+    exported: list[_Found] = []
+    left: list[_Found] = []
+    for path in paths:
+        if path.is_file():
+            (left if len(paths) > 1 and _is_own(path) else found).append(_Found(path, str(path)))
+            continue
+        crystals, own, others = _walk(path)
+        found += crystals
+        exported += own
+        left += others
+        if not (crystals or own or len(paths) > 1):
+            only = f", beside {len(others)} outputs or hidden files" if others else ""
+            raise UserError(f"{path}: holds no file of a known format ({', '.join(SUFFIXES)}, POSCAR){only}")
+    if not found:
+        found, exported = exported, []
+    if paths and not found:
+        raise UserError(f"{paths[0]}: only outputs or hidden files, and no crystals")
+    return found, [item.path for item in [*left, *exported]]
 
 
 def _placed(sample: Sample, item: _Found) -> Sample:
@@ -88,9 +135,12 @@ def _check(path: Path) -> None:
         raise UserError(f"{path}: unknown format; known are {known} (also .gz, .xz, .bz2), POSCAR and directories")
 
 
-def _walk(root: Path) -> list[_Found]:
-    """What there is to read in a directory and below it; hidden directories are left alone."""
-    found, seen = [], set()
+def _walk(root: Path) -> tuple[list[_Found], list[_Found], list[_Found]]:
+    """What there is to read in a directory and below it; crystals that were exported; and what is skipped."""
+    found: list[_Found] = []
+    exported: list[_Found] = []
+    left: list[_Found] = []
+    seen: set[str] = set()
     refused: list[OSError] = []
     for here, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
         folder, real = Path(here), os.path.realpath(here)
@@ -98,17 +148,68 @@ def _walk(root: Path) -> list[_Found]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if (
+            _RUN.intersection(names)
+            or folder.suffix == ".training"
+            or _OWN_SETTINGS.match(_head(folder / "settings.json", 99))
+        ):
+            folders.clear()
+            left.append(_Found(folder, str(folder.relative_to(root)), root))
+            continue
+        folders[:] = sorted(name for name in folders if not _OF_SYSTEMS.fullmatch(name))
         if ID_PROP in names:
             folders.clear()
             found.append(_Found(folder, str(folder.relative_to(root)), root))
             continue
-        files = (folder / name for name in sorted(names) if name != "atom_init.json")
-        found += [_looked_at(file, root) for file in files if kind_of(file)]
+        for file in (folder / name for name in sorted(names) if name != "atom_init.json"):
+            if kind_of(file) or _OF_SYSTEMS.fullmatch(file.name):
+                own = _OF_SYSTEMS.fullmatch(file.name) or _is_own(file)
+                (left if own else exported if _is_exported(file) else found).append(_looked_at(file, root))
     found += [_Found(Path(e.filename), str(e.filename), root, f"cannot be listed ({e.strerror})") for e in refused]
-    if not found:
-        raise UserError(f"{root}: holds no file of a known format ({', '.join(SUFFIXES)}, POSCAR)")
-    return found
+    return found, exported, left
+
+
+_RUN = {"zarr.json", ".zgroup", ".zarray"}
+_OF_SYSTEMS = re.compile(r"\..*|__MACOSX|(?:eh)?Thumbs\.db|desktop\.ini", re.IGNORECASE)
+_OWN_TABLES = re.compile(
+    r"rank,index,formula,.*|index,(?:.*,)?reason|id,(?:prediction(?:,std)?|reason)|metric,target,value,unit,split,input"
+    r"|member,epoch,loss,validation_loss|id(?:,([^,]+),\1_prediction)+|recipe,training,epochs,metric,value,unit,test"
+    r"|element,site,contribution,std,count,prediction"
+)
+"""First lines of the tables that these programs write."""
+_OWN_SETTINGS = re.compile(rb'\{\s*"program": "')  # of relaxations
+_OWN_JSON = re.compile(rb'\{\s*"model": "[^"]*",\s*"digest": ')
+_EXPORTED_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+(-[abc0+-]{6})?\.(cif|vasp)")
+_EXPORTED = re.compile(rb'"rank": \d+, "index": \d+|"_screen_rank"|\brank=\d+ index=\d+')
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file is a table or record of figures, or the card of a model, that these programs wrote."""
+    if file.suffix == ".csv":
+        line = _head(file, 2**14).partition(b"\n")[0].rstrip(b"\r").decode("utf-8", errors="replace")
+        return _OWN_TABLES.fullmatch(line) is not None
+    if file.suffix == ".json":
+        return file.with_suffix(".safetensors").exists() or _OWN_JSON.match(_head(file, 2**14)) is not None
+    return False
+
+
+def _is_exported(file: Path) -> bool:
+    """Whether a file holds crystals that these programs exported from a ranking."""
+    if kind_of(file) in {"cif", "poscar"}:
+        return _EXPORTED_NAME.fullmatch(file.name) is not None
+    kinds = {".json", ".jsonl", ".xyz", ".extxyz", ".db"}
+    return file.suffix in kinds and _EXPORTED.search(_head(file, 2**18)) is not None
+
+
+def _head(file: Path, size: int) -> bytes:
+    """The first bytes of a regular file; none where it cannot be read, which its reader says."""
+    try:
+        if not file.is_file():
+            return b""
+        with file.open("rb") as stream:
+            return stream.read(size)
+    except OSError:
+        return b""
 
 
 def _looked_at(file: Path, root: Path) -> _Found:

@@ -35,26 +35,78 @@ class Sample:
 
 
 def from_record(record: Record, position: int | str) -> Sample:
-    """The sample of a record, whose crystal is ``cell``, ``species`` and ``frac``, or a ``structure``, or a ``cif``.
+    """Make the sample of a record.
 
-    A structure is a dictionary of pymatgen, or its JSON, or a CIF as text. Column names may be of any case.
+    Its crystal is ``cell``, ``species`` and ``frac``, a ``structure`` or a ``cif``, pymatgen's ``Structure.as_dict()``,
+    ``atoms`` of JARVIS, or an entry of OPTIMADE. A structure is a dictionary of pymatgen, or its JSON, or a CIF as
+    text. Column names may be of any case.
 
     Args:
         record: Of a data set.
         position: What names it if it has no id.
     """
     name = record_id(record, position)
+    if {"lattice", "sites"} <= record.keys():
+        return Sample(name, {"id": name, **(record.get("properties") or {})}, "pymatgen", json.dumps(record))
     for column, value in record.items():
-        if column.casefold() in _STRUCTURES and value:
+        if is_structure(column) and value:
             text = value if isinstance(value, str) else json.dumps(value)
             form: Form = "pymatgen" if text.lstrip().startswith("{") else "cif"
             return Sample(name, {k: v for k, v in record.items() if k != column}, form, text)
+    atoms, attributes = record.get("atoms"), record.get("attributes", record)
+    if isinstance(atoms, dict) and "lattice_mat" in atoms:
+        crystal = _of_vectors(atoms["lattice_mat"], atoms["elements"], atoms["coords"], bool(atoms.get("cartesian")))
+        return Sample(name, {k: v for k, v in record.items() if k != "atoms"}, "record", json.dumps(crystal))
+    if isinstance(attributes, dict) and "cartesian_site_positions" in attributes:
+        labels = {key: value for key, value in attributes.items() if isinstance(value, (str, int, float))}
+        return Sample(name, {"id": name, **labels}, "record", json.dumps(_of_optimade(attributes)))
     return Sample(name, record, "record", json.dumps({key: record.get(key) for key in _CRYSTAL}))
 
 
+def _of_optimade(attributes: Record) -> Record:
+    """Read the crystal of an OPTIMADE entry.
+
+    Raises:
+        ValueError: It is not periodic in three directions, or a site holds several elements, or none.
+    """
+    if list(attributes.get("dimension_types") or [1, 1, 1]) != [1, 1, 1]:
+        raise ValueError("not periodic in three directions")
+    elements: dict[str, str] = {}
+    for species in attributes["species"]:
+        symbols = species["chemical_symbols"]
+        if len(symbols) != 1 or abs(float((species.get("concentration") or [1])[0]) - 1) > 1e-3:
+            raise ValueError(f"site {species['name']} has mixed occupancy: {', '.join(symbols)}")
+        elements[species["name"]] = symbols[0]
+    symbols = [elements[name] for name in attributes["species_at_sites"]]
+    return _of_vectors(attributes["lattice_vectors"], symbols, attributes["cartesian_site_positions"], cartesian=True)
+
+
+def _of_vectors(vectors: object, symbols: list[str], places: object, cartesian: bool) -> Record:  # noqa: FBT001
+    """Write a crystal as cell, species and fractional coordinates; vectors and Cartesian places are in Å."""
+    import numpy as np  # noqa: PLC0415  # heavy, and most records need none
+
+    matrix = np.array(vectors, dtype=float).reshape(3, 3)
+    frac = np.array(places, dtype=float).reshape(-1, 3)
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+        raise ValueError("the lattice vectors lie in one plane")
+    if cartesian:
+        frac = frac @ np.linalg.inv(matrix)
+    lengths = np.linalg.norm(matrix, axis=1)
+    cosines = [matrix[i] @ matrix[j] / (lengths[i] * lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))]
+    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+    if len(frac) != len(symbols):
+        raise ValueError(f"{len(symbols)} atoms at {len(frac)} places")
+    return {"cell": [*lengths.tolist(), *angles.tolist()], "species": list(symbols), "frac": frac.tolist()}
+
+
+def is_structure(column: str) -> bool:
+    """Whether a column of this name holds a crystal as a whole."""
+    return column.casefold() in _STRUCTURES
+
+
 def record_id(record: Record, position: int | str) -> str:
-    """The record's ``id`` or ``material_id``, or its position in the file (from 0) where it has neither."""
-    named = (record.get(key) for key in ("id", "material_id"))
+    """The record's ``id``, ``material_id`` or ``jid``, or its position in the file (from 0) where it has neither."""
+    named = (record.get(key) for key in ("id", "material_id", "jid"))
     return next((_name(value) for value in named if value is not None and value != ""), str(position))
 
 

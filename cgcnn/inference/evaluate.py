@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 
 from cgcnn.data.composition import shapes
 from cgcnn.data.labels import targets
+from cgcnn.data.tables import open_table
 from cgcnn.errors import UserError
 from cgcnn.files import csv_cell, write_whole
 from cgcnn.inference.metrics import figures
@@ -93,16 +93,13 @@ def evaluate(
 
 
 def listed_in(path: Path, samples: Sequence[Sample]) -> list[Sample]:
-    """The samples whose ids are in the first column of a CSV table with a header, in their own order.
+    """Find the samples whose ids are in the first column of a table, in their own order.
 
     Raises:
         UserError: The file cannot be read, or names none of them.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            ids = {row[0] for row in csv.reader(file) if row}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected a CSV table of ids") from None
+    table = open_table(path, header=False)
+    ids = {row.cells[0] for row in table.rows}
     found = [sample for sample in samples if not ids.isdisjoint((sample.id, csv_cell(sample.id)))]
     if not found:
         raise UserError(f"{path}: none of the {len(samples)} crystals is in its first column")

@@ -109,7 +109,8 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
     """Turn samples into a table; those that cannot be used are left out with a reason.
 
     Raises:
-        UserError: A label is not a number, or no sample is usable or has a target.
+        UserError: A label is not a number, one crystal is there twice where rows are split at random, or no sample is
+            usable or has a target.
     """
     settings, prototypes = recipe.settings, [PROTOTYPES[name] for name in recipe.prototypes]
     found: Sequence[CrystalGraph | Composition | str]
@@ -121,9 +122,11 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
     good = [sample for i, sample in enumerate(samples) if i not in failures]
     if not good:
         raise UserError(f"none of {len(samples)} crystals can be used; the first is {samples[0].id}: {failures[0]}")
+    if recipe.groups is None and not recipe.merge:
+        _refuse_repeated(good)
     records, ids = [sample.labels for sample in good], tuple(sample.id for sample in good)
     compositions = [row for row in found if isinstance(row, Composition)]
-    fold = np.array([int(f) if (f := str(record.get("fold"))).isdigit() else -1 for record in records])
+    fold = np.array([int(f) if (f := str(record.get("fold"))).isdecimal() else -1 for record in records])
     if recipe.groups is not None:
         own = [_group(row, prototypes, recipe.groups) for row in found if not isinstance(row, str)]
         fold = np.where(fold < 0, own, fold)
@@ -140,6 +143,20 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
         table, first = merge(table)
         good = [good[i] for i in first.tolist()]
     return Prepared(table, good, failures)
+
+
+def _refuse_repeated(samples: Sequence[Sample]) -> None:
+    """Refuse a crystal that is there twice under one id: it could be in the training and in the test.
+
+    Raises:
+        UserError: There is one.
+    """
+    for (name, _, _), count in Counter((sample.id, sample.form, sample.content) for sample in samples).items():
+        if count > 1:
+            raise UserError(
+                f"crystal {name} is there {count} times and could be in the training and in the test. "
+                "Leave it in once, with one label."
+            )
 
 
 def _group(row: CrystalGraph | Composition, prototypes: Sequence[Prototype], groups: int) -> int:

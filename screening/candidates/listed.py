@@ -1,4 +1,4 @@
-"""Explicit candidates: a CSV file with a column for each site, as `screen list` takes it.
+"""Explicit candidates: a table with a column for each site, as `screen list` takes it.
 
 A run keeps them as records of its own: `[[atomic numbers], [texts of the other columns]]`, a line each; for a row that
 is no candidate `[[], [texts], reason]`.
@@ -6,33 +6,29 @@ is no candidate `[[], [texts], reason]`.
 
 from __future__ import annotations
 
-import csv
 import json
-import re
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from cgcnn.elements import SYMBOLS
+from cgcnn.data.composition import site_columns
+from cgcnn.data.tables import open_table
+from cgcnn.elements import SYMBOLS, atomic_number
 from cgcnn.errors import UserError
-from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, PROTOTYPES, Prototype
+from cgcnn.graphs.prototype import PROTOTYPES
 from screening.candidates.compositions import OnPrototype
-from screening.candidates.space import parse_elements
 from screening.store import Records, draft
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from cgcnn.data.tables import Row, Table
     from screening.candidates.multisets import Species
     from screening.candidates.notes import Notes
 
 NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
-
-LIKE_A_SITE = re.compile(r"[ABX]['`\u2019\u2032\u00b4]*[0-9]*")
-"""Names of columns that mean a site, whether the prototype has it or not."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Listed(OnPrototype):
 
     Attributes:
         prototype: Name of the prototype.
-        name_columns: The columns that named the sites, each once.
+        name_columns: The sites that columns of the file name, each once; whatever the file calls them.
         text_columns: Names of the file's other columns; they pass through to the results.
         records: A line each.
         notes: What others have of these compositions, for rankings.
@@ -105,15 +101,15 @@ class Listed(OnPrototype):
 
 
 def read_candidates(file: Path, prototype_name: str | None = None, *, strict: bool = False) -> Listed:
-    """Read candidates from a CSV file.
+    """Read candidates from a table; see `cgcnn.data.tables`.
 
-    A row that is no candidate (an unknown symbol, an empty cell, the same element on B and B') is kept, to fail with
-    its reason. Symbols may be written in lower case.
+    A row that is no candidate (an unknown symbol, an empty cell, the same element on B and B', a cell beyond the
+    header) is kept, to fail with its reason. Symbols may be written in lower case.
 
     Args:
-        file: With a header line.
+        file: With a header line; see `cgcnn.data.composition.site_columns`.
         prototype_name: Whose sites the columns name, one column a site, or one for all X. By default the double
-            perovskite where there is a column B', else the cubic one.
+            perovskite where two columns name B, else the cubic one.
         strict: Refuse a file with such a row.
 
     Raises:
@@ -122,93 +118,66 @@ def read_candidates(file: Path, prototype_name: str | None = None, *, strict: bo
     """
     if prototype_name not in {None, *PROTOTYPES}:
         raise UserError(f"`prototype` {prototype_name}: unknown; there is {', '.join(PROTOTYPES)}.")
+    table = open_table(file)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            header = tuple(reader.fieldnames or ())
-            by_columns = DOUBLE_PEROVSKITE if "B'" in header else CUBIC_PEROVSKITE
-            prototype = PROTOTYPES[prototype_name] if prototype_name else by_columns
-            columns = _site_columns(header, prototype, str(file))
-            extra = tuple(dict.fromkeys(name for name in header if name not in columns))
-            records = draft(_lines(reader, columns, extra, str(file) if strict else ""))
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}. Give a CSV file of candidates.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: not a CSV file in UTF-8 ({error}). Give a CSV file of candidates.") from None
+        prototype, named = site_columns(table.header, PROTOTYPES[prototype_name] if prototype_name else None)
+    except UserError as error:
+        raise UserError(f"{file}: {error}. Its columns are {table.said}.{_headless(table)}") from None
+    pairs = zip(prototype.sites, prototype.roles, strict=True)
+    sites = tuple(site if site in named else role for site, role in pairs)  # X for X1, X2 and X3
+    places = [table.header.index(named[site]) for site in sites]
+    extra = [place for place in range(len(table.header)) if place not in places]
+    records = draft(_lines(table, places, extra, strict=strict))
     if not len(records):
         raise UserError(f"{file}: no candidates below the header. Give one candidate a line.")
-    return Listed(prototype.name, tuple(dict.fromkeys(columns)), extra, records)
+    return Listed(prototype.name, tuple(dict.fromkeys(sites)), tuple(table.header[place] for place in extra), records)
 
 
-def _lines(
-    reader: csv.DictReader[str], columns: tuple[str, ...], extra: tuple[str, ...], strict_source: str
-) -> Iterator[bytes]:
-    """A record for each row; with a source to name in it, an error at the first row that is no candidate."""
-    for row in reader:
-        texts: list[Any] = [[row[name] or "" for name in extra]]
+def _headless(table: Table) -> str:
+    """What to say of a table whose first line seems to be a candidate."""
+    first = all(name.capitalize() in NUMBERS for name in table.header)
+    return " Name the columns in the first line." if first and table.header else ""
+
+
+def _lines(table: Table, places: list[int], extra: list[int], *, strict: bool) -> Iterator[bytes]:
+    """A record for each row; if strict, an error at the first row that is no candidate.
+
+    Args:
+        table: Of candidates.
+        places: The column of each site.
+        extra: The other columns.
+        strict: Whether to refuse such a row.
+    """
+    for row in table.rows:
+        texts: list[Any] = [[row.cells[place] for place in extra]]
         try:
-            record = [_candidate(row, columns), *texts]
+            record = [_candidate(table, row, places), *texts]
         except UserError as error:
-            if strict_source:
-                raise UserError(f"{strict_source}, line {reader.line_num}{error}") from None
-            record = [[], *texts, f"line {reader.line_num}{error}"]
+            reason = str(error)
+            if strict:
+                raise UserError(f"{table.source}, {reason}") from None
+            record = [[], *texts, reason]
         yield json.dumps(record, separators=(",", ":")).encode()
 
 
-def _candidate(row: dict[str, str], columns: tuple[str, ...]) -> list[int]:
+def _candidate(table: Table, row: Row, places: list[int]) -> list[int]:
     """The atomic numbers of a row.
 
     Raises:
-        UserError: It is no candidate; the text goes on after the number of the line.
+        UserError: It is no candidate; the text begins with the number of the line.
     """
-    numbers = [NUMBERS.get(row[column] or "") or _number(row, column) for column in columns]
-    if "B'" in columns and numbers[columns.index("B")] == numbers[columns.index("B'")]:
-        raise UserError(f": {row['B'].strip()} on both B and B'. That is an ABX3: list it as one.")
+    if row.fault:
+        raise UserError(row.fault)
+    numbers = [NUMBERS.get(row.cells[place]) or _number(table, row, place) for place in places]
+    if len(places) == 4 and numbers[1] == numbers[2]:
+        raise UserError(f"line {row.line}: {SYMBOLS[numbers[1]]} on both B and B'. That is an ABX3: list it as one.")
     return numbers
 
 
-def _number(row: dict[str, str], column: str) -> int:
+def _number(table: Table, row: Row, place: int) -> int:
     """The atomic number of a symbol with blanks around it or in lower case."""
-    symbol = (row[column] or "").strip()
+    symbol = row.cells[place].strip()
     try:
-        (number,) = parse_elements([symbol.capitalize() if symbol.islower() else symbol])
+        return atomic_number(symbol.capitalize() if symbol.islower() else symbol)
     except UserError as error:
-        raise UserError(f", column {column}: {error}") from None
-    return number
-
-
-def _site_columns(header: tuple[str, ...], prototype: Prototype, source: str) -> tuple[str, ...]:
-    """The column that names the element of each site."""
-    sites = prototype.sites
-    for columns in (sites, _shared(prototype)):
-        if set(columns) <= set(header):
-            _refuse_misleading(header, columns, source)
-            return columns
-    raise UserError(
-        f"{source}: its columns are {','.join(header) or 'none'}; {prototype.name} needs {_forms(prototype)}."
-    )
-
-
-def _refuse_misleading(header: tuple[str, ...], columns: Sequence[str], source: str) -> None:
-    """Refuse a header that would lose a site without a word: one that is there twice, or that no prototype reads."""
-    found = Counter(header)
-    if twice := [name for name in dict.fromkeys(columns) if found[name] > 1]:
-        raise UserError(f"{source}: column {twice[0]} is there {found[twice[0]]} times. Name each site once.")
-    if stray := [name for name in header if name not in columns and LIKE_A_SITE.fullmatch(name.strip())]:
-        known = ", or ".join(f"{_forms(prototype)} ({name})" for name, prototype in PROTOTYPES.items())
-        raise UserError(
-            f"{source}: column {stray[0]} looks like a site; read are {','.join(dict.fromkeys(columns))}. "
-            f"The columns of candidates are {known}; give other columns other names."
-        )
-
-
-def _forms(prototype: Prototype) -> str:
-    """The columns that can name the sites of a prototype."""
-    choices = (_shared(prototype), prototype.sites)
-    return " or ".join(dict.fromkeys(",".join(dict.fromkeys(columns)) for columns in choices))
-
-
-def _shared(prototype: Prototype) -> tuple[str, ...]:
-    """The column of each site where X stands for X1, X2 and X3; but B, itself a site, does not for B'."""
-    sites, roles = prototype.sites, prototype.roles
-    return tuple(site if role in sites else role for site, role in zip(sites, roles, strict=True))
+        raise UserError(f"line {row.line}, column {table.header[place]}: {error}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -246,17 +246,23 @@ def _formula(composition: bytes, is_perovskite: bool) -> str:  # noqa: FBT001  #
     from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy; only rankings of structures need it
 
     atoms = np.frombuffer(composition, dtype="<u2")
+    counts = {SYMBOLS[z]: int(atoms[z]) for z in np.flatnonzero(atoms)}
     with _quiet():
-        found = str(Composition({SYMBOLS[z]: int(atoms[z]) for z in np.flatnonzero(atoms)}).reduced_formula)
-    on_x = sum(int(atoms[SYMBOLS.index(symbol)]) for symbol in ANIONS)
-    return _with_anions_last(found) if is_perovskite and 5 * on_x == 3 * int(atoms.sum()) else found
+        reduced = Composition(counts)
+        if is_perovskite and 5 * sum(counts.get(symbol, 0) for symbol in ANIONS) == 3 * sum(counts.values()):
+            return _with_anions_last(reduced.element_composition.get_el_amt_dict())
+        return str(reduced.reduced_formula)
 
 
-def _with_anions_last(text: str) -> str:
-    """A formula with its anions at the end, in their order."""
-    parts = re.findall(r"([A-Z][a-z]?)([0-9]*)", text)
-    on_x = sorted((part for part in parts if part[0] in ANIONS), key=lambda part: ANIONS.index(part[0]))
-    return "".join(symbol + count for symbol, count in [p for p in parts if p[0] not in ANIONS] + on_x)
+def _with_anions_last(counts: Mapping[str, float]) -> str:
+    """A reduced formula with its anions at the end, in their order: BaPrCo2O6, LaTaON2."""
+    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy, as above
+
+    cations = sorted((symbol for symbol in counts if symbol not in ANIONS), key=lambda symbol: Element(symbol).X)
+    order = [*cations, *sorted((symbol for symbol in counts if symbol in ANIONS), key=ANIONS.index)]
+    units = math.gcd(*(round(count) for count in counts.values()))
+    whole = ((symbol, round(counts[symbol]) // units) for symbol in order)
+    return "".join(f"{symbol}{count}" if count > 1 else symbol for symbol, count in whole)
 
 
 @contextmanager

@@ -1,21 +1,15 @@
 """Competing phases of the user's own: the convex hull that they make, and how far a candidate is above it.
 
-Entries are those of pymatgen as JSON, such as mp-api's `get_entries_in_chemsys` returns and `monty.dumpfn` writes them.
-Only their compositions and energies are read; no class that a file names is imported.
+`screening.chemistry.entries` reads the files and checks that their energies belong together.
 
-Shapes: M phases; 101 elements by atomic number.
+Shapes: M phases, one for each composition; 101 elements by atomic number.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import math
 import warnings
 from collections import Counter
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,39 +18,23 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
+from screening.chemistry.entries import Source, Unit, check_energies, read_entries
+from screening.chemistry.sources import formation_energies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    Atoms = dict[int, float]  # how many of each atomic number
-    Unit = tuple[tuple[int, float], ...]  # the same, sorted and reduced
+    Counts = NDArray[np.integer[Any]]
+    Paths = str | Path | Sequence[str | Path]
+    """A file or folder of competing phases, or several."""
 
 TRACE = 1e-6
 """Share of atoms below which a phase is no product."""
-FORM = "Give what monty.dumpfn writes of a list of ComputedEntry"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where competing phases come from.
-
-    Attributes:
-        path: Of the file.
-        digest: SHA-256 of its content.
-        date: When it was written last, YYYY-MM-DD.
-        count: Of phases.
-    """
-
-    path: str
-    digest: str
-    date: str
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.path} of {self.date}, {self.count:,} phases, sha256 {self.digest[:12]}"
+WORTH = 0.1
+"""Difference between two formation energies of one compound, eV/atom, from which it is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -79,29 +57,36 @@ class Distance:
 
 @dataclass(frozen=True, eq=False)
 class Phases:
-    """Competing phases.
+    """Competing phases: the lowest of each composition.
 
     Attributes:
         units: (M) atomic numbers and how many atoms of each a formula unit has.
-        fractions: (M, 101) share of the atoms of each element.
         energies: (M,) eV/atom, with whatever corrections the entries have.
         source: Where they come from.
+        exclude_self: Leave the compound itself out of the hull that it is compared with, so that a stable one gets how
+            far it lies below the others, as a negative distance.
     """
 
     units: tuple[Unit, ...]
-    fractions: Floats
     energies: Floats
     source: Source
+    exclude_self: bool = False
 
     @cached_property
     def references(self) -> Floats:
         """(101,) lowest energy of each element by itself, eV/atom; NaN where there is none."""
         found = np.full(MAX_Z + 1, np.nan)
-        for z in np.flatnonzero((self.fractions == 1).any(axis=0)):
-            found[z] = self.energies[self.fractions[:, z] == 1].min()
+        for unit, energy in zip(self.units, self.energies.tolist(), strict=True):
+            if len(unit) == 1:
+                found[unit[0][0]] = energy
         return found
 
-    def formation_energy(self, counts: NDArray[np.integer[Any]], energy: float) -> float:
+    @cached_property
+    def formation_energies(self) -> Floats:
+        """(M,) eV/atom; NaN of phases with an element of which there is no reference."""
+        return formation_of(self.units, self.energies, self.references)
+
+    def formation_energy(self, counts: Counts, energy: float) -> float:
         """The formation energy, eV/atom, of atoms (101,) by element with this energy, eV/atom.
 
         Raises:
@@ -111,130 +96,228 @@ class Phases:
         there = counts > 0
         return float(energy - (counts[there] * self.references[there]).sum() / counts.sum())
 
-    def distance(self, counts: NDArray[np.integer[Any]], formation_energy: float) -> Distance:
+    def distance(self, counts: Counts, formation_energy: float) -> Distance:
         """How far above the hull atoms (101,) by element are that have this formation energy, eV/atom.
 
         Raises:
             UserError: Elements, or all compounds of them, are missing among the phases.
         """
+        self.check(counts)
+        hull, products = self._lowest(tuple(counts.tolist()))
+        return Distance(float(formation_energy - hull), products)
+
+    def _lowest(self, atoms_of: tuple[int, ...]) -> tuple[float, dict[str, float]]:
+        """The hull at atoms (101,) by element, eV/atom, and the products there; kept, as a ranking asks twice."""
+        if atoms_of not in self._hulls:
+            self._hulls[atoms_of] = self._solve(np.array(atoms_of))
+        return self._hulls[atoms_of]
+
+    def _solve(self, counts: Counts) -> tuple[float, dict[str, float]]:
         from scipy.optimize import linprog  # noqa: PLC0415  # heavy
 
-        self.check(counts)
         elements = np.flatnonzero(counts)
-        rows, energies = self._system(tuple(elements.tolist()))
+        rows, shares = self._system(tuple(elements.tolist()))
         share = counts[elements] / counts.sum()
-        found = linprog(energies, A_eq=self.fractions[rows][:, elements].T, b_eq=share, method="highs")
+        if self.exclude_self:
+            others = np.abs(shares - share).max(axis=1) > TRACE
+            rows, shares = rows[others], shares[others]
+        found = linprog(self.formation_energies[rows], A_eq=shares.T, b_eq=share, method="highs")
         atoms = found.x * counts.sum()  # of each phase
-        names = {i: name_unit(self.units[rows[i]]) for i in np.argsort(-found.x) if found.x[i] > TRACE}
-        products = {name: float(atoms[i] / _atoms(name)) for i, name in names.items()}
-        return Distance(float(formation_energy - found.fun), products)
+        products = {
+            name_unit(unit := self.units[rows[i]]): float(atoms[i] / _atoms(name_unit(unit)))
+            for i in np.argsort(-found.x)
+            if found.x[i] > TRACE
+        }
+        return float(found.fun), products
 
-    def check(self, counts: NDArray[np.integer[Any]]) -> None:
+    def missing(self, counts: Counts) -> str:
+        """What the phases lack to compare atoms (101,) by element with: elements, or a system; empty if nothing."""
+        there = tuple(np.flatnonzero(counts).tolist())
+        alone = [SYMBOLS[z] for z in there if np.isnan(self.references[z])]
+        if alone:
+            return f"no entry of {', '.join(alone)} alone"
+        lacking = self._without_compounds(there)
+        which = f"{', '.join(SYMBOLS[z] for z in lacking)} in " if len(lacking) < len(there) else ""
+        return f"no compound of {which}the system {name_system(there)}" if lacking else ""
+
+    def _without_compounds(self, elements: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the elements of a system that no compound in it has: a hull would take them for unreactive."""
+        rows, shares = self._system(elements)
+        compounds = np.array([len(self.units[row]) > 1 for row in rows.tolist()], dtype=bool)
+        having = (shares[compounds] > 0).any(axis=0)
+        return tuple(z for z, has in zip(elements, having.tolist(), strict=True) if not has)
+
+    def check(self, counts: Counts) -> None:
         """Refuse atoms (101,) by element whose chemical system the phases do not cover.
 
         Raises:
             UserError: Naming the elements, or the system.
         """
-        there = counts > 0
-        system = "-".join(sorted(SYMBOLS[z] for z in np.flatnonzero(there)))
-        missing = [SYMBOLS[z] for z in np.flatnonzero(there & np.isnan(self.references))]
-        if missing:
-            what = f"no entry of {', '.join(missing)} alone, of which energies of {system} are counted"
-            raise UserError(f"`competing_phases` {self.source.path}: {what}. Add the entries of {system}.")
-        if len(self._system(tuple(np.flatnonzero(there).tolist()))[0]) == there.sum():
-            raise UserError(
-                f"`competing_phases` {self.source.path}: no compound of the system {system}. Add its entries."
-            )
+        if what := self.missing(counts):
+            system = name_system(np.flatnonzero(counts).tolist())
+            more = f", of which energies of {system} are counted" if "alone" in what else ""
+            raise UserError(f"`competing_phases` {self.source.path}: {what}{more}. Add the entries of {system}.")
+
+    def uncovered(self, candidates: Mapping[tuple[int, ...], int]) -> list[str]:
+        """Say which elements and systems the phases lack.
+
+        Args:
+            candidates: Atomic numbers of the elements -> how many candidates have just these.
+
+        Raises:
+            UserError: They cover no candidate.
+        """
+        lacking = {elements for elements in candidates if self.missing(count_atoms(elements))}
+        if not lacking:
+            return []
+        alone = sorted({z for elements in lacking for z in elements if np.isnan(self.references[z])})
+        what = [f"no entry of {', '.join(SYMBOLS[z] for z in alone)} alone"] if alone else []
+        systems: dict[str, list[str]] = {}
+        for elements in lacking:
+            if not set(alone).intersection(elements):
+                some = self._without_compounds(elements)
+                which = f"{', '.join(SYMBOLS[z] for z in some)} in " if len(some) < len(elements) else ""
+                systems.setdefault(which, []).append(name_system(elements))
+        for which, names in sorted(systems.items()):
+            what.append(f"no compound of {which}the system{'s' if len(names) > 1 else ''} {', '.join(sorted(names))}")
+        said = f"`competing_phases` {self.source.path}: {'; '.join(what)}"
+        if lacking == candidates.keys():
+            raise UserError(f"{said}. No candidate can be compared with these phases; add what is missing.")
+        left = sum(candidates[elements] for elements in lacking)
+        return [f"{said}; {left:,} of {sum(candidates.values()):,} candidates are not compared"]
+
+    def compare_known(self) -> list[str]:
+        """What is worth a warning about formation energies of compounds of which those on MP2020 are known.
+
+        For hulls that are compared with energies on this scale.
+        """
+        table = formation_energies()
+        own = zip(self.units, self.formation_energies.tolist(), strict=True)
+        pairs = [(unit, energy, table[unit][0]) for unit, energy in own if table.get(unit, (0, False))[1]]
+        return list(compare(pairs, "the Materials Project has (MP2020)"))
 
     def _system(self, elements: tuple[int, ...]) -> tuple[NDArray[np.int64], Floats]:
-        """The phases of a chemical system that may be on its hull, and their formation energies, eV/atom."""
+        """The phases of a chemical system, and their shares of its elements."""
         if elements not in self._systems:
-            inside = np.isclose(self.fractions[:, elements].sum(axis=1), 1)
-            energies = self._formation_energies
-            best: dict[Unit, int] = {}
-            for i in np.flatnonzero(inside):
-                unit = self.units[i]
-                if unit not in best or energies[i] < energies[best[unit]]:
-                    best[unit] = int(i)
-            rows = np.array(sorted(best.values()), dtype=np.int64)
-            self._systems[elements] = rows, energies[rows]
+            (low,), (high,) = ~_masks([elements])
+            rows = np.flatnonzero((self._masks[0] & low | self._masks[1] & high) == 0)
+            shares = np.zeros((len(rows), len(elements)))
+            for k, row in enumerate(rows.tolist()):
+                unit = self.units[row]
+                total = sum(amount for _, amount in unit)
+                for z, amount in unit:
+                    shares[k, elements.index(z)] = amount / total
+            self._systems[elements] = rows, shares
         return self._systems[elements]
 
     @cached_property
-    def _formation_energies(self) -> Floats:
-        """(M,) eV/atom; of elements without a reference as if it were 0, which no system that is asked for has."""
-        return self.energies - self.fractions @ np.nan_to_num(self.references)
+    def _masks(self) -> NDArray[np.uint64]:
+        return _masks([[z for z, _ in unit] for unit in self.units])
+
+    @cached_property
+    def _hulls(self) -> dict[tuple[int, ...], tuple[float, dict[str, float]]]:
+        return {}
 
     @cached_property
     def _systems(self) -> dict[tuple[int, ...], tuple[NDArray[np.int64], Floats]]:
         return {}
 
 
-def read_phases(path: str | Path) -> Phases:
+def read_phases(paths: Paths, *, exclude_self: bool = False, by_dft: bool = True) -> Phases:
     """Read competing phases.
 
     Args:
-        path: A JSON file, perhaps with gzip: a list of entries, or an object whose `entries` are one.
+        paths: A file, several, or folders; see `screening.chemistry.entries`.
+        exclude_self: As of `Phases`.
+        by_dft: Energies are those of DFT, so that none may be far from what is known of a compound; not of a potential.
 
     Raises:
-        UserError: It cannot be read, or holds no entries.
+        UserError: They cannot be read, hold no entries, or energies that do not belong together.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
-        found = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-    except (OSError, ValueError, EOFError, RecursionError) as error:
-        raise UserError(f"`competing_phases` {path}: cannot be read ({error}). {FORM}.") from None
-    entries = found.get("entries") if isinstance(found, dict) else found
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"`competing_phases` {path}: holds no list of entries. {FORM}.")
-    atoms, energies = zip(*_read(entries, path), strict=True)
-    source = Source(str(path), hashlib.sha256(content).hexdigest(), date, len(entries))
-    return Phases(tuple(map(_unit, atoms)), _fractions(atoms), np.array(energies), source)
+    given = listed(paths)
+    return replace(_read_once(given, tuple(map(_stamp, given)), by_dft), exclude_self=exclude_self)
 
 
-def _read(entries: Iterable[Any], path: Path) -> Iterator[tuple[Atoms, float]]:
-    """Atoms and energy, eV/atom, of each entry."""
-    for place, entry in enumerate(entries, start=1):
-        try:
-            yield _phase(entry)
-        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise UserError(
-                f"`competing_phases` {path}: entry {place} is none ({type(error).__name__}: {error}). {FORM}."
-            ) from None
+def listed(paths: Paths | None) -> tuple[Path, ...]:
+    """Paths that may be one, several or none."""
+    return () if paths is None else tuple(map(Path, [paths] if isinstance(paths, (str, Path)) else paths))
 
 
-def _phase(entry: Any) -> tuple[Atoms, float]:  # noqa: ANN401  # a value of JSON
-    """Atoms and energy, eV/atom, of an entry; ValueError and the like if it is none."""
-    atoms: Atoms = {}
-    for symbol, amount in entry["composition"].items():
-        z = SYMBOLS.index(str(symbol).rstrip("0123456789+-"), 1)
-        atoms[z] = atoms.get(z, 0.0) + float(amount)
-    total = sum(atoms.values())
-    corrections = (float(part["value"]) for part in entry.get("energy_adjustments") or ())
-    correction = float(entry["correction"]) if "correction" in entry else sum(corrections)
-    energy = (float(entry["energy"]) + correction) / total
-    if not math.isfinite(energy) or not math.isfinite(total) or min(atoms.values()) < 0:
-        raise ValueError("its energy or its amounts are no such numbers")
-    return atoms, energy
+def _stamp(path: Path) -> tuple[float, ...]:
+    """What tells whether a file, or those of a folder, were written since."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files if file.exists()]
+    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
 
 
-def _unit(atoms: Atoms) -> Unit:
-    """The smallest formula unit, if the numbers of atoms are whole; polymorphs have the same."""
-    whole = all(amount.is_integer() for amount in atoms.values())
-    factor = math.gcd(*map(int, atoms.values())) if whole else 1
-    return tuple(sorted((z, amount / factor) for z, amount in atoms.items() if amount))
+@lru_cache(maxsize=1)
+def _read_once(paths: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...], by_dft: bool) -> Phases:  # noqa: ARG001, FBT001  # a key
+    """Phases, read once for the plan and for the ranking."""
+    entries = read_entries(paths)
+    each = entries.energies / entries.atoms
+    order = np.lexsort((each, entries.unit))  # the lowest of each composition first
+    best = order[np.unique(entries.unit[order], return_index=True)[1]]
+    phases = Phases(tuple(entries.units), each[best], entries.source)
+    formation = each - (phases.energies - phases.formation_energies)[entries.unit]
+    kept, notes = check_energies(entries, formation, phases.references, compare=by_dft)
+    if not kept.all():
+        order = order[kept[order]]
+        compositions, first = np.unique(entries.unit[order], return_index=True)
+        units = tuple(entries.units[u] for u in compositions.tolist())
+        phases = replace(phases, units=units, energies=each[order[first]])
+    return replace(phases, source=replace(entries.source, notes=(*entries.notes, *notes)))
 
 
-def _fractions(phases: Sequence[Atoms]) -> Floats:
-    """(M, 101) share of the atoms of each element."""
-    rows = [row for row, atoms in enumerate(phases) for _ in atoms]
-    numbers, amounts = zip(*(pair for atoms in phases for pair in atoms.items()), strict=True)
-    found = np.zeros((len(phases), MAX_Z + 1))
-    found[rows, numbers] = amounts
-    found /= found.sum(axis=1, keepdims=True)
-    return np.where(np.isclose(found, 1), 1.0, found)
+def formation_of(units: Sequence[Unit], energies: Floats, references: Floats) -> Floats:
+    """(M,) formation energies, eV/atom, of formula units with these energies, eV/atom; (101,) those of the elements."""
+    lengths = np.array([len(unit) for unit in units])
+    numbers, amounts = (np.array([pair[k] for unit in units for pair in unit]) for k in (0, 1))
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    of_elements = np.add.reduceat(references[numbers] * amounts, starts) / np.add.reduceat(amounts, starts)
+    return np.asarray(energies - of_elements)
+
+
+def compare(pairs: Sequence[tuple[Unit, float, float]], whose: str) -> Iterator[str]:
+    """Say where formation energies of a file differ from those of another source.
+
+    Args:
+        pairs: Compound, its formation energy in the file, and elsewhere, eV/atom.
+        whose: The other source, in words: "where WHOSE".
+    """
+    if not pairs:
+        return
+    differences = np.array([mine - other for _, mine, other in pairs])
+    middle = float(np.median(differences))
+    both = f"of {len(pairs):,} compounds that both have" if len(pairs) > 1 else "of the one compound that both have"
+    told = f"{both}, formation energies in the file differ from those that {whose}"
+    if abs(middle) > WORTH or (len(pairs) > 2 and np.median(np.abs(differences)) > WORTH):
+        yield f"{told} by {middle:+.3f} eV/atom in the median; {_worst(pairs)}"
+        return
+    by_element: dict[int, list[int]] = {}
+    for i, (unit, _, _) in enumerate(pairs):
+        for z, _ in unit:
+            by_element.setdefault(z, []).append(i)
+    off = {z: float(np.median(differences[rows])) for z, rows in by_element.items()}
+    named = [f"{SYMBOLS[z]} {off[z]:+.3f}" for z in sorted(off, key=lambda z: -abs(off[z])) if abs(off[z]) > WORTH]
+    if named:
+        rows = [i for i, difference in enumerate(differences) if abs(difference) > WORTH]
+        yield f"{told}, with {', '.join(named)} eV/atom in the median; {_worst([pairs[i] for i in rows])}"
+
+
+def _worst(pairs: Sequence[tuple[Unit, float, float]]) -> str:
+    unit, mine, other = max(pairs, key=lambda pair: abs(pair[1] - pair[2]))
+    return f"{name_unit(unit)} has {mine:+.3f} in the file, {other:+.3f} there"
+
+
+def _masks(sets: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
+    """(2, n) a bit for each element of a set, up to 63 and beyond."""
+    bits = [sum(1 << z for z in part) for part in sets]
+    return np.array([[part % (1 << 64) for part in bits], [part >> 64 for part in bits]], dtype=np.uint64)
+
+
+def name_system(numbers: Iterable[int]) -> str:
+    """A chemical system, such as ``Ca-O-Ti``."""
+    return "-".join(sorted(SYMBOLS[z] for z in numbers))
 
 
 @lru_cache(maxsize=4096)

@@ -105,6 +105,8 @@ def parse_filter(text: str) -> Filter:
         if kind.value == _ELEMENTS:
             return Filter(name, elements=named_elements(value))
         low, high = kind.parse(value)
+    except UserError as error:
+        raise UserError(f"`filters` {text}: {error} {_choices()}") from None
     except ValueError:
         raise UserError(f"`filters` {text}: {value!r} is no value for {name!r}. {_choices()}") from None
     return Filter(name, low, high)

@@ -7,21 +7,23 @@ where that is known: Ag3+ is an ion of fluorides, not of chlorides.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgcnn.elements import SYMBOLS
+from cgcnn.data.tables import open_table
+from cgcnn.elements import SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from screening.chemistry.groups import GROUPS
 from screening.chemistry.sources import MOST_CHARGE, NUMBERS, SHAPE, Floats, icsd_entries, icsd_shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from cgcnn.data.tables import Row, Table
 
 LEAST_SHARE = 1e-3
 """Shares below count as this: what no entry of a table has is rare, not impossible."""
@@ -50,6 +52,10 @@ NO_IONS = {
 
 MIXING = 0.5
 """Reluctance of a mixed valence on top of the mean of its two states'."""
+
+
+_COLUMNS = {"symbol": "element", "oxidationstate": "state", "oxidationnumber": "state", "charge": "state"}
+"""Other names of the columns of a user's own states."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ def states_of(definition: Mapping[str, Any]) -> StateSet:
 
 
 def read_states(choice: str | Path) -> StateSet:
-    """The set of a name, or that of a CSV file with the columns element and state, a line each.
+    """The set of a name, or that of a table with the columns element and state, a line each.
 
     Raises:
         UserError: It is neither, or a line holds no element and state from 1 to 8.
@@ -90,28 +96,41 @@ def read_states(choice: str | Path) -> StateSet:
         return StateSet(str(choice))
     own: dict[int, list[int]] = {}
     try:
-        with open(choice, encoding="utf-8-sig", newline="") as lines:  # noqa: PTH123  # a name or a path
-            for row in csv.DictReader(lines):
-                z, state = _own_state(row, str(choice))
-                own.setdefault(z, []).append(state)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        names = ", ".join(MOST_RELUCTANCE)
-        raise UserError(
-            f"oxidation states {choice}: neither one of {names} nor a CSV file that can be read ({error})."
-        ) from None
+        table = open_table(Path(choice))
+    except UserError as error:
+        raise UserError(f"oxidation states {error} Sets with a name are {', '.join(MOST_RELUCTANCE)}.") from None
+    words = ("".join(filter(str.isalpha, name.casefold())) for name in table.header)
+    names = [_COLUMNS.get(word, word) for word in words]
+    if not names.count("element") == names.count("state") == 1:
+        raise UserError(f"{choice}: its columns are {table.said}. Give the columns element and state, such as Fe,3.")
+    for row in table.rows:
+        z, state = _own_state(table, row, names.index("element"), names.index("state"))
+        own.setdefault(z, []).append(state)
     if not own:
         raise UserError(f"{choice}: no states below the header. Give the columns element and state, such as Fe,3.")
-    return StateSet(str(choice), tuple((z, tuple(sorted(states))) for z, states in sorted(own.items())))
+    return StateSet(str(choice), tuple((z, tuple(sorted(set(states)))) for z, states in sorted(own.items())))
 
 
-def _own_state(row: dict[str, str], source: str) -> tuple[int, int]:
-    element, state = (str(row.get(name) or "").strip() for name in ("element", "state"))
-    if element not in NUMBERS or not state.lstrip("+").isdecimal() or not 1 <= int(state) <= MOST_CHARGE:
+def _own_state(table: Table, row: Row, element: int, state: int) -> tuple[int, int]:
+    """Atomic number and state of a row.
+
+    Raises:
+        UserError: It has none, or more than one.
+    """
+    if row.fault:
+        raise UserError(f"{table.source}, {row.fault} Give each state a line of its own.")
+    symbol, text = row.cells[element].strip(), row.cells[state].strip()
+    try:
+        z = NUMBERS.get(symbol) or atomic_number(symbol.capitalize() if symbol.islower() else symbol)
+    except UserError as error:
+        raise UserError(f"{table.where(row, element)}: {error}") from None
+    number = text.removeprefix("+").removesuffix("+")
+    if not (number.isascii() and number.isdecimal() and len(number) < 3 and 1 <= int(number) <= MOST_CHARGE):
         raise UserError(
-            f"{source}: {element or 'no element'},{state or 'no state'} is no element with a state from 1 to "
-            f"{MOST_CHARGE}. Give the columns element and state, such as Fe,3."
+            f"{table.where(row, state)}: {text or 'nothing'} is no state from 1 to {MOST_CHARGE}. Give each state a "
+            f"line of its own, such as {symbol},3."
         )
-    return NUMBERS[element], int(state)
+    return z, int(number)
 
 
 @lru_cache(maxsize=256)

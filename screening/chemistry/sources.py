@@ -6,6 +6,7 @@ Rows of the arrays are atomic numbers, columns oxidation states, from 0 to `MOST
 from __future__ import annotations
 
 import csv
+import re
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -88,6 +89,23 @@ def crust() -> Floats:
 def hhi() -> Floats:
     """Herfindahl-Hirschman index of the production of each element, 0 to 10,000, (101,); NaN where unknown."""
     return _element_column("hhi_production", missing=np.nan)
+
+
+@cache
+def formation_energies() -> dict[tuple[tuple[int, float], ...], tuple[float, bool]]:
+    """Formation energies of well-known compounds: formula unit -> eV/atom, and whether MP2020 calculated it.
+
+    A formula unit is atomic number and number of atoms of each element, ascending; what is not calculated is measured,
+    at 298 K.
+    """
+    part = re.compile(r"([A-Z][a-z]?)(\d*)")
+    return {
+        tuple(sorted((NUMBERS[symbol], float(count or 1)) for symbol, count in part.findall(row["formula"]))): (
+            float(row["formation_energy"]),
+            row["source"] == "MP",
+        )
+        for row in _rows("formation-energies")
+    }
 
 
 def _element_column(name: str, missing: float) -> Floats:

@@ -99,9 +99,8 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
     from screening.cli.screen import screen
     from screening.recipe import read_recipe
 
-    chosen = _filters(options.pop("filters"), no_filter=options.pop("no_filter"))
     look = _look(options)
-    settings = read_recipe(recipe, filters=chosen, **options)
+    settings = read_recipe(recipe, **options)
     return screen(settings, look, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
 
 
@@ -168,7 +167,9 @@ def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> Non
 
     with Run.open(run) as opened:
         outputs = Outputs(**{name: value for name, value in options.items() if value is not None})
-        report(opened, output, outputs, relaxed)
+        notes = report(opened, output, outputs, relaxed)
+        for note in notes:
+            click.echo(command_line.plain(f"warning: {note}."), err=True)
         tell_partial(opened)
     click.echo(f"{command_line.plain(str(output))} written", err=True)
 
@@ -240,8 +241,6 @@ def recipes() -> None:
 def _screen(
     kind: str,
     *,
-    filters: tuple[str, ...],
-    no_filter: bool,
     resume: bool,
     dry_run: bool,
     accept_versions: bool,
@@ -251,7 +250,7 @@ def _screen(
     from screening.recipe import make_recipe
 
     look = _look(options)
-    recipe = make_recipe(kind=kind, filters=_filters(filters, no_filter=no_filter), **options)
+    recipe = make_recipe(kind=kind, **options)
     return screen(recipe, look, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
 
 
@@ -273,13 +272,6 @@ def _export(options: dict[str, Any]) -> Export | None:
     from screening.results.exports.export import Export
 
     return Export(path, kind, tilts or (UNTILTED,), conventional=cell == "conventional")
-
-
-def _filters(filters: tuple[str, ...], *, no_filter: bool) -> tuple[str, ...] | None:
-    """The filters of a recipe; None leaves them to it."""
-    if filters and no_filter:
-        raise click.UsageError("--filter and --no-filter exclude each other.")
-    return () if no_filter else (filters or None)
 
 
 app.add_command(relax_)

@@ -60,8 +60,16 @@ choice_options = together(
     click.option(
         "--competing-phases",
         type=PATH,
-        metavar="ENTRIES.json",
-        help="Entries of pymatgen, as mp-api saves them: distance from the hull of these, and decomposition.",
+        multiple=True,
+        metavar="FILE|DIR",
+        help="Add the distance from the hull of your own phases, and the decomposition: entries of pymatgen, as mp-api "
+        "saves them. Repeat for several.",
+    ),
+    click.option(
+        "--exclude-self",
+        is_flag=True,
+        default=None,
+        help="Leave the compound itself out of that hull: stable ones get how far below the others they lie.",
     ),
 )
 ranking_options = together(
@@ -83,9 +91,11 @@ ranking_options = together(
     click.option("-v", "--verbose", is_flag=True, help="Show all columns, with all decimals."),
 )
 further_filter_options = together(
-    click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes this, too."),
+    click.option("--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Keep only what passes this, too."),
     click.option(
-        "--no-filter", is_flag=True, help="Also what RUN's filters of predictions (hull, gap, perovskite) left out."
+        "--no-filter",
+        is_flag=True,
+        help="Leave out RUN's filters of predictions (hull, gap, perovskite); --filter adds.",
     ),
 )
 export_options = together(
@@ -133,9 +143,18 @@ site_options = together(
 )
 chemistry_options = together(
     click.option(
-        "--filter", "filters", multiple=True, metavar="NAME[=VALUE]", help="Only what passes; `screen filters`."
+        "--filter",
+        "filters",
+        multiple=True,
+        metavar="NAME[=VALUE]",
+        help="Keep only what passes this, too; `screen filters`.",
     ),
-    click.option("--no-filter", is_flag=True, help="Filter nothing."),
+    click.option(
+        "--no-filter",
+        is_flag=True,
+        default=None,
+        help="Leave out the default filters, or those of a recipe; --filter adds.",
+    ),
     click.option(
         "--oxidation-states",
         metavar="SET|FILE.csv",

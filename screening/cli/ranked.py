@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from cgcnn.cli.options import plain
 from cgcnn.files import STDOUT, write_csv
 from screening.cli.terminal import WIDE, room, show, table
+from screening.results.known import GIVEN
 from screening.results.tables import table_rows
 from screening.results.user_hull import ABOVE, TARGET
 
@@ -99,6 +100,7 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
         (0, Shown("formula", _of("formula"), is_text=True)),
         *names,
         (1, Shown("E_hull (eV/atom)", _energy)),
+        *((2, Shown("E_yours (eV/atom)", _of(GIVEN, 3))) for name in [GIVEN] if name in known),
         *((2, Shown("E_user (eV/atom)", _of(ABOVE, 3))) for name in [ABOVE] if name in known),
         *((place, Shown(head, _of(name, places))) for place, name, head, places in numbers if name in known),
         (6, Shown("flags", _flags, is_text=True)),
@@ -127,7 +129,7 @@ def fitting(offered: Sequence[tuple[int, Shown]], rows: Sequence[Row], width: in
 def records(rows: Sequence[Row], candidates: Candidates) -> list[dict[str, Any]]:
     """Rows of the ranked CSV as JSON values: numbers, booleans, null where there is none; other texts as they are."""
     kinds = {column.name: column.dtype for column in candidates.ranked} | {"rank": "int", "index": "int"}
-    kinds |= dict.fromkeys((TARGET, ABOVE), "float")
+    kinds |= dict.fromkeys((TARGET, ABOVE, GIVEN), "float")
     return [{name: _value(cell, kinds.get(name, "")) for name, cell in row.items()} for row in rows]
 
 

@@ -39,8 +39,15 @@ RANKED = ("top", "sort", "filters")
 @click.option(
     "--competing-phases",
     type=click.Path(path_type=Path),
-    metavar="ENTRIES.json",
-    help="Entries of pymatgen: how far above the hull of these what was relaxed is.",
+    multiple=True,
+    metavar="FILE|DIR",
+    help="Entries of pymatgen: how far above the hull of these what was relaxed is. Repeat for several.",
+)
+@click.option(
+    "--exclude-self",
+    is_flag=True,
+    default=None,
+    help="Leave the compound itself out of that hull.",
 )
 @click.option("--fmax", type=float, metavar="EV/Å", help="Relaxed when no force is larger. [default: 0.05]")
 @click.option("--steps", type=click.IntRange(min=1), help="At most so many a relaxation. [default: 500]")
@@ -88,6 +95,8 @@ def _print(made: SecondOpinion) -> None:
     for opinion in made.opinions:
         lines.add_row(*map(command_line.plain, _cells(opinion)))
     show(lines, max(room(), 80))
+    for note in made.notes:
+        click.echo(command_line.plain(f"warning: {note}."), err=True)
     for agreement in made.agreements:
         click.echo(f"{agreement.what}: {agreement.figure}, of {agreement.count}", err=True)
     click.echo(command_line.plain(f"{made.calculator}; gain: by tilting, meV/atom. {_failures(made)}"), err=True)

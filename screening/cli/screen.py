@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cgcnn.cli.options import plain
+from cgcnn.cli.options import note_skipped, plain
 from cgcnn.files import STDOUT
 from cgcnn.models.card import read_card
 from cgcnn.network.choice import note_slowness
@@ -20,12 +20,15 @@ from screening.cli.ranked import Look, print_ranking
 from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
+from screening.results.known import GIVEN
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, asked_of, present
 from screening.status import Status
 from screening.store import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from screening.candidates.cascade import Measured
     from screening.recipe import Recipe
     from screening.results.exports.export import Export
@@ -50,6 +53,8 @@ def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_ve
     if plan.unplaced:
         without = ", ".join(plan.unplaced)
         click.echo(f"note: no site suits {without}; --a, --b and --x place them all the same.", err=True)
+    if recipe.kind == "structures":
+        note_skipped(*recipe.paths)
     if dry_run:
         _name_model(plan, default=recipe.model is None)
         click.echo(dry_ledger(plan))
@@ -87,14 +92,19 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
         tell_partial(run)
         if export:
             _tell_export(run, outputs, export)
-        if outputs.no_filter:
-            _tell_unpredicted(run)
+        _tell_filters(run, outputs)
         _tell(present(run, outputs), outputs, look)
 
 
-def _tell_unpredicted(run: Run) -> None:
-    """Say how many candidates no ranking can bring back."""
+def _tell_filters(run: Run, outputs: Outputs) -> None:
+    """Say which filters a ranking goes by, and how many candidates no ranking can bring back."""
     names = run.header.filters
+    kept = [name for name in names if not (outputs.no_filter and KINDS[parse_filter(name).name].predicted)]
+    parts = [("of the run", kept), ("of this ranking", [str(parse_filter(text)) for text in outputs.filters])]
+    if told := "; ".join(f"{', '.join(chosen)} ({whose})" for whose, chosen in parts if chosen):
+        click.echo(plain(f"filters {told}"), err=True)
+    if not outputs.no_filter:
+        return
     codes = (Status.FILTERED + k for k, name in enumerate(names) if not KINDS[parse_filter(name).name].predicted)
     ledger = run.ledger()
     if count := sum(ledger.get(code, 0) for code in codes):
@@ -128,7 +138,8 @@ def _name_model(plan: Plan, *, default: bool) -> None:
     if slow := note_slowness(card.settings, candidates=card.input == "prototype"):
         click.echo(f"note: {slow}", err=True)
     if chosen := ", ".join(map(str, plan.filters)):
-        click.echo(plain(f"filters {chosen} (`screen filters` explains; --no-filter takes none)"), err=True)
+        why = "`screen filters` explains; --filter adds, --no-filter leaves out all but those of --filter"
+        click.echo(plain(f"filters {chosen} ({why})"), err=True)
 
 
 def _spoken(outputs: Outputs) -> Outputs:
@@ -142,12 +153,33 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
     if outputs.csv != STDOUT:
         print_ranking(made, outputs.shown, look)
+    for note in _of_known(outputs):
+        click.echo(plain(note), err=True)
     if outputs.phases is not None:
-        where = "e_above_user_hull: predicted formation energy above the hull of"
-        click.echo(plain(f"{where} {outputs.phases.source}"), err=True)
+        what = "the hull of all others in" if outputs.exclude_self else "the hull of"
+        click.echo(
+            plain(f"e_above_user_hull: predicted formation energy above {what} {outputs.phases.source}"), err=True
+        )
+        for note in made.notes:
+            click.echo(plain(f"warning: {note}."), err=True)
     _warn(made)
     if cascade := made.plan.cascade:
         _tell_cascade(cascade.measured, made.ranking, outputs.ranked_by(made.plan))
+
+
+def _of_known(outputs: Outputs) -> Iterator[str]:
+    """What there is to say of what the user has."""
+    if outputs.had is None:
+        return
+    yield from (f"note: {note}." for note in outputs.had.notes)
+    if count := len(outputs.had.energies):
+        said = f"`known` {outputs.known}: energies above hull of {count:,} compounds"
+        if outputs.prefer_known:
+            yield f"{said} are ranked by in place of the model's; they must be of the same hull."
+        else:
+            yield f"note: {said} are shown ({GIVEN}), not ranked by; --prefer-known does that."
+    elif outputs.had.other_energies:
+        yield f"note: `known` {outputs.known}: {outputs.had.other_energies} is not used; e_above_hull would be."
 
 
 def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
 from screening.cluster.choice import gpus
 from screening.cluster.limits import make_room, not_startable
 from screening.cluster.remote import NO_DASHBOARD, describe
-from screening.cluster.scratch import private_folder
+from screening.cluster.scratch import private_scratch
 from screening.cluster.settings import HEALTH, WORKER_SETTINGS
-from screening.cluster.signals import uninterrupted
+from screening.cluster.signals import started, uninterrupted
 from screening.cluster.tls import in_memory
 from screening.cluster.workforce import BUILD, INFER, Workforce
 
@@ -44,20 +43,22 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
     import dask  # noqa: PLC0415  # half a second that planning and ranking do without
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
-    with dask.config.set(WORKER_SETTINGS), ExitStack() as closing:
-        with uninterrupted(), not_startable():
+    with dask.config.set(WORKER_SETTINGS), private_scratch() as scratch, ExitStack() as closing:
+        with uninterrupted() as came, not_startable():
             security = in_memory()
-            cluster = LocalCluster(
+            begin = partial(
+                LocalCluster,
                 n_workers=builders,
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
                 security=security,  # other users of this machine can reach loopback too
-                local_directory=str(private_folder(Path(tempfile.gettempdir()))),
+                local_directory=str(scratch),
                 scheduler_kwargs=NO_DASHBOARD,
                 silence_logs=logging.CRITICAL + 1,  # it calls lost connections critical
                 resources=BUILD,
             )
+            cluster = started(begin, came)
             client = closing.enter_context(Client(closing.enter_context(cluster), security=security))
             _add_inference(cluster, inference)
             keeper = Keeper(cluster, builders + inference)

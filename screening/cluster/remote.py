@@ -8,11 +8,13 @@ import socket
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
+from screening.cluster.scratch import private_scratch
 from screening.cluster.settings import WORKER_SETTINGS
-from screening.cluster.signals import uninterrupted
+from screening.cluster.signals import started, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,10 +48,11 @@ def remote_cluster(security: Security, interface: str | None) -> Iterator[tuple[
 
     options = {"protocol": "tls://", "security": security, "interface": interface, **NO_DASHBOARD}
     scheduler = {"cls": Scheduler, "options": options}
-    with dask.config.set(WORKER_SETTINGS), ExitStack() as closing:
-        with uninterrupted():
+    with dask.config.set(WORKER_SETTINGS), private_scratch(), ExitStack() as closing:
+        with uninterrupted() as came:
+            begin = partial(SpecCluster, scheduler=scheduler, security=security, silence_logs=logging.CRITICAL)
             try:
-                cluster = SpecCluster(scheduler=scheduler, security=security, silence_logs=logging.CRITICAL)
+                cluster = started(begin, came)
                 client = Client(closing.enter_context(cluster), security=security)
             except (OSError, RuntimeError, ValueError) as error:
                 raise UserError(f"the scheduler cannot listen: {' '.join(str(error).split())}") from error

@@ -10,6 +10,7 @@ import pandas as pd
 from cgcnn.errors import UserError
 from screening.candidates.kind import UNTILTED
 from screening.plan import from_header
+from screening.results.known import GIVEN
 from screening.results.starts import complete, describe
 from screening.results.tables import free, ranked_rows
 from screening.results.user_hull import ABOVE, TARGET
@@ -91,7 +92,8 @@ def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # no
     columns |= {column.name: ranking.rows[column.name] for column in candidates.ranked}
     remarks = [candidates.remarks(row) for _, row in ranked_rows(ranking)]
     columns |= {name: [row[name] for row in remarks] for name in candidates.remark_columns}
-    columns |= {name: np.array(columns[name], dtype=float) for name in (TARGET, ABOVE) if name in columns}
+    energies = {name: [value or "nan" for value in columns[name]] for name in (TARGET, ABOVE, GIVEN) if name in columns}
+    columns |= {name: np.array(values, dtype=float) for name, values in energies.items()}
     given = [texts.get(index, []) for index in ranking.rows["index"].tolist()]
     for place, name in enumerate(candidates.text_columns):
         if name not in candidates.name_columns:
@@ -100,7 +102,7 @@ def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # no
     table.candidates = candidates
     counts = {name: getattr(ranking, name) for name in ("ranked", "out_of_domain", "new_anions")}
     units = {column.name: column.unit for column in candidates.ranked if column.unit}
-    units |= dict.fromkeys({TARGET, ABOVE} & columns.keys(), "eV/atom")
+    units |= dict.fromkeys({TARGET, ABOVE, GIVEN} & columns.keys(), "eV/atom")
     table.attrs = {"units": units, "model": plan.model.name, "stable_at": plan.stable_at, **counts, **further}
     return table
 

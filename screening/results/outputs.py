@@ -22,7 +22,7 @@ from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.recipe import SHOWN, SORT
 from screening.results.known import Known, read_known
-from screening.results.ranking import Counts, Groups, Ranking, check_sort, rank, scored
+from screening.results.ranking import Columns, Counts, Groups, Ranking, check_sort, rank, scored
 from screening.results.sorting import sort_rows
 from screening.results.tables import free, refuse_other_cifs, write_cifs, write_ranking
 from screening.results.user_hull import ABOVE, UserHull
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from screening.chemistry.competing import Paths
     from screening.chemistry.filters import Filter
     from screening.plan import ModelReference, Plan
     from screening.recipe import Recipe
@@ -51,11 +52,13 @@ class Outputs:
         filters: Further filters, beside those of the run.
         no_filter: Also rank what filters of the run left out after they saw its prediction; what was left out before
             has none.
-        prefer_known: Rank compositions of the training by their energy there, which no prediction beats.
+        prefer_known: Rank compositions by the energy above hull that `known` has of them, else by that of the training,
+            which no prediction beats.
         known: File or folder of what the user has, see `screening.results.known`; marked in `known_as`.
         drop_known: Leave that out.
-        competing_phases: JSON file of the user's own competing phases, see `screening.chemistry.competing`; how far
-            candidates are above the hull of these is told, and may be ranked by.
+        competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; how
+            far candidates are above the hull of these is told, and may be ranked by.
+        exclude_self: Leave a candidate's own composition out of that hull.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
     """
@@ -70,7 +73,8 @@ class Outputs:
     prefer_known: bool = False
     known: Path | None = None
     drop_known: bool = False
-    competing_phases: Path | None = None
+    competing_phases: Paths | None = None
+    exclude_self: bool = False
     csv: Path | None = None
     cif: Path | None = None
 
@@ -85,6 +89,8 @@ class Outputs:
         """
         if self.drop_known and self.known is None:
             raise UserError("`drop_known`: nothing is `known` to drop. Name a file or folder of what you have.")
+        if self.exclude_self and not self.competing_phases:
+            raise UserError("`exclude_self`: there are no `competing_phases` to leave a compound out of. Name some.")
         if self.stable_at is not None and not math.isfinite(self.stable_at):
             raise UserError(f"`stable_at` {self.stable_at}: not an energy. Give eV/atom, such as 0.05.")
         _ = self.had, self.phases  # read now
@@ -112,6 +118,11 @@ class Outputs:
         """
         if self.had is not None:
             _refuse_structures(plan)
+            if self.prefer_known and self.had.other_energies and not self.had.energies:
+                raise UserError(
+                    f"`known` {self.known}: {self.had.other_energies} is no energy above a hull, which `prefer_known` "
+                    "ranks by. Give e_above_hull (eV/atom), or leave prefer_known or that column out."
+                )
             if not self.drop_known:
                 plan = replace(plan, candidates=plan.candidates.noted(self.had))
         if self.phases is not None:
@@ -145,7 +156,7 @@ class Outputs:
             energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
             columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
         if self.prefer_known:
-            columns["best_energy"] = _best_energy(columns)
+            columns["best_energy"] = _best_energy(columns, self.had, plan)
         if self.no_filter:
             left_out = (columns["status"] >= Status.FILTERED) & np.isfinite(columns["e_above_hull"])
             columns["status"] = np.where(left_out, np.uint8(Status.OK), columns["status"])
@@ -159,10 +170,27 @@ class Outputs:
             columns[ABOVE] = _above(self._hull(plan, self.phases), columns, plan)
         return columns
 
+    def notes_on_hull(self, plan: Plan, blocks: Iterable[tuple[int, Columns]]) -> tuple[str, ...]:
+        """What is worth a warning about the competing phases; see `screening.results.user_hull`.
+
+        Args:
+            plan: Of the run.
+            blocks: (index of the first row, `status` and `species`) of each block.
+
+        Raises:
+            UserError: They cover no candidate.
+        """
+        if self.phases is None:
+            return ()
+        ranked = (columns["species"][columns["status"] == Status.OK] for _, columns in blocks)
+        return tuple(self._hull(plan, self.phases).notes(ranked))
+
     @cached_property
     def phases(self) -> Phases | None:
         """The user's competing phases, read once."""
-        return None if self.competing_phases is None else read_phases(self.competing_phases)
+        if not self.competing_phases:
+            return None
+        return read_phases(self.competing_phases, exclude_self=self.exclude_self)
 
     @cached_property
     def had(self) -> Known | None:
@@ -205,7 +233,17 @@ def _user_hull(phases: Phases, model: ModelReference) -> UserHull:
 
 def asked_of(recipe: Recipe) -> Outputs:
     """What a recipe asks to have made of its run."""
-    of_ranking = ("sort", "top", "group_by", "per_group", "prefer_known", "known", "drop_known", "competing_phases")
+    of_ranking = (
+        "sort",
+        "top",
+        "group_by",
+        "per_group",
+        "prefer_known",
+        "known",
+        "drop_known",
+        "competing_phases",
+        "exclude_self",
+    )
     names = (*of_ranking, "csv", "cif")
     return Outputs(**{name: getattr(recipe, name) for name in names})
 
@@ -224,11 +262,18 @@ def _refuse_structures(plan: Plan) -> None:
         raise UserError("structures are not compared with what is `known`; leave it out")
 
 
-def _best_energy(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(n,) eV/atom of the training where it has the composition, else predicted; the less of a bound and that."""
+def _best_energy(columns: Mapping[str, np.ndarray], had: Known | None, plan: Plan) -> np.ndarray:
+    """(n,) eV/atom that the user has of a composition, else that of the training, else predicted.
+
+    Of a bound in the training and the prediction, the less.
+    """
     energy, known = columns["e_above_hull"], columns["known_e_above_hull"]
     lower = columns["known_is_bound"] & (energy < known)
-    return np.where(np.isnan(known) | lower, energy, known)
+    best = np.where(np.isnan(known) | lower, energy, known)
+    if had is None or not had.energies:
+        return best
+    given = had.energies_of(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
+    return np.where(np.isnan(given), best, given)
 
 
 def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
@@ -274,6 +319,7 @@ class Presented:
         failures: None without any.
         committed: Blocks of the run that are committed; the ranking knows no others.
         blocks: Of the run.
+        notes: What is worth a warning about the user's competing phases.
     """
 
     plan: Plan
@@ -281,6 +327,7 @@ class Presented:
     failures: Failures | None
     committed: int
     blocks: int
+    notes: tuple[str, ...] = ()
 
 
 def present(run: Run, outputs: Outputs) -> Presented:
@@ -294,6 +341,7 @@ def present(run: Run, outputs: Outputs) -> Presented:
     plan = outputs.of(from_header(run.header, run.records))
     outputs.check_order(plan)
     groups = outputs.groups(plan)
+    notes = outputs.notes_on_hull(plan, species_of(run, plan))
     failures = _failures(run, plan, outputs.csv)
     blocks = outputs.blocks(run, plan)
     if outputs.csv and not outputs.top and not groups:
@@ -305,7 +353,13 @@ def present(run: Run, outputs: Outputs) -> Presented:
             write_ranking([ranking.rows], plan.candidates, outputs.csv)
     if outputs.cif:
         write_cifs(ranking, plan.candidates, outputs.cif, outputs.shown)
-    return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks)
+    return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks, notes)
+
+
+def species_of(run: Run, plan: Plan) -> Iterator[tuple[int, Columns]]:
+    """First row, status and species of each committed block of a run of compositions."""
+    for rows in run.blocks(("status", "species"), plan.candidates.ranked):
+        yield rows.start, rows.columns
 
 
 def write_all(

@@ -1,29 +1,44 @@
-"""Candidates against the user's own competing phases: notes that say how far above their hull each is."""
+"""Candidates against the user's own competing phases: how far above their hull, and whether energies compare."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from cgcnn.data.composition import composition_keys, compositions
+from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card
-from screening.chemistry.competing import count_atoms
+from cgcnn.models.domain import Domain
+from screening.chemistry.competing import compare, count_atoms
+from screening.chemistry.entries import unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from cgcnn.graphs.prototype import Prototype
+    from cgcnn.models.card import Card
     from cgcnn.models.model import Model
     from screening.chemistry.competing import Distance, Phases
+    from screening.chemistry.entries import Unit
     from screening.plan import ModelReference
 
 TARGET = "formation_energy"
 ABOVE = "e_above_user_hull"
+STABLE = 0.03
+"""Energy above hull, eV/atom, up to which a perovskite of the training is taken for the lowest of its composition."""
+SHARED = 5000
+"""Compounds of a training that are looked at, at most."""
+SCALES = {35: 0.320, 34: 0.283, 52: 0.253, 53: 0.227, 51: 0.115, 16: -0.096}
+"""Anion, by atomic number -> eV/atom by which formation energies of ABX3 and A2BB'X6 with the legacy corrections lie
+above those with the ones of 2020."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +70,85 @@ class UserHull:
             )
 
     def texts(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, list[str]]:
-        """Predicted formation energy, distance from the hull (both eV/atom) and decomposition of n rows."""
+        """Predicted formation energy, distance from the hull (both eV/atom) and decomposition of n rows.
+
+        The last two are empty for what the phases do not cover.
+        """
         energies = self._energies(rows["species"], prototype)
         found = list(self._distances(rows["species"], energies, prototype))
         return {
             TARGET: [f"{energy:.5f}" for energy in energies],
-            ABOVE: [f"{distance.energy:.5f}" for distance in found],
-            "decomposition": [distance.decomposition for distance in found],
+            ABOVE: [f"{distance.energy:.5f}" if distance else "" for distance in found],
+            "decomposition": [distance.decomposition if distance else "" for distance in found],
         }
 
     def above(self, species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float32]:
-        """(n,) distances of species (n, n_sites) from the hull, eV/atom; about 2 ms each."""
+        """(n,) distances of species (n, n_sites) from the hull, eV/atom, NaN where not covered; about 2 ms each."""
         found = self._distances(species, self._energies(species, prototype), prototype)
-        return np.array([distance.energy for distance in found], dtype=np.float32)
+        return np.array([distance.energy if distance else np.nan for distance in found], dtype=np.float32)
+
+    def notes(self, species: Iterable[NDArray[np.uint8]]) -> list[str]:
+        """Say what is worth a warning about the phases: what they do not cover, and whether energies compare.
+
+        Args:
+            species: Those of all candidates, (n, n_sites) at a time.
+
+        Raises:
+            UserError: No candidate is covered.
+        """
+        counts: dict[tuple[int, ...], int] = {}
+        for rows in species:
+            sets, numbers = np.unique(np.sort(rows, axis=1), axis=0, return_counts=True)
+            for row, number in zip(sets.tolist(), numbers.tolist(), strict=True):
+                elements = tuple(sorted(set(row)))
+                counts[elements] = counts.get(elements, 0) + number
+        uncovered = self.phases.uncovered(counts)
+        return [*self.phases.source.notes, *uncovered, *self._scale(set().union(*counts)), *self._training()]
+
+    def _scale(self, elements: set[int]) -> Iterator[str]:
+        """Whether the corrections of the file are those of the model, as far as candidates have them."""
+        card, source = read_card(self.model.path), self.phases.source
+        model = scale_of(card)
+        if not model:
+            return
+        theirs = f"formation energies of model {card.name} are those of GGA and GGA+U"
+        if source.functional and "GGA" not in source.functional:
+            yield f"{theirs}, the entries are {source.functional}: distances compare two functionals"
+        elif source.scheme == "none":
+            yield (
+                f"{theirs} with the corrections of the Materials Project, the entries have none, which is some 0.4 "
+                "eV/atom in an oxide: apply MaterialsProject2020Compatibility to them"
+            )
+        elif {model, source.scheme} == {"MP2020", "legacy"} and (named := elements & SCALES.keys()):
+            apart = ", ".join(f"{SCALES[z]:+.2f} with {SYMBOLS[z]}" for z in sorted(named))
+            yield (
+                f"{theirs} with {model} corrections, the entries have {source.scheme} ones; legacy energies differ "
+                f"from MP2020 by {apart} eV/atom in ABX3 and A2BB'X6"
+            )
+        if model != "legacy" or source.scheme in {"MP2020", "none", "some"}:
+            yield from self.phases.compare_known()
+
+    def _training(self) -> Iterator[str]:
+        """Whether compounds of the training that are on its hull have the same formation energies in the file.
+
+        The model stands for its labels, which it does not keep: in the training it is off by some hundredths.
+        """
+        domain = self._loaded.domain
+        if not isinstance(domain, Domain) or not len(domain.labels):
+            return
+        own = dict(zip(self.phases.units, self.phases.formation_energies.tolist(), strict=True))
+        pairs: list[tuple[Unit, float, float]] = []
+        for name in self._loaded.card.prototypes:
+            prototype = PROTOTYPES[name]
+            rows = compositions(domain.known, len(prototype.sites))
+            keys = composition_keys(rows)
+            rows = rows[(domain.labels_of(keys) <= STABLE) & ~domain.bounds_of(keys)]
+            units = [unit_of(Counter(row)) for row in rows[:, list(prototype.atoms)].tolist()]
+            both = [i for i, unit in enumerate(units) if np.isfinite(own.get(unit, np.nan))][:SHARED]
+            if both:
+                energies = self._energies(rows[both], prototype).tolist()
+                pairs += [(units[i], own[units[i]], energy) for i, energy in zip(both, energies, strict=True)]
+        yield from compare(pairs, f"model {self.model.name} learned")
 
     def _energies(self, species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float32]:
         """(n,) predicted formation energies, eV/atom."""
@@ -75,9 +156,10 @@ class UserHull:
 
     def _distances(
         self, species: NDArray[np.uint8], energies: NDArray[np.float32], prototype: Prototype
-    ) -> Iterator[Distance]:
+    ) -> Iterator[Distance | None]:
         for row, energy in zip(species, energies.tolist(), strict=True):
-            yield self.phases.distance(count_atoms(row[list(prototype.atoms)].tolist()), energy)
+            counts = count_atoms(row[list(prototype.atoms)].tolist())
+            yield None if self.phases.missing(counts) else self.phases.distance(counts, energy)
 
     @cached_property
     def _loaded(self) -> Model:
@@ -92,3 +174,12 @@ class UserHull:
         if model.digest != self.model.digest:
             raise UserError(f"{self.model.path}: not the model that made this run any more. Put that one back.")
         return model
+
+
+def scale_of(card: Card) -> str:
+    """On whose corrections a model's formation energies are: MP2020 or legacy; empty where they are not MP's."""
+    target = next((target.description for target in card.targets if target.name == TARGET), "")
+    said = f"{target} {card.label} {card.hull} {card.source}"
+    if "2020" in said:
+        return "MP2020"
+    return "legacy" if "legacy" in said or "EVAPD" in said else "MP" if "Materials Project" in said else ""

@@ -16,7 +16,23 @@ def test_settings_not_given_keep_their_defaults():
 def test_filters_are_the_default_where_chemistry_chooses_the_sites():
     assert make_recipe(kind="perovskites", elements=("Ca", "Ti", "O")).chosen_filters == DEFAULT_FILTERS
     assert make_recipe(kind="perovskites", a=("Ca",), b=("Ti",), x=("O",)).chosen_filters == ()
-    assert make_recipe(kind="perovskites", elements=("Ca", "Ti", "O"), filters=()).chosen_filters == ()
+
+
+def test_filters_are_added_and_no_filter_begins_without_any(tmp_path):
+    named = {"kind": "perovskites", "elements": ("Ca", "Ti", "O")}
+    assert make_recipe(**named, filters=("gap=1:2", "charge")).chosen_filters == (*DEFAULT_FILTERS, "gap=1:2")
+    assert make_recipe(**named, no_filter=True).chosen_filters == ()
+    assert make_recipe(**named, filters=("gap=1:2",), no_filter=True).chosen_filters == ("gap=1:2",)
+    path = tmp_path / "r.toml"
+    sites = 'kind = "perovskites"\na = "Ca"\nb = "Ti"\nx = "O"\n'
+    path.write_text(sites + 'filters = ["charge", "tau=4.5"]\n')
+    assert read_recipe(str(path)).chosen_filters == ("charge", "tau=4.5")
+    assert read_recipe(str(path), filters=()).chosen_filters == ("charge", "tau=4.5")
+    assert read_recipe(str(path), filters=("gap=1:2",)).chosen_filters == ("charge", "tau=4.5", "gap=1:2")
+    assert read_recipe(str(path), filters=("gap=1:2",), no_filter=True).chosen_filters == ("gap=1:2",)
+    assert read_recipe(str(path), no_filter=True).chosen_filters == ()
+    path.write_text(sites + 'filters = ["charge"]\nno_filter = true\n')
+    assert read_recipe(str(path), filters=("gap=1:2",)).chosen_filters == ("charge", "gap=1:2")
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,13 @@ class Opinion:
     def above(self) -> Distance | None:
         """How far what won is above the hull of the competing phases, by the calculator's energy.
 
-        Raises:
-            UserError: The phases do not cover its chemical system.
+        None where the phases do not cover it.
         """
         if self.phases is None or self.won is None or self.won.energy_per_atom is None:
             return None
         counts = count_atoms(numbers_of(self.won))
+        if self.phases.missing(counts):
+            return None
         return self.phases.distance(counts, self.phases.formation_energy(counts, self.won.energy_per_atom))
 
 

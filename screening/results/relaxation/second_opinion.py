@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cgcnn.errors import UserError
 from cgcnn.graphs.tilts import SYSTEMS, find_system
 from screening.candidates.kind import UNTILTED
-from screening.chemistry.competing import count_atoms, read_phases
+from screening.chemistry.competing import read_phases
 from screening.cluster import choose, preflight
 from screening.engine.notice import on_notice
 from screening.plan import from_header
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from screening.candidates.kind import Candidates
-    from screening.chemistry.competing import Phases
+    from screening.chemistry.competing import Paths, Phases
     from screening.results.ranking import Ranking
     from screening.results.starts import Start
     from screening.store import Run
@@ -47,8 +48,9 @@ class Relaxation:
         steps: At most so many.
         cluster: Where workers come from, as of a screen.
         workers: How many; None for one a core.
-        competing_phases: JSON file of the user's own, see `screening.chemistry.competing`; how far above their hull the
-            relaxed crystals are.
+        competing_phases: Files or folders of the user's own, see `screening.chemistry.entries`; how far above their
+            hull the relaxed crystals are.
+        exclude_self: Leave a candidate's own composition out of that hull.
     """
 
     out: Path | None = None
@@ -59,7 +61,8 @@ class Relaxation:
     steps: int = 500
     cluster: str = "local"
     workers: int | None = None
-    competing_phases: Path | None = None
+    competing_phases: Paths | None = None
+    exclude_self: bool = False
 
     @property
     def settings(self) -> Settings:
@@ -103,6 +106,7 @@ class SecondOpinion:
         opinions: In order of rank.
         agreements: With the model.
         left: Relaxations that are yet to be done, after a notice of the end; the same again does them.
+        notes: What is worth a warning about the competing phases.
     """
 
     folder: Path
@@ -110,6 +114,7 @@ class SecondOpinion:
     opinions: tuple[Opinion, ...]
     agreements: tuple[Agreement, ...]
     left: int
+    notes: tuple[str, ...] = ()
 
 
 def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None] = lambda _: None) -> SecondOpinion:
@@ -129,11 +134,16 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
     for system in wanted.tilts:
         find_system(system)
     calculator, choice = name_calculator(wanted.calculator), choose(wanted.cluster, wanted.workers)
-    phases = None if wanted.competing_phases is None else read_phases(wanted.competing_phases)
+    by_dft = wanted.calculator == CHGNET  # others may be a toy
+    phases = None
+    if wanted.competing_phases:
+        phases = read_phases(wanted.competing_phases, exclude_self=wanted.exclude_self, by_dft=by_dft)
     ranking, candidates, starts = _starts(run, wanted)
+    notes: list[str] = []
     if phases is not None:
-        for start in starts:
-            phases.check(count_atoms(start.structure.atomic_numbers))
+        sets = {_task(start).index: tuple(sorted(set(start.structure.atomic_numbers))) for start in starts}
+        notes = [*phases.source.notes, *phases.uncovered(Counter(sets.values()))]
+        notes += phases.compare_known() if by_dft else []
     tasks = [_task(start) for start in starts]
     folder = Folder(wanted.place(run.target.url))
     folder.open(_decisive(run, wanted, calculator))
@@ -147,7 +157,8 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
                 progress(Progress(found, len(results), len(tasks)))
     opinions = _opinions(ranking, candidates, tasks, results, phases)
     write_opinions(folder.path, opinions, {_task(start).key: start for start in starts}, calculator)
-    return SecondOpinion(folder.path, calculator, opinions, tuple(compare(opinions)), len(tasks) - len(results))
+    agreements, left = tuple(compare(opinions)), len(tasks) - len(results)
+    return SecondOpinion(folder.path, calculator, opinions, agreements, left, tuple(notes))
 
 
 def _starts(run: Run, wanted: Relaxation) -> tuple[Ranking, Candidates, list[Start]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screening.candidates.columns import DECIMALS
+from screening.results.known import GIVEN
 from screening.results.user_hull import ABOVE, TARGET
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ LABELS = {
     "e_above_hull_cubic": "E cubic",
     ABOVE: "E above your hull",
     TARGET: "Formation energy",
+    GIVEN: "E above hull, yours",
     "decomposition": "Decomposes into",
     "relaxed_became": "Relaxed to",
     "relaxed_above_hull": "E above your hull, relaxed",
@@ -83,6 +85,7 @@ MEANINGS = {
     "relaxed_volume": "its volume compared with the predicted one",
     "states": "the most usual oxidation states that balance; none if empty",
     "perovskite": "what kind of perovskite the structure is, with its tilts; none if empty",
+    GIVEN: "energy above hull that you have of it",
     "known_as": "what you have already, by this name",
     "id": "its name in what was screened",
     "path": "the file that it came from",
@@ -93,7 +96,7 @@ FIRST = (
     *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", ABOVE),
     *("decomposition", "relaxed_became", "relaxed_above_hull", "relaxed_gain", "relaxed_volume"),
     *("e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "in_training"),
-    *("known_e_above_hull", "known_id", "known_as", "band_gap", "states", "perovskite"),
+    *("known_e_above_hull", "known_id", "known_as", GIVEN, "band_gap", "states", "perovskite"),
     *("tolerance_factor", "octahedral_factor", "tau", "a_angstrom", "in_domain"),
 )
 """What a reader looks at first, in this order; the other columns come after these, sites behind the formula."""
@@ -106,7 +109,7 @@ FIRST_HIDDEN = frozenset((
 MORE_DECIMALS = 3
 """Decimals of energies on the screen; files have more."""
 NUMBERS = {
-    **dict.fromkeys((ABOVE, TARGET, "relaxed_above_hull", "relaxed_gain"), ("eV/atom", MORE_DECIMALS)),
+    **dict.fromkeys((ABOVE, TARGET, GIVEN, "relaxed_above_hull", "relaxed_gain"), ("eV/atom", MORE_DECIMALS)),
     "relaxed_volume": ("%", 1),
 }
 """Unit and decimals of numbers that come as texts."""

@@ -12,9 +12,11 @@ from cgcnn.files import write_whole
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card
 from cgcnn.models.model import PrototypeModel
+from screening.chemistry.competing import listed
 from screening.engine.score import load_model
 from screening.plan import from_header
 from screening.results.ledger import make_ledger
+from screening.results.outputs import species_of
 from screening.results.ranking import rank
 from screening.results.relaxation.kept import read_kept
 from screening.results.report.columns import sort_words
@@ -51,6 +53,7 @@ class Findings:
         card: Of the model that made the run; None if it is not there any more, or is another now.
         neighbours: In the training of the model; None where that is not known.
         relaxed: What candidates became when they were relaxed; None if none was.
+        notes: What is worth a warning about the user's competing phases.
     """
 
     plan: Plan
@@ -59,9 +62,10 @@ class Findings:
     card: Card | None
     neighbours: Neighbours | None
     relaxed: Kept | None
+    notes: tuple[str, ...] = ()
 
 
-def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) -> None:
+def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) -> tuple[str, ...]:
     """Write the report of a run: what was screened by what, what became of it, and the best candidates.
 
     Args:
@@ -70,6 +74,9 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
         outputs: How to rank, and how many candidates to list; by default `LISTED`.
         relaxed: Directory of a `screening.results.relaxation`, see `read_kept`; by default ``RUN-relaxed``, if it is
             there.
+
+    Returns:
+        What is worth a warning about the user's competing phases.
 
     Raises:
         UserError: The run is damaged or has no candidate to rank, the directory holds no relaxations of it, or the file
@@ -85,6 +92,7 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
     source = found.card.source if found.card else ""
     data = browser_data(found.plan, found.survey, found.ranking, found.neighbours, source, kept)
     write_whole(path, fill_page(data, {"columns": data["columns"], **told(run, found, outputs)}))
+    return found.notes
 
 
 def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) -> Findings:
@@ -94,9 +102,10 @@ def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) ->
         {"": ()} if prototype is None else {role: plan.candidates.site_groups[role] for role in prototype.role_names}
     )
     survey = Survey(plan.stable_at, tuple(plan.candidates.map_sites.values()), roles)
+    notes = outputs.notes_on_hull(plan, species_of(run, plan))
     ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.order(plan), outputs.top, outputs.groups(plan))
     card = _card(run, plan)
-    return Findings(plan, survey, ranking, card, _neighbours(plan, ranking) if card else None, relaxed)
+    return Findings(plan, survey, ranking, card, _neighbours(plan, ranking) if card else None, relaxed, notes)
 
 
 def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
@@ -115,6 +124,7 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
         "listed": len(found.ranking.rows["index"]),
         "relaxed_with": found.relaxed.calculator if found.relaxed else "",
         "user_hull": outputs.phases.source if outputs.phases is not None else "",
+        "hull_notes": found.notes,
         "choices": " ".join(_choices(outputs, plan)),
         "narrowed": bool(outputs.filters or outputs.no_filter or outputs.drop_known or outputs.group_by),
         "sorted_by": sort_words(outputs.ranked_by(plan), plan.stable_at),
@@ -133,10 +143,10 @@ def _choices(outputs: Outputs, plan: Plan) -> Iterator[str]:
     yield from (f"--filter {text}" for text in outputs.filters)
     if outputs.group_by is not None:
         yield f"--group-by {outputs.group_by} --per-group {outputs.per_group}"
-    for name in ("known", "competing_phases"):
-        if (path := getattr(outputs, name)) is not None:
-            yield f"--{name.replace('_', '-')} {path.name}"
-    for name in ("no_filter", "prefer_known", "drop_known"):
+    if outputs.known is not None:
+        yield f"--known {outputs.known.name}"
+    yield from (f"--competing-phases {path.name}" for path in listed(outputs.competing_phases))
+    for name in ("no_filter", "prefer_known", "drop_known", "exclude_self"):
         if getattr(outputs, name):
             yield f"--{name.replace('_', '-')}"
 

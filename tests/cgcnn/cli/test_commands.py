@@ -229,3 +229,26 @@ def test_predictions_may_go_to_standard_output(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 3
     assert "all reasons" not in done.stderr
     assert not Path("/dev/stdout.failures.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_is_predicted_and_trained_on_again_without_what_was_written_into_it(
+    data: Path, rows: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = data.parent / "inputs"
+    folder.mkdir()
+    monkeypatch.chdir(data.rename(folder / data.name).parent)
+    (folder / ".hidden.csv").write_text("a,b")
+    (folder / data.name).write_text(
+        "".join(json.dumps(row | {"energy": row["energy"] if i else None}) + "\n" for i, row in enumerate(rows))
+    )
+    train = ("train", ".", "--target", "energy", "--split", "3/1/1", "--epochs", 1, "--no-cache", "-o", "model")
+    predict = ("predict", ".", "--model", "model", "--csv", "out.csv", "--no-cache", "--strict")
+    for _ in range(2):
+        trained = run(*train)
+        assert trained.exit_code == 0, trained.output
+        assert "1 of 6 crystals have no label, such as row-56; going on without" in trained.stderr
+        predicted = run(*predict)
+        assert predicted.exit_code == 0, predicted.output
+        assert [row["id"] for row in table(folder / "out.csv")] == [row["id"] for row in rows]
+    assert "note: skipped 8 outputs or hidden files, such as" in predicted.stderr

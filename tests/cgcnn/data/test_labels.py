@@ -67,3 +67,14 @@ def test_labels_that_others_give() -> None:
 def test_a_label_that_is_there_is_not_worked_out() -> None:
     record = {"bulk_modulus": 100, "shear_modulus": 60.0, "poisson_ratio": 0.3}
     assert labels.targets([record], ["poisson_ratio"])[0, 0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("label", ["inf", "-inf", "1e39", 1e39, 1e16, float("inf"), 10**400])
+def test_labels_that_single_precision_cannot_train_on_are_refused(label):
+    with pytest.raises(UserError, match=r"record second: gap (is|.*not a number)"):
+        labels.targets([{"id": "first", "gap": 1}, {"id": "second", "gap": label}], ["gap"])
+
+
+def test_a_label_that_others_give_is_refused_where_these_are_no_numbers():
+    with pytest.raises(UserError, match="record first: metal follows from labels of which one is, not a number"):
+        labels.targets([{"id": "first", "band_gap": "none"}], ["metal"])

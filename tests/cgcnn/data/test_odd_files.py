@@ -71,11 +71,11 @@ CROWD = "crowd\n1.0\n11 0 0\n0 11 0\n0 0 11\nNa\n9261\ndirect\n" + "".join(
     [
         ("huge.cif", cell(1e8, 1e8, 1e8), "lengths"),
         ("tiny.cif", cell(0.001, 0.001, 0.001), "lengths"),
-        ("full.cif", cell(0.4, 0.4, 0.4), "overlap"),
+        ("full.cif", cell(0.4, 0.4, 0.4), "apart"),
         ("long.cif", cell(1999, 1999, 1999), "neighbours within"),
         ("POSCAR", POSCAR.format(symbols="Na Cl", counts="1 1").replace("5.64 0 0\n0 5.64 0", "2000 0 0\n1999 0.003 0"),
          "too flat"),
-        ("CONTCAR", CROWD, "too many for a search"),
+        ("CONTCAR", CROWD, "apart"),
         ("nested.json", NESTED, "JSON|nested"),
         ("nested.json", '{"a": ' * 100_000, "JSON|nested"),
         ("nested.jsonl", NESTED, "JSON|nested"),
@@ -170,7 +170,7 @@ def test_files_and_ids_that_are_not_utf_8_are_carried_through(tmp_path: Path) ->
     assert sample.id == name
     (tmp_path / "id_prop.csv").write_bytes(table)
     (sample,) = read(tmp_path)
-    assert (sample.id, sample.form, sample.labels["gap"]) == (name, "cif", "1")
+    assert (sample.id, sample.form, sample.labels["gap"]) == ("caf\u00e9", "cif", "1")
     (tmp_path / "data.jsonl").write_bytes(json.dumps({"id": "ID", **RECORD}).encode().replace(b"ID", b"caf\xe9"))
     (tmp_path / "data.json").write_bytes(json.dumps([{"id": "ID", **RECORD}]).encode().replace(b"ID", b"caf\xe9"))
     for file in ("data.jsonl", "data.json"):

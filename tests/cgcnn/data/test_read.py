@@ -11,7 +11,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from cgcnn.data.crystal import structure
-from cgcnn.data.read import read, stream
+from cgcnn.data.read import read, skipped, stream
 from cgcnn.data.sample import Sample, from_record
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
@@ -306,3 +306,84 @@ def test_samples_can_be_limited_to_those_that_a_table_lists(tmp_path: Path) -> N
         listed_in(table, samples)
     with pytest.raises(UserError, match="cannot be read"):
         listed_in(tmp_path, samples)
+
+
+LEFT = ["._one.cif", ".DS_Store", "Thumbs.db", "__MACOSX/._one.cif", "__MACOSX/one.cif", "runs/R.zarr/zarr.json"]
+
+
+def test_what_systems_leave_in_a_folder_is_skipped_and_counted(tmp_path: Path, crystals: dict[str, Structure]) -> None:
+    write_cifs(tmp_path, crystals)
+    assert skipped([tmp_path]) == ""
+    for name in LEFT:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("no crystal")
+    assert [sample.id for sample in read(tmp_path)] == sorted(crystals)
+    assert skipped([tmp_path]).startswith("skipped 4 outputs or hidden files")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "rank,index,formula,A,B,X,e_above_hull",
+        "index,id,path,reason",
+        "id,prediction",
+        "id,prediction,std",
+        "id,reason",
+        "id,gap,gap_prediction",
+        "member,epoch,loss,validation_loss",
+        "metric,target,value,unit,split,input",
+    ],
+)
+def test_tables_that_these_programs_wrote_are_skipped_beside_others_and_in_folders(
+    tmp_path: Path, crystals: dict[str, Structure], header: str
+) -> None:
+    write_cifs(tmp_path, crystals)
+    own = tmp_path / "own.csv"
+    write_csv(own, header.split(","), [["x"] * len(header.split(","))])
+    assert [sample.id for sample in read(tmp_path)] == sorted(crystals)
+    assert str(own) in skipped([tmp_path])
+    assert [sample.id for sample in stream(sorted(tmp_path.iterdir()))] == sorted(crystals)
+    assert len(read(own)) == 1  # asked for by name
+
+
+def test_exported_crystals_are_read_only_where_there_is_nothing_else(
+    tmp_path: Path, crystals: dict[str, Structure]
+) -> None:
+    best = tmp_path / "best"
+    best.mkdir()
+    crystals["first"].to(filename=str(best / "0001-KBr-12.cif"))
+    crystals["first"].properties = {"rank": 1, "index": 12}
+    (tmp_path / "best.json").write_text(json.dumps([crystals["first"].as_dict()]))
+    assert [sample.id for sample in read(tmp_path)] == ["best-0", "0001-KBr-12"]
+    crystals["first"].properties = {}
+    write_cifs(tmp_path, crystals)
+    assert [sample.id for sample in read(tmp_path)] == sorted(crystals)
+    assert "skipped 2" in skipped([tmp_path])
+
+
+def test_a_folder_of_outputs_alone_says_so(tmp_path: Path) -> None:
+    write_csv(tmp_path / "own.csv", ["id", "prediction"], [["x", 1]])
+    with pytest.raises(UserError, match=r"no file of a known format .*beside 1 outputs or hidden"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "labels"),
+    [
+        ("data.csv", "a;b;x;gap\nBa;Ti;O;0,5\n", {"A": "Ba", "B": "Ti", "X": "O", "gap": "0.5"}),
+        ("data.csv", "A, B1, B2, X\nCs, Ag, Bi, Br\n", {"A": "Cs", "B": "Ag", "B'": "Bi", "X": "Br"}),
+        ("data.tsv", "A site\tB site\tX site\tnote\nBa\tTi\tO\t1,5\n", {"A": "Ba", "B": "Ti", "X": "O", "note": "1.5"}),
+        ("data.csv", "A,B,X,a\nBa,Ti,O,4.0\n", {"A": "Ba", "B": "Ti", "X": "O", "a": "4.0"}),
+    ],
+)
+def test_compositions_are_read_with_separators_and_headers_as_published(tmp_path: Path, name, text, labels) -> None:
+    (tmp_path / name).write_text(text)
+    (sample,) = read(tmp_path / name)
+    assert sample.labels == labels
+
+
+def test_a_row_that_cannot_be_trusted_is_broken_and_the_others_are_read(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("id,A,B,X\n1,Ca,Ti,O\n2,Cs,Ag,Bi,Br\n,,,\n3,Sr,Ti,O\n")
+    samples = read(tmp_path / "data.csv")
+    assert [sample.form for sample in samples] == ["record", "broken", "record"]
+    assert "data.csv, line 3: 5 cells for 4 columns (id,A,B,X); 'Br' is beyond the last" in samples[1].content

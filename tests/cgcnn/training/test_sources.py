@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pymatgen.core import Lattice, Structure
 
 from cgcnn.cli.commands import app
 from cgcnn.data.records import Record
@@ -15,6 +16,7 @@ from cgcnn.models.card import read_card
 from cgcnn.models.files import load
 from cgcnn.training.recipe import TrainRecipe, read_recipe
 from cgcnn.training.sources import read_sources
+from cgcnn.training.start import train
 from cgcnn.training.table import prepare
 
 RECIPE = """
@@ -172,3 +174,21 @@ def test_columns_that_a_file_lacks_and_several_files_of_polymorphs(tmp_path: Pat
     assert table.ids == ("more", "one-2", "0")
     assert table.bound is not None
     assert table.bound[:, 0].tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("repeated", [0, 3])
+def test_a_crystal_that_is_there_twice_is_not_trained_on(tmp_path: Path, repeated: int) -> None:
+    for i in range(4):
+        Structure(Lattice.cubic(3 + i / 10), ["Na"], [[0, 0, 0]]).to(filename=str(tmp_path / f"x{i}.cif"))
+    (tmp_path / "id_prop.csv").write_text("".join(f"x{i},{i}\n" for i in (0, 1, 2, 3, repeated)))
+    with pytest.raises(UserError, match=f"crystal x{repeated} is there 2 times and could be in the training and in"):
+        train(tmp_path, epochs=1)
+
+
+@pytest.mark.parametrize("label", ["inf", "1e39", "-1e39"])
+def test_a_label_that_ends_in_an_unreadable_model_is_refused(tmp_path: Path, label: str) -> None:
+    for i in range(4):
+        Structure(Lattice.cubic(3 + i / 10), ["Na"], [[0, 0, 0]]).to(filename=str(tmp_path / f"x{i}.cif"))
+    (tmp_path / "id_prop.csv").write_text("".join(f"x{i},{label if i == 2 else i}\n" for i in range(4)))
+    with pytest.raises(UserError, match=r"record x2: target is .*; labels are finite and at most 1e"):
+        train(tmp_path, epochs=1)

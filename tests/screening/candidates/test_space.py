@@ -178,7 +178,7 @@ def test_groups_stand_for_their_elements():
     ("text", "message"),
     [
         ("Ca,Xx", "'Xx'.*Did you mean Xe"),
-        ("ca", "Did you mean Ca"),
+        ("ca", r"Write the symbol: Ca\."),
         ("Md", "Z = 100"),
         ("", "No element"),
         ("Ca,,Sr", "''"),

@@ -333,3 +333,19 @@ def test_formulas_of_perovskites_have_their_anions_as_chemists_write_them(counts
     for symbol, count in counts.items():
         composition[SYMBOLS.index(symbol)] = count
     assert formula(composition, is_perovskite=True) == text
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_perovskite", "expected"),
+    [
+        ({56: 1, 59: 1, 27: 2, 8: 6}, True, "BaPrCo2O6"),
+        ({57: 1, 73: 1, 8: 1, 7: 2}, True, "LaTaON2"),
+        ({20: 4, 22: 4, 8: 12}, True, "CaTiO3"),
+        ({20: 3, 15: 2, 8: 8}, False, "Ca3(PO4)2"),
+    ],
+)
+def test_formulas_keep_every_multiplier(counts, is_perovskite, expected):
+    atoms = np.zeros(101, dtype=np.uint16)
+    for z, count in counts.items():
+        atoms[z] = count
+    assert formula(atoms, is_perovskite=is_perovskite) == expected

@@ -79,12 +79,35 @@ def test_a_user_gives_states_of_some_elements(tmp_path):
 def test_a_line_that_is_no_state_is_named(tmp_path, line):
     file = tmp_path / "mine.csv"
     file.write_text(f"element,state\n{line}\n")
-    with pytest.raises(UserError, match=r"mine\.csv: .* is no element with a state from 1 to 8"):
+    with pytest.raises(UserError, match=r"mine\.csv, line 2, column (element|state): .* is (not the symbol|no state)"):
         read_states(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("element,state\nFe,3\nTi,3,4\n", r"line 3: 3 cells for 2 columns \(element,state\); '4' is beyond"),
+        ("element;state\nTi;3,4\n", "line 2, column state: 3,4 is no state"),
+        ("element,state,state\nTi,3,4\n", "2 columns are called state"),
+        ('element,state\nTi,3\n",4\nFe,3\n', "line 3.*quote"),
+        ("element state\nTi 3\n", "separate cells by commas"),
+        ("Fe,3\nTi,4\n", "its columns are Fe,3"),
+    ],
+)
+def test_no_state_of_a_file_is_lost(tmp_path, text, message):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_states(tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize("header", ["element;state", "Element;Oxidation state", "symbol;oxidation_number"])
+def test_columns_of_states_may_have_other_names_and_separators(tmp_path, header):
+    (tmp_path / "mine.csv").write_bytes(f"{header}\r\nti;+4\r\nFe;3+\r\n;\r\n".encode("utf-16"))
+    assert read_states(tmp_path / "mine.csv").own == ((22, (4,)), (26, (3,)))
+
+
 def test_what_is_neither_a_set_nor_a_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="neither one of common, icsd, all nor a CSV file"):
+    with pytest.raises(UserError, match=r"icsd2: .*No such file.* common, icsd, all"):
         read_states("icsd2")
     (tmp_path / "none.csv").write_text("element,state\n")
     with pytest.raises(UserError, match="no states below the header"):

@@ -91,7 +91,7 @@ def test_oxidation_states_are_chosen_and_stay_with_the_run(screen, tmp_path, mod
     assert "states" in stderr
     code, _, stderr = screen(*fe, *out, "--oxidation-states", "rare")
     assert code == 1
-    assert "neither one of common, icsd, all nor a CSV file" in stderr
+    assert "rare: No such file. Give a CSV file. Sets with a name are common, icsd, all." in stderr
 
 
 @pytest.mark.slow
@@ -212,8 +212,18 @@ def test_what_a_filter_left_out_after_its_prediction_is_ranked_without_predictin
     assert code == 0
     assert "note: 1 candidates were left out before they were predicted" in stderr
     assert {row["A"] for row in rows_of(ranked)} == {"Ca", "Sr", "Ba"}
-    assert screen("rank", run, "--no-filter", "--filter", "exclude=Sr", "--csv", ranked)[0] == 0
+    code, _, stderr = screen("rank", run, "--no-filter", "--filter", "exclude=Sr", "--csv", ranked)
+    assert (code, "filters sites (of the run); exclude=Sr (of this ranking)" in stderr) == (0, True)
     assert {row["A"] for row in rows_of(ranked)} == {"Ca", "Ba"}
+
+
+def test_a_filter_is_added_to_those_of_chemistry_or_of_a_recipe_and_all_are_printed(screen):
+    for words in (("perovskites", "--elements", "Ca,Ti,O"), ("run", "castelli-oxides")):
+        _, _, before = screen(*words, "--dry-run")
+        usual = before.partition("filters ")[2].partition(" (")[0]
+        assert f"filters {usual}, gap=1.0:2.0 (" in screen(*words, "--filter", "gap=1:2", "--dry-run")[2]
+        assert "filters gap=1.0:2.0 (" in screen(*words, "--no-filter", "--filter", "gap=1:2", "--dry-run")[2]
+        assert "filters " not in screen(*words, "--no-filter", "--dry-run")[2]
 
 
 def test_what_a_user_has_is_marked_or_dropped_by_every_screen_and_by_recipes(screen, tmp_path, model_path):
@@ -328,7 +338,6 @@ def test_an_existing_run_is_left_alone_without_resume(screen, tmp_path, model_pa
 def test_wrong_usage_exits_with_2(screen):
     assert screen("perovskites", "--bogus")[0] == 2
     assert screen("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", "--anions", "4")[0] == 2
-    assert screen("perovskites", "--elements", "Ca", "--filter", "tau", "--no-filter")[0] == 2
 
 
 def test_what_is_shipped_is_listed(screen):
@@ -477,3 +486,48 @@ def test_a_table_in_ascii_is_no_error(tmp_path, model_path):
     ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run([*command, *out], capture_output=True, check=False, env=ascii_only)
     assert (done.returncode, b"CaTiO3" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_folder_is_screened_again_without_what_was_written_into_it(screen, tmp_path, monkeypatch):
+    from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    for name, b in (("one", 22), ("two", 40)):
+        CUBIC_PEROVSKITE.structure([56, b, 8, 8, 8], 4.0).to(filename=str(inputs / f"{name}.cif"))
+    (inputs / "odd.cif").write_text("data_odd\n")
+    settings = Settings(targets=("e_above_hull",), width=8, layers=1, hidden=8, gaussians=12)
+    model = save(untrained_for_structures(settings), tmp_path / "model")
+    monkeypatch.chdir(inputs)
+    arguments = ("structures", ".", "--model", model, "--out", "R.zarr", "--csv", "ranked.csv", "--cif", "best")
+    code, _, stderr = screen(*arguments)
+    assert code == 0, stderr
+    assert "skipped" not in stderr
+    first = (inputs / "ranked.csv").read_bytes()
+    for path in ("best.extxyz", "best.db", "best.json", "best.jsonl", "poscars"):
+        assert screen("rank", "R.zarr", "--export", path, *(("--as", "poscar") if path == "poscars" else ()))[0] == 0
+    code, _, stderr = screen(*arguments, "--resume")
+    assert code == 0, stderr
+    assert "skipped 11 outputs or hidden files" in stderr
+    assert (inputs / "ranked.csv").read_bytes() == first
+    everything = sorted(path.name for path in inputs.iterdir())  # as a shell's *
+    code, _, stderr = screen("structures", *everything, "--model", model, "--dry-run")
+    assert code == 0, stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("--a", "Calcium", "--b", "Ti", "--x", "O"), "'Calcium' .* Write the symbol: Ca."),
+        (("--a", "MA,FA", "--b", "Pb", "--x", "I"), "'MA' .* Organic cations are not supported yet"),
+        (("--a", "Ca Sr", "--b", "Ti", "--x", "O"), "'Ca Sr' .* Separate several by commas: Ca,Sr."),
+        (("--a", "Ca2+", "--b", "Ti", "--x", "O"), "'Ca2.' .* Write the symbol: Ca."),
+        (("--a", "Cs", "--b", "Pb", "--x", "halides"), "'halides' .* Name the elements: F,Cl,Br,I."),
+        (("--elements", "CaO,Ti"), "'CaO' .* not a formula: write Ca, or several with commas: Ca,O."),
+        (("--elements", "Ca,Ti,O", "--filter", "exclude=lead"), "exclude.*Write the symbol: Pb."),
+    ],
+)
+def test_names_of_elements_that_are_no_symbols_get_a_hint_that_fits(screen, arguments, hint):
+    code, _, stderr = screen("perovskites", *arguments, "--dry-run")
+    assert code == 1
+    assert re.search(hint, stderr), stderr

@@ -1,5 +1,6 @@
 """Shared machines: who may talk to workers, whose folders they use, and what limits and odd settings end in."""
 
+import json
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from distributed import Client
 from cgcnn.errors import UserError
 from screening.cluster import choose, limits, preflight
 from screening.cluster.local import local_workers
-from screening.cluster.scratch import private_folder
+from screening.cluster.scratch import private_folder, private_scratch
+from screening.cluster.signals import started, uninterrupted
 from screening.cluster.slurm_environment import counted
 from screening.cluster.tls import certificates, in_memory
 from screening.cluster.worker import command
@@ -220,3 +223,74 @@ def test_no_threads_left_is_named():
         raise RuntimeError("can't start new thread")
     with pytest.raises(RuntimeError, match="else"), limits.not_startable():
         raise RuntimeError("something else")
+
+
+HOSTILE = """
+import json, os, sys
+from pathlib import Path
+from screening.cluster.local import local_workers
+
+if __name__ == "__main__":
+    with local_workers(1, 0) as force:
+        force.client.wait_for_workers(1)
+        paths = {"client": sys.path, **force.client.run(lambda: __import__("sys").path)}
+    print(json.dumps(paths))
+"""
+
+
+@pytest.mark.slow
+def test_what_others_put_into_the_folder_for_temporary_files_is_never_imported_or_waited_for(tmp_path):
+    there = tmp_path / "temporary" / "dask-scratch-space"
+    there.mkdir(parents=True)
+    (tmp_path / "temporary").chmod(0o1777)
+    (there / "gilknocker.py").write_text("raise SystemExit('imported')")
+    for name in ("global.lock", "purge.lock"):
+        os.mkfifo(there / name)
+    before = sorted(there.iterdir())
+    (tmp_path / "start.py").write_text(HOSTILE)
+    ended = subprocess.run(
+        [sys.executable, "start.py"], cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+        capture_output=True, text=True, timeout=100, check=True,
+    )  # fmt: skip
+    assert sorted(there.iterdir()) == before
+    paths = json.loads(ended.stdout)
+    assert len(paths) == 2
+    for path in (Path(path) for some in paths.values() for path in some):
+        assert there not in {path, *path.parents}
+    assert list((tmp_path / "temporary").iterdir()) == [there]  # our own is gone
+
+
+def test_a_folder_in_which_others_can_rename_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    assert tmp_path / "cache" in private_folder(shared).parents
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    with private_scratch() as scratch:
+        assert tmp_path / "cache" in scratch.parents
+        assert stat.S_IMODE(scratch.stat().st_mode) == 0o700
+    assert not scratch.exists()
+    shared.chmod(0o1777)  # sticky: only owners rename
+    assert private_folder(shared).parent == shared
+
+
+def interrupted(number, stuck):
+    """A start that is stuck, while a signal comes."""
+    with uninterrupted() as came:
+        os.kill(os.getpid(), number)
+        started(stuck.wait, came)
+
+
+def test_a_start_that_takes_too_long_is_given_up(monkeypatch):
+    stuck = threading.Event()
+    with pytest.raises(UserError, match=r"did not start within 0\.2 s"):
+        started(stuck.wait, lambda: False, 0.2)
+    monkeypatch.setattr("screening.cluster.signals.PATIENCE", 0.2)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(number, stuck)
+    stuck.set()
+    assert started(lambda: 7, lambda: False) == 7
+    with pytest.raises(UserError, match="no"):
+        started(lambda: (_ for _ in ()).throw(UserError("no")).__next__(), lambda: False)

@@ -20,6 +20,9 @@ from screening.chemistry.competing import count_atoms, name_unit, read_phases
 from screening.cli.commands import app
 from screening.store import Run
 
+pytestmark = pytest.mark.filterwarnings(  # these made-up energies are on no scale
+    "ignore:formation energies of model", "ignore:of .* that both have"
+)
 ENERGIES = {  # eV of a formula unit
     "Ca": -2.0, "Sr": -1.7, "Ti": -7.8, "Zr": -8.5, "O2": -9.9,
     "CaO": -13.0, "SrO": -12.4, "TiO2": -27.2, "Ti2O3": -46.0, "ZrO2": -28.8, "CaTiO3": -40.9, "Sr2TiO4": -52.8,
@@ -74,7 +77,11 @@ def test_distances_are_those_of_pymatgen(phases_path, formula, products):
 
 
 def test_corrections_count(tmp_path, phases_path):
-    corrected = [*entries(), ComputedEntry("SrTiO3", -38.0, energy_adjustments=[ManualEnergyAdjustment(-2.4)])]
+    corrected = [*entries(), ComputedEntry("SrTiO3", -40.4)]
+    for entry in corrected:  # the same energies, with what is corrected told apart
+        oxygen = entry.composition["O"] * (not entry.composition.is_element)
+        entry.energy_adjustments = [ManualEnergyAdjustment(-0.687 * oxygen)] if oxygen else []
+        entry._energy += 0.687 * oxygen
     dumpfn(corrected, tmp_path / "corrected.json.gz")
     with gzip.open(tmp_path / "corrected.json.gz") as file:
         assert len(json.load(file)) == len(corrected)
@@ -90,7 +97,8 @@ def test_rankings_tell_the_distance_beside_the_models_own(run_url, phases_path, 
     done = CliRunner().invoke(app, [*command, "--csv", str(out)], catch_exceptions=False)
     assert done.exit_code == 0
     assert f"the hull of {phases_path} of 20" in done.stderr
-    assert "12 phases, sha256 " in done.stderr
+    assert "12 entries (functional not stated, corrections: none), sha256 " in done.stderr
+    assert "warning: formation energies of model mp are those of GGA and GGA+U with the corrections" in done.stderr
     with out.open() as file:
         lines = list(csv.DictReader(file))
     above = [float(line["e_above_user_hull"]) for line in lines]
@@ -125,22 +133,52 @@ def test_a_screen_tells_it_too_as_numbers_of_json(phases_path, tmp_path, monkeyp
     assert {first["decomposition"], second["decomposition"]} == {"0.5 Sr2TiO4 + 0.5 TiO2", "ZrO2 + SrO"}
 
 
-@pytest.mark.parametrize(
-    ("without", "said"),
-    [
-        (["Zr"], "no entry of Zr alone, of which energies of (Ca-O|O-Sr)-Zr are counted. Add the entries of"),
-        (["SrO", "ZrO2"], "no compound of the system O-Sr-Zr"),
-    ],
-)
-def test_missing_chemical_systems_are_named_and_nothing_is_written(run_url, tmp_path, without, said):
+def test_what_the_phases_do_not_cover_is_listed_and_comes_last(run_url, tmp_path):
+    path, out = tmp_path / "few.json", tmp_path / "out.csv"
+    dumpfn(entries(["Zr"]), path)
+    command = ["rank", str(run_url), "--competing-phases", str(path), "--sort", "e_above_user_hull", "--csv", str(out)]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "few.json: no entry of Zr alone; 2 of 4 candidates are not compared" in done.stderr
+    with out.open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["B"] for line in lines] == ["Ti", "Ti", "Zr", "Zr"]
+    assert [bool(line["e_above_user_hull"]) for line in lines] == [True, True, False, False]
+    dumpfn(entries(["SrO", "Sr2TiO4", "ZrO2"]), path)
+    with pytest.warns(UserWarning, match=r"no compound of Sr in .* O-Sr-Ti; no compound of Zr in .* Ca-O-Zr"):
+        table = screening.open_run(run_url).rank(competing_phases=path)
+    assert table["e_above_user_hull"].notna().tolist() == ((table["A"] == "Ca") & (table["B"] == "Ti")).tolist()
+    assert (table["decomposition"] != "").sum() == 1
+
+
+def test_nothing_is_written_where_nothing_is_covered(run_url, tmp_path):
     path = tmp_path / "few.json"
-    dumpfn(entries(without), path)
-    with pytest.raises(UserError, match=said):
+    dumpfn(entries(["O2"]), path)
+    with pytest.raises(UserError, match=r"no entry of O alone\. No candidate can be compared"):
         screening.open_run(run_url).rank(competing_phases=path)
     command = ["rank", str(run_url), "--competing-phases", str(path), "--csv", str(tmp_path / "out.csv")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code != 0
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_several_files_and_the_compound_left_out_by_every_way_in(run_url, tmp_path, phases_path):
+    halves = [tmp_path / "a.json", tmp_path / "b.json"]
+    dumpfn(entries()[:5], halves[0])
+    dumpfn(entries()[5:], halves[1])
+    options = [option for half in halves for option in ("--competing-phases", str(half))]
+    for extra in ([], ["--exclude-self"]):
+        done, same = (
+            CliRunner().invoke(app, ["rank", str(run_url), *files, *extra, "--format", "json"], catch_exceptions=False)
+            for files in (options, ["--competing-phases", str(phases_path)])
+        )
+        assert done.stdout == same.stdout
+        assert ("the hull of all others in" in done.stderr) == bool(extra)
+    table = screening.open_run(run_url).rank(competing_phases=halves, exclude_self=True).set_index("formula")
+    decomposition = table.loc["CaTiO3", "decomposition"]
+    assert set(decomposition.split(" + ")) == {"CaO", "TiO2"}
+    with pytest.raises(UserError, match="there are no `competing_phases` to leave a compound out of"):
+        screening.open_run(run_url).rank(exclude_self=True)
 
 
 def test_models_without_formation_energies_are_refused(phases_path, tmp_path):
@@ -174,19 +212,28 @@ def test_what_holds_no_entries_is_one_clear_line(tmp_path, content):
 
 def test_names_and_shares_are_those_of_pymatgen(tmp_path):
     given = [
-        *({"O": 3}, {"O": 8}, {"Li": 2, "O": 2}, {"Ca": 2, "N": 4, "O": 12}, {"Na": 4, "Cl": 4}, {"Na+": 1, "Cl-": 1}),
-        *({"Fe": 0.5, "O": 1}, {"Fe2+": 1, "Fe3+": 2, "O2-": 4}, {"Xe": 1, "F": 2}, {"Ca": 0, "O": 2}, {"La": 3}),
+        *({"O": 3}, {"Li": 2, "O": 2}, {"Ca": 2, "N": 4, "O": 12}, {"Na": 4, "Cl": 4}, {"Fe": 0.5, "O": 1}),
+        *({"Fe2+": 1, "Fe3+": 2, "O2-": 4}, {"Xe": 1, "F": 2}, {"La": 3}),
     ]
     path = tmp_path / "entries.json"
     path.write_text(json.dumps([{"composition": composition, "energy": -1.5} for composition in given]))
     found = read_phases(path)
-    for composition, unit, shares in zip(given, found.units, found.fractions, strict=True):
+    for composition, unit in zip(given, found.units, strict=True):
         expected = Composition(composition).element_composition
         assert name_unit(unit) == expected.reduced_formula
-        assert {SYMBOLS[z]: shares[z] for z in np.flatnonzero(shares)} == pytest.approx(
-            {str(e): expected.get_atomic_fraction(e) for e in expected}
-        )
+        atoms = sum(amount for _, amount in unit)
+        shares = {SYMBOLS[z]: amount / atoms for z, amount in unit}
+        assert shares == pytest.approx({str(e): expected.get_atomic_fraction(e) for e in expected})
     assert found.references[57] == pytest.approx(-0.5)
+
+
+def test_of_one_composition_the_lowest_counts(tmp_path):
+    path = tmp_path / "entries.json"
+    some = [{"composition": {"Ca": n}, "energy": -1.5 - n} for n in (1, 2, 4)]
+    path.write_text(json.dumps([*some, {"composition": {"O": 2, "Ca": 0}, "energy": -9.9}]))
+    found = read_phases(path)
+    assert found.units == (((20, 1.0),), ((8, 1.0),))
+    assert found.energies.tolist() == [-2.5, -4.95]
 
 
 def test_no_class_of_a_file_is_imported(tmp_path):

@@ -255,6 +255,7 @@ def test_chgnet_tilts_calcium_titanate(tmp_path):
 
 def test_competing_phases_say_how_far_above_the_hull_what_was_relaxed_is(run_url, toys, tmp_path):
     entries = [{"composition": {s: 1.0}, "energy": -0.5} for s in ("Ca", "Sr", "Ti", "Zr", "Hf", "O")]
+    entries += [{"composition": {s: 1.0, "O": 1.0}, "energy": -0.9} for s in ("Ti", "Zr", "Hf")]  # above the elements
     entries += [{"composition": {s: 1.0, "O": 1.0}, "energy": -1.9} for s in ("Ca", "Sr")]
     (tmp_path / "entries.json").write_text(json.dumps(entries))
     with Run.open(str(run_url)) as run:
@@ -267,5 +268,10 @@ def test_competing_phases_say_how_far_above_the_hull_what_was_relaxed_is(run_url
         line = rows(tmp_path / "out/candidates.csv")[0]
         assert line["e_above_user_hull"] == f"{made.opinions[0].above.energy:.5f}"
         (tmp_path / "few.json").write_text(json.dumps(entries[:-1]))
-        with pytest.raises(UserError, match="no compound of the system"):
+        made = relax_run(run, replace(wanted, competing_phases=tmp_path / "few.json"))
+        assert "no compound of Sr in the systems Hf-O-Sr" in made.notes[0]
+        uncovered = {opinion.row["formula"][:2]: opinion.above is None for opinion in made.opinions}
+        assert uncovered == {"Ca": False, "Sr": True}
+        (tmp_path / "few.json").write_text(json.dumps(entries[:6]))
+        with pytest.raises(UserError, match=r"no compound of the systems .* No candidate can be compared"):
             relax_run(run, replace(wanted, competing_phases=tmp_path / "few.json"))

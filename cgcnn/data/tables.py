@@ -1,0 +1,521 @@
+"""Tables that people write: one strict reader for lists, labels, ids, oxidation states and known compounds.
+
+A table is text, with a header line, or the one sheet of an Excel workbook. What is clear is read: UTF-8, UTF-16 and
+Windows-1252; commas, semicolons and tabs; decimal commas; quoted cells; comments; the empty rows that spreadsheets
+leave. What is not clear is refused with its line, column and cell: no cell and no row is ever dropped.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import chain, islice, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cgcnn.data.opening import CRYSTAL, decompressed, lines_of
+from cgcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+HEAD = 1000
+"""Rows that decide what a comma in a number means."""
+
+_LONG = re.compile(r"cif|structure|poscar", re.IGNORECASE)  # columns whose cells may be whole files
+_NOT_CLEAR = re.compile("[\x80-\xff]{4}")  # bytes of Cyrillic, Greek or Chinese rather than of a Western word
+_WITH_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_MAY_BE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_WITH_POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?|[+-]?\d+\.(?:[eE][+-]?\d+)?")
+_BLANKS = " \t\xa0"
+_WORKBOOK, _OLD_WORKBOOK = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        line: Where it begins in the file, from 1; in a workbook, the number of its row.
+        cells: As many as there are columns, without blanks around them unless they were quoted.
+        fault: Why the row cannot be trusted, from ``line 3: `` on; empty if it can.
+    """
+
+    line: int
+    cells: tuple[str, ...]
+    fault: str = ""
+
+
+@dataclass
+class Table:
+    """An open table, read row by row.
+
+    Attributes:
+        source: What messages call it.
+        header: The names of the columns, each once; empty if none was asked for.
+        rows: Those below the header, once. Reading them raises `UserError` where the file breaks off or a quote stays
+            open.
+        separator: What is between the cells; empty in a workbook.
+        commas: Columns, by position, whose numbers have decimal commas.
+    """
+
+    source: str
+    header: tuple[str, ...]
+    rows: Iterator[Row]
+    separator: str = ","
+    commas: frozenset[int] = field(default_factory=frozenset)
+
+    def number(self, row: Row, column: int) -> str:
+        """A cell as Python and others write numbers, with a decimal point; what is no number stays as it is.
+
+        Raises:
+            UserError: The cell has a decimal point and its column decimal commas.
+        """
+        cell = row.cells[column]
+        if column in self.commas:
+            if _WITH_COMMA.fullmatch(cell):
+                return cell.replace(",", ".")
+            if _WITH_POINT.fullmatch(cell):
+                raise UserError(
+                    f"{self.where(row, column)}: {cell} has a point where other rows have decimal commas. "
+                    "Write all numbers of the column alike."
+                )
+        return cell
+
+    def record(self, row: Row) -> dict[str, str]:
+        """The cells of a row by the names of their columns."""
+        return dict(zip(self.header, row.cells, strict=True))
+
+    def where(self, row: Row, column: int) -> str:
+        """The place of a cell, such as ``some.csv, line 3, column A``."""
+        return f"{self.source}, line {row.line}, column {_name(self.header, column)}"
+
+    @property
+    def said(self) -> str:
+        """The columns as messages list them, and what may be wrong with their separators."""
+        if len(self.header) == 1 and re.search("[,;]", self.header[0]):
+            return f"{self.header[0]} (one cell, as quotes are around all of them)"
+        if len(self.header) == 1 and (odd := re.search(r"[|:\s]", self.header[0])):
+            what = "blanks" if odd.group().isspace() else odd.group()
+            return f"{self.header[0]} (one column: separate cells by commas, semicolons or tabs, not by {what})"
+        return ",".join(self.header) or "none"
+
+
+def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
+    """Open a table.
+
+    Rows without any text are left out, and so are comments: lines that begin with ``#`` before the header, and those of
+    one cell below it. A row with fewer cells than columns is filled with empty ones; one with more has a fault, unless
+    these are empty.
+
+    Args:
+        path: A text, which may be compressed (.gz, .xz, .bz2), or an Excel workbook (.xlsx, extra ``excel``).
+        header: Whether the first row names the columns; if not, there are as many as most rows have cells.
+        source: What messages call the file; by default its path.
+
+    Raises:
+        UserError: The file cannot be read, its separator is not clear, or two columns have one name.
+    """
+    name = source or str(path)
+    separator, records = _records(path, name, header=header)
+    first = next(records, None)
+    if first is None:
+        return Table(name, (), iter(()), separator)
+    line, cells, fault = first
+    if fault:
+        raise UserError(f"{name}, {fault}")
+    while header and cells and not cells[-1]:  # the empty columns that spreadsheets leave
+        cells = cells[:-1]
+    if header:
+        _refuse_swallowed(cells, tuple(cells), f"{name}, line {line}", separator)
+        names = _names(cells, f"{name}, line {line}")
+    else:
+        some = [first, *islice(records, HEAD)]
+        names, records = ("",) * _usual_width(some), chain(some, records)
+    rows = _rows(records, names, name, separator)
+    head = list(islice(rows, HEAD))
+    return Table(name, names if header else (), chain(head, rows), separator, _commas(head, separator))
+
+
+def _usual_width(records: Iterable[tuple[int, list[str], str]]) -> int:
+    """How many cells most records have; of two numbers that are as common, the smaller."""
+    counts = Counter(len(cells) for _, cells, _ in records)
+    return max(counts, key=lambda width: (counts[width], -width))
+
+
+def _names(cells: list[str], where: str) -> tuple[str, ...]:
+    """The names of a header, each once.
+
+    Raises:
+        UserError: One is there twice.
+    """
+    names = tuple(" ".join(cell.split()) or f"column {position}" for position, cell in enumerate(cells, 1))
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{where}: {count} columns are called {name}. Give each column a name of its own.")
+    return names
+
+
+def _rows(
+    records: Iterable[tuple[int, list[str], str]], names: tuple[str, ...], source: str, separator: str
+) -> Iterator[Row]:
+    """The rows of records (line, cells, fault), each as wide as the table."""
+    width = len(names)
+    for line, cells, fault in records:
+        _refuse_swallowed(cells, names, f"{source}, line {line}", separator)
+        beyond = next((cell for cell in cells[width:] if cell.strip()), "")
+        if width > 1 and not fault and not any(cells[1:]) and (between := _other_separator(cells[0], width)):
+            fault = f"line {line}: {_short(cells[0])} is one cell for {width} columns; {between} separate nothing here."  # noqa: PLW2901
+        if beyond and not fault:
+            fault = _beyond(line, cells, names, beyond, separator)  # noqa: PLW2901  # of this row
+        yield Row(line, (*cells[:width], *[""] * (width - len(cells))), fault)
+
+
+def _other_separator(cell: str, width: int) -> str:
+    """What separates a row of this width within one cell, which then has another separator or is in quotes."""
+    return next((f"{name}s" for mark, name in SEPARATORS.items() if cell.count(mark) == width - 1), "")
+
+
+def _beyond(line: int, cells: list[str], names: tuple[str, ...], beyond: str, separator: str) -> str:
+    """What is wrong with a row that has more cells than there are columns."""
+    named = f" ({','.join(names)})" if any(names) and len(names) <= 12 else ""
+    fault = f"line {line}: {len(cells)} cells for {len(names)} columns{named}; {_short(beyond)} is beyond the last."
+    if separator == "," and any(a.lstrip("+-").isdecimal() and b.isdecimal() for a, b in pairwise(cells)):
+        return f"{fault} Write decimal points, or separate cells by semicolons."
+    between = SEPARATORS.get(separator, "comma")
+    return f"{fault} Name its column in the header, or put cells that hold a {between} into quotes."
+
+
+def _refuse_swallowed(cells: list[str], names: tuple[str, ...], where: str, separator: str) -> None:
+    """Refuse a cell of several lines that may be several rows: a quote left open, or a ditto mark, does that.
+
+    Rows between two stray quotes bring at least as many separators into the cell as a row has, or make the row of
+    another length.
+
+    Raises:
+        UserError: There is one.
+    """
+    for position, cell in enumerate(cells):
+        if not separator or not ("\n" in cell or "\r" in cell) or _LONG.search(_name(names, position)):
+            continue
+        if cell.count(separator) >= len(names) - 1 or len(cells) != len(names):
+            raise UserError(
+                f"{where}, column {_name(names, position)}: the quote before {_short(cell.lstrip(separator))} ends on "
+                "another line and may hide rows. Close it on its line; write out what a ditto mark stands for."
+            )
+
+
+def _commas(head: list[Row], separator: str) -> frozenset[int]:
+    """The columns whose numbers have decimal commas: where some surely do, and none has a point."""
+    found = set()
+    for column, cells in enumerate(zip(*(row.cells for row in head if not row.fault), strict=True)):
+        numbers = [cell for cell in cells if _WITH_COMMA.fullmatch(cell)]
+        sure = separator == ";" or not all(_MAY_BE_THOUSANDS.fullmatch(cell) for cell in numbers)
+        if numbers and sure and not any(_WITH_POINT.fullmatch(cell) for cell in cells):
+            found.add(column)
+    return frozenset(found)
+
+
+def _name(names: tuple[str, ...], position: int) -> str:
+    return (" ".join(names[position].split()) if position < len(names) else "") or str(position + 1)
+
+
+def _short(cell: str) -> str:
+    text = " ".join(cell.split())
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
+
+
+# Text
+
+
+def _records(path: Path, source: str, *, header: bool) -> tuple[str, Iterator[tuple[int, list[str], str]]]:
+    """The separator of a file, and its records: line, cells, fault.
+
+    Raises:
+        UserError: The file cannot be opened, or its separator is not clear.
+    """
+    try:
+        stream = decompressed(path)
+        start = stream.peek(4)[:4]
+    except FileNotFoundError:
+        raise UserError(f"{source}: No such file. Give a CSV file.") from None
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{source}: cannot be read ({reason}). Give a CSV file.") from None
+    if start == _OLD_WORKBOOK:
+        stream.close()
+        raise UserError(f"{source}: a workbook of an old Excel. Save it as .xlsx or CSV.")
+    if start == _WORKBOOK:
+        return "", _workbook(stream, source)
+    lines = enumerate(_text_lines(stream, start, path, source), 1)
+    head, first = _first(lines, source)
+    separator = next(filter(None, (_stated(line) for _, line in head)), "")
+    if separator:
+        head = [(number, line) for number, line in head if not _stated(line)]
+    else:
+        separator = _separator(first, f"{source}, line {head[-1][0]}") if first else ","
+    return separator, _cells(chain(head, lines), separator, source, header=header)
+
+
+def _stated(line: str) -> str | None:
+    """The separator that Excel's line ``sep=;`` states."""
+    found = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", line, re.IGNORECASE | re.DOTALL)
+    return found.group(1) if found and found.group(1) in SEPARATORS else None
+
+
+def _first(lines: Iterator[tuple[int, str]], source: str) -> tuple[list[tuple[int, str]], str]:
+    """The lines to the end of the first record that is not empty and no comment; and its text.
+
+    Raises:
+        UserError: A quote opens in it that nothing closes.
+    """
+    head: list[tuple[int, str]] = []
+    for number, line in lines:
+        head.append((number, line))
+        if not line.strip(" \t\r\n,;\xa0") or line.lstrip().startswith("#"):
+            continue
+        text = line
+        while all(_split(text, separator)[2] is not None for separator in SEPARATORS):
+            more = next(lines, None)
+            if more is None or len(text) > CRYSTAL:
+                raise UserError(f"{source}, line {number}: a quote opens that nothing closes.")
+            head.append(more)
+            text += more[1]
+        return head, text
+    return head, ""
+
+
+def _separator(first: str, where: str) -> str:
+    """What separates the cells of the first record: of several that may, the one that makes most cells.
+
+    Raises:
+        UserError: Two make as many.
+    """
+    found = {separator: _split(first, separator)[0] for separator in SEPARATORS}
+    counts = {separator: len(cells) for separator, cells in found.items()}
+    for separator in (";", "\t"):
+        if counts[separator] > 1 and all(_WITH_COMMA.fullmatch(cell) for cell in found[separator] if "," in cell):
+            counts[","] = 1  # they are decimal commas
+    most = max(counts.values())
+    if most == 1:
+        return ","
+    chosen = [separator for separator, count in counts.items() if count == most]
+    if len(chosen) > 1:
+        both = " and ".join(f"{SEPARATORS[separator]}s" for separator in chosen)
+        raise UserError(f"{where}: {both} may both separate the cells. Put cells that hold one of them into quotes.")
+    return chosen[0]
+
+
+def _cells(
+    lines: Iterator[tuple[int, str]], separator: str, source: str, *, header: bool
+) -> Iterator[tuple[int, list[str], str]]:
+    """The records of numbered lines that hold something; a quoted cell may go on over several.
+
+    Raises:
+        UserError: A quote stays open.
+    """
+    begun = False
+    for number, cells, fault, commented in _all_cells(lines, separator, source):
+        texts = [cell for cell in cells if cell.strip()]
+        if not texts and not fault:
+            continue
+        if commented and not re.match(r"#\d", texts[0]):
+            if len(texts) == 1 or (not begun and (header or not any(map(_is_number, texts)))):
+                continue
+            fault = fault or (  # noqa: PLW2901  # of this row
+                f"line {number}: begins with # but has {len(texts)} cells. Delete the line if it is a comment; put the "
+                "first cell into quotes if it is data."
+            )
+        begun = True
+        yield number, cells, fault
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _all_cells(
+    lines: Iterator[tuple[int, str]], separator: str, source: str
+) -> Iterator[tuple[int, list[str], str, bool]]:
+    """All records of numbered lines: line, cells, fault, and whether they begin with ``#``."""
+    for number, line in lines:
+        if '"' not in line:
+            cells = [cell.strip() for cell in line.split(separator)]
+            yield number, cells, "", cells[0].startswith("#")
+            continue
+        text = line
+        cells, odd, opened = _split(text, separator)
+        while opened is not None:
+            more, size = [], len(text)
+            for _, following in lines:
+                more.append(following)
+                size += len(following)
+                if '"' in following or size > CRYSTAL:
+                    break
+            if not more or size > CRYSTAL:
+                raise UserError(
+                    f"{source}, line {number}, cell {opened + 1}: a quote opens before "
+                    f"{_short(_after(line, opened, separator))} that nothing closes. Close it; write out what a ditto "
+                    "mark stands for."
+                )
+            text = "".join([text, *more])
+            cells, odd, opened = _split(text, separator)
+        fault = f"line {number}: {_short(odd)} follows a closing quote. Double the quotes within a cell." if odd else ""
+        if fault and text is not line:
+            raise UserError(f"{source}, {fault}")
+        yield number, cells, fault, line.lstrip().startswith("#")
+
+
+def _after(line: str, cell: int, separator: str) -> str:
+    """What follows the quote that opens a cell of a line."""
+    return separator.join(line.split(separator)[cell:]).strip().lstrip('"')
+
+
+def _split(text: str, separator: str) -> tuple[list[str], str, int | None]:
+    """The cells of a record, what follows a closing quote, and the position of a cell whose quote stays open."""
+    cells: list[str] = []
+    odd, at, end = "", 0, len(text)
+    blanks = _BLANKS.replace(separator, "")
+    while True:
+        start = at
+        while start < end and text[start] in blanks:
+            start += 1
+        if start < end and text[start] == '"':
+            cell, after = _quoted(text, start + 1)
+            if after < 0:
+                return cells, odd, len(cells)
+            stop = text.find(separator, after)
+            rest = text[after : stop if stop >= 0 else end].strip()
+            odd = odd or rest
+            cells.append(cell + rest)
+        else:
+            stop = text.find(separator, at)
+            cells.append(text[at : stop if stop >= 0 else end].strip())
+        if stop < 0:
+            return cells, odd, None
+        at = stop + 1
+
+
+def _quoted(text: str, start: int) -> tuple[str, int]:
+    """A quoted cell that begins at a position, and where it ends; -1 if it does not."""
+    parts = []
+    while (stop := text.find('"', start)) >= 0:
+        parts.append(text[start:stop])
+        if text[stop + 1 : stop + 2] != '"':
+            return '"'.join(parts), stop + 1
+        start = stop + 2
+    return "", -1
+
+
+def _text_lines(stream: io.BufferedReader, start: bytes, path: Path, source: str) -> Iterator[str]:
+    """The lines of a text, with their ends.
+
+    Raises:
+        UserError: The file is damaged or in no encoding that is read.
+    """
+    wide = _wide(start)
+    try:
+        with io.TextIOWrapper(stream, encoding=wide or "latin-1", newline="") as text:
+            lines = lines_of(text, path)
+            for line in lines if wide else _decoded(lines, source):
+                yield line.removeprefix("\ufeff")
+    except UnicodeError:
+        raise UserError(f"{source}: damaged UTF-16. Save it as CSV in UTF-8.") from None
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise UserError(f"{source}: cannot be read to its end ({error}).") from None
+
+
+def _wide(start: bytes) -> str:
+    """The encoding of a text whose first bytes show that a character has two bytes or four; else empty."""
+    if start.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    zeros = "".join("0" if byte == 0 else "x" for byte in start[:2])
+    return {"x0": "utf-16-le", "0x": "utf-16-be"}.get(zeros, "")
+
+
+def _decoded(lines: Iterator[str], source: str) -> Iterator[str]:
+    """Lines of bytes as text: all in UTF-8, or all in Windows-1252.
+
+    Raises:
+        UserError: They are in neither, in both, or in another encoding.
+    """
+    encoding = ""
+    for number, line in enumerate(lines, 1):
+        if line.isascii():
+            yield line
+            continue
+        raw = line.encode("latin-1")
+        text, found = _as_text(raw, "utf-8"), "utf-8"
+        if text is None:
+            text, found = None if _NOT_CLEAR.search(line) else _as_text(raw, "cp1252"), "cp1252"
+        if text is None or (encoding and found != encoding):
+            what = "neither UTF-8 nor clearly Windows-1252" if text is None else "in another encoding than lines above"
+            raise UserError(f"{source}, line {number}: {what}. Save the file as CSV in UTF-8.")
+        encoding = found
+        yield text
+
+
+def _as_text(raw: bytes, encoding: str) -> str | None:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+# Workbooks
+
+
+def _workbook(stream: io.BufferedReader, source: str) -> Iterator[tuple[int, list[str], str]]:
+    """The records of the one sheet of a workbook that holds something.
+
+    Raises:
+        UserError: It is no workbook, several sheets hold something, or a formula was never calculated.
+    """
+    try:
+        from openpyxl import load_workbook  # noqa: PLC0415  # an extra
+    except ImportError:
+        stream.close()
+        raise UserError(
+            f"{source}: a workbook, which needs openpyxl: pip install 'perovskite-screening[excel]', or save it as CSV."
+        ) from None
+    try:
+        with stream:
+            content = io.BytesIO(stream.read(CRYSTAL))
+        values, formulas = (load_workbook(content, data_only=only, read_only=True) for only in (True, False))
+        sheets = {name: list(_sheet(values[name], formulas[name], source)) for name in values.sheetnames}
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  # openpyxl documents no set of errors
+        raise UserError(f"{source}: no workbook that can be read ({str(error) or type(error).__name__}).") from None
+    filled = {name: rows for name, rows in sheets.items() if rows}
+    if len(filled) > 1:
+        raise UserError(f"{source}: the sheets {', '.join(filled)} hold something. Save the one that you mean as CSV.")
+    yield from next(iter(filled.values()), [])
+
+
+def _sheet(values: Any, formulas: Any, source: str) -> Iterator[tuple[int, list[str], str]]:  # noqa: ANN401  # openpyxl has no types
+    pairs = zip(values.iter_rows(values_only=True), formulas.iter_rows(values_only=True), strict=True)
+    for number, (row, written) in enumerate(pairs, 1):
+        for value, formula in zip(row, written, strict=True):
+            if value is None and formula is not None:
+                raise UserError(f"{source}, row {number}: {_short(str(formula))} has no value. Save it in Excel.")
+        cells = [_text(value) for value in row]
+        if any(cells):
+            yield number, cells, ""
+
+
+def _text(value: object) -> str:
+    """The text of a cell of a workbook."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return "" if value is None else str(value).strip()
