@@ -1,6 +1,6 @@
 """Write the figures of the shipped models' cards into the pages that quote them, between `<!-- card … -->` marks.
 
-python docs/cards.py          # after a model was trained again; a test fails until it is done
+python docs/cards.py          # after training a model again; a test fails until you do
 """
 
 import os
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from cgcnn.models.card import Calibration, Card, read_card
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "paper.md", "docs/trust.md")
+PAGES = ("README.md", "paper.md", "docs/errors.md")
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 UNSEEN = re.compile(", (each )?by an ensemble fitted without it$")
 ERRORS = {
@@ -29,7 +29,7 @@ SINGLE, DOUBLE = "cubic-perovskite rows of", "double-perovskite rows of"
 
 
 def fill(page: str) -> str:
-    """Text of a page with the figures of the cards as they are now."""
+    """Fill the marked blocks of a page with the current figures of the cards."""
     return re.sub(r"(<!-- card (\w+) -->\n).*?(<!-- end -->)", _block, page, flags=re.DOTALL)
 
 
@@ -39,7 +39,7 @@ def _block(found: re.Match[str]) -> str:
 
 
 def accuracy() -> str:
-    """Errors of the models that screen, on candidates that they had not seen."""
+    """Tabulate the errors of the screening models on candidates that they had not seen."""
     mp, castelli = read_card("mp"), read_card("castelli")
     both = {
         target: " / ".join(_error(mp, target, part) for part in (SINGLE, DOUBLE))
@@ -56,7 +56,7 @@ def accuracy() -> str:
 
 
 def example() -> str:
-    """First and last rows of the README's screen on a terminal of 80 columns."""
+    """Run the README's screen on a terminal of 80 columns and keep its first and last rows."""
     (elements,) = set(re.findall(r"bin/screen perovskites --elements (\S+)", (ROOT / "README.md").read_text("utf-8")))
     command = [sys.executable, "-m", "screening", "perovskites", "--elements", elements, "--out", "R.zarr"]
     lines = [line.rstrip() for line in _on_a_terminal(command).splitlines()]
@@ -64,7 +64,7 @@ def example() -> str:
 
 
 def _on_a_terminal(command: list[str]) -> str:
-    """What a command prints on a terminal of 80 columns without colours."""
+    """Capture what a command prints on a terminal of 80 columns without colours."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     surroundings = os.environ | {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1", "PYTHONPATH": path}
     ours, its = os.openpty()
@@ -79,7 +79,7 @@ def _on_a_terminal(command: list[str]) -> str:
 
 
 def errors() -> str:
-    """What is known of the predictions of the models that screen, a line for each part of the rows measured."""
+    """Tabulate the errors of the screening models, a line for each part of the rows measured."""
     lines = ["| model | on | " + " | ".join(ERRORS), "| --- | --- |" + " --: |" * len(ERRORS)]
     for card in map(read_card, ("mp", "castelli", "mp-structures")):
         for part in dict.fromkeys(metric.split for metric in card.metrics):
@@ -91,7 +91,7 @@ def errors() -> str:
 
 
 def intervals() -> str:
-    """How often labels lay inside the intervals that the deviations promise."""
+    """Tabulate how often labels lay inside the intervals that the deviations promise."""
     head = "| model | " + " | ".join(f"{100 * level:g} %" for level in LEVELS)
     lines = [f"{head} | 90 %, element by element |", "| --- |" + " --: |" * (len(LEVELS) + 1)]
     for card in map(read_card, ("mp", "castelli", "mp-structures")):
@@ -102,7 +102,7 @@ def intervals() -> str:
 
 
 def weaknesses() -> str:
-    """What the cards warn of."""
+    """List what the cards warn of."""
     return "".join(
         f"\n`{card.name}`:\n\n" + "".join(f"- {text}\n" for text in card.weaknesses)
         for card in map(read_card, ("mp", "castelli", "mp-structures"))

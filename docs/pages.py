@@ -1,4 +1,4 @@
-"""Hook of mkdocs: pages from outside this folder, and notebooks, become pages of the site.
+"""An mkdocs hook that turns notebooks, and pages from outside this folder, into pages of the site.
 
 The README is the first page. Links between files of the repository become links between pages, so that each text
 works in the repository and on the site.
@@ -29,7 +29,7 @@ LINK = re.compile(r"(\]\()([^)#:\s]+)(#[^)\s]*)?(\))")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Pages from outside, and one for each notebook, added to those in the folder."""
+    """Add the pages from outside, and one for each notebook."""
     for page, source in SOURCES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
@@ -39,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Text of a page with links to pages instead of files."""
+    """Point links to pages instead of files."""
     uri = page.file.src_uri
     source = SOURCES.get(uri, f"docs/{uri}")
     return LINK.sub(lambda link: _relinked(link, posixpath.dirname(source), posixpath.dirname(uri)), markdown)
@@ -55,7 +55,7 @@ def _relinked(link: re.Match[str], source: str, place: str) -> str:
 
 
 def _pages_of(notebook: File) -> dict[str, str | bytes]:
-    """Markdown of a notebook with its outputs, and its pictures, by their names in the site."""
+    """Return the Markdown of a notebook with its outputs, and its pictures, by their names in the site."""
     stem, parts, pictures = notebook.src_uri.removesuffix(".ipynb"), [], {}
     for number, cell in enumerate(json.loads(notebook.content_string)["cells"]):
         text = "".join(cell["source"])

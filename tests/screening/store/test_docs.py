@@ -1,4 +1,4 @@
-"""The page on the run format says what is so."""
+"""The pages on the run format and its safety agree with the code."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,8 @@ from screening.store.header import files
 from screening.store.lock import BEAT, PATIENCE
 from screening.store.versions import DECISIVE
 
-PAGE = (Path(__file__).parents[3] / "docs/run-format.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE, SAFETY = ((DOCS / name).read_text(encoding="utf-8") for name in ("run-format.md", "run-safety.md"))
 
 
 def test_the_code_on_the_page_runs(toy, tmp_path, monkeypatch, capsys):
@@ -26,8 +27,8 @@ def test_every_attribute_of_the_header_is_on_the_page(toy, tmp_path):
 
 
 def test_the_promises_name_the_packages_whose_versions_decide():
-    told = " ".join((Path(__file__).parents[3] / "docs/promises.md").read_text().split())
-    assert f"versions of {', '.join(DECISIVE[:-1])} and {DECISIVE[-1]}" in told
+    promised = " ".join((DOCS / "promises.md").read_text(encoding="utf-8").split())
+    assert f"versions of {', '.join(DECISIVE[:-1])} and {DECISIVE[-1]}" in promised
 
 
 def test_the_layout_on_the_page_is_that_of_a_run(toy):
@@ -36,5 +37,5 @@ def test_the_layout_on_the_page_is_that_of_a_run(toy):
 
 
 def test_the_times_on_the_page_are_those_of_the_lock():
-    assert f"every {BEAT:.0f} s" in PAGE
-    assert f"up to {PATIENCE:.0f} s" in PAGE
+    assert f"every {BEAT:.0f} s" in SAFETY
+    assert f"up to {PATIENCE:.0f} s" in SAFETY
