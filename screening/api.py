@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
-from screening.campaign import Event, check_run, run_campaign
+from screening.campaign import Event, check_run, run_campaign, url_of
 from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
 from screening.plan import from_header, make_plan, plan_of
@@ -19,7 +19,7 @@ from screening.recipe import make_recipe
 from screening.results.exports.export import Export, export_run
 from screening.results.frames import RankedTable, to_table, to_xarray
 from screening.results.ledger import Ledger, make_ledger
-from screening.results.outputs import Outputs, asked_of, present
+from screening.results.outputs import Outputs, asked_of, present, written_run
 from screening.results.ranking import check_sort, rank
 from screening.results.report.report import report
 from screening.store import Report
@@ -235,6 +235,7 @@ def screen(
     """
     recipe = make_recipe(kind=kind, out=None if out is None else str(out), **settings)
     outputs = asked_of(recipe)
+    outputs.spare(recipe.inputs, written_run(url_of(recipe)))
     outputs.check(fresh=not resume)
     plan = make_plan(recipe)
     outputs.check_order(outputs.of(plan))

@@ -10,9 +10,9 @@ import click
 
 from cgcnn.cli.options import plain
 from cgcnn.files import STDOUT
-from cgcnn.models.card import read_card
+from cgcnn.models.card import model_files, read_card
 from cgcnn.network.choice import note_slowness
-from screening.campaign import run_campaign
+from screening.campaign import run_campaign, url_of
 from screening.candidates.default_model import RULE
 from screening.chemistry.filters import KINDS, parse_filter
 from screening.cli.progress import Listener
@@ -21,7 +21,7 @@ from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.results.ledger import dry_ledger, make_ledger
-from screening.results.outputs import Outputs, Presented, asked_of, present
+from screening.results.outputs import Outputs, Presented, asked_of, present, written_run
 from screening.status import Status
 from screening.store import Run
 
@@ -35,13 +35,24 @@ AGAIN = 75
 """Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
 
 
-def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_versions: bool) -> int:
+def screen(  # noqa: PLR0913  # the flags of a command
+    recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_versions: bool, source: Path | None = None
+) -> int:
     """Screen what a recipe says, and write and print its ranking; the exit code.
+
+    Args:
+        recipe: What to screen.
+        look: How to show the ranking.
+        resume: Go on with the run that is there.
+        dry_run: Only count.
+        accept_versions: Go on with it also where packages have other versions now.
+        source: The file of the recipe, if it is one.
 
     Raises:
         UserError: The recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
     """
     outputs = _spoken(asked_of(recipe))
+    outputs.spare([source, *recipe.inputs], written_run(url_of(recipe)))
     outputs.check(fresh=not resume and not dry_run)
     parse_share(recipe.share)  # a wrong one is told before anything is read
     plan = make_plan(recipe)
@@ -80,10 +91,13 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
         UserError: There is no run, it is damaged, or an output cannot be written.
     """
     outputs = _spoken(outputs)
+    exported = [] if export is None else [export.output]
+    outputs.spare([], exported)
     outputs.check()
     if export:
         export.check()
     with Run.open(url) as run:
+        outputs.spare(model_files(run.header.model), exported)
         tell_partial(run)
         if export:
             _tell_export(run, outputs, export)

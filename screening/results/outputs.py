@@ -8,10 +8,12 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cgcnn.data.overwriting import ALL, Output, of_csv, refuse_overwriting
 from cgcnn.errors import UserError
 from cgcnn.files import failures_path, is_stream, write_csv
 from cgcnn.graphs.prototype import PROTOTYPES
@@ -30,7 +32,6 @@ from screening.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from screening.chemistry.filters import Filter
     from screening.plan import ModelReference, Plan
@@ -73,6 +74,19 @@ class Outputs:
     competing_phases: Path | None = None
     csv: Path | None = None
     cif: Path | None = None
+
+    def spare(self, inputs: Iterable[str | Path | None], further: Sequence[Output] = ()) -> None:
+        """Refuse outputs that would destroy what is read, see `cgcnn.data.overwriting`.
+
+        Args:
+            inputs: What is read, besides what is known and competes.
+            further: What else is written.
+
+        Raises:
+            UserError: Naming the output and the input.
+        """
+        cif = [] if self.cif is None else [Output("cif", self.cif, ("*.cif",))]
+        refuse_overwriting([self.known, self.competing_phases, *inputs], [*of_csv("csv", self.csv), *cif, *further])
 
     def check(self, *, fresh: bool = False) -> None:
         """Find out before the work, not after it, that its results could not be written.
@@ -208,6 +222,12 @@ def asked_of(recipe: Recipe) -> Outputs:
     of_ranking = ("sort", "top", "group_by", "per_group", "prefer_known", "known", "drop_known", "competing_phases")
     names = (*of_ranking, "csv", "cif")
     return Outputs(**{name: getattr(recipe, name) for name in names})
+
+
+def written_run(url: str) -> list[Output]:
+    """The run at a URL as an output: none elsewhere than on this machine."""
+    path = url.removeprefix("file://")
+    return [] if "://" in path else [Output("out", Path(path), (ALL,))]
 
 
 def _above(hull: UserHull, columns: Mapping[str, np.ndarray], plan: Plan) -> np.ndarray:

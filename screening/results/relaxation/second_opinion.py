@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.data.overwriting import Output
 from cgcnn.errors import UserError
 from cgcnn.graphs.tilts import SYSTEMS, find_system
+from cgcnn.models.card import model_files
 from screening.candidates.kind import UNTILTED
 from screening.chemistry.competing import count_atoms, read_phases
 from screening.cluster import choose, preflight
@@ -17,7 +19,7 @@ from screening.results.outputs import Outputs
 from screening.results.ranking import rank
 from screening.results.relaxation.calculators import CHGNET, name_calculator
 from screening.results.relaxation.files import write_opinions
-from screening.results.relaxation.folder import Folder, name_candidates, usual_place
+from screening.results.relaxation.folder import WRITTEN, Folder, name_candidates, usual_place
 from screening.results.relaxation.opinion import Agreement, Opinion, compare
 from screening.results.relaxation.records import Relaxed, Settings, Task
 from screening.results.relaxation.work import relax_all
@@ -130,12 +132,14 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
         find_system(system)
     calculator, choice = name_calculator(wanted.calculator), choose(wanted.cluster, wanted.workers)
     phases = None if wanted.competing_phases is None else read_phases(wanted.competing_phases)
+    place = wanted.place(run.target.url)
+    wanted.outputs.spare([*model_files(run.header.model), wanted.competing_phases], [Output("out", place, WRITTEN)])
     ranking, candidates, starts = _starts(run, wanted)
     if phases is not None:
         for start in starts:
             phases.check(count_atoms(start.structure.atomic_numbers))
     tasks = [_task(start) for start in starts]
-    folder = Folder(wanted.place(run.target.url))
+    folder = Folder(place)
     folder.open(_decisive(run, wanted, calculator))
     results = {task.key: found for task in tasks if (found := folder.load(task))}
     todo = [task for task in tasks if task.key not in results]
