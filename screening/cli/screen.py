@@ -26,11 +26,14 @@ from screening.status import Status
 from screening.store import Run
 
 if TYPE_CHECKING:
+    from screening.campaign import Campaign
     from screening.candidates.cascade import Measured
     from screening.recipe import Recipe
     from screening.results.exports.export import Export
     from screening.results.ranking import Ranking
 
+MOST_NAMED = 3
+"""Of others who are at work on a run."""
 AGAIN = 75
 """Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
 
@@ -72,16 +75,26 @@ def screen(  # noqa: PLR0913  # the flags of a command
         return 0
     with Listener(lambda: _name_model(plan, default=recipe.model is None)) as listener:
         campaign = run_campaign(recipe, plan=plan, resume=resume, accept_versions=accept_versions, progress=listener)
+    if not campaign.complete and (campaign.done or not campaign.others):
+        click.echo(plain(_tell_left(campaign)), err=True)
     if not campaign.done:
         return AGAIN
     with Run.open(campaign.url) as run:
         click.echo(make_ledger(run.ledger(), plan.filters, plan.candidates.count), err=True)
         if not campaign.complete:
-            left = campaign.blocks - campaign.committed
-            click.echo(f"{campaign.share} is done; {left} blocks are others' to do.", err=True)
             return 0
         _tell(present(run, outputs), outputs, look)
     return 0
+
+
+def _tell_left(campaign: Campaign) -> str:
+    """What is left of a run, who does it, and what to do if nobody does."""
+    left = f"{campaign.blocks - campaign.committed} of {campaign.blocks} blocks are left"
+    if not campaign.others:
+        return f"{left}, and nobody is at work on them; the same command with --resume does them."
+    names = "; ".join(campaign.others[:MOST_NAMED])
+    others = f" and {more} others" if (more := len(campaign.others) - MOST_NAMED) > 0 else ""
+    return f"{left}, which are others' to do: {names}{others}. `screen status` says whether they still are."
 
 
 def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = None) -> None:
