@@ -37,12 +37,17 @@ def write_whole(path: str | Path, content: bytes | str | Iterable[bytes | str]) 
 
     Raises:
         UserError: The file cannot be written.
+        BrokenPipeError: It is a stream of this process, and nobody reads it any more.
     """
     pieces = [content] if isinstance(content, (bytes, str)) else content
     try:
         with _opened(Path(path)) as file:
             for piece in pieces:
                 file.write(piece if isinstance(piece, bytes) else piece.encode("utf-8", errors="backslashreplace"))
+    except BrokenPipeError:
+        if is_stream(Path(path)):  # whoever reads has had enough, which is no error
+            raise
+        raise UserError(f"{path}: nobody reads it any more; choose another place") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise UserError(f"{path}: cannot be written ({reason}); choose another place") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
-from screening.campaign import Event, check_run, run_campaign
+from screening.campaign import Event, check_run, run_campaign, url_of
 from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
 from screening.plan import make_plan, plan_of
@@ -20,7 +20,7 @@ from screening.recipe import make_recipe
 from screening.results.exports.export import Export, export_run
 from screening.results.frames import RankedTable, to_pandas, to_xarray
 from screening.results.ledger import Ledger, make_ledger
-from screening.results.outputs import Outputs, asked_of, present, rank_run
+from screening.results.outputs import Outputs, asked_of, present, rank_run, written_run
 from screening.results.report.report import report
 from screening.results.table import check_sort, rank
 from screening.store import Report
@@ -242,6 +242,7 @@ def screen(
     """
     recipe = make_recipe(kind=kind, out=None if out is None else str(out), **settings)
     outputs = asked_of(recipe)
+    outputs.spare(recipe.inputs, written_run(url_of(recipe)))
     outputs.check(fresh=not resume)
     plan = make_plan(recipe)
     outputs.check_order(outputs.of(plan))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cgcnn.data.overwriting import Output, refuse_overwriting
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
-from cgcnn.inference.explain import check_explains, explain, predictions, site_contributions
-from cgcnn.models.card import weights_path
+from cgcnn.inference.explain import MAPS, check_explains, explain, predictions, site_contributions
+from cgcnn.models.card import model_files, weights_path
 from cgcnn.models.files import load
 from screening.plan import plan_of
 from screening.recipe import SHOWN
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from screening.results.table import Table
 
 
+CANDIDATES = "candidates.csv"
+
+
 def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> list[Path]:
     """Explain a model; or the model of a run (or another one, by name or path), and the run's best candidates.
 
@@ -34,13 +38,17 @@ def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> 
             run, or a file cannot be written.
     """
     if not exists(what):
-        return explain(load(_model_path(what)), folder)
+        path = _model_path(what)
+        refuse_overwriting(model_files(path), [Output("output", folder, MAPS)])
+        return explain(load(path), folder)
     with Run.open(what) as run:
         plan = plan_of(what)
+        written = Output("output", folder, (*MAPS, CANDIDATES))
+        refuse_overwriting(model_files(model or plan.model.path), [written])
         chosen = load(model or plan.model.path)
         _check(chosen, run, plan, named=model is not None)
         best = rank_run(run, Outputs(), top or SHOWN)
-    table = folder / "candidates.csv"
+    table = folder / CANDIDATES
     files = [*explain(chosen, folder), table]
     _write_candidates(table, best, chosen.on(run.header.space["prototype"]))
     return files

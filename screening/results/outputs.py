@@ -9,15 +9,17 @@ from collections import ChainMap
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import chain, repeat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cgcnn.data.overwriting import ALL, Output, of_csv, refuse_overwriting
 from cgcnn.errors import UserError
 from cgcnn.files import failures_path, is_stream, write_csv
 from cgcnn.graphs.prototype import PROTOTYPES
 from screening.candidates.kind import read_columns
-from screening.chemistry.competing import Phases, read_phases
+from screening.chemistry.competing import Phases, listed, read_phases
 from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
@@ -30,7 +32,6 @@ from screening.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-    from pathlib import Path
 
     from screening.chemistry.competing import Paths
     from screening.chemistry.filters import Filter
@@ -80,6 +81,21 @@ class Outputs:
     exclude_self: bool = False
     csv: Path | None = None
     cif: Path | None = None
+
+    def spare(self, inputs: Iterable[str | Path | None], further: Sequence[Output] = ()) -> None:
+        """Refuse outputs that would destroy what is read, see `cgcnn.data.overwriting`.
+
+        Args:
+            inputs: What is read, besides what is known and competes.
+            further: What else is written.
+
+        Raises:
+            UserError: Naming the output and the input.
+        """
+        cif = [] if self.cif is None else [Output("cif", self.cif, ("*.cif",))]
+        refuse_overwriting(
+            [self.known, *listed(self.competing_phases), *inputs], [*of_csv("csv", self.csv), *cif, *further]
+        )
 
     def check(self, *, fresh: bool = False) -> None:
         """Find out before the work, not after it, that its results could not be written.
@@ -249,6 +265,12 @@ def asked_of(recipe: Recipe) -> Outputs:
     )
     names = (*of_ranking, "csv", "cif")
     return Outputs(**{name: getattr(recipe, name) for name in names})
+
+
+def written_run(url: str) -> list[Output]:
+    """The run at a URL as an output: none elsewhere than on this machine."""
+    path = url.removeprefix("file://")
+    return [] if "://" in path else [Output("out", Path(path), (ALL,))]
 
 
 def _above(hull: UserHull, columns: Mapping[str, np.ndarray], plan: Plan) -> np.ndarray:

@@ -13,9 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.data.overwriting import Output
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
 from cgcnn.graphs.tilts import find_system
+from cgcnn.models.card import model_files
 from screening.candidates.kind import UNTILTED
 from screening.results.exports import optimade
 from screening.results.outputs import rank_run
@@ -60,6 +62,11 @@ class Export:
         """The format to write."""
         return self.format or BY_SUFFIX.get(self.path.suffix.lower(), "cif")
 
+    @property
+    def output(self) -> Output:
+        """What is written."""
+        return Output("export", self.path, (f"*{FOLDERS[self.kind]}",) if self.kind in FOLDERS else ())
+
     def check(self) -> None:
         """Find out before the work that it could not be written.
 
@@ -91,6 +98,7 @@ def export_run(run: Run, outputs: Outputs, export: Export) -> int:
         UserError: The ranking or the file cannot be made; nothing is half-written then.
     """
     export.check()
+    outputs.spare(model_files(run.header.model), [export.output])
     table = rank_run(run, outputs, outputs.top if export.kind == "parquet" else outputs.shown)
     if export.kind == "parquet":
         table.write_parquet(export.path)

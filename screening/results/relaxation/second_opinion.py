@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.data.overwriting import Output
 from cgcnn.errors import UserError
 from cgcnn.graphs.tilts import SYSTEMS, find_system
+from cgcnn.models.card import model_files
 from screening.candidates.kind import UNTILTED
-from screening.chemistry.competing import read_phases
+from screening.chemistry.competing import listed, read_phases
 from screening.cluster import choose, preflight
 from screening.engine.notice import on_notice
 from screening.results.outputs import Outputs, rank_run
 from screening.results.relaxation.calculators import CHGNET, name_calculator
 from screening.results.relaxation.files import write_opinions
-from screening.results.relaxation.folder import Folder, name_candidates, usual_place
+from screening.results.relaxation.folder import WRITTEN, Folder, name_candidates, usual_place
 from screening.results.relaxation.opinion import Agreement, Opinion, compare
 from screening.results.relaxation.records import Relaxed, Settings, Task
 from screening.results.relaxation.work import relax_all
@@ -134,6 +136,9 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
     phases = None
     if wanted.competing_phases:
         phases = read_phases(wanted.competing_phases, exclude_self=wanted.exclude_self, by_dft=by_dft)
+    place = wanted.place(run.target.url)
+    given = [*model_files(run.header.model), *listed(wanted.competing_phases)]
+    wanted.outputs.spare(given, [Output("out", place, WRITTEN)])
     table, starts = _starts(run, wanted)
     notes: list[str] = []
     if phases is not None:
@@ -141,7 +146,7 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
         notes = [*phases.source.notes, *phases.uncovered(Counter(sets.values()))]
         notes += phases.compare_known() if by_dft else []
     tasks = [_task(start) for start in starts]
-    folder = Folder(wanted.place(run.target.url))
+    folder = Folder(place)
     folder.open(_decisive(run, wanted, calculator))
     results = {task.key: found for task in tasks if (found := folder.load(task))}
     todo = [task for task in tasks if task.key not in results]

@@ -7,10 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.data.overwriting import Output
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.models.card import read_card
+from cgcnn.models.card import model_files, read_card
 from cgcnn.models.model import PrototypeModel
 from screening.chemistry.competing import listed
 from screening.engine.score import load_model
@@ -82,6 +83,7 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
             cannot be written.
     """
     outputs.check()
+    outputs.spare([*model_files(run.header.model), relaxed], [Output("output", path)])
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
     plan = from_header(run.header, run.records)

@@ -15,7 +15,6 @@ from screening.results.table import Groups, check_sort, free
 from screening.results.table import rank as rank_blocks
 from screening.status import Status
 
-
 properties = settings(deadline=None, max_examples=25)
 
 
