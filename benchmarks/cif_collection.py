@@ -120,21 +120,17 @@ def main() -> None:
             counts[f"{kind}, read"] += ours == agreed[0]
             counts[f"{kind}, refused"] += isinstance(ours, str)
             if chosen.list and ours != agreed[0]:
-                print(
-                    f"{path}: {kind} agree on {sorted(agreed[0])}; here: {ours if isinstance(ours, str) else sorted(ours)}"
-                )
+                here = ours if isinstance(ours, str) else sorted(ours)
+                print(f"{path}: {kind} agree on {sorted(agreed[0])}; here: {here}")
         elif chosen.list and not isinstance(ours, str):
             print(f"{path}: no two agree; here: {sorted(ours)}")
-    crystals_ = len(files) - counts["left out"]
-    print(
-        f"{len(files):,} files, {crystals_:,} of one crystal; read {counts['read']:,}, {1e3 * seconds / max(crystals_, 1):.1f} ms each"
-    )
+    one = len(files) - counts["left out"]
+    each = 1e3 * seconds / max(one, 1)
+    print(f"{len(files):,} files, {one:,} of one crystal; read {counts['read']:,}, {each:.1f} ms each")
     for kind in ("three", "two"):
         same, refused = counts[f"{kind}, read"], counts[f"{kind}, refused"]
-        other = counts[kind] - same - refused
-        print(
-            f"{kind} of pymatgen, ASE, gemmi agree on {counts[kind]:,}: read as these {same:,}, refused {refused:,}, otherwise {other:,}"
-        )
+        print(f"{kind} of pymatgen, ASE, gemmi agree on {counts[kind]:,}:", end=" ")
+        print(f"read as these {same:,}, refused {refused:,}, otherwise {counts[kind] - same - refused:,}")
     for reason, count in reasons.most_common(25):
         print(f"  {count:5,}  {reason}")
 

@@ -123,7 +123,7 @@ def remarks(ranked: pd.DataFrame, compounds: tuple[str, ...], size: int) -> list
 
 def is_one_of(formulas: tuple[str, ...]) -> Any:  # noqa: ANN401  # a predicate of formulas
     """Whether a formula is one of these, whatever the order of its elements."""
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy
+    from pymatgen.core.composition import Composition  # heavy
 
     wanted = {Composition(formula) for formula in formulas}
     return lambda formula: Composition(formula) in wanted

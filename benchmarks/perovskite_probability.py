@@ -143,7 +143,7 @@ def _fit(variants: list[Features], chosen: NDArray[np.bool_], label: NDArray[np.
 
 def fit_additive(features: Features, label: NDArray[np.bool_]) -> Additive:
     """The model with the least penalised cross entropy, from features (n,) and whether rows are perovskites (n,)."""
-    from scipy.optimize import minimize  # noqa: PLC0415  # slow to import
+    from scipy.optimize import minimize  # slow to import
 
     blocks = [_hats(features[name], at) for name, at in KNOTS.items()]
     design = np.hstack([np.ones((len(label), 1)), *blocks])

@@ -47,9 +47,7 @@ from screening.engine.block import Block
 from screening.engine.score import build_block, infer_block, load_model
 from screening.plan import make_plan
 from screening.recipe import make_recipe
-from screening.results.lines import csv_lines
-from screening.results.ranking import scored
-from screening.results.sorting import sort_rows
+from screening.results.table import rank
 from screening.store import Run, write_block
 
 if TYPE_CHECKING:
@@ -224,10 +222,11 @@ def stages(folder: Path) -> None:
         found["decode, chemistry, domain, cells"], built = timed(lambda: build_block(plan, model, Block(0, 0, rows)))
         found["predict"], result = timed(lambda: infer_block(plan, model, built))
         found["write the block"], _ = timed(lambda: write_block(run.target, 0, result.columns))
-    batches = lambda: scored([(0, result.columns)])  # noqa: E731  # made anew each time
-    found["rank and write as CSV"], lines = timed(
-        lambda: b"".join(csv_lines(sort_rows(batches(), "e_above_hull", folder), plan.candidates))
+    written = folder / "R.csv"
+    found["rank and write as CSV"], _ = timed(
+        lambda: rank(lambda: [(0, result.columns)], plan, spill=folder).write_csv(written)
     )
+    lines = written.read_bytes()
     held = b"".join(np.ascontiguousarray(values).tobytes() for values in result.columns.values())
     limits = {
         "decode, chemistry, domain, cells": ("its columns copied", copied(held)),

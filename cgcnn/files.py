@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -36,12 +37,17 @@ def write_whole(path: str | Path, content: bytes | str | Iterable[bytes | str]) 
 
     Raises:
         UserError: The file cannot be written.
+        BrokenPipeError: It is a stream of this process, and nobody reads it any more.
     """
     pieces = [content] if isinstance(content, (bytes, str)) else content
     try:
         with _opened(Path(path)) as file:
             for piece in pieces:
                 file.write(piece if isinstance(piece, bytes) else piece.encode("utf-8", errors="backslashreplace"))
+    except BrokenPipeError:
+        if is_stream(Path(path)):  # whoever reads has had enough, which is no error
+            raise
+        raise UserError(f"{path}: nobody reads it any more; choose another place") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise UserError(f"{path}: cannot be written ({reason}); choose another place") from None
@@ -76,6 +82,37 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file for another program to write, which then becomes `path`: whole, or not at all.
+
+    What is no regular file, such as stdout or a FIFO, is written into.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    in_place = is_stream(path) or (path.exists() and not path.is_file())
+    partial = (Path(tempfile.gettempdir()) if in_place else target.parent) / f".{secrets.token_hex(8)}.partial"
+    try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if in_place else 0o666))
+        yield partial
+        if in_place:
+            with partial.open("rb") as file:
+                write_whole(path, iter(lambda: file.read(1 << 20), b""))
+            return
+        if target.exists():
+            partial.chmod(stat.S_IMODE(target.stat().st_mode))
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()
 
 
 def with_end(path: Path, end: str) -> Path:

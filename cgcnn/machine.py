@@ -5,6 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that ask a process to end: Ctrl-C, a batch system, a terminal that closes, Ctrl-\\."""
+
+
+def stopping() -> tuple[signal.Signals, ...]:
+    """The signals that ask this process to end, but for those that it was started to ignore, as by `nohup`."""
+    return tuple(number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN)
 
 
 def cores() -> int:

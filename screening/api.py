@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
-from screening.campaign import Event, check_run, run_campaign
+from screening.campaign import Event, check_run, run_campaign, url_of
 from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
-from screening.plan import from_header, make_plan, plan_of
+from screening.plan import make_plan, plan_of
 from screening.recipe import make_recipe
 from screening.results.exports.export import Export, export_run
-from screening.results.frames import RankedTable, to_table, to_xarray
+from screening.results.frames import RankedTable, to_pandas, to_xarray
 from screening.results.ledger import Ledger, make_ledger
-from screening.results.outputs import Outputs, asked_of, present, species_of
-from screening.results.ranking import check_sort, rank
+from screening.results.outputs import Outputs, asked_of, present, rank_run, written_run
 from screening.results.report.report import report
+from screening.results.table import check_sort, rank
 from screening.store import Report
 from screening.store import Run as StoredRun
 
@@ -97,11 +97,9 @@ class Run:
         outputs = Outputs(sort=sort, top=top, **further)
         outputs.check()
         with StoredRun.open(self.url) as run:
-            plan = outputs.of(from_header(run.header, run.records))
-            outputs.check_order(plan)
-            hull = _warned(outputs, outputs.notes_on_hull(plan, species_of(run, plan)))
-            ranking = rank(outputs.blocks(run, plan), outputs.order(plan), top, outputs.groups(plan))
-            return to_table(ranking, plan, run=self.url, committed=run.n_committed, blocks=run.header.n_blocks, **hull)
+            table = rank_run(run, outputs, top)
+            _warn(outputs, table.notes)
+            return to_pandas(table)
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
         """The rows as a data set of xarray; see `screening.results.frames.to_xarray`."""
@@ -244,6 +242,7 @@ def screen(
     """
     recipe = make_recipe(kind=kind, out=None if out is None else str(out), **settings)
     outputs = asked_of(recipe)
+    outputs.spare(recipe.inputs, written_run(url_of(recipe)))
     outputs.check(fresh=not resume)
     plan = make_plan(recipe)
     outputs.check_order(outputs.of(plan))
@@ -284,17 +283,18 @@ def score(
     outputs.check()
     plan = outputs.of(make_plan(recipe))
     check_sort(sort, [column.name for column in plan.candidates.ranked])
-    scored = list(_scored(plan)) if outputs.phases else _scored(plan)  # looked at twice, or as they come
-    hull = _warned(outputs, outputs.notes_on_hull(plan, scored))
-    blocks = ((start, outputs.changed(dict(columns), plan)) for start, columns in scored)
-    return to_table(rank(blocks, outputs.order(plan), top, outputs.groups(plan)), plan, **hull)
+    scored = list(_scored(plan))
+    _warn(outputs, outputs.notes_on_hull(plan, scored))
+    blocks = [(start, outputs.changed(columns, plan)) for start, columns in scored]
+    about = {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
+    order, groups = outputs.order(plan), outputs.groups(plan)
+    return to_pandas(rank(lambda: blocks, plan, sort=order, top=top, groups=groups, about=about))
 
 
-def _warned(outputs: Outputs, notes: Sequence[str]) -> dict[str, str]:
-    """The attribute of a table that says which competing phases were given; notes on files become warnings."""
+def _warn(outputs: Outputs, notes: Sequence[str]) -> None:
+    """Turn notes on competing phases, and on what the user has, into warnings."""
     for note in (*notes, *(outputs.had.notes if outputs.had else ())):
         warnings.warn(note, stacklevel=3)
-    return {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
 
 
 def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[[Event], None]) -> Campaign:

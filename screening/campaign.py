@@ -17,7 +17,7 @@ from screening.engine.pipeline import block_rows, screen_blocks, screen_here
 from screening.engine.share import Share, parse_share
 from screening.plan import Plan, make_plan, plan_of
 from screening.recipe import SHOWN
-from screening.store import Report, Run, Target, exists, repair, verify
+from screening.store import InUseError, Report, Run, Target, exists, load_header, lock, repair, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -137,10 +137,11 @@ class Campaign:
     Attributes:
         url: Of the run.
         plan: Of the run.
-        share: What was to be done.
-        done: Whether it was done; if not, there was a notice, and the same with `resume` goes on.
-        committed: Blocks of the run that are committed, those of other shares included.
+        share: What was to be done first; then came what nobody was at work on.
+        done: Whether nothing is left that nobody is at work on; if not, the same with `resume` goes on.
+        committed: Blocks of the run that are committed, those of others included.
         blocks: Of the run.
+        others: Who else is at work on the run.
     """
 
     url: str
@@ -149,6 +150,7 @@ class Campaign:
     done: bool
     committed: int
     blocks: int
+    others: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -184,13 +186,31 @@ def run_campaign(
     workers = 1 if here else choice.workers * share.count
     if recipe.cascade:
         plan = _with_cascade(recipe, plan, workers, progress, goes_on=resume or share.count > 1)
-    header = _header(recipe, plan, workers)
-    with _open_run(recipe, header, plan, share, resume=resume, any_versions=accept_versions) as run:
-        progress(Opened(run.target.url))
-        done = _screen_missing(run, None if here else choice, share, progress)
-        url = run.target.url
-    with Run.open(url) as run:  # as it is now, with the shares of others
-        return Campaign(url, plan, share, done, run.n_committed, run.header.n_blocks)
+    header, tried = _header(recipe, plan, workers), set[Share]()
+    url, chosen = url_of(recipe), None if here else choice
+    with on_notice() as notice:
+        while (own := share.next_of(_undone(url) if tried else (), tried)) is not None and not notice:
+            tried.add(own)
+            with suppress(InUseError) if share.count > 1 else nullcontext():
+                if own != share:
+                    opened = Run.resume(url, load_header(url), part=own.part, any_versions=accept_versions)
+                else:
+                    opened = _open_run(recipe, header, plan, own, resume=resume, any_versions=accept_versions)
+                with opened as run:
+                    if own == share:
+                        progress(Opened(run.target.url))
+                    _screen_missing(run, chosen, own, notice, progress)
+    with Run.open(url) as run:  # as it is now, with what others did
+        others = tuple(map(str, lock.at_work(run.place)))
+        left = run.header.n_blocks - run.n_committed
+        done = not left or (bool(others) and not notice)
+        return Campaign(url, plan, share, done, run.n_committed, run.header.n_blocks, others)
+
+
+def _undone(url: str) -> list[int]:
+    """The blocks of a run that are not committed by now, whoever is at work on them."""
+    with Run.open(url) as run:
+        return list(run.missing_blocks())
 
 
 def check_run(url: str, *, mend: bool = False) -> Report:
@@ -276,27 +296,27 @@ def url_of(recipe: Recipe) -> str:
     return recipe.out or f"{recipe.kind}.zarr"
 
 
-def _screen_missing(run: Run, choice: Choice | None, share: Share, progress: Callable[[Event], None]) -> bool:
-    """Screen what is not committed yet of a share; False if a notice came before all was done.
+def _screen_missing(
+    run: Run, choice: Choice | None, share: Share, notice: Notice, progress: Callable[[Event], None]
+) -> None:
+    """Screen what is not committed yet of a share, until a notice comes.
 
     Without a choice of workers this process does it.
     """
     todo = sum(1 for number in run.missing_blocks() if number in share)
     if not todo:
-        return True
+        return
     blocks = (Block(number, *run.header.bounds(number)) for number in run.missing_blocks() if number in share)
     stays = run.device == "cpu" and choice is not None and choice.inference > 0
-    workers = str(choice or "this process")
+    workers = str(choice or "this process") + (f", {share}" if share.count > 1 else "")
     progress(Begun(run.target.url, run.header.rows, run.header.n_blocks, todo, workers, stays))
     try:
-        with on_notice() as notice:
-            done = _commit_all(run, choice, blocks, todo, notice, progress)
+        done = _commit_all(run, choice, blocks, todo, notice, progress)
     except KeyboardInterrupt:
         progress(Stopped(run.target.url, run.n_committed, run.header.n_blocks, on_notice=False))
         raise
     if not done:
         progress(Stopped(run.target.url, run.n_committed, run.header.n_blocks, on_notice=True))
-    return done
 
 
 def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cgcnn.errors import UserError
 from cgcnn.files import find_recipe
+from cgcnn.models.card import model_files
 
 Symbols = tuple[str, ...]
 
@@ -132,6 +133,11 @@ class Recipe(BaseModel):
         if self.file is None:
             raise UserError("a list of candidates takes a `file`")
         return self.file
+
+    @property
+    def inputs(self) -> tuple[str | Path | None, ...]:
+        """The files and folders that are read, besides what the ranking reads; names of what is shipped among them."""
+        return (self.file, *self.paths, self.oxidation_states, self.cluster, *model_files(self.model))
 
     @property
     def chosen_filters(self) -> Symbols:

@@ -9,8 +9,15 @@ from pathlib import Path
 import click
 
 from cgcnn.cli import options as command_line
+from cgcnn.data.overwriting import Output, of_csv, of_name, refuse_overwriting
 from cgcnn.errors import UserError
-from cgcnn.files import with_end
+from cgcnn.files import recipes, with_end
+
+TRAINED = (
+    *(".safetensors", ".json", "-last.safetensors", "-last.json", ".metrics.json", ".metrics.csv"),
+    *(".test.csv", ".history.csv", ".training"),
+)
+"""What the names of the files and of the folder end in that a training writes, or removes at its end."""
 
 PATH = click.Path(path_type=Path)
 
@@ -69,6 +76,7 @@ def train(
     from cgcnn.training.recipe import read_recipe
     from cgcnn.training.sources import choose_recipe, read_samples
 
+    refuse_overwriting([data, recipe and recipes().get(recipe, recipe)], of_name("output", output, TRAINED))
     base = read_recipe(recipe) if recipe else None
     samples = read_samples(data, base)  # before the heavy imports: a wrong path is told at once
     if base is None or not base.sources:
@@ -109,8 +117,9 @@ def predict(
     OUT.failures.csv.
     """
     from cgcnn.data.read import read
-    from cgcnn.models.card import weights_path
+    from cgcnn.models.card import model_files, weights_path
 
+    refuse_overwriting([data, *model_files(model)], of_csv("csv", output))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
     path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     command_line.note_skipped(data)
@@ -181,8 +190,11 @@ def evaluate(
     Shows MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a target that is 0 or 1.
     """
     from cgcnn.data.read import read
-    from cgcnn.models.card import weights_path
+    from cgcnn.models.card import model_files, weights_path
 
+    tables = [Output("csv", output)] if output else []
+    tables += [Output("json", figures)] if figures else []
+    refuse_overwriting([data, only, *model_files(model)], [*tables, *(Output("plot", file) for file in plot)])
     path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
     command_line.note_skipped(data)
     from cgcnn.cli.building import builder
@@ -247,13 +259,15 @@ def learning_curve(
     from cgcnn.data.read import read
     from cgcnn.training.recipe import read_recipe
 
-    samples, recipes = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
+    given = [shipped.get(name, name) for name in names for shipped in [recipes()]]
+    refuse_overwriting([data, *given], of_name("output", output, (".csv", ".png", ".svg", ".training")))
+    samples, chosen = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
     command_line.note_skipped(data)
     from cgcnn.cli import learning_curve as curve
     from cgcnn.cli.building import builder
 
     build = partial(builder, workers=workers, cache=cache, no_cache=no_cache)
-    curve.run(curve.tables(samples, recipes, build, strict=strict), sizes, output)
+    curve.run(curve.tables(samples, chosen, build, strict=strict), sizes, output)
 
 
 @app.command("import")
@@ -266,6 +280,7 @@ def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
     from cgcnn.models.files import save
     from cgcnn.models.published import import_model, read_atom_init, read_checkpoint
 
+    refuse_overwriting([checkpoint, atom_init], of_name("output", output, (".safetensors", ".json")))
     model = import_model(read_checkpoint(checkpoint), read_atom_init(atom_init), with_end(output, "").name)
     click.echo(f"{save(model, output)} written", err=True)
 
@@ -277,8 +292,9 @@ def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
 def card(model: str, plot: tuple[Path, ...]) -> None:
     """Show what MODEL (a shipped name or a path) predicts, from what, and how well."""
     from cgcnn.cli.show import show_card
-    from cgcnn.models.card import read_card
+    from cgcnn.models.card import model_files, read_card
 
+    refuse_overwriting(model_files(model), [Output("plot", file) for file in plot])
     found = read_card(model)
     show_card(found)
     if plot:
@@ -299,12 +315,14 @@ def explain(model: str, output: Path, target: str | None) -> None:
     Writes DIR/contributions.csv, and periodic tables for each kind of site: site-A.png and .svg of the contributions,
     crystals-A.png and .svg of the predictions for the whole crystals. The shipped model for this is castelli-linear.
     """
-    from cgcnn.models.card import weights_path
+    from cgcnn.models.card import model_files, weights_path
 
     path = weights_path(model)  # before the heavy imports: a wrong path is told at once
+    from cgcnn.inference.explain import MAPS
     from cgcnn.inference.explain import explain as explain_model
     from cgcnn.models.files import load
 
+    refuse_overwriting(model_files(model), [Output("output", output, MAPS)])
     files = explain_model(load(path), output, target)
     click.echo(f"{output}: {', '.join(file.name for file in files)} written", err=True)
 

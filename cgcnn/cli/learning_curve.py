@@ -53,15 +53,14 @@ def run(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Sequence[int], outpu
     points: list[Point] = []
     for table, recipe in tables:
         with Reporter(recipe.fit.members) as reporter:
-            for point in learning_curve(table, recipe, sizes, checkpoints, partial(_named, reporter, recipe.name)):
-                points.append(point)
-                figure = f"{point.metric} {point.value:.4f} {point.unit}"
-                click.echo(f"{point.recipe} {point.training:6d} crystals: {figure}")
+            points += learning_curve(table, recipe, sizes, checkpoints, partial(_named, reporter, recipe.name))
     write_points(files[0], points)
     for file in files[1:]:
         draw(points, file)
     shutil.rmtree(checkpoints)
     click.echo(f"{', '.join(map(str, files))} written", err=True)
+    for point in points:  # now, for who reads them may go away, which must cost nothing
+        click.echo(f"{point.recipe} {point.training:6d} crystals: {point.metric} {point.value:.4f} {point.unit}")
 
 
 def _named(reporter: Report, name: str, size: int) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import logging
 import os
 import re
@@ -16,10 +17,12 @@ import click
 
 from cgcnn.errors import UserError
 from cgcnn.files import printable
-from cgcnn.machine import limit_hit
+from cgcnn.machine import STOPPING, limit_hit, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from _typeshed import ReadableBuffer
 
 debug = click.option("--debug", is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error.")
 """Decorator: the option that every command takes; `run` looks for it on the command line."""
@@ -91,7 +94,8 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is told to end stops as cleanly as by Ctrl-C
+    for number in stopping():  # each stops as cleanly as Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     try:
         result = command.main(prog_name=name, standalone_mode=False)
         sys.stdout.flush()  # find out now whether it took all
@@ -145,7 +149,8 @@ def _make_streams_whole() -> None:
     """Standard streams that take whatever is written: results must not be lost because nobody can read what is told.
 
     A closed stream (as in cron jobs) leads nowhere, and a stream in ASCII gets escapes for other characters. (Were its
-    number left free, the next file to be opened would get it, and with it whatever others write to that stream.)
+    number left free, the next file to be opened would get it, and with it whatever others write to that stream.) What
+    stderr does not take, because its disk is full or its reader gone, is lost, and nothing else is.
     """
     for number in range(3):
         with suppress(OSError):
@@ -154,9 +159,23 @@ def _make_streams_whole() -> None:
         os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    if isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr is sys.__stderr__:
+        told = io.BufferedWriter(_Unfailing(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(told, sys.stderr.encoding, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
+
+
+class _Unfailing(io.FileIO):
+    """A stream that takes whatever is written; what the system refuses is lost."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write what can be written."""
+        size = memoryview(data).nbytes
+        with suppress(OSError):
+            return super().write(data) or size
+        return size
 
 
 def _leave_at_once(name: str, message: str) -> None:
@@ -175,7 +194,7 @@ def _refusal(error: OSError) -> str:
 
 def _last_words() -> None:
     """Whoever interrupts from here on interrupts nothing but the interpreter's own end, and would only see errors."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of reads that were cut short
 

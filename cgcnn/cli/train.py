@@ -56,7 +56,7 @@ def run(found: Prepared, recipe: TrainRecipe, how: Division, output: Path, *, re
         trained = train(found.table, recipe, splits, checkpoints, report)
     model, *others = trained.save(output)
     also = f"; also {', '.join(file.name for file in others)}" if others else ""
+    shutil.rmtree(checkpoints)
     click.echo(f"{model} written{also}", err=True)
     for metric in trained.card.metrics if others else ():
         click.echo(f"{metric.target} {metric.metric} {metric.value:.4f} {metric.unit}".rstrip() + f"  {metric.split}")
-    shutil.rmtree(checkpoints)

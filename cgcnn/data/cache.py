@@ -44,7 +44,7 @@ def find(folder: Path, keys: Sequence[bytes]) -> dict[bytes, CrystalGraph]:
     with closing(_open(folder)) as connection:
         for part in _parts(keys):
             marks = ",".join("?" * len(part))
-            rows = connection.execute(f"SELECT key, graph FROM graphs WHERE key IN ({marks})", part)  # noqa: S608
+            rows = connection.execute(f"SELECT key, graph FROM graphs WHERE key IN ({marks})", part)
             found |= {key: graph for key, content in rows if (graph := _unpack(content)) is not None}
     return found
 

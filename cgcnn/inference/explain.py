@@ -203,6 +203,10 @@ def _by_element(
     return numbers.astype(np.int64), centre, spread, count, mean(np.repeat(prediction, species.shape[1]))
 
 
+MAPS = ("contributions.csv", "site-*.png", "site-*.svg", "crystals-*.png", "crystals-*.svg")
+"""Patterns of the names of the files that `explain` writes."""
+
+
 def explain(model: Model, folder: Path, target: str | None = None) -> list[Path]:
     """Write `site_means` to a folder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -133,13 +134,21 @@ def weights_path(name_or_path: str | Path) -> Path:
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     path = Path(name_or_path)
-    if path.suffix == ".json" or not path.is_file():
+    if path.name and (path.suffix == ".json" or not path.is_file()):
         path = with_end(path, ".safetensors")
     if not path.is_file():
         raise UserError(
             f"{name_or_path}: no such model; pass a file written by 'cgcnn train' or one of: {', '.join(known) or '-'}"
         )
     return path
+
+
+def model_files(name_or_path: str | Path | None) -> list[Path]:
+    """The weights and the card of a model that is named; none if there is no such model."""
+    with suppress(UserError):
+        path = weights_path("" if name_or_path is None else name_or_path)
+        return [path, path.with_suffix(".json")]
+    return []
 
 
 def read_card(name_or_path: str | Path) -> Card:

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from screening.status import Status
 from screening.store.shard import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of a table.
+
+    Attributes:
+        name: As in the header of the ranked CSV.
+        kind: "number", "integer", "flag", or "text".
+        unit: Of its values; empty without one.
+        description: What it says.
+        decimals: Of a number in files; all digits if None.
+    """
+
+    name: str
+    kind: Literal["number", "integer", "flag", "text"]
+    unit: str = ""
+    description: str = ""
+    decimals: int | None = None
+
 
 SORTABLE = (
     Column("e_above_hull", "float32", "eV/atom", "predicted energy above hull", math.nan),

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from cgcnn.graphs.tilts import build
-from screening.candidates.columns import OF_SOME_MODELS, SORTABLE, STATUS, with_threshold
+from screening.candidates.columns import OF_SOME_MODELS, SORTABLE, STATUS, Field, with_threshold
 from screening.candidates.kind import UNTILTED, Grain
-from screening.candidates.texts import formulas_text, order_anions, read_texts, states_texts, symbols_text
+from screening.candidates.texts import formulas, states, symbols
 from screening.chemistry.descriptors import columns as describe
 from screening.chemistry.ions import sites_of
-from screening.chemistry.oxidation import StateSet, states_text
 from screening.store import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
     from cgcnn.models.card import Card
-    from screening.candidates.kind import Compositions, Row
-    from screening.candidates.texts import Text
+    from screening.candidates.kind import Compositions
+    from screening.chemistry.oxidation import StateSet
 
 BATCH = 512
 """Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a
 block, so that a candidate meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
+
+
+_STATES = Field("states", "text", description="the most usual oxidation states that balance; none if empty")
 
 
 class OnPrototype:
@@ -40,9 +41,9 @@ class OnPrototype:
     shown_by: ClassVar[tuple[str, ...]] = ("species", "charges")
 
     @property
-    def remark_columns(self: Compositions) -> tuple[str, ...]:
+    def remark_columns(self: Compositions) -> tuple[Field, ...]:
         """The oxidation states, and what notes there are."""
-        return ("states", *(column for notes in self.notes for column in notes.columns))
+        return (_STATES, *(field for notes in self.notes for field in notes.columns))
 
     @property
     def ideal(self: Compositions) -> Prototype:
@@ -80,30 +81,19 @@ class OnPrototype:
         """`species` of candidates [start, stop)."""
         return {"species": self.decode(start, stop)}
 
-    def name(self: Compositions, row: Row, texts: Sequence[str]) -> dict[str, str]:  # noqa: ARG002  # of other kinds they are names
-        """Formula, and the elements in the site columns."""
-        species, columns = row["species"], name_sites(self)
-        return {"formula": formula(species, self.ideal), **{name: SYMBOLS[species[at]] for name, at in columns.items()}}
-
-    def names(self: Compositions, rows: Mapping[str, np.ndarray], texts: Sequence[Sequence[str]]) -> dict[str, Text]:  # noqa: ARG002  # likewise
-        """As `name`, of n rows."""
+    def labels(self: Compositions, rows: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
+        """Give the texts of n rows: formula, the element in each site column, oxidation states, notes."""
         species = rows["species"]
-        elements = {name: symbols_text(species[:, at]) for name, at in name_sites(self).items()}
-        return {"formula": formulas_text(species, self.ideal), **elements}
-
-    def remarks(self: Compositions, row: Row) -> dict[str, str]:
-        """The oxidation states, such as ``Ca2+ Ti4+ O2-``, and notes."""
-        one = {name: np.asarray(value)[None] for name, value in row.items()}
-        noted = (notes.texts(one, self.ideal).items() for notes in self.notes)
-        told = {name: read_texts(texts)[0] for texts_of in noted for name, texts in texts_of}
-        return {"states": states_text(row["species"], row["charges"]), **told}
-
-    def remarks_of(self: Compositions, rows: Mapping[str, np.ndarray]) -> dict[str, Text | list[str]]:
-        """As `remarks`, of n rows."""
-        told: dict[str, Text | list[str]] = {"states": states_texts(rows["species"], rows["charges"])}
+        found = {"formula": formulas(species, self.ideal)}
+        found |= {name: symbols(species[:, at]) for name, at in name_sites(self).items()}
+        found["states"] = states(species, rows["charges"])
         for notes in self.notes:
-            told |= notes.texts(rows, self.ideal)
-        return told
+            found |= notes.columns_of(rows, self.ideal)
+        return found
+
+    def formula(self: Compositions, atoms: NDArray[np.generic]) -> str:
+        """Write the formula of one candidate, from its species (n_sites,)."""
+        return formula(atoms, self.ideal)
 
     def structure(
         self: Compositions, index: int, a: float, tilts: str = UNTILTED, *, conventional: bool = False
@@ -111,9 +101,9 @@ class OnPrototype:
         """A candidate on the prototype, with the distance of neighbouring B cations a, Å, before tilts."""
         return build(self.ideal, self.decode(index, index + 1)[0], a, tilts, conventional=conventional)
 
-    def cif(self: Compositions, row: Row) -> str:
-        """A candidate with its predicted lattice constant, as CIF: all atoms of the smallest cell, named by sites."""
-        return str(build(self.ideal, row["species"], float(row["a_angstrom"])).to(fmt="cif"))
+    def cif(self: Compositions, index: int, a: float) -> str:
+        """Write a candidate with lattice constant a, Å, as CIF: all atoms of the smallest cell, named by sites."""
+        return str(self.structure(index, a).to(fmt="cif"))
 
     def unfit(self: Compositions, card: Card) -> str:
         """Why a model is not for this prototype."""
@@ -132,12 +122,5 @@ def name_sites(candidates: Compositions) -> dict[str, int]:
 
 
 def formula(species: np.ndarray, prototype: Prototype) -> str:
-    """Formula of one candidate, species (n_sites,), as chemists write it: BaTiO3, LaTaON2, Cs2AgBiBr6.
-
-    Elements come in the order of the sites, those on X in that of `screening.candidates.texts.ANIONS`. Which element
-    is on which site cannot always be read from it; the site columns tell.
-    """
-    counts: dict[str, int] = {}
-    for number in order_anions(species[None], prototype)[0, list(prototype.atoms)]:
-        counts[SYMBOLS[number]] = counts.get(SYMBOLS[number], 0) + 1
-    return "".join(symbol + (str(count) if count > 1 else "") for symbol, count in counts.items())
+    """Write the formula of one candidate, species (n_sites,); see `screening.candidates.texts.formulas`."""
+    return str(formulas(species[None], prototype)[0])

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.card import Card
+    from screening.candidates.columns import Field
     from screening.candidates.multisets import Species
     from screening.candidates.notes import Notes
-    from screening.candidates.texts import Text
     from screening.chemistry.oxidation import StateSet
     from screening.store import Column, Records
 
 UNTILTED = "a0a0a0"
 """Glazer's symbol of octahedra that are not turned."""
-
-Row = Mapping[str, Any]
-"""One candidate of a ranking: `index`, and its value in each column that `Candidates.read` names."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,8 @@ class Candidates(Protocol):
         """The columns of a ranking that name a candidate, beside its formula: its sites, or its id."""
 
     @property
-    def remark_columns(self) -> tuple[str, ...]:
-        """Names of the texts that are worked out of a row, such as the oxidation states."""
+    def remark_columns(self) -> tuple[Field, ...]:
+        """The columns of a ranking that are worked out of a row, such as the oxidation states."""
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -121,17 +118,14 @@ class Candidates(Protocol):
     def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:
         """The texts that came with these candidates, by index, in the order of `text_columns`."""
 
-    def name(self, row: Row, texts: Sequence[str]) -> dict[str, str]:
-        """What names a candidate in a ranking: `formula` and `name_columns`."""
+    def labels(self, rows: Mapping[str, np.ndarray]) -> Mapping[str, pa.Array]:
+        """Give the texts of n rows of a run with their `index`: formula, names of sites, remarks.
 
-    def names(self, rows: Mapping[str, np.ndarray], texts: Sequence[Sequence[str]]) -> Mapping[str, Text | list[str]]:
-        """What `name` says of each of n rows, by column: texts that need no quotes as bytes, others as strings."""
+        Each column is an Arrow array (n,) of strings, or of numbers if they are notes; null where there is nothing.
+        """
 
-    def remarks(self, row: Row) -> dict[str, str]:
-        """The text of each of `remark_columns` for a candidate."""
-
-    def remarks_of(self, rows: Mapping[str, np.ndarray]) -> Mapping[str, Text | list[str]]:
-        """What `remarks` says of each of n rows."""
+    def formula(self, atoms: NDArray[np.generic]) -> str:
+        """Write the formula of one candidate, from its row of the first column of `shown_by`."""
 
     def noted(self, *notes: Notes) -> Self:
         """The same candidates with further remarks: what others have of their compositions."""
@@ -149,8 +143,8 @@ class Candidates(Protocol):
             UserError: There is no such tilt system, or the candidate is a structure, which has no octahedra to turn.
         """
 
-    def cif(self, row: Row) -> str:
-        """A candidate as CIF, in its smallest cell."""
+    def cif(self, index: int, a: float) -> str:
+        """Write a candidate as CIF, in its smallest cell; a is the lattice constant, Å, where a ranking has one."""
 
     def unfit(self, card: Card) -> str:
         """Why a model is not for these candidates; empty if it is."""

@@ -7,33 +7,32 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cgcnn.data.composition import composition_keys
 from cgcnn.errors import UserError
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.files import read_domain
-from screening.candidates.texts import make_text
+from screening.candidates.columns import Field
+from screening.candidates.texts import array, from_bytes, strings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cgcnn.graphs.prototype import Prototype
     from cgcnn.models.domain import Domain
-    from screening.candidates.texts import Text
-
-ODD = np.frombuffer(b'",\n\r=+-@', dtype=np.uint8)
-"""Letters that texts of a table may need quotes for, in any place; most ids have none but the hyphen."""
 
 
 class Notes(Protocol):
     """Where further texts of a ranking come from."""
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Their names."""
+    def columns(self) -> tuple[Field, ...]:
+        """What they are, in order."""
 
-    def texts(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> Mapping[str, Text | list[str]]:
-        """The texts of n rows, by column; texts that need no quotes as bytes, others as strings."""
+    def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> Mapping[str, pa.Array]:
+        """Give the values of n rows, by column; null where there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,23 @@ class TrainingRows:
 
     name: str
     path: str
-    columns: ClassVar[tuple[str, ...]] = ("known_source", "known_id")
+    columns: ClassVar[tuple[Field, ...]] = (
+        Field("known_source", "text", description="whose the DFT value in the training is"),
+        Field("known_id", "text", description="the id of its row in the training data"),
+    )
 
-    def texts(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, Text | list[str]]:  # noqa: ARG002  # species are canonical
-        """The source of each row's label and its id; empty where the composition was not in the training."""
+    def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:  # noqa: ARG002  # species are canonical
+        """Give the source of each row's label and its id; null where the composition was not in the training."""
         count, domain = len(rows["species"]), self._domain
         if domain is None or not len(domain.ids):
-            return dict.fromkeys(self.columns, np.zeros((0, count), dtype=np.uint8))
+            return dict.fromkeys((field.name for field in self.columns), pa.nulls(count, pa.string()))
         keys = composition_keys(rows["species"])
         letters = domain.ids_of(keys) * self._agree(domain.labels_of(keys), rows)[:, None]  # (n, w)
-        sources = make_text([self.source])[:, 0] * letters.any(axis=1, keepdims=True)
-        return {"known_source": sources.T.copy(), "known_id": _quotable(letters)}
+        known = array(letters.any(axis=1))
+        return {
+            "known_source": pc.if_else(known, strings([self.source])[0], pa.nulls(1, pa.string())[0]),
+            "known_id": from_bytes(letters),
+        }
 
     @staticmethod
     def _agree(labels: np.ndarray, rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -88,10 +93,3 @@ class TrainingRows:
     def source(self) -> str:
         """Whose numbers the labels are, in short."""
         return "" if self._found is None else read_card(self._found).source
-
-
-def _quotable(letters: np.ndarray) -> Text | list[str]:
-    """Texts (n, w) of bytes as a table takes them."""
-    if np.isin(letters[:, 1:], ODD[:4]).any() or np.isin(letters[:, :1], ODD).any():
-        return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in letters]
-    return np.ascontiguousarray(letters.T)

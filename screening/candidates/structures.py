@@ -24,23 +24,22 @@ from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.perovskite import find_perovskite
 from cgcnn.inference.predict import BATCH
-from screening.candidates.columns import SORTABLE, STATUS, with_threshold
+from screening.candidates.columns import SORTABLE, STATUS, Field, with_threshold
 from screening.candidates.kind import UNTILTED, Grain
-from screening.candidates.texts import ANIONS
+from screening.candidates.texts import ANIONS, from_bytes, strings
 from screening.store import Column, Records, draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
     from cgcnn.graphs.batch import GraphBatch
     from cgcnn.models.card import Card
-    from screening.candidates.kind import Row
     from screening.candidates.notes import Notes
-    from screening.candidates.texts import Text
     from screening.chemistry.oxidation import StateSet
 
 LONGEST = len("rock-salt distorted a+b-c-")
@@ -68,7 +67,9 @@ class Structures:
     ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]  # they have no sites to tell more of
     shown_by: ClassVar[tuple[str, ...]] = ("composition", "perovskite")
     name_columns: ClassVar[tuple[str, ...]] = ("id",)
-    remark_columns: ClassVar[tuple[str, ...]] = ("perovskite",)
+    remark_columns: ClassVar[tuple[Field, ...]] = (
+        Field("perovskite", "text", description="what kind of perovskite it is, with its tilts; none if empty"),
+    )
     text_columns: ClassVar[tuple[str, ...]] = ("id", "path")
 
     @classmethod
@@ -117,11 +118,17 @@ class Structures:
         entries = ((index, _entry(line)) for index, line in self.records.pick(indices))
         return {index: [entry.id, entry.path] for index, entry in entries}
 
-    def name(self, row: Row, texts: Sequence[str]) -> dict[str, str]:
-        """Reduced formula and id."""
-        kind = row.get("perovskite")
-        is_perovskite = kind is not None and bool(kind.any())
-        return {"formula": formula(row["composition"], is_perovskite=is_perovskite), "id": texts[0]}
+    def labels(self, rows: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
+        """Give the texts of n rows: reduced formula, and what kind of perovskite it is."""
+        kinds = rows["perovskite"]
+        formulas = [
+            formula(row, is_perovskite=bool(kind.any())) for row, kind in zip(rows["composition"], kinds, strict=True)
+        ]
+        return {"formula": strings(formulas), "perovskite": from_bytes(kinds)}
+
+    def formula(self, atoms: NDArray[np.generic]) -> str:
+        """Write the reduced formula of one structure, from its atoms (101,) of each element."""
+        return formula(atoms.astype(np.uint16))
 
     @property
     def site_groups(self) -> dict[str, tuple[int, ...]]:
@@ -141,20 +148,6 @@ class Structures:
         """These: notes are of compositions on sites, which they have none of."""
         return self
 
-    def remarks(self, row: Row) -> dict[str, str]:
-        """What kind of perovskite it is, such as ``single tilted a+b-b-``; empty if it is none."""
-        return {"perovskite": row["perovskite"].tobytes().rstrip(b"\0").decode()}
-
-    def remarks_of(self, rows: Mapping[str, np.ndarray]) -> dict[str, Text]:
-        """As `remarks`, of n rows."""
-        return {"perovskite": rows["perovskite"].T}
-
-    def names(self, rows: Mapping[str, np.ndarray], texts: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-        """As `name`, of n rows."""
-        shown = zip(rows["composition"], rows["perovskite"], texts, strict=True)
-        named = [self.name({"composition": row, "perovskite": kind}, given) for row, kind, given in shown]
-        return {column: [names[column] for names in named] for column in ("formula", *self.name_columns)}
-
     def structure(
         self,
         index: int,
@@ -171,9 +164,9 @@ class Structures:
         (entry,) = self.entries(index, index + 1)
         return structure(entry.form, entry.content)
 
-    def cif(self, row: Row) -> str:
-        """A structure as it was given, as CIF."""
-        (entry,) = self.entries(int(row["index"]), int(row["index"]) + 1)
+    def cif(self, index: int, a: float = float("nan")) -> str:  # noqa: ARG002  # it has a cell of its own
+        """Write a structure as it was given, as CIF."""
+        (entry,) = self.entries(index, index + 1)
         if entry.form == "cif":
             return entry.content
         with _quiet():

@@ -1,17 +1,16 @@
-"""Texts of many candidates at once, as bytes.
-
-The texts of n rows are an array (w, n) of bytes, one row of texts below the other, with NUL where one is shorter or has
-nothing to say; no text of a table has a NUL. Arrays below each other are texts one behind the other.
-"""
+"""Texts of many candidates at once, as Arrow arrays of strings: symbols, formulas, oxidation states."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cgcnn.elements import SYMBOLS
+from cgcnn.files import printable
 from screening.chemistry.oxidation import ion_text
 
 if TYPE_CHECKING:
@@ -21,50 +20,71 @@ if TYPE_CHECKING:
 
     from cgcnn.graphs.prototype import Prototype
 
-    Text = NDArray[np.uint8]
-
 MOST_CHARGE = 9
-"""Of an ion, either sign."""
+"""Largest charge of an ion, either sign."""
 
+_NOTHING = pa.nulls(1, pa.string())[0]
 
 ANIONS = ("O", "C", "N", "H", "Te", "Se", "S", "At", "I", "Br", "Cl", "F")
 """Elements on X in the order in which formulas have them: oxygen first, as in LaTaON2 and SrFeO2F, the others in the
 sequence of IUPAC (Red Book 2005, table VI), the least electronegative first, as in CsPbIBr2; others before them."""
 
 
-def make_text(texts: Sequence[str]) -> Text:
-    """The texts (w, n) of n strings."""
-    whole = np.array([text.encode() for text in texts], dtype=np.bytes_)
-    return whole.view(np.uint8).reshape(len(texts), whole.itemsize).T.copy()
+def array(values: NDArray[Any]) -> pa.Array:
+    """Make an Arrow array of numbers or flags (n,) without a copy; NaN is null.
+
+    `pyarrow.array` does the same, but imports pandas first, which takes as long as a small screen.
+    """
+    if values.dtype == bool:
+        return pa.Array.from_buffers(
+            pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))]
+        )
+    kind = pa.from_numpy_dtype(values.dtype)
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(0, dtype=bool)
+    there = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
+    return pa.Array.from_buffers(kind, len(values), [there, pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def read_texts(texts: Text | list[str]) -> list[str]:
-    """The inverse of `make_text`; of strings, these."""
-    if isinstance(texts, list):
-        return texts
-    return [bytes(column).replace(b"\0", b"").decode() for column in texts.T]
+def strings(texts: Sequence[str]) -> pa.Array:
+    """Make an array of texts that may come from anywhere: control characters are escaped, empty texts are null."""
+    parts = [printable(text).encode() for text in texts]
+    return _nonempty(b"".join(parts), np.array([len(part) for part in parts], dtype=np.int64))
 
 
-def symbols_text(numbers: NDArray[np.uint8]) -> Text:
-    """Symbols of atomic numbers (n,)."""
-    return np.take(_symbols(), numbers, axis=1)
+def _nonempty(content: bytes, lengths: NDArray[np.int64]) -> pa.Array:
+    """Make an array of texts of these lengths in bytes, one behind the other; empty texts are null."""
+    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    there = pa.py_buffer(np.packbits(lengths > 0, bitorder="little"))
+    large = pa.Array.from_buffers(pa.large_string(), len(lengths), [there, pa.py_buffer(ends), pa.py_buffer(content)])
+    return large.cast(pa.string())
 
 
-def formulas_text(species: NDArray[np.uint8], prototype: Prototype) -> Text:
-    """Formulas of species (n, n_sites), as `screening.candidates.compositions.formula` writes each."""
-    atoms = np.bincount(prototype.atoms)  # of each site
+def symbols(numbers: NDArray[np.uint8]) -> pa.Array:
+    """Give the symbols of atomic numbers (n,), as a dictionary array."""
+    return pa.DictionaryArray.from_arrays(array(numbers), _symbols())
+
+
+def formulas(species: NDArray[np.uint8], prototype: Prototype) -> pa.Array:
+    """Write the formulas of species (n, n_sites) as chemists do: BaTiO3, LaTaON2, Cs2AgBiBr6.
+
+    Elements come in the order of the sites, those on X in that of `ANIONS`. A formula does not always say which element
+    is on which site.
+    """
+    atoms = np.bincount(prototype.atoms)  # (n_sites,)
+    most = int(atoms.sum())
     species = order_anions(species, prototype)
     parts = []
     for site in range(species.shape[1]):
         same = species == species[:, site : site + 1]  # (n, n_sites)
-        counts = (same * atoms).sum(axis=1)
-        counts[same[:, :site].any(axis=1)] = 0  # said already, with the first site that has the element
-        parts.append(np.take(_counted(int(atoms.sum())), species[:, site] * np.intp(atoms.sum() + 1) + counts, axis=1))
-    return np.concatenate(parts)
+        counts = same @ atoms
+        counts[same[:, :site].any(axis=1)] = 0  # written already, at the first site that has the element
+        parts.append(_counted(most).take(array(species[:, site] * np.int32(most + 1) + counts.astype(np.int32))))
+    return pc.binary_join_element_wise(*parts, _separators()[0])
 
 
 def order_anions(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.uint8]:
-    """Species (n, n_sites) with the elements on X as a formula has them one after another."""
+    """Order the elements on X of species (n, n_sites) as a formula has them."""
     on_x = np.flatnonzero(prototype.on_x)
     if len(on_x) < 2:
         return species
@@ -74,23 +94,46 @@ def order_anions(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np
     return ordered
 
 
-def states_texts(species: NDArray[np.uint8], charges: NDArray[np.int8]) -> Text:
-    """The ions of species (n, n_sites) with these charges, as `screening.chemistry.oxidation.states_text` of each."""
-    states = species * np.intp(2 * MOST_CHARGE + 1) + (charges.astype(np.intp) + MOST_CHARGE)
-    told = charges.any(axis=1)
+def states(species: NDArray[np.uint8], charges: NDArray[np.int8]) -> pa.Array:
+    """Write the ions of species (n, n_sites) with these charges, such as ``Ca2+ Ti4+ O2-``; null where none balance."""
+    ions = species * np.int32(2 * MOST_CHARGE + 1) + (charges.astype(np.int32) + MOST_CHARGE)
+    balanced = np.asarray(charges.any(axis=1))
     parts = []
     for site in range(species.shape[1]):
-        new = told & ~(states[:, :site] == states[:, site : site + 1]).any(axis=1)
-        text = np.take(_ions(), states[:, site], axis=1)  # with a blank before each
-        parts.append((text if site else text[1:]) * new)
-    return np.concatenate(parts)
+        repeated = (ions[:, :site] == ions[:, site : site + 1]).any(axis=1)
+        parts.append(pc.if_else(array(repeated), _NOTHING, _ions().take(array(ions[:, site]))))
+    joined = pc.binary_join_element_wise(*parts, _separators()[1], null_handling="skip")
+    return pc.if_else(array(balanced), joined, _NOTHING)
+
+
+def from_bytes(letters: NDArray[np.uint8]) -> pa.Array:
+    """Read texts (n, w) of ASCII bytes, padded with NUL; null where there is nothing."""
+    if not letters.shape[1]:
+        return pa.nulls(len(letters), pa.string())
+    if ((letters < ord(" ")) & (letters > 0) | (letters > ord("~"))).any():
+        return strings([bytes(row).rstrip(b"\0").decode(errors="replace") for row in letters])
+    return _nonempty(letters[letters > 0].tobytes(), np.count_nonzero(letters, axis=1))
+
+
+def _listed(texts: Sequence[str]) -> pa.Array:
+    return pc.coalesce(strings(texts), pa.StringArray.from_buffers(1, pa.py_buffer(bytes(8)), pa.py_buffer(b""))[0])
 
 
 @cache
-def _ions() -> Text:
-    """A blank and an ion, of all elements, one behind the other with charges from -9 to 9."""
+def _separators() -> pa.Array:
+    return _listed(["", " "])  # a text of Python would import pandas too
+
+
+@cache
+def _symbols() -> pa.Array:
+    return _listed(SYMBOLS)
+
+
+@cache
+def _ions() -> pa.Array:
+    """The ions of all elements, one behind the other with charges from -9 to 9."""
     charges = range(-MOST_CHARGE, MOST_CHARGE + 1)
-    return make_text([f" {ion_text(z, charge)}" for z in range(len(SYMBOLS)) for charge in charges])
+    return _listed([ion_text(z, charge) for z in range(len(SYMBOLS)) for charge in charges])
 
 
 @cache
@@ -100,14 +143,9 @@ def _places() -> NDArray[np.int64]:
 
 
 @cache
-def _symbols() -> Text:
-    return make_text(SYMBOLS)
-
-
-@cache
-def _counted(most: int) -> Text:
+def _counted(most: int) -> pa.Array:
     """Symbols with a number of atoms, of all elements, one behind the other with 0 to `most` atoms."""
-    return make_text(
+    return _listed(
         [
             (symbol + (str(count) if count > 1 else "")) if count else ""
             for symbol in SYMBOLS

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cgcnn.cli import options as command_line
+from cgcnn.files import find_recipe
 from screening.cli.options import (
     PATH,
     cascade_option,
@@ -100,8 +101,8 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
     from screening.recipe import read_recipe
 
     look = _look(options)
-    settings = read_recipe(recipe, **options)
-    return screen(settings, look, resume=resume, dry_run=dry_run, accept_versions=accept_versions)
+    settings, source = read_recipe(recipe, **options), find_recipe(recipe)
+    return screen(settings, look, resume=resume, dry_run=dry_run, accept_versions=accept_versions, source=source)
 
 
 @app.command("rank")

@@ -16,14 +16,14 @@ from cgcnn.cli.options import plain
 from cgcnn.files import STDOUT, write_csv
 from screening.cli.terminal import WIDE, room, show, table
 from screening.results.known import GIVEN
-from screening.results.tables import table_rows
-from screening.results.user_hull import ABOVE, TARGET
+from screening.results.user_hull import ABOVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from screening.candidates.columns import Field
     from screening.candidates.kind import Candidates
-    from screening.results.outputs import Presented
+    from screening.results.table import Table
 
 GAP = 2
 """Blanks between columns."""
@@ -70,21 +70,25 @@ class Shown:
     is_text: bool = False
 
 
-def print_ranking(made: Presented, count: int, look: Look) -> None:
+def print_ranking(ranking: Table, count: int, look: Look) -> None:
     """Print the first `count` candidates to stdout."""
-    candidates = made.plan.candidates
-    rows = [{name: plain(cell) for name, cell in row.items()} for row in table_rows(made.ranking, candidates, count)]
+    candidates = ranking.plan.candidates
+    rows = [{name: plain(cell) for name, cell in row.items()} for row in ranking.texts(count)]
     if look.format == "csv":
         write_csv(STDOUT, list(rows[0]), (list(row.values()) for row in rows))
     elif look.format == "json":
         click.echo(
-            "[\n" + ",\n".join(json.dumps(record, ensure_ascii=False) for record in records(rows, candidates)) + "\n]"
+            "[\n"
+            + ",\n".join(json.dumps(record, ensure_ascii=False) for record in records(rows, ranking.fields))
+            + "\n]"
         )
     elif look.verbose:
-        _print_table(rows, [_as_written(name, candidates) for name in rows[0]], max(room(), 10_000))
+        _print_table(
+            rows, [Shown(f.name, _of(f.name), is_text=f.kind == "text") for f in ranking.fields], max(room(), 10_000)
+        )
     else:
         told = {name for row in rows for name, cell in row.items() if cell}
-        offered = columns(candidates, made.plan.stable_at, told)
+        offered = columns(candidates, ranking.plan.stable_at, told)
         _print_table(rows, fitting(offered, rows, room()), room())
 
 
@@ -106,9 +110,9 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
         (6, Shown("flags", _flags, is_text=True)),
         *((7, Shown("in training", _known)) for name in ["known_e_above_hull"] if name in known),
         *(
-            (REMARKS[name], Shown(name, _of(name), is_text=True))
-            for name in candidates.remark_columns
-            if name in known.intersection(REMARKS)
+            (REMARKS[field.name], Shown(field.name, _of(field.name), is_text=True))
+            for field in candidates.remark_columns
+            if field.name in known.intersection(REMARKS)
         ),
     ]
 
@@ -126,19 +130,18 @@ def fitting(offered: Sequence[tuple[int, Shown]], rows: Sequence[Row], width: in
     return [column for _, column in offered if column.header in kept]
 
 
-def records(rows: Sequence[Row], candidates: Candidates) -> list[dict[str, Any]]:
+def records(rows: Sequence[Row], fields: Sequence[Field]) -> list[dict[str, Any]]:
     """Rows of the ranked CSV as JSON values: numbers, booleans, null where there is none; other texts as they are."""
-    kinds = {column.name: column.dtype for column in candidates.ranked} | {"rank": "int", "index": "int"}
-    kinds |= dict.fromkeys((TARGET, ABOVE, GIVEN), "float")
-    return [{name: _value(cell, kinds.get(name, "")) for name, cell in row.items()} for row in rows]
+    kinds = {field.name: field.kind for field in fields}
+    return [{name: _value(cell, kinds[name]) for name, cell in row.items()} for row in rows]
 
 
 def _value(cell: str, kind: str) -> Any:  # noqa: ANN401  # a value of JSON
-    if not kind:
+    if kind == "text":
         return cell
-    if kind == "bool":
+    if kind == "flag":
         return cell == "true"
-    return None if not cell else int(cell) if kind == "int" else float(cell)
+    return None if not cell else int(cell) if kind == "integer" else float(cell)
 
 
 def _print_table(rows: Sequence[Row], shown: Sequence[Shown], width: int) -> None:
@@ -146,11 +149,6 @@ def _print_table(rows: Sequence[Row], shown: Sequence[Shown], width: int) -> Non
     for row in rows:
         lines.add_row(*(column.cell(row) for column in shown))
     show(lines, max(width, WIDE), exactly=width)
-
-
-def _as_written(name: str, candidates: Candidates) -> Shown:
-    numbers = {"rank", "index", *(column.name for column in candidates.ranked)}
-    return Shown(name, _of(name), is_text=name not in numbers)
 
 
 def _of(name: str, places: int | None = None) -> Callable[[Mapping[str, str]], str]:

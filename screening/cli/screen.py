@@ -10,9 +10,9 @@ import click
 
 from cgcnn.cli.options import note_skipped, plain
 from cgcnn.files import STDOUT
-from cgcnn.models.card import read_card
+from cgcnn.models.card import model_files, read_card
 from cgcnn.network.choice import note_slowness
-from screening.campaign import run_campaign
+from screening.campaign import run_campaign, url_of
 from screening.candidates.default_model import RULE
 from screening.chemistry.filters import KINDS, parse_filter
 from screening.cli.progress import Listener
@@ -22,29 +22,43 @@ from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.results.known import GIVEN
 from screening.results.ledger import dry_ledger, make_ledger
-from screening.results.outputs import Outputs, Presented, asked_of, present
+from screening.results.outputs import Outputs, Presented, asked_of, present, written_run
 from screening.status import Status
 from screening.store import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from screening.campaign import Campaign
     from screening.candidates.cascade import Measured
     from screening.recipe import Recipe
     from screening.results.exports.export import Export
-    from screening.results.ranking import Ranking
+    from screening.results.table import Table
 
+MOST_NAMED = 3
+"""Of others who are at work on a run."""
 AGAIN = 75
 """Exit code of a screen that stopped on a notice and has more to do (EX_TEMPFAIL of sysexits.h)."""
 
 
-def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_versions: bool) -> int:
+def screen(  # noqa: PLR0913  # the flags of a command
+    recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_versions: bool, source: Path | None = None
+) -> int:
     """Screen what a recipe says, and write and print its ranking; the exit code.
+
+    Args:
+        recipe: What to screen.
+        look: How to show the ranking.
+        resume: Go on with the run that is there.
+        dry_run: Only count.
+        accept_versions: Go on with it also where packages have other versions now.
+        source: The file of the recipe, if it is one.
 
     Raises:
         UserError: The recipe cannot be planned, or its outputs cannot be written; nothing is half-written then.
     """
     outputs = _spoken(asked_of(recipe))
+    outputs.spare([source, *recipe.inputs], written_run(url_of(recipe)))
     outputs.check(fresh=not resume and not dry_run)
     parse_share(recipe.share)  # a wrong one is told before anything is read
     plan = make_plan(recipe)
@@ -66,16 +80,26 @@ def screen(recipe: Recipe, look: Look, *, resume: bool, dry_run: bool, accept_ve
         return 0
     with Listener(lambda: _name_model(plan, default=recipe.model is None)) as listener:
         campaign = run_campaign(recipe, plan=plan, resume=resume, accept_versions=accept_versions, progress=listener)
+    if not campaign.complete and (campaign.done or not campaign.others):
+        click.echo(plain(_tell_left(campaign)), err=True)
     if not campaign.done:
         return AGAIN
     with Run.open(campaign.url) as run:
         click.echo(make_ledger(run.ledger(), plan.filters, plan.candidates.count), err=True)
         if not campaign.complete:
-            left = campaign.blocks - campaign.committed
-            click.echo(f"{campaign.share} is done; {left} blocks are others' to do.", err=True)
             return 0
         _tell(present(run, outputs), outputs, look)
     return 0
+
+
+def _tell_left(campaign: Campaign) -> str:
+    """What is left of a run, who does it, and what to do if nobody does."""
+    left = f"{campaign.blocks - campaign.committed} of {campaign.blocks} blocks are left"
+    if not campaign.others:
+        return f"{left}, and nobody is at work on them; the same command with --resume does them."
+    names = "; ".join(campaign.others[:MOST_NAMED])
+    others = f" and {more} others" if (more := len(campaign.others) - MOST_NAMED) > 0 else ""
+    return f"{left}, which are others' to do: {names}{others}. `screen status` says whether they still are."
 
 
 def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = None) -> None:
@@ -85,10 +109,13 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
         UserError: There is no run, it is damaged, or an output cannot be written.
     """
     outputs = _spoken(outputs)
+    exported = [] if export is None else [export.output]
+    outputs.spare([], exported)
     outputs.check()
     if export:
         export.check()
     with Run.open(url) as run:
+        outputs.spare(model_files(run.header.model), exported)
         tell_partial(run)
         if export:
             _tell_export(run, outputs, export)
@@ -152,7 +179,7 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         where = f"; {failed.file} has all reasons" if failed.file else ""
         click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
     if outputs.csv != STDOUT:
-        print_ranking(made, outputs.shown, look)
+        print_ranking(made.table, outputs.shown, look)
     for note in _of_known(outputs):
         click.echo(plain(note), err=True)
     if outputs.phases is not None:
@@ -160,11 +187,11 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         click.echo(
             plain(f"e_above_user_hull: predicted formation energy above {what} {outputs.phases.source}"), err=True
         )
-        for note in made.notes:
+        for note in made.table.notes:
             click.echo(plain(f"warning: {note}."), err=True)
-    _warn(made)
-    if cascade := made.plan.cascade:
-        _tell_cascade(cascade.measured, made.ranking, outputs.ranked_by(made.plan))
+    _warn(made.table)
+    if cascade := made.table.plan.cascade:
+        _tell_cascade(cascade.measured, made.table, outputs.ranked_by(made.table.plan))
 
 
 def _of_known(outputs: Outputs) -> Iterator[str]:
@@ -182,7 +209,7 @@ def _of_known(outputs: Outputs) -> Iterator[str]:
         yield f"note: `known` {outputs.known}: {outputs.had.other_energies} is not used; e_above_hull would be."
 
 
-def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:
+def _tell_cascade(measured: Measured, table: Table, sort: str) -> None:
     """Say what the ranking of a run with a cascade lacks."""
     click.echo(str(measured), err=True)
     if not measured.covers(sort):
@@ -191,7 +218,7 @@ def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:
             "too; another run without --cascade has all.",
             err=True,
         )
-    elif beyond := measured.beyond(ranking.rows):
+    elif beyond := measured.beyond(table.arrays(measured.by, "in_domain")):
         click.echo(
             f"warning: {beyond:,} rows of the ranking are beyond {measured.cut:.4f}; candidates as good as these may "
             "have been set aside.",
@@ -199,10 +226,10 @@ def _tell_cascade(measured: Measured, ranking: Ranking, sort: str) -> None:
         )
 
 
-def _warn(made: Presented) -> None:
-    ranking, model = made.ranking, made.plan.model.name
+def _warn(table: Table) -> None:
+    ranking, model = table.counts, table.plan.model.name
     if ranking.out_of_domain:
-        sites = made.plan.candidates.site_groups
+        sites = table.plan.candidates.site_groups
         never = "never saw on this site, or at all" if sites else "never saw, or are unlike all that it saw"
         click.echo(
             f"warning: {ranking.out_of_domain:,} of {ranking.ranked:,} ranked candidates have an element that "

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at moments that must not be cut short."""
+"""Ctrl-C, SIGTERM and their like at moments that must not be cut short."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, TypeVar
 
 from cgcnn.errors import UserError
+from cgcnn.machine import STOPPING, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,10 +27,10 @@ LOOK = 0.1
 
 @contextmanager
 def uninterrupted() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C and SIGTERM wait: a cluster that is stopped half-way up or down leaves errors on the screen, or jobs.
+    """Let signals that end this process wait: a cluster that is stopped half-way up or down leaves errors, or jobs.
 
-    Ctrl-C reaches every process of a terminal, but the client alone answers it, and stops its workers in order.
-    Threads that begin here, and the processes that these start later, never get it. Only the main thread gets
+    Ctrl-C and a terminal that closes reach every process of it, but the client alone answers, and stops its workers in
+    order. Threads that begin here, and the processes that these start later, never get it. Only the main thread gets
     signals; in another one nothing is to be done.
 
     Yields:
@@ -41,13 +42,15 @@ def uninterrupted() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    resource_tracker.ensure_running()  # or whoever starts a process starts it, and that takes the mask away
     came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = stopping()
     before = {number: signal.signal(number, lambda came_, _: came.append(came_)) for number in numbers}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    blocked = {*STOPPING} - {signal.SIGTERM}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    resource_tracker.ensure_running()  # or whoever starts a process starts it, and that takes Ctrl-C off the mask
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
-        yield lambda: bool(came) or signal.SIGINT in signal.sigpending()
+        yield lambda: bool(came) or bool(blocked & signal.sigpending())
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():

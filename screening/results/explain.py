@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cgcnn.data.overwriting import Output, refuse_overwriting
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
-from cgcnn.inference.explain import check_explains, explain, predictions, site_contributions
-from cgcnn.models.card import weights_path
+from cgcnn.inference.explain import MAPS, check_explains, explain, predictions, site_contributions
+from cgcnn.models.card import model_files, weights_path
 from cgcnn.models.files import load
-from screening.candidates.compositions import formula
 from screening.plan import plan_of
 from screening.recipe import SHOWN
-from screening.results.outputs import Outputs
-from screening.results.ranking import Ranking, rank
+from screening.results.outputs import Outputs, rank_run
 from screening.store import Run, exists
 
 if TYPE_CHECKING:
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
 
     from cgcnn.models.model import Model, PrototypeModel
     from screening.plan import Plan
+    from screening.results.table import Table
+
+
+CANDIDATES = "candidates.csv"
 
 
 def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> list[Path]:
@@ -35,15 +38,19 @@ def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> 
             run, or a file cannot be written.
     """
     if not exists(what):
-        return explain(load(_model_path(what)), folder)
+        path = _model_path(what)
+        refuse_overwriting(model_files(path), [Output("output", folder, MAPS)])
+        return explain(load(path), folder)
     with Run.open(what) as run:
         plan = plan_of(what)
+        written = Output("output", folder, (*MAPS, CANDIDATES))
+        refuse_overwriting(model_files(model or plan.model.path), [written])
         chosen = load(model or plan.model.path)
         _check(chosen, run, plan, named=model is not None)
-        ranking = rank(Outputs().blocks(run, plan), Outputs().order(plan), top or SHOWN)
-    table = folder / "candidates.csv"
+        best = rank_run(run, Outputs(), top or SHOWN)
+    table = folder / CANDIDATES
     files = [*explain(chosen, folder), table]
-    _write_candidates(table, ranking, chosen.on(run.header.space["prototype"]))
+    _write_candidates(table, best, chosen.on(run.header.space["prototype"]))
     return files
 
 
@@ -62,21 +69,15 @@ def _check(model: Model, run: Run, plan: Plan, *, named: bool) -> None:
         raise UserError(f"`model` {model.card.name}: {reason}.")
 
 
-def _write_candidates(path: Path, ranking: Ranking, model: PrototypeModel) -> None:
+def _write_candidates(path: Path, table: Table, model: PrototypeModel) -> None:
     """Write ``rank,index,formula``, the element on each site, the prediction and what each site contributes to it."""
     target, sites = model.settings.targets[0], model.prototype.sites
-    species = model.prototype.canonical(ranking.rows["species"])
+    species = model.prototype.canonical(table.species)
     values = site_contributions(model, species)[target]  # (n, n_sites)
     means = predictions(model.prototype, values)  # (n,)
     names = [f"{site}_contribution" for site in sites]
     rows = [
-        [
-            str(i + 1),
-            str(index),
-            formula(row, model.prototype),
-            *(SYMBOLS[z] for z in row),
-            *(f"{x:.5f}" for x in (whole, *found)),
-        ]
-        for i, (index, row, whole, found) in enumerate(zip(ranking.rows["index"], species, means, values, strict=True))
+        [row["rank"], row["index"], row["formula"], *(SYMBOLS[z] for z in on), *(f"{x:.5f}" for x in (whole, *found))]
+        for row, on, whole, found in zip(table.rows(), species, means, values, strict=True)
     ]
     write_csv(path, ["rank", "index", "formula", *sites, target, *names], rows)

@@ -10,10 +10,8 @@ import pandas as pd
 from cgcnn.errors import UserError
 from screening.candidates.kind import UNTILTED
 from screening.plan import from_header
-from screening.results.known import GIVEN
 from screening.results.starts import complete, describe
-from screening.results.tables import free, ranked_rows
-from screening.results.user_hull import ABOVE, TARGET
+from screening.results.table import labels_of
 from screening.status import Status, labels
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
-    from screening.results.ranking import Ranking
+    from screening.results.table import Table
     from screening.store import Column, Run
 
 
@@ -34,7 +32,7 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
     Columns are those of the ranked CSV: `index` (the candidate's number in the run), `formula`, the sites or the id,
     what is known of each candidate, and the texts that came with it. `attrs` holds `units` (column -> unit),
     `model`, `stable_at` (eV/atom, the threshold of `p_stable`), `ranked` (how many candidates there were to rank),
-    `out_of_domain` and `new_anions` (how many of them the model does not know, see `screening.results.ranking`), and
+    `out_of_domain` and `new_anions` (how many of them the model does not know, see `screening.results.table`), and
     of a run how many of its `blocks` are `committed`.
     """
 
@@ -76,35 +74,16 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
         return found
 
 
-def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # noqa: ANN401  # attributes of any kind
-    """A ranking as a table.
-
-    Args:
-        ranking: Of candidates of the plan.
-        plan: Of the run.
-        further: What else `attrs` is to hold.
-    """
-    candidates = plan.candidates
-    texts = candidates.texts(ranking.rows["index"].tolist())
-    names = [candidates.name(row, texts.get(index, [])) for index, row in ranked_rows(ranking)]
-    columns: dict[str, Any] = {"index": ranking.rows["index"]}
-    columns |= {name: [row[name] for row in names] for name in ("formula", *candidates.name_columns)}
-    columns |= {column.name: ranking.rows[column.name] for column in candidates.ranked}
-    remarks = [candidates.remarks(row) for _, row in ranked_rows(ranking)]
-    columns |= {name: [row[name] for row in remarks] for name in candidates.remark_columns}
-    energies = {name: [value or "nan" for value in columns[name]] for name in (TARGET, ABOVE, GIVEN) if name in columns}
-    columns |= {name: np.array(values, dtype=float) for name, values in energies.items()}
-    given = [texts.get(index, []) for index in ranking.rows["index"].tolist()]
-    for place, name in enumerate(candidates.text_columns):
-        if name not in candidates.name_columns:
-            columns[free(name, columns)] = [row[place] for row in given]
-    table = RankedTable(columns, index=pd.RangeIndex(1, len(names) + 1, name="rank"))
-    table.candidates = candidates
-    counts = {name: getattr(ranking, name) for name in ("ranked", "out_of_domain", "new_anions")}
-    units = {column.name: column.unit for column in candidates.ranked if column.unit}
-    units |= dict.fromkeys({TARGET, ABOVE, GIVEN} & columns.keys(), "eV/atom")
-    table.attrs = {"units": units, "model": plan.model.name, "stable_at": plan.stable_at, **counts, **further}
-    return table
+def to_pandas(table: Table) -> RankedTable:
+    """Read a ranking into a table of pandas."""
+    columns = table.arrays()
+    ranks = columns.pop("rank")
+    frame = RankedTable(columns, index=pd.Index(ranks, name="rank"))
+    frame.candidates = table.plan.candidates
+    units = {field.name: field.unit for field in table.fields if field.unit}
+    about = {"units": units, "model": table.plan.model.name, "stable_at": table.plan.stable_at}
+    frame.attrs = {**about, **vars(table.counts), **table.about}
+    return frame
 
 
 def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
@@ -156,18 +135,15 @@ def _kept(run: Run, *, filtered: bool) -> dict[str, np.ndarray]:
 
 
 def _names(plan: Plan, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Formula and sites or id of each row; empty of a candidate that is none."""
+    """Formula and sites or id of each row, and its states; empty of a candidate that is none."""
     candidates = plan.candidates
-    texts = candidates.texts(rows["index"].tolist())
-    shown = rows[candidates.shown_by[0]]
-    told = ("formula", *candidates.name_columns, *candidates.remark_columns)
-    found: dict[str, list[str]] = {name: [] for name in told}
-    for place, index in enumerate(rows["index"].tolist()):
-        row = {"index": index, **{name: values[place] for name, values in rows.items()}}
-        names = candidates.name(row, texts.get(index, [])) | candidates.remarks(row) if shown[place].any() else {}
-        for name, values in found.items():
-            values.append(names.get(name, ""))
-    return {name: np.array(values, dtype=object) for name, values in found.items()}
+    names = ("formula", *candidates.name_columns, *(field.name for field in candidates.remark_columns))
+    shown = np.flatnonzero(rows[candidates.shown_by[0]].any(axis=1))
+    labels = labels_of(candidates, {name: values[shown] for name, values in rows.items()})
+    found = {name: np.full(len(rows["index"]), "", dtype=object) for name in names}
+    for name, values in found.items():
+        values[shown] = [text or "" for text in labels[name].to_pylist()]
+    return found
 
 
 def _attributes(column: Column, run: Run) -> dict[str, Any]:

@@ -21,10 +21,14 @@ from cgcnn.data.sample import broken, from_record
 from cgcnn.data.tables import open_table
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
+from screening.candidates.columns import Field
+from screening.candidates.texts import array, strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    import pyarrow as pa
 
     from cgcnn.data.sample import Sample
     from cgcnn.graphs.prototype import Prototype
@@ -76,16 +80,17 @@ class Known:
     other_energies: str = ""
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of its texts."""
-        return ("known_as", GIVEN) if self.energies else ("known_as",)
+    def columns(self) -> tuple[Field, ...]:
+        """What it says of a candidate."""
+        named = Field("known_as", "text", description="what you have already, by this name")
+        given = Field(GIVEN, "number", "eV/atom", "energy above hull that came with what you have", 5)
+        return (named, given) if self.energies else (named,)
 
-    def texts(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, list[str]]:
-        """The name of each of n rows that is known, and the energy that came with it."""
-        found = {"known_as": self.names_of(rows["species"], prototype)}
+    def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
+        """Give the name of each of n rows that is known, and the energy that came with it."""
+        found = {"known_as": strings(self.names_of(rows["species"], prototype))}
         if self.energies:
-            energies = self.energies_of(rows["species"], prototype).tolist()
-            found[GIVEN] = ["" if math.isnan(energy) else f"{energy:.5f}" for energy in energies]
+            found[GIVEN] = array(self.energies_of(rows["species"], prototype).astype(np.float32))
         return found
 
     def names_of(self, species: np.ndarray, prototype: Prototype) -> list[str]:

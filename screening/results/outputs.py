@@ -5,32 +5,33 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import ChainMap
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import chain, repeat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cgcnn.data.overwriting import ALL, Output, of_csv, refuse_overwriting
 from cgcnn.errors import UserError
 from cgcnn.files import failures_path, is_stream, write_csv
 from cgcnn.graphs.prototype import PROTOTYPES
 from screening.candidates.kind import read_columns
-from screening.chemistry.competing import Phases, read_phases
+from screening.chemistry.competing import Phases, listed, read_phases
 from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.recipe import SHOWN, SORT
 from screening.results.known import Known, read_known
-from screening.results.ranking import Columns, Counts, Groups, Ranking, check_sort, rank, scored
-from screening.results.sorting import sort_rows
-from screening.results.tables import free, refuse_other_cifs, write_cifs, write_ranking
+from screening.results.table import Groups, Picked, Table, check_sort, free, rank
+from screening.results.tables import refuse_other_cifs, write_cifs
 from screening.results.user_hull import ABOVE, UserHull
 from screening.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 
     from screening.chemistry.competing import Paths
     from screening.chemistry.filters import Filter
@@ -38,13 +39,16 @@ if TYPE_CHECKING:
     from screening.recipe import Recipe
     from screening.store import Run
 
+    Block = tuple[int, Mapping[str, np.ndarray]]
+    Watch = Callable[[Iterable[Block]], Iterable[Block]]
+
 
 @dataclass(frozen=True)
 class Outputs:
     """What to make of a run.
 
     Attributes:
-        sort: Columns to rank by, see `screening.results.ranking.check_sort`; None for those of the run's recipe.
+        sort: Columns to rank by, see `screening.results.table.check_sort`; None for those of the run's recipe.
         stable_at: Threshold of `p_stable`, eV/atom; None keeps what the run has.
         top: How many candidates to keep; None keeps all, and shows `SHOWN`.
         group_by: Site, such as B, of whose elements only the best `per_group` candidates are kept.
@@ -77,6 +81,21 @@ class Outputs:
     exclude_self: bool = False
     csv: Path | None = None
     cif: Path | None = None
+
+    def spare(self, inputs: Iterable[str | Path | None], further: Sequence[Output] = ()) -> None:
+        """Refuse outputs that would destroy what is read, see `cgcnn.data.overwriting`.
+
+        Args:
+            inputs: What is read, besides what is known and competes.
+            further: What else is written.
+
+        Raises:
+            UserError: Naming the output and the input.
+        """
+        cif = [] if self.cif is None else [Output("cif", self.cif, ("*.cif",))]
+        refuse_overwriting(
+            [self.known, *listed(self.competing_phases), *inputs], [*of_csv("csv", self.csv), *cif, *further]
+        )
 
     def check(self, *, fresh: bool = False) -> None:
         """Find out before the work, not after it, that its results could not be written.
@@ -136,7 +155,7 @@ class Outputs:
         return _user_hull(phases, plan.model)
 
     def check_order(self, plan: Plan) -> None:
-        """Refuse columns to rank by that there are not; see `screening.results.ranking.check_sort`."""
+        """Refuse columns to rank by that there are not; see `screening.results.table.check_sort`."""
         names = [column.name for column in plan.candidates.ranked]
         check_sort(self.ranked_by(plan), [*names, ABOVE] if self.phases else names)
 
@@ -148,29 +167,29 @@ class Outputs:
         changed = self.stable_at is not None or self.prefer_known or self.filters or self.no_filter or self.drop_known
         changed = changed or self.phases is not None
         for rows in run.blocks(names, plan.candidates.ranked):
-            yield rows.start, self.changed(dict(rows.columns), plan) if changed else rows.columns
+            yield rows.start, self.changed(rows.columns, plan) if changed else rows.columns
 
-    def changed(self, columns: dict[str, np.ndarray], plan: Plan) -> dict[str, np.ndarray]:
-        """The columns of a block as they are asked for."""
+    def changed(self, columns: Mapping[str, np.ndarray], plan: Plan) -> Mapping[str, np.ndarray]:
+        """The columns of a block as they are asked for; those that stay are read when they are asked for."""
+        new: MutableMapping[str, np.ndarray] = ChainMap({}, columns)  # type: ignore[arg-type]  # the last one is not written
         if self.stable_at is not None:
-            energy, deviation = columns["e_above_hull"], columns["e_above_hull_std"]
-            columns |= {"p_stable": stable_probability(energy, deviation, self.stable_at)}
+            new["p_stable"] = stable_probability(new["e_above_hull"], new["e_above_hull_std"], self.stable_at)
         if self.prefer_known:
-            columns["best_energy"] = _best_energy(columns, self.had, plan)
+            new["best_energy"] = _best_energy(new, self.had, plan)
         if self.no_filter:
-            left_out = (columns["status"] >= Status.FILTERED) & np.isfinite(columns["e_above_hull"])
-            columns["status"] = np.where(left_out, np.uint8(Status.OK), columns["status"])
+            left_out = (new["status"] >= Status.FILTERED) & np.isfinite(new["e_above_hull"])
+            new["status"] = np.where(left_out, np.uint8(Status.OK), new["status"])
         if self.filters:
-            columns["status"] = refiltered(columns, plan, [parse_filter(text) for text in self.filters])
+            new["status"] = refiltered(new, plan, [parse_filter(text) for text in self.filters])
         if self.drop_known and self.had is not None:
-            had = self.had.are_known(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
-            had &= columns["status"] == Status.OK
-            columns |= {"status": np.where(had, np.uint8(Status.FILTERED), columns["status"])}
+            had = self.had.are_known(new["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
+            had &= new["status"] == Status.OK
+            new["status"] = np.where(had, np.uint8(Status.FILTERED), new["status"])
         if self.phases is not None and ABOVE in self.ranked_by(plan):
-            columns[ABOVE] = _above(self._hull(plan, self.phases), columns, plan)
-        return columns
+            new[ABOVE] = _above(self._hull(plan, self.phases), new, plan)
+        return new
 
-    def notes_on_hull(self, plan: Plan, blocks: Iterable[tuple[int, Columns]]) -> tuple[str, ...]:
+    def notes_on_hull(self, plan: Plan, blocks: Iterable[Block]) -> tuple[str, ...]:
         """What is worth a warning about the competing phases; see `screening.results.user_hull`.
 
         Args:
@@ -248,6 +267,12 @@ def asked_of(recipe: Recipe) -> Outputs:
     return Outputs(**{name: getattr(recipe, name) for name in names})
 
 
+def written_run(url: str) -> list[Output]:
+    """The run at a URL as an output: none elsewhere than on this machine."""
+    path = url.removeprefix("file://")
+    return [] if "://" in path else [Output("out", Path(path), (ALL,))]
+
+
 def _above(hull: UserHull, columns: Mapping[str, np.ndarray], plan: Plan) -> np.ndarray:
     """(n,) distance from the user's hull of the rows that can be ranked, eV/atom; NaN of others."""
     found = np.full(len(columns["status"]), np.nan, dtype=np.float32)
@@ -276,7 +301,7 @@ def _best_energy(columns: Mapping[str, np.ndarray], had: Known | None, plan: Pla
     return np.where(np.isnan(given), best, given)
 
 
-def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
+def refiltered(columns: Mapping[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
     """The status (n,) of rows of a run after further filters; those that fail one count as filtered.
 
     Raises:
@@ -286,8 +311,9 @@ def refiltered(columns: dict[str, np.ndarray], plan: Plan, filters: Sequence[Fil
         raise UserError("structures have no sites A, B and X, which `filters` look at; leave the filters out")
     status = columns["status"].copy()
     kept = np.flatnonzero(status == Status.OK)
-    rows = {name: values[kept] for name, values in columns.items()}
-    failed = apply(filters, {**plan.candidates.described(rows, plan.states), **rows}) != Status.OK
+    rows = Picked(columns, kept, 0)
+    described = plan.candidates.described(rows, plan.states)
+    failed = apply(filters, ChainMap(dict(described), rows)) != Status.OK  # type: ignore[arg-type]  # nothing is written
     status[kept[failed]] = Status.FILTERED
     return status
 
@@ -314,20 +340,54 @@ class Presented:
     """What was made of a run.
 
     Attributes:
-        plan: Of the run, with the threshold asked for.
-        ranking: The candidates asked for.
+        table: The candidates asked for.
         failures: None without any.
-        committed: Blocks of the run that are committed; the ranking knows no others.
-        blocks: Of the run.
-        notes: What is worth a warning about the user's competing phases.
     """
 
-    plan: Plan
-    ranking: Ranking
+    table: Table
     failures: Failures | None
-    committed: int
-    blocks: int
-    notes: tuple[str, ...] = ()
+
+
+def _unwatched(blocks: Iterable[Block]) -> Iterable[Block]:
+    return blocks
+
+
+def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatched) -> Table:
+    """Rank the committed candidates of a run.
+
+    Args:
+        run: Finished or not.
+        outputs: How to rank.
+        top: How many to keep; None keeps all.
+        watch: Is given the blocks on their way, once.
+
+    Raises:
+        UserError: The run is damaged or has no candidate to rank, or there is no such column.
+    """
+    plan = outputs.of(from_header(run.header, run.records))
+    outputs.check_order(plan)
+    passes: Iterator[Watch] = chain([watch], repeat(_unwatched))
+    about = {"run": run.target.url, "committed": run.n_committed, "blocks": run.header.n_blocks}
+    about |= {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
+    spill = outputs.csv.absolute().parent if outputs.csv and failures_path(outputs.csv) else None
+    notes = outputs.notes_on_hull(plan, _species_of(run, plan))
+    table = rank(
+        lambda: next(passes)(outputs.blocks(run, plan)),
+        plan,
+        sort=outputs.order(plan),
+        top=top,
+        groups=outputs.groups(plan),
+        spill=spill,
+        about=about,
+    )
+    table.notes = notes
+    return table
+
+
+def _species_of(run: Run, plan: Plan) -> Iterator[Block]:
+    """First row, status and species of each committed block of a run of compositions."""
+    for rows in run.blocks(("status", "species"), plan.candidates.ranked):
+        yield rows.start, rows.columns
 
 
 def present(run: Run, outputs: Outputs) -> Presented:
@@ -338,45 +398,13 @@ def present(run: Run, outputs: Outputs) -> Presented:
     Raises:
         UserError: The run is damaged or has no candidate to rank, there is no such column, or a file cannot be written.
     """
-    plan = outputs.of(from_header(run.header, run.records))
-    outputs.check_order(plan)
-    groups = outputs.groups(plan)
-    notes = outputs.notes_on_hull(plan, species_of(run, plan))
-    failures = _failures(run, plan, outputs.csv)
-    blocks = outputs.blocks(run, plan)
-    if outputs.csv and not outputs.top and not groups:
-        ranking = write_all(blocks, outputs, plan, outputs.csv)
-    else:  # whatever the size of the run, only these rows are kept
-        kept = outputs.top if outputs.csv else outputs.shown
-        ranking = rank(blocks, outputs.order(plan), kept, groups)
-        if outputs.csv:
-            write_ranking([ranking.rows], plan.candidates, outputs.csv)
+    table = rank_run(run, outputs, outputs.top if outputs.csv else outputs.shown)
+    failures = _failures(run, table.plan, outputs.csv)
+    if outputs.csv:
+        table.write_csv(outputs.csv)
     if outputs.cif:
-        write_cifs(ranking, plan.candidates, outputs.cif, outputs.shown)
-    return Presented(plan, ranking, failures, run.n_committed, run.header.n_blocks, notes)
-
-
-def species_of(run: Run, plan: Plan) -> Iterator[tuple[int, Columns]]:
-    """First row, status and species of each committed block of a run of compositions."""
-    for rows in run.blocks(("status", "species"), plan.candidates.ranked):
-        yield rows.start, rows.columns
-
-
-def write_all(
-    blocks: Iterable[tuple[int, Mapping[str, np.ndarray]]], outputs: Outputs, plan: Plan, csv: Path
-) -> Ranking:
-    """Write the ranking of all candidates, whatever the size of the run; the ranking returned has the rows shown.
-
-    Raises:
-        UserError: No candidate can be ranked, or the file cannot be written.
-    """
-    counts = Counts()
-    folder = csv.absolute().parent if failures_path(csv) else None  # a device has no room beside it
-    batches = sort_rows(counts.watch(scored(blocks)), outputs.order(plan), folder)
-    first = next(batches)
-    shown = {name: values[: outputs.shown].copy() for name, values in first.items()}
-    write_ranking(chain([first], batches), plan.candidates, csv)
-    return counts.ranking(shown)
+        write_cifs(table, outputs.cif, outputs.shown)
+    return Presented(table, failures)
 
 
 def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
@@ -390,7 +418,7 @@ def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
     candidates = plan.candidates
     names = dict(zip(candidates.text_columns, candidates.texts([first]).get(first, []), strict=False))
     if path:
-        own = {"index": "", "reason": ""}
+        own = {"index", "reason"}
         write_csv(path, ["index", *(free(name, own) for name in candidates.text_columns), "reason"], _rows(run, plan))
     return Failures(count, names.get("id") or f"candidate {first}", reason, path)
 

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core.structure import Structure
 
-    from screening.candidates.kind import Candidates
-    from screening.plan import Plan
-    from screening.results.ranking import Ranking
-    from screening.store import Run
+    from screening.results.table import Table
 
 TOLD = (
     *("e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "in_training"),
@@ -42,50 +39,44 @@ class Start:
     structure: Structure
 
 
-def describe_run(run: Run, plan: Plan) -> dict[str, Any]:
-    """What every structure of a run says of where it comes from."""
+def describe_run(table: Table) -> dict[str, Any]:
+    """Say what every structure of a ranking says of where it comes from."""
     return {
         "program": f"perovskite-screening {__version__}",
-        "run": run.target.url,
-        "model": plan.model.name,
-        "model_digest": plan.model.digest,
-        "stable_at": plan.stable_at,
+        "run": table.about.get("run", ""),
+        "model": table.plan.model.name,
+        "model_digest": table.plan.model.digest,
+        "stable_at": table.plan.stable_at,
     }
 
 
 def make_starts(
-    ranking: Ranking,
-    candidates: Candidates,
-    about: Mapping[str, Any],
+    table: Table,
     tilts: Sequence[str] = (UNTILTED,),
     *,
+    count: int | None = None,
     conventional: bool = False,
 ) -> Iterator[Start]:
-    """The structures of a ranking, one for each candidate and tilt system, candidates in order of rank.
+    """Make the structures of a ranking, one for each candidate and tilt system, candidates in order of rank.
 
     Args:
-        ranking: Whose candidates.
-        candidates: Those of the run.
-        about: What all structures say of where they come from.
+        table: The ranking.
         tilts: Tilt systems, see `cgcnn.graphs.tilts`.
+        count: How many candidates; None for all.
         conventional: The usual cell of the space group rather than the smallest.
 
     Raises:
         UserError: There is no such tilt system, or the candidates are structures, which have no octahedra to turn.
     """
-    texts = candidates.texts(ranking.rows["index"].tolist())
-    for place, index in enumerate(ranking.rows["index"].tolist()):
-        row = {name: values[place] for name, values in ranking.rows.items()}
-        names = candidates.name(row, texts.get(index, []))
-        described = describe({**row, **names})
-        a = float(row.get("a_angstrom", np.nan))
+    candidates, about = table.plan.candidates, describe_run(table)
+    for row in table.rows(count):
         for system in tilts:
-            structure = candidates.structure(index, a, system, conventional=conventional)
+            a = row.get("a_angstrom", np.nan)
+            structure = candidates.structure(row["index"], a, system, conventional=conventional)
             turned = {"tilts": system} if candidates.site_groups else {}  # structures have whatever they have
-            where = {"rank": place + 1, **described, **turned}
-            stem = f"{place + 1:04d}-{names['formula']}-{index}"
+            stem = f"{row['rank']:04d}-{row['formula']}-{row['index']}"
             name = stem if system == UNTILTED else f"{stem}-{system}"
-            yield Start(name, complete(structure, {**about, **where}))
+            yield Start(name, complete(structure, {**about, "rank": row["rank"], **describe(row), **turned}))
 
 
 def describe(row: Mapping[str, Any]) -> dict[str, Any]:

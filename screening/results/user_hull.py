@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +16,15 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card
 from cgcnn.models.domain import Domain
+from screening.candidates.columns import Field
+from screening.candidates.texts import array, strings
 from screening.chemistry.competing import compare, count_atoms
 from screening.chemistry.entries import unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from cgcnn.graphs.prototype import Prototype
@@ -55,7 +59,11 @@ class UserHull:
 
     phases: Phases
     model: ModelReference
-    columns: ClassVar[tuple[str, ...]] = (TARGET, ABOVE, "decomposition")
+    columns: ClassVar[tuple[Field, ...]] = (
+        Field(TARGET, "number", "eV/atom", "predicted formation energy", 5),
+        Field(ABOVE, "number", "eV/atom", "predicted energy above the hull of the competing phases given", 5),
+        Field("decomposition", "text", description="those of these phases that have the lowest energy together"),
+    )
 
     def check(self) -> None:
         """Refuse a model that predicts no formation energy.
@@ -69,17 +77,18 @@ class UserHull:
                 "with mp, which does."
             )
 
-    def texts(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, list[str]]:
-        """Predicted formation energy, distance from the hull (both eV/atom) and decomposition of n rows.
+    def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
+        """Give predicted formation energy, distance from the hull (both eV/atom) and decomposition of n rows.
 
-        The last two are empty for what the phases do not cover.
+        The last two are null for what the phases do not cover.
         """
         energies = self._energies(rows["species"], prototype)
         found = list(self._distances(rows["species"], energies, prototype))
+        above = [distance.energy if distance else math.nan for distance in found]
         return {
-            TARGET: [f"{energy:.5f}" for energy in energies],
-            ABOVE: [f"{distance.energy:.5f}" if distance else "" for distance in found],
-            "decomposition": [distance.decomposition if distance else "" for distance in found],
+            TARGET: array(energies),
+            ABOVE: array(np.array(above, dtype=np.float32)),
+            "decomposition": strings([distance.decomposition if distance else "" for distance in found]),
         }
 
     def above(self, species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float32]:

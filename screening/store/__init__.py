@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from screening.store.blocks import Target, exists, load_header, load_records, read_header, read_records, write_block
 from screening.store.header import Header, differences
+from screening.store.lock import InUseError
 from screening.store.manifest import BlockReceipt
 from screening.store.records import Records, draft
 from screening.store.run import Rows, Run
@@ -14,6 +15,7 @@ __all__ = [
     "BlockReceipt",
     "Column",
     "Header",
+    "InUseError",
     "Records",
     "Report",
     "Rows",

@@ -42,6 +42,10 @@ TRIES = 5  # times that claimants who met step back before giving up
 log = logging.getLogger(__name__)
 
 
+class InUseError(UserError):
+    """Somebody else holds the lock."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a lock.
@@ -122,7 +126,7 @@ def acquire(place: Place, part: int = 0, *, beat: float = BEAT, patience: float 
         patience: Seconds to watch the heart of a holder elsewhere.
 
     Raises:
-        UserError: Naming the holder if it lives.
+        InUseError: Naming the holder if it lives.
     """
     _clear(place, part, patience)
     for _ in range(TRIES):
@@ -163,6 +167,11 @@ def alive(holder: Holder) -> bool | None:
     return None
 
 
+def at_work(place: Place) -> list[Holder]:
+    """Who holds or wants the lock of any part, but for those who are certainly gone."""
+    return [holder for part in parts(place) for holder in claims(place, part) if alive(holder) is not False]
+
+
 def parts(place: Place) -> list[int]:
     """Parts of the manifest that somebody holds or wants the lock of."""
     found = (re.fullmatch(r"lock-(\d{4})\..*\.json", name) for name in place.names(MANIFEST))
@@ -177,8 +186,8 @@ def _clear(place: Place, part: int, patience: float) -> None:
         _withdraw(place, part, holder.token)
 
 
-def _refusal(place: Place, holder: Holder) -> UserError:
-    return UserError(f"{place.url} is in use by {holder}. Wait for it or stop it, then try again with `resume`.")
+def _refusal(place: Place, holder: Holder) -> InUseError:
+    return InUseError(f"{place.url} is in use by {holder}. Wait for it or stop it, then try again with `resume`.")
 
 
 def _withdraw(place: Place, part: int, token: str) -> None:

@@ -13,15 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.data.overwriting import Output
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
 from cgcnn.graphs.tilts import find_system
+from cgcnn.models.card import model_files
 from screening.candidates.kind import UNTILTED
-from screening.plan import from_header
 from screening.results.exports import optimade
-from screening.results.frames import to_table
-from screening.results.ranking import rank
-from screening.results.starts import Start, describe_run, make_starts
+from screening.results.outputs import rank_run
+from screening.results.starts import Start, make_starts
 from screening.results.tables import refuse_other_cifs
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class Export:
         """The format to write."""
         return self.format or BY_SUFFIX.get(self.path.suffix.lower(), "cif")
 
+    @property
+    def output(self) -> Output:
+        """What is written."""
+        return Output("export", self.path, (f"*{FOLDERS[self.kind]}",) if self.kind in FOLDERS else ())
+
     def check(self) -> None:
         """Find out before the work that it could not be written.
 
@@ -93,18 +98,12 @@ def export_run(run: Run, outputs: Outputs, export: Export) -> int:
         UserError: The ranking or the file cannot be made; nothing is half-written then.
     """
     export.check()
-    plan = outputs.of(from_header(run.header, run.records))
-    outputs.check_order(plan)
-    count = outputs.top if export.kind == "parquet" else outputs.shown
-    ranking = rank(outputs.blocks(run, plan), outputs.order(plan), count, outputs.groups(plan))
-    about = describe_run(run, plan)
+    outputs.spare(model_files(run.header.model), [export.output])
+    table = rank_run(run, outputs, outputs.top if export.kind == "parquet" else outputs.shown)
     if export.kind == "parquet":
-        table = to_table(ranking, plan, run=run.target.url, committed=run.n_committed, blocks=run.header.n_blocks)
-        buffer = io.BytesIO()
-        table.reset_index().to_parquet(buffer, index=False)
-        write_whole(export.path, buffer.getvalue())
+        table.write_parquet(export.path)
         return len(table)
-    starts = list(make_starts(ranking, plan.candidates, about, export.tilts, conventional=export.conventional))
+    starts = list(make_starts(table, export.tilts, conventional=export.conventional))
     write_starts(starts, export)
     return len(starts)
 
@@ -203,9 +202,7 @@ def _require(kind: str) -> None:
     Raises:
         UserError: With what to install.
     """
-    library, extra = {"extxyz": ("ase", "ase"), "ase-db": ("ase", "ase"), "parquet": ("pyarrow", "parquet")}.get(
-        kind, ("", "")
-    )
+    library, extra = {"extxyz": ("ase", "ase"), "ase-db": ("ase", "ase")}.get(kind, ("", ""))
     if library:
         try:
             __import__(library)

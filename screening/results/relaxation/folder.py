@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SETTINGS = "settings.json"
 CANDIDATES = "candidates.csv"
 RELAXATIONS = "relaxations"
+WRITTEN = (SETTINGS, CANDIDATES, "relaxations.csv")
+"""Files that are written each time."""
 ASIDE = ("program", "run")
 """Settings that may differ: they are told, and decide nothing."""
 

@@ -7,31 +7,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.data.overwriting import Output
 from cgcnn.errors import UserError
 from cgcnn.graphs.tilts import SYSTEMS, find_system
+from cgcnn.models.card import model_files
 from screening.candidates.kind import UNTILTED
-from screening.chemistry.competing import read_phases
+from screening.chemistry.competing import listed, read_phases
 from screening.cluster import choose, preflight
 from screening.engine.notice import on_notice
-from screening.plan import from_header
-from screening.results.outputs import Outputs
-from screening.results.ranking import rank
+from screening.results.outputs import Outputs, rank_run
 from screening.results.relaxation.calculators import CHGNET, name_calculator
 from screening.results.relaxation.files import write_opinions
-from screening.results.relaxation.folder import Folder, name_candidates, usual_place
+from screening.results.relaxation.folder import WRITTEN, Folder, name_candidates, usual_place
 from screening.results.relaxation.opinion import Agreement, Opinion, compare
 from screening.results.relaxation.records import Relaxed, Settings, Task
 from screening.results.relaxation.work import relax_all
-from screening.results.starts import describe_run, make_starts
-from screening.results.tables import ranked_rows
+from screening.results.starts import make_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from screening.candidates.kind import Candidates
     from screening.chemistry.competing import Paths, Phases
-    from screening.results.ranking import Ranking
     from screening.results.starts import Start
+    from screening.results.table import Table
     from screening.store import Run
 
 
@@ -138,14 +136,17 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
     phases = None
     if wanted.competing_phases:
         phases = read_phases(wanted.competing_phases, exclude_self=wanted.exclude_self, by_dft=by_dft)
-    ranking, candidates, starts = _starts(run, wanted)
+    place = wanted.place(run.target.url)
+    given = [*model_files(run.header.model), *listed(wanted.competing_phases)]
+    wanted.outputs.spare(given, [Output("out", place, WRITTEN)])
+    table, starts = _starts(run, wanted)
     notes: list[str] = []
     if phases is not None:
         sets = {_task(start).index: tuple(sorted(set(start.structure.atomic_numbers))) for start in starts}
         notes = [*phases.source.notes, *phases.uncovered(Counter(sets.values()))]
         notes += phases.compare_known() if by_dft else []
     tasks = [_task(start) for start in starts]
-    folder = Folder(wanted.place(run.target.url))
+    folder = Folder(place)
     folder.open(_decisive(run, wanted, calculator))
     results = {task.key: found for task in tasks if (found := folder.load(task))}
     todo = [task for task in tasks if task.key not in results]
@@ -155,19 +156,16 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
             for found in relax_all(todo, wanted.settings, folder, choice, notice):
                 results[Task(found.index, found.formula, found.tilts, {}).key] = found
                 progress(Progress(found, len(results), len(tasks)))
-    opinions = _opinions(ranking, candidates, tasks, results, phases)
+    opinions = _opinions(table, tasks, results, phases)
     write_opinions(folder.path, opinions, {_task(start).key: start for start in starts}, calculator)
     agreements, left = tuple(compare(opinions)), len(tasks) - len(results)
     return SecondOpinion(folder.path, calculator, opinions, agreements, left, tuple(notes))
 
 
-def _starts(run: Run, wanted: Relaxation) -> tuple[Ranking, Candidates, list[Start]]:
-    plan = wanted.outputs.of(from_header(run.header, run.records))
-    outputs, candidates = wanted.outputs, plan.candidates
-    outputs.check_order(plan)
-    ranking = rank(outputs.blocks(run, plan), outputs.order(plan), outputs.shown, outputs.groups(plan))
-    tilts = wanted.tilts if candidates.site_groups else (UNTILTED,)
-    return ranking, candidates, list(make_starts(ranking, candidates, describe_run(run, plan), tilts))
+def _starts(run: Run, wanted: Relaxation) -> tuple[Table, list[Start]]:
+    table = rank_run(run, wanted.outputs, wanted.outputs.shown)
+    tilts = wanted.tilts if table.plan.candidates.site_groups else (UNTILTED,)
+    return table, list(make_starts(table, tilts))
 
 
 def _task(start: Start) -> Task:
@@ -187,13 +185,9 @@ def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
 
 
 def _opinions(
-    ranking: Ranking, candidates: Candidates, tasks: Sequence[Task], results: dict[str, Relaxed], phases: Phases | None
+    table: Table, tasks: Sequence[Task], results: dict[str, Relaxed], phases: Phases | None
 ) -> tuple[Opinion, ...]:
-    texts = candidates.texts(ranking.rows["index"].tolist())
     by_index: dict[int, list[Relaxed]] = {}
     for task in tasks:
         by_index.setdefault(task.index, []).extend([results[task.key]] if task.key in results else [])
-    return tuple(
-        Opinion(place, {**row, **candidates.name(row, texts.get(index, []))}, tuple(by_index[index]), phases)
-        for place, (index, row) in enumerate(ranked_rows(ranking), start=1)
-    )
+    return tuple(Opinion(row["rank"], row, tuple(by_index[row["index"]]), phases) for row in table.rows())

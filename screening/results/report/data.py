@@ -13,7 +13,6 @@ from cgcnn.graphs.tilts import build
 from screening.candidates.columns import DECIMALS
 from screening.candidates.compositions import formula
 from screening.chemistry.filters import KINDS
-from screening.results.frames import to_table
 from screening.results.report.columns import in_order, show_text, show_value
 from screening.results.report.neighbours import mendeleev_numbers
 from screening.results.report.survey import LOWEST, STEP
@@ -24,11 +23,10 @@ if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
-    from screening.results.frames import RankedTable
-    from screening.results.ranking import Ranking
     from screening.results.relaxation.kept import Kept
     from screening.results.report.neighbours import Neighbours
     from screening.results.report.survey import Best, ByElement, Survey
+    from screening.results.table import Table
 
 MOST_STRUCTURES = 1_000
 """Structures that go with a report of structures, the best ones; compositions are built in the browser."""
@@ -38,10 +36,9 @@ MOST_TEXT = 400
 """Characters of a text in a table that may have come from anywhere."""
 
 
-def browser_data(  # noqa: PLR0913, PLR0917  # what there is to tell
-    plan: Plan,
+def browser_data(
     survey: Survey,
-    ranking: Ranking,
+    table: Table,
     neighbours: Neighbours | None,
     source: str = "",
     relaxed: Kept | None = None,
@@ -49,42 +46,43 @@ def browser_data(  # noqa: PLR0913, PLR0917  # what there is to tell
     """What the page of a report computes with, as JSON values.
 
     Args:
-        plan: Of the run.
         survey: Of all candidates.
-        ranking: The candidates to list.
+        table: The candidates to list.
         neighbours: Of these, in the training of the model; None where that is not known.
         source: Whose numbers those of the training are.
         relaxed: What candidates became when they were relaxed, if some were.
     """
+    plan = table.plan
     prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
     return {
         "stable_at": plan.stable_at,
         "model": plan.model.name,
         "source": source,
         "filters": list(told_filters(plan)),
-        **_table(to_table(ranking, plan), plan, prototype, relaxed),
+        **_table(table, prototype, relaxed),
         "histogram": _histogram(survey),
         "pairs": _pairs(survey, plan.candidates),
         "elements": {role: list(_elements(found, plan.candidates)) for role, found in survey.elements.items()},
         "neighbours": None if neighbours is None or prototype is None else _neighbours(neighbours, prototype),
         "prototype": None if prototype is None else _prototype(prototype),
-        "species": None if prototype is None else ranking.rows["species"].tolist(),
+        "species": None if prototype is None else table.species.tolist(),
         "symbols": SYMBOLS,
         "order": [SYMBOLS[z] for z in np.argsort(mendeleev_numbers(), kind="stable")[1:]],
-        "structures": None if prototype else list(_structures(plan.candidates, ranking)),
+        "structures": None if prototype else list(_structures(table)),
     }
 
 
-def _table(table: RankedTable, plan: Plan, prototype: Prototype | None, relaxed: Kept | None) -> dict[str, Any]:
+def _table(table: Table, prototype: Prototype | None, relaxed: Kept | None) -> dict[str, Any]:
     """The columns that have anything to say, and their values: numbers, 0 and 1, or texts; None where there is none."""
-    values = {column.name: column for column in plan.candidates.ranked}
+    values = {column.name: column for column in table.plan.candidates.ranked}
     sites = prototype.sites if prototype else ()
-    columns, rows = [], {"index": table.pop("index").tolist()}
-    for name, texts in (relaxed.columns(rows["index"]) if relaxed else {}).items():
-        table[name] = texts
-    for name in in_order(table.columns):
-        shown = show_value(values[name], plan.stable_at) if name in values else show_text(name, sites)
-        cells = _cells(name, table[name].to_numpy(), shown.kind)
+    told = table.arrays()
+    del told["rank"]
+    columns, rows = [], {"index": told.pop("index").tolist()}
+    told |= {name: np.array(texts) for name, texts in (relaxed.columns(rows["index"]) if relaxed else {}).items()}
+    for name in in_order(told):
+        shown = show_value(values[name], table.plan.stable_at) if name in values else show_text(name, sites)
+        cells = _cells(name, told[name], shown.kind)
         if any(cell not in {None, ""} for cell in cells):
             same = shown.kind == "flag" and len(set(cells)) == 1
             columns.append(asdict(shown) | {"hidden": shown.hidden or same})
@@ -146,8 +144,7 @@ def _elements(found: ByElement, candidates: Candidates) -> Iterator[list[Any]]:
 
 def _best(best: Best, kind: int, candidates: Candidates) -> list[Any]:
     """Energy, deviation, formula and index of the best of a kind."""
-    atoms = best.atoms[kind]
-    formula_of = candidates.name({"species": atoms, "composition": atoms}, [""])["formula"]
+    formula_of = candidates.formula(best.atoms[kind])
     numbers = (_rounded(float(value[kind]), 4) for value in (best.energy, best.deviation))
     return [*numbers, formula_of, int(best.index[kind])]
 
@@ -173,11 +170,11 @@ def _prototype(prototype: Prototype) -> dict[str, Any]:
     }
 
 
-def _structures(candidates: Candidates, ranking: Ranking) -> Iterator[dict[str, Any]]:
+def _structures(table: Table) -> Iterator[dict[str, Any]]:
     """The best structures, as many as go: edges in Å and angles in degrees, symbols, fractions of the cell."""
     room = MOST_ATOMS
-    for index in ranking.rows["index"][:MOST_STRUCTURES].tolist():
-        structure = candidates.structure(index, float("nan"))
+    for index in table.arrays("index")["index"][:MOST_STRUCTURES].tolist():
+        structure = table.plan.candidates.structure(index, float("nan"))
         room -= len(structure)
         if room < 0:
             return

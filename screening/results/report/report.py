@@ -7,17 +7,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgcnn.data.overwriting import Output
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.models.card import read_card
+from cgcnn.models.card import model_files, read_card
 from cgcnn.models.model import PrototypeModel
 from screening.chemistry.competing import listed
 from screening.engine.score import load_model
 from screening.plan import from_header
 from screening.results.ledger import make_ledger
-from screening.results.outputs import species_of
-from screening.results.ranking import rank
+from screening.results.outputs import rank_run
 from screening.results.relaxation.kept import read_kept
 from screening.results.report.columns import sort_words
 from screening.results.report.data import browser_data, told_filters
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from cgcnn.models.card import Card
     from screening.plan import Plan
     from screening.results.outputs import Outputs
-    from screening.results.ranking import Ranking
     from screening.results.relaxation.kept import Kept
     from screening.results.report.neighbours import Neighbours
+    from screening.results.table import Table
     from screening.store import Run
 
 REASONS = 10
@@ -49,7 +49,7 @@ class Findings:
     Attributes:
         plan: Of the run, with the threshold asked for.
         survey: Of all its candidates.
-        ranking: The candidates to list.
+        table: The candidates to list.
         card: Of the model that made the run; None if it is not there any more, or is another now.
         neighbours: In the training of the model; None where that is not known.
         relaxed: What candidates became when they were relaxed; None if none was.
@@ -58,7 +58,7 @@ class Findings:
 
     plan: Plan
     survey: Survey
-    ranking: Ranking
+    table: Table
     card: Card | None
     neighbours: Neighbours | None
     relaxed: Kept | None
@@ -83,14 +83,15 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
             cannot be written.
     """
     outputs.check()
+    outputs.spare([*model_files(run.header.model), relaxed], [Output("output", path)])
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
     plan = from_header(run.header, run.records)
     outputs.check_order(plan)
     kept = read_kept(run, relaxed)
-    found = find(run, outputs.of(plan), replace(outputs, top=outputs.top or LISTED), kept)
+    found = find(run, plan, replace(outputs, top=outputs.top or LISTED), kept)
     source = found.card.source if found.card else ""
-    data = browser_data(found.plan, found.survey, found.ranking, found.neighbours, source, kept)
+    data = browser_data(found.survey, found.table, found.neighbours, source, kept)
     write_whole(path, fill_page(data, {"columns": data["columns"], **told(run, found, outputs)}))
     return found.notes
 
@@ -101,11 +102,11 @@ def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) ->
     roles = (
         {"": ()} if prototype is None else {role: plan.candidates.site_groups[role] for role in prototype.role_names}
     )
-    survey = Survey(plan.stable_at, tuple(plan.candidates.map_sites.values()), roles)
-    notes = outputs.notes_on_hull(plan, species_of(run, plan))
-    ranking = rank(survey.watch(outputs.blocks(run, plan)), outputs.order(plan), outputs.top, outputs.groups(plan))
+    stable_at = plan.stable_at if outputs.stable_at is None else outputs.stable_at
+    survey = Survey(stable_at, tuple(plan.candidates.map_sites.values()), roles)
+    table = rank_run(run, outputs, outputs.top, survey.watch)
     card = _card(run, plan)
-    return Findings(plan, survey, ranking, card, _neighbours(plan, ranking) if card else None, relaxed, notes)
+    return Findings(table.plan, survey, table, card, _neighbours(table) if card else None, relaxed, table.notes)
 
 
 def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
@@ -120,8 +121,8 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
         "figures": _figures(card) if card else None,
         "ledger": make_ledger(run.ledger(), plan.filters, plan.candidates.count).counts,
         "survey": found.survey,
-        "ranking": found.ranking,
-        "listed": len(found.ranking.rows["index"]),
+        "ranking": found.table.counts,
+        "listed": len(found.table),
         "relaxed_with": found.relaxed.calculator if found.relaxed else "",
         "user_hull": outputs.phases.source if outputs.phases is not None else "",
         "hull_notes": found.notes,
@@ -158,7 +159,7 @@ def _cascade(found: Findings, sort: str) -> str:
     measured = found.plan.cascade.measured
     if not measured.covers(sort):
         return f"{measured}. Ranked by {sort}, the best may be among what it has set aside."
-    beyond = measured.beyond(found.ranking.rows)
+    beyond = measured.beyond(found.table.arrays(measured.by, "in_domain"))
     lacks = f" {beyond:,} rows of the ranking are beyond {measured.cut:.4f}: as good ones may have been set aside."
     return f"{measured}.{lacks if beyond else ''}"
 
@@ -183,13 +184,13 @@ def _figures(card: Card) -> dict[str, Any] | None:
     return {"names": list(names), "rows": rows} if rows else None
 
 
-def _neighbours(plan: Plan, ranking: Ranking) -> Neighbours | None:
+def _neighbours(table: Table) -> Neighbours | None:
     """Those in the training of the run's model; None of models of structures, which do not know theirs."""
     try:
-        model = load_model(plan)
+        model = load_model(table.plan)
     except UserError:
         return None
-    return find_neighbours(model, ranking.rows["species"]) if isinstance(model, PrototypeModel) else None
+    return find_neighbours(model, table.species) if isinstance(model, PrototypeModel) else None
 
 
 def _reasons(run: Run) -> Iterator[tuple[str, int]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.elements import MAX_Z
-from screening.results.ranking import Kept
+from screening.results.table import Picked
 from screening.status import Status
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Survey:
     def watch(self, blocks: Iterable[tuple[int, Rows]]) -> Iterator[tuple[int, Rows]]:
         """The blocks as they are, each taken note of on its way."""
         for start, rows in blocks:
-            self._add(Kept(rows, np.flatnonzero(rows["status"] == Status.OK), start))
+            self._add(Picked(rows, np.flatnonzero(rows["status"] == Status.OK), start))
             yield start, rows
 
     def _add(self, rows: Rows) -> None:

@@ -1,6 +1,7 @@
 """How the commands meet their user: options in messages, streams that are closed or in ASCII, hostile text."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from cgcnn.cli.options import plain, spoken
 
 PROGRAM = """
+import os
 import click
 from cgcnn.cli.options import run
+from cgcnn.files import STDOUT, write_whole
 from cgcnn.errors import UserError
 
 @click.command("tool")
@@ -23,6 +26,10 @@ def tool(sort, file):
         raise UserError("`sort` beauty: no such column. See `tool list`, or leave `sort` out.")
     if sort == "long":
         raise UserError("x" * 5000 + " is \\x1b[31m[red]")
+    if sort == "stream":
+        write_whole(STDOUT, ["a" * 1000] * 1000)
+    if sort and sort.isdigit():
+        os.kill(os.getpid(), int(sort))
     if sort == "system":
         open("n" * 3000)
     click.echo("τ ± Å " * 3)
@@ -97,6 +104,33 @@ def test_stdout_in_ascii_is_no_error(tmp_path):
     done = call(tmp_path, "result", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert (done.returncode, done.stderr) == (0, "told\n")
     assert (tmp_path / "result").read_text(encoding="utf-8") == "τ"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirect", ["2>/dev/full", "2>/dev/full >/dev/null", "2>&1 >/dev/null | true"])
+def test_results_are_written_though_nobody_can_be_told(tmp_path, redirect):
+    call(tmp_path, "result", f"{redirect}; sleep 0.1" if "|" in redirect else redirect)
+    assert (tmp_path / "result").read_text() == "τ"
+
+
+@pytest.mark.slow
+def test_a_reader_who_has_had_enough_is_no_error(tmp_path):
+    done = call(tmp_path, "--sort stream", "| head -c 1")
+    assert (done.stdout, done.stderr) == ("a", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("ignored", [True, False])
+def test_signals_end_a_command_in_order_unless_they_are_ignored(tmp_path, number, ignored):
+    before = signal.signal(number, signal.SIG_IGN) if ignored else None
+    try:
+        done = call(tmp_path, f"--sort {number.value} result")
+    finally:
+        if ignored:
+            signal.signal(number, before)
+    assert (tmp_path / "result").exists() == ignored
+    assert (done.returncode, "interrupted." in done.stderr) == ((0, False) if ignored else (130, True))
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 """What every kind of candidates must do: the engine, the store and the rankings rely on no more than this."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 
-from cgcnn.files import csv_line
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.card import read_card
 from cgcnn.models.files import save
@@ -16,9 +16,7 @@ from screening.engine.block import Block
 from screening.engine.score import SCORED_BY, load_model, score_block
 from screening.plan import KINDS, from_header, make_plan
 from screening.recipe import make_recipe
-from screening.results.lines import csv_lines
-from screening.results.ranking import rank
-from screening.results.tables import csv_columns, ranked_rows, table_rows
+from screening.results.table import rank
 from screening.status import Status
 
 SETTINGS = Settings(targets=("e_above_hull",), width=8, layers=1, hidden=8, gaussians=12)
@@ -87,18 +85,20 @@ def test_a_ranked_candidate_has_a_name_a_structure_and_a_cif(plan, rows):
     from pymatgen.io.cif import CifParser
 
     candidates = plan.candidates
-    ranking = rank([(0, {name: rows[name] for name in read_columns(candidates)})])
-    assert ranking.ranked == np.count_nonzero(rows["status"] == Status.OK) > 0
-    for index, row in ranked_rows(ranking, 3):
-        texts = candidates.texts([index]).get(index, [])
-        assert len(texts) == len(candidates.text_columns)
-        name = candidates.name(row, texts)
-        assert list(name) == ["formula", *candidates.name_columns]
-        crystal = candidates.structure(index, float(row.get("a_angstrom", "nan")))
-        (read,) = CifParser.from_str(candidates.cif(row)).parse_structures(primitive=False)
+    blocks = [(0, {name: rows[name] for name in read_columns(candidates)})]
+    table = rank(lambda: blocks, plan)
+    assert table.counts.ranked == np.count_nonzero(rows["status"] == Status.OK) > 0
+    assert table.names[:3] == ["rank", "index", "formula"]
+    assert table.names[3 : 3 + len(candidates.name_columns)] == list(candidates.name_columns)
+    for row in table.rows(3):
+        a = row.get("a_angstrom", float("nan"))
+        crystal = candidates.structure(row["index"], a)
+        (read,) = CifParser.from_str(candidates.cif(row["index"], a)).parse_structures(primitive=False)
         assert crystal.composition.reduced_formula == read.composition.reduced_formula
         for symbol in {site.specie.symbol for site in crystal}:
-            assert symbol in name["formula"]
+            assert symbol in row["formula"]
+    if candidates.site_groups:
+        np.testing.assert_array_equal(table.species, rows["species"][table.arrays("index")["index"]])
 
 
 def test_a_model_that_is_not_for_them_is_refused_with_the_reason(plans, plan):
@@ -115,9 +115,10 @@ def test_sites_of_a_map_are_columns_of_species(plan, rows):
         assert rows["species"].shape[1] > column
 
 
-def test_the_ranked_csv_says_of_each_row_what_is_said_of_one(plan, rows):
-    batches = [(0, rows)]
-    ranking = rank(batches)
-    alone = [list(row.values()) for row in table_rows(ranking, plan.candidates)]
-    assert list(next(table_rows(ranking, plan.candidates))) == csv_columns(plan.candidates)
-    assert b"".join(csv_lines([ranking.rows], plan.candidates)).decode() == "".join(map(csv_line, alone))
+def test_the_ranked_csv_has_the_texts_of_the_table(plan, rows, tmp_path):
+    table = rank(lambda: [(0, rows)], plan)
+    table.write_csv(tmp_path / "R.csv")
+    with (tmp_path / "R.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == table.texts()
+    best = rank(lambda: [(0, rows)], plan, top=2)
+    assert best.texts() == table.texts(2)

@@ -55,7 +55,7 @@ class PretendedSlurm:
     @property
     def submitted(self) -> int:
         with suppress(FileNotFoundError):
-            return int((self.state / "count").read_text())
+            return int((self.state / "count").read_text() or 0)
         return 0
 
     @property

@@ -28,7 +28,9 @@ from screening.cluster.remote import remote_cluster
 from screening.cluster.tls import certificates
 from screening.cluster.walltime import lifetime, parse_walltime
 from screening.engine.notice import on_notice
-from screening.engine.share import parse_share
+from screening.engine.share import Share, parse_share
+from screening.store import lock
+from screening.store.place import open_place
 from screening.store.versions import differences, versions
 
 ROOT = Path(__file__).parents[3]
@@ -70,6 +72,49 @@ def test_one_stage_two_stages_and_shares_are_bit_identical_and_seen_from_outside
     state = CliRunner().invoke(app, ["status", str(tmp_path / "shared.zarr")]).stdout
     assert "blocks are committed (100.0 %)" in state
     assert "Every candidate is there exactly once" in screening.open_run(tmp_path / "shared.zarr").verify().text()
+
+
+@pytest.mark.slow
+def test_shares_that_are_started_do_those_that_nobody_does(screen, tmp_path, model_path):
+    common = (*SPACE, "--anions", "3", "--model", model_path, "--block-size", "512", "--top", "1", "--workers", "1")
+    alone = done(screen(tmp_path, *common, "--out", "R.zarr", "--share", "2/4"))
+    assert "share 1/4" in alone[1]  # nobody was at work on it
+    assert alone[0]  # all is there, so it ranks
+    run = screening.open_run(tmp_path / "R.zarr")
+    assert run.complete
+    assert "Every candidate is there exactly once" in run.verify().text()
+
+
+@pytest.mark.slow
+def test_a_share_leaves_others_theirs_and_says_who_does_them(screen, tmp_path, model_path):
+    common = (*SPACE, "--anions", "3", "--model", model_path, "--block-size", "512", "--top", "1", "--workers", "1")
+    done(screen(tmp_path, *common, "--out", "R.zarr", "--share", "1/2"))
+    parts = list(tmp_path.glob("R.zarr/**/part-0002.jsonl"))
+    lines = parts[0].read_bytes().splitlines(keepends=True)
+    parts[0].write_bytes(b"".join(lines[:-1]))  # one block of the other share is undone
+    place = open_place(tmp_path / "R.zarr")
+    held = lock.acquire(place, 2)
+    try:
+        told = done(screen(tmp_path, *common, "--out", "R.zarr", "--share", "1/2"))[1]
+        assert "blocks are left, which are others' to do: " in told
+        assert f"process {os.getpid()} of " in told
+        again = done(screen(tmp_path, *common, "--out", "R.zarr", "--share", "2/2"))[1]  # which is taken, too
+        assert f"process {os.getpid()} of " in again
+    finally:
+        held.release()
+    assert done(screen(tmp_path, *common, "--out", "R.zarr", "--share", "1/2"))[0]
+    assert screening.open_run(tmp_path / "R.zarr").complete
+
+
+@given(st.integers(1, 9), st.sets(st.integers(0, 40)), st.data())
+def test_shares_in_turn_do_each_undone_block(count, undone, data):
+    own, tried, left = Share(data.draw(st.integers(1, count)), count), [], set(undone)
+    while (share := own.next_of(left, tried)) is not None:
+        assert share not in tried
+        tried.append(share)
+        left = {block for block in left if block not in share}
+    assert tried[0] == own
+    assert not left
 
 
 @pytest.fixture

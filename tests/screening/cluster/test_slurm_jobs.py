@@ -68,7 +68,7 @@ def test_a_run_in_an_odd_folder_on_a_cluster_with_banners(tmp_path, slurm, begin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_stopped_client_says_so_and_leaves_no_job(tmp_path, slurm, begin, until, number):
     write_profile(tmp_path)
     client = begin(tmp_path)
@@ -80,6 +80,7 @@ def test_a_stopped_client_says_so_and_leaves_no_job(tmp_path, slurm, begin, unti
     assert "blocks are kept" in said
     assert "Traceback" not in said
     assert slurm.left == []
+    assert not list(tmp_path.glob("screen-logs/.tls*"))
 
 
 @pytest.mark.slow

@@ -94,13 +94,16 @@ def test_killed_workers_are_replaced_and_the_run_ends_well(start, undisturbed, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["starting", "working"])
+@pytest.mark.parametrize("moment", ["starting", "working", "hanging up"])
 def test_stopped_run_exits_130_and_says_how_to_go_on(start, tmp_path, moment):
     run = tmp_path / "R.zarr"
     screen = start(run)
     if moment == "working":
         at_work(screen, run)
         os.kill(screen.process.pid, signal.SIGTERM)
+    elif moment == "hanging up":  # as the terminal closes, all its processes hear of it
+        at_work(screen, run)
+        os.killpg(screen.process.pid, signal.SIGHUP)
     else:  # Ctrl-C reaches every process of the terminal
         assert screen.wait_for(lambda: bool(screen.workers()))
         time.sleep(0.2)

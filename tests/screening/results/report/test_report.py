@@ -154,7 +154,7 @@ def test_structures_come_with_the_page_and_have_reasons_and_no_map(page, tmp_pat
     call("structures", *files, "--model", model, "--out", tmp_path / "S.zarr")
     text, data = page(of=tmp_path / "S.zarr")
     assert "The best of each pair" not in text
-    assert "overlap" in text
+    assert "nearer than any bond" in text
     assert re.search(r"<th>failed</th><td class=\"number\">2</td>", text)
     assert data["rows"]["id"] == ["good"]
     (crystal,) = data["structures"]
