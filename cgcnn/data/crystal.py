@@ -82,7 +82,7 @@ def _parse_poscar(content: str) -> Structure:
 
     lines = content.splitlines()
     for line in lines[5:7]:  # symbols and how many atoms of each, or only the latter
-        counts = [int(word) for word in line.split("!")[0].split("#")[0].split() if word.isdigit()]
+        counts = [int(word) for word in line.split("!")[0].split("#")[0].split() if word.isascii() and word.isdecimal()]
         check_count(sum(counts))
         if sum(counts) > len(lines):
             raise ValueError(f"{sum(counts)} atoms in {len(lines)} lines")

@@ -16,6 +16,7 @@ import numpy as np
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.files import whole_number
 from screening.chemistry.groups import GROUPS
 from screening.chemistry.sources import MOST_CHARGE, NUMBERS, SHAPE, Floats, icsd_entries, icsd_shares
 
@@ -106,7 +107,7 @@ def read_states(choice: str | Path) -> StateSet:
 
 def _own_state(row: dict[str, str], source: str) -> tuple[int, int]:
     element, state = (str(row.get(name) or "").strip() for name in ("element", "state"))
-    if element not in NUMBERS or not state.lstrip("+").isdecimal() or not 1 <= int(state) <= MOST_CHARGE:
+    if element not in NUMBERS or not 1 <= (whole_number(state.removeprefix("+")) or 0) <= MOST_CHARGE:
         raise UserError(
             f"{source}: {element or 'no element'},{state or 'no state'} is no element with a state from 1 to "
             f"{MOST_CHARGE}. Give the columns element and state, such as Fe,3."

@@ -116,7 +116,7 @@ def _reduced(formula: str, source: str) -> Reduced:
     try:
         amounts = Composition(formula).reduced_composition.get_el_amt_dict()
         return tuple(sorted((SYMBOLS.index(symbol), round(amount)) for symbol, amount in amounts.items()))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UserError(f"`known` {source}: {formula!r} is no formula. Write it as SrTiO3 or Cs2AgBiBr6.") from None
 
 
