@@ -17,7 +17,9 @@ from cgcnn.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|(stdout)|(stderr))|/proc/self/fd/(\d+)")
+_DESCRIPTOR = re.compile(r"/dev/(?:fd/([0-9]{1,9})|(stdout)|(stderr))|/proc/self/fd/([0-9]{1,9})")
+DIGITS = 18
+"""Of a whole number that can be meant."""
 STDOUT = Path("/dev/stdout")
 """Written into as it is, also where it is redirected."""
 ENDS = (".safetensors", ".json", ".csv", ".png", ".svg")
@@ -113,6 +115,14 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a text is, in up to 18 digits from 0 to 9; None if it is none.
+
+    `str.isdigit` also holds for ``²`` and for 5,000 digits, of which `int` makes nothing.
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS else None
 
 
 def with_end(path: Path, end: str) -> Path:

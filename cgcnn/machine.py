@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import signal
+from pathlib import Path
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that ask a process to end: Ctrl-C, a batch system, a terminal that closes, Ctrl-\\."""
+
+
+_SHORT = ("failed to map segment", "annot allocate memory", "can't allocate memory", "without exception set")
+"""Words of those whom an address space that is too small keeps from loading or computing."""
 
 
 def stopping() -> tuple[signal.Signals, ...]:
@@ -20,23 +26,39 @@ def cores() -> int:
     """Cores that this process may use; inside a SLURM job no more than the job asked for."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(usable, int(asked)) if asked.isdecimal() and int(asked) else usable
+    return min(usable, int(asked)) if re.fullmatch("0*[1-9][0-9]{0,8}", asked) else usable
 
 
 def limit_hit(error: BaseException | None) -> str:
-    """Which limit of the system an error comes from, with its value; "" if from none."""
+    """Which limit of the system an error comes from, with its value and a remedy; "" if from none."""
+    remedy = "Raise that, or ask for fewer `workers`."
     while error is not None:
         number = error.errno if isinstance(error, OSError) else 0
         if number in {errno.EMFILE, errno.ENFILE}:
-            return f"no more files can be opened here (ulimit -n is {_allowed(resource.RLIMIT_NOFILE)})"
+            return f"no more files can be opened here (ulimit -n is {_allowed(resource.RLIMIT_NOFILE)}). {remedy}"
+        if number == errno.ENOMEM or _is_out_of_memory(error):
+            return f"no more memory can be had here (ulimit -v is {_allowed(resource.RLIMIT_AS)}). {remedy}"
         if number == errno.EAGAIN or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
             allowed = _allowed(resource.RLIMIT_NPROC)
-            told = f"(ulimit -u is {allowed}; a container may allow fewer)"
-            return f"no more threads or processes can be started here {told}"
+            said = f"(ulimit -u is {allowed}; a container may allow fewer)"
+            return f"no more threads or processes can be started here {said}. {remedy}"
+        if type(error).__module__.startswith("psutil") and not Path("/proc/self/stat").exists():
+            return "there is no /proc here, which workers need. Mount it, or leave out `workers` and `cluster`."
         error = error.__cause__ or error.__context__
     return ""
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory could not be had, as Python, torch or the loader of libraries say it."""
+    if isinstance(error, MemoryError):
+        return True
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return False
+    said = str(error)
+    return isinstance(error, (ImportError, RuntimeError, SystemError)) and any(word in said for word in _SHORT)
+
+
 def _allowed(limit: int) -> str:
     soft = resource.getrlimit(limit)[0]
-    return "unlimited" if soft == resource.RLIM_INFINITY else str(soft)
+    unit = 1024 if limit == resource.RLIMIT_AS else 1  # as the shell counts
+    return "unlimited" if soft == resource.RLIM_INFINITY else str(soft // unit)

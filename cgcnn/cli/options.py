@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from cgcnn.errors import UserError
-from cgcnn.files import printable
+from cgcnn.files import printable, whole_number
 from cgcnn.machine import STOPPING, limit_hit, stopping
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401  # click's signature
         """Split the text."""
         parts = value.split(",") if isinstance(value, str) else value
-        if not all(str(part).strip().isdigit() and int(part) > 0 for part in parts):
+        numbers = {whole_number(str(part).strip()) or 0 for part in parts}
+        if min(numbers) < 1:
             self.fail(f"{value}: give whole numbers, such as 500,1000,2000", param, ctx)
-        return tuple(sorted({int(part) for part in parts}))
+        return tuple(sorted(numbers))
 
 
 def run(command: click.Command, *aliases: str) -> NoReturn:
@@ -114,7 +115,7 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  # no traceback reaches a user unless asked for
         if limit := limit_hit(error):
-            _leave_at_once(name, f"{limit}. Raise that, or ask for fewer workers.")
+            _leave_at_once(name, spoken(limit, command))
         if isinstance(error, OSError):
             _fail(name, _refusal(error), 1)
         _fail(name, f"unexpected {type(error).__name__}: {error}. --debug shows where.", 1)

@@ -12,6 +12,7 @@ import numpy as np
 from cgcnn.data.bounds import check_apart, check_cell, check_count, check_positions, check_vectors
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.files import whole_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,9 +136,10 @@ def _numbers(lines: list[list[str]], row: int, count: int = 0) -> list[float]:
 
 
 def _count(word: str) -> int:
-    if not (word.isascii() and word.isdecimal()) or len(word) > 18:
+    found = whole_number(word)
+    if found is None:
         raise ValueError(f"{word!r} is no number of atoms")
-    return int(word)
+    return found
 
 
 def _parse_pymatgen(content: str) -> Structure:

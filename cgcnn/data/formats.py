@@ -23,6 +23,7 @@ from cgcnn.data.sample import Sample, broken, from_record, is_structure
 from cgcnn.data.tables import open_table
 from cgcnn.elements import MISSING
 from cgcnn.errors import UserError
+from cgcnn.files import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -340,8 +341,8 @@ def _frames(path: Path, lines: Iterator[str]) -> Iterator[str]:
         UserError: A count is none, or there are not so many lines.
     """
     for number, line in enumerate(filter(str.strip, lines)):
-        atoms = int(line) if line.strip().isdecimal() and len(line) < 20 else -1
-        if not 0 <= atoms <= ATOMS:
+        atoms = whole_number(line.strip())
+        if atoms is None or atoms > ATOMS:
             raise UserError(f"{path}: frame {number} has {line.strip()[:20]!r} atoms; 0 to {ATOMS:,} are read")
         body = [text for _, text in zip(range(atoms + 1), lines, strict=False)]
         if len(body) <= atoms:

@@ -14,6 +14,7 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.files import write_csv
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.models.spread import IMPOSSIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -129,6 +130,7 @@ def _spread(
         mean, std = np.full(n, np.nan, dtype=np.float32), np.full(n, np.nan, dtype=np.float32)
         for rows, found in parts:
             mean[rows], std[rows] = found[name]
+            failures |= dict.fromkeys(rows[np.isnan(found[name][0])].tolist(), IMPOSSIBLE)
         estimates[name] = (mean, std)
     return Predictions(estimates, failures, strangers)
 

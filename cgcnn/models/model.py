@@ -18,7 +18,7 @@ from cgcnn.models.digest import digest
 from cgcnn.models.domain import AnionSets, Domain
 from cgcnn.models.elements import candidates
 from cgcnn.models.likeness import Likeness, fingerprint
-from cgcnn.models.spread import mean_of, spread_of
+from cgcnn.models.spread import mean_of, possible, spread_of
 from cgcnn.models.support import Support, SupportDeviation, anion_shares, features
 from cgcnn.network.choice import choose_kernel, for_candidates
 from cgcnn.network.folded import covered, element_table
@@ -92,7 +92,8 @@ class Model:
 
         The deviation is the members' spread, made larger where the card says how (`calibration`); not by element.
         """
-        return self.estimates(self.kernel.predict(batch))
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found in the estimates
+            return self.estimates(self.kernel.predict(batch))
 
     def predict_graphs(self, graphs: Sequence[CrystalGraph]) -> dict[str, Estimate]:
         """`predict` of the batch that the graphs make."""
@@ -101,7 +102,8 @@ class Model:
     def estimates(self, outputs: Outputs) -> dict[str, Estimate]:
         """What outputs (members, n, T) of the kernel come to; see `predict`.
 
-        The odds of a yes are those that hold where the card says how (`odds`); a mixture is of the members' own.
+        The odds of a yes are those that hold where the card says how (`odds`); a mixture is of the members' own. What
+        is not `possible` is NaN.
         """
         centre, spread = mean_of(outputs), spread_of(outputs, self.settings)  # (n, T)
         for calibration in self.card.calibrations:
@@ -110,7 +112,13 @@ class Model:
         for odds in self.card.odds:
             column = self.settings.targets.index(odds.target)
             centre[:, column] = with_odds(centre[:, column], odds.power, odds.factor)
-        return {name: (centre[:, i].copy(), spread[:, i].copy()) for i, name in enumerate(self.settings.targets)}
+        found = {name: (centre[:, i].copy(), spread[:, i].copy()) for i, name in enumerate(self.settings.targets)}
+        return self.possible(found)
+
+    def possible(self, found: dict[str, Estimate]) -> dict[str, Estimate]:
+        """Estimates without those that cannot be, see `cgcnn.models.spread.possible`."""
+        units = {target.name: target.unit for target in self.card.targets}
+        return {name: possible(mean, spread, units.get(name, "")) for name, (mean, spread) in found.items()}
 
     def structural_distance(self, graphs: GraphBatch) -> NDArray[np.float32]:
         """(n,) how far crystals are from those of the training; beyond 1 they are unlike them, NaN where not known.
@@ -234,6 +242,10 @@ class PrototypeModel:
 
     def predict_cells(self, rows: NDArray[np.uint8], a: NDArray[np.float32]) -> dict[str, Estimate]:
         """Predict candidates as `cells` describes them: canonical species (n, n_sites), lattice constants (n,), Å."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.model.possible(self._estimates(rows, a))
+
+    def _estimates(self, rows: NDArray[np.uint8], a: NDArray[np.float32]) -> dict[str, Estimate]:
         found = self.model.estimates(self.kernel.predict_cells(self.prototype, rows, a))
         for target, logarithms in self._element_factors.items():
             mean, std = found[target]

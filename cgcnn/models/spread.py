@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     Values = NDArray[np.float32]
 
 
+MOST = {"eV/atom": 100.0}
+"""Largest magnitude that a prediction in this unit may have; there is no such material, but overflowing weights."""
+MOST_OF_ANY = 1e20
+"""The same in any other unit, such as Pa."""
+IMPOSSIBLE = "the prediction is not a finite number, or far beyond what is possible"
+"""Why such a prediction counts as a failure."""
+
+
+def possible(mean: Values, spread: Values, unit: str) -> tuple[Values, Values]:
+    """Means and deviations (n,), NaN in both where they are not finite or beyond what is possible in the unit."""
+    wrong = ~((np.abs(mean) <= MOST.get(unit, MOST_OF_ANY)) & np.isfinite(spread))
+    return np.where(wrong, np.float32(np.nan), mean), np.where(wrong, np.float32(np.nan), spread)
+
+
 def mean_of(outputs: Outputs) -> Values:
     """(n, T) over the members of outputs (members, n, T), one after the other, so that bits do not depend on n."""
     found: Values = reduce(np.add, outputs) / np.float32(len(outputs))

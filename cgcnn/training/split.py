@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cgcnn.errors import UserError
+from cgcnn.files import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,14 +178,22 @@ class Division:
         if self.folds is not None:
             return folds(usable, self.folds, seed)
         if self.sizes is not None:
-            return [by_size(usable, [int(size) for size in _numbers("sizes", self.sizes)], seed)]
+            return [by_size(usable, _whole_numbers("sizes", self.sizes), seed)]
         if self.split is None and recipe.validation_folds:
             return []
         return [by_share(usable, _numbers("split", self.split or recipe.shares), seed)]
 
 
 def _numbers(setting: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.replace(",", "/").split("/")]
-    except ValueError:
-        raise UserError(f"`{setting}` {text}: give three numbers, such as 60/20/20") from None
+    with suppress(ValueError):
+        found = [float(part) for part in text.replace(",", "/").split("/")]
+        if all(map(math.isfinite, found)):
+            return found
+    raise UserError(f"`{setting}` {text}: give three numbers, such as 60/20/20")
+
+
+def _whole_numbers(setting: str, text: str) -> list[int]:
+    found = [whole_number(part.strip()) for part in text.replace(",", "/").split("/")]
+    if None in found:
+        raise UserError(f"`{setting}` {text}: give three whole numbers, such as 6000/2000/2000")
+    return [number for number in found if number is not None]

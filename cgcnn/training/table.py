@@ -12,6 +12,7 @@ from cgcnn.data import labels
 from cgcnn.data.build import Builder, Rule
 from cgcnn.data.composition import Composition, composition_or_reason, formula_group, group, species
 from cgcnn.errors import UserError
+from cgcnn.files import whole_number
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import PROTOTYPES
@@ -126,7 +127,7 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
         _refuse_repeated(good)
     records, ids = [sample.labels for sample in good], tuple(sample.id for sample in good)
     compositions = [row for row in found if isinstance(row, Composition)]
-    fold = np.array([int(f) if (f := str(record.get("fold"))).isdecimal() else -1 for record in records])
+    fold = np.array([-1 if (fold := whole_number(str(record.get("fold")))) is None else fold for record in records])
     if recipe.groups is not None:
         own = [_group(row, prototypes, recipe.groups) for row in found if not isinstance(row, str)]
         fold = np.where(fold < 0, own, fold)

@@ -17,6 +17,7 @@ import numpy as np
 from cgcnn.data.tables import open_table
 from cgcnn.elements import SYMBOLS, atomic_number
 from cgcnn.errors import UserError
+from cgcnn.files import whole_number
 from screening.chemistry.groups import GROUPS
 from screening.chemistry.sources import MOST_CHARGE, NUMBERS, SHAPE, Floats, icsd_entries, icsd_shares
 
@@ -124,13 +125,13 @@ def _own_state(table: Table, row: Row, element: int, state: int) -> tuple[int, i
         z = NUMBERS.get(symbol) or atomic_number(symbol.capitalize() if symbol.islower() else symbol)
     except UserError as error:
         raise UserError(f"{table.where(row, element)}: {error}") from None
-    number = text.removeprefix("+").removesuffix("+")
-    if not (number.isascii() and number.isdecimal() and len(number) < 3 and 1 <= int(number) <= MOST_CHARGE):
+    number = whole_number(text.removeprefix("+").removesuffix("+"))
+    if number is None or not 1 <= number <= MOST_CHARGE:
         raise UserError(
             f"{table.where(row, state)}: {text or 'nothing'} is no state from 1 to {MOST_CHARGE}. Give each state a "
             f"line of its own, such as {symbol},3."
         )
-    return z, int(number)
+    return z, number
 
 
 @lru_cache(maxsize=256)

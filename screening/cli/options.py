@@ -133,9 +133,7 @@ run_options = together(
         help="Where to work: local, slurm, a PROFILE.toml, a SCHEDULER.json or tls://HOST:PORT. [default: local]",
     ),
     click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]"),
-    click.option(
-        "--share", metavar="K/N", help="Do the K-th of N shares of the run, then those that nobody is at work on."
-    ),
+    click.option("--share", metavar="K/N", help="Do the K-th of N shares of the run, then those that nobody does."),
 )
 site_options = together(
     click.option("--elements", type=Symbols(), help="Elements to use; chemistry works out who may sit where."),

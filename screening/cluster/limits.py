@@ -47,5 +47,5 @@ def not_startable() -> Iterator[None]:
         yield
     except Exception as error:
         if limit := limit_hit(error):
-            raise UserError(f"{limit}. Raise that, or ask for fewer `workers`.") from error
+            raise UserError(limit) from error
         raise

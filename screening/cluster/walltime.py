@@ -27,7 +27,7 @@ def parse_walltime(text: str) -> int:
     Raises:
         UserError: It is none of these.
     """
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    match = re.fullmatch(r"(?:([0-9]{1,9})-)?([0-9]{1,9})(?::([0-9]{1,9}))?(?::([0-9]{1,9}))?", text)
     if match is None:
         raise UserError(f"walltime {text}: not a time limit of SLURM. Write minutes, H:M:S or D-H:M:S.")
     days, *parts = (None if part is None else int(part) for part in match.groups())

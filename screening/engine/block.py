@@ -44,5 +44,6 @@ def stable_probability(energy: np.ndarray, spread: np.ndarray, threshold: float)
     """
     from scipy.special import ndtr  # noqa: PLC0415  # slow to import; most of those who import this do without
 
-    distance = (threshold - energy.astype(np.float64)) / np.maximum(spread.astype(np.float64), 1e-6)
+    with np.errstate(over="ignore"):  # of thresholds beyond any energy
+        distance = (threshold - energy.astype(np.float64)) / np.maximum(spread.astype(np.float64), 1e-6)
     return np.asarray(ndtr(distance), dtype=np.float32)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cgcnn.models.spread import IMPOSSIBLE
 from screening.candidates.compositions import BATCH
 from screening.chemistry import descriptors as chemistry
 from screening.chemistry import filters
@@ -89,7 +90,7 @@ def infer(plan: Plan[Compositions], model: PrototypeModel, built: BuiltCompositi
             _filter(plan, batch)
             done += len(kept)
     failed = np.flatnonzero(rows["status"] == Status.FAILED) + built.block.start
-    reasons = dict.fromkeys(failed.tolist(), "the prediction is not a finite number") | built.unusable
+    reasons = dict.fromkeys(failed.tolist(), IMPOSSIBLE) | built.unusable
     return BlockResult(built.block, rows, reasons)
 
 

@@ -11,6 +11,7 @@ from cgcnn.data.build import Builder, Rule
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.inference.predict import batches, in_domain, usable
+from cgcnn.models.spread import IMPOSSIBLE
 from screening.candidates.structures import LONGEST, Structures, compositions, kinds_of_perovskite
 from screening.engine.block import Block, BlockResult, stable_probability
 from screening.status import Status
@@ -80,7 +81,7 @@ def infer(plan: Plan[Structures], model: Model, built: BuiltStructures) -> Block
             rows[name][good[start:stop]] = values
     lost = good[~np.isfinite(rows["e_above_hull"][good])]
     rows["status"][lost] = Status.FAILED
-    failures |= dict.fromkeys((built.block.start + lost).tolist(), "the prediction is not a finite number")
+    failures |= dict.fromkeys((built.block.start + lost).tolist(), IMPOSSIBLE)
     return BlockResult(built.block, rows, failures)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.files import whole_number
 from screening.candidates.compositions import formula
 from screening.chemistry.descriptors import columns as describe
 from screening.engine.score import load_model
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 SOME = 5
 """Exchanges and neighbours that are told."""
-PART = re.compile(r"([A-Z][a-z]?)(\d*)")
+PART = re.compile(r"([A-Z][a-z]?)([0-9]{0,9})")
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,9 @@ def find_candidate(candidates: Compositions, named: str) -> int:
     Raises:
         UserError: There is none, or several have this formula.
     """
-    if named.isdigit() and int(named) < candidates.count:
-        return int(named)
+    number = whole_number(named)
+    if number is not None and number < candidates.count:
+        return number
     found = [*_with_id(candidates, named), *_with_formula(candidates, named)]
     if not found:
         raise UserError(f"{named}: no candidate of this run has this index, formula or id.")

@@ -230,7 +230,7 @@ def _amounts(formula: Any, name: str) -> dict[str, float]:  # noqa: ANN401  # a 
 
     try:
         amounts = dict(Composition(formula).get_el_amt_dict())
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         amounts = {}
     if not amounts or not set(amounts) <= set(SYMBOLS[1:]):
         raise UserError(f"{name}: {formula!r} is no formula. Write it as SrTiO3 or Cs2AgBiBr6.")

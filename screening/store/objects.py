@@ -6,10 +6,13 @@ commit.
 
 from __future__ import annotations
 
+import re
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fsspec import get_filesystem_class  # type: ignore[import-untyped]
+from fsspec.archive import AbstractArchiveFileSystem  # type: ignore[import-untyped]
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
 from cgcnn.errors import UserError
@@ -38,6 +41,8 @@ class ObjectPlace:
             UserError: For an unknown protocol or one whose package is not installed.
         """
         with _explained(url):
+            if issubclass(get_filesystem_class(re.split("://|::", url)[0]), AbstractArchiveFileSystem):
+                raise UserError(f"{url}: an archive, in which no run can be kept. Unpack it, and pass the directory.")
             fs, root = url_to_fs(url, use_listings_cache=False)  # a lock must not be judged by an old listing
         return cls(url, fs, root)
 

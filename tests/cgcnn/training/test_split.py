@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
-from cgcnn.training.split import Split, by_column, by_share, by_size, folds
+from cgcnn.training.recipe import plain_recipe
+from cgcnn.training.split import Division, Split, by_column, by_share, by_size, folds
 
 properties = settings(max_examples=40, deadline=None, derandomize=True)
 usable_rows = st.lists(st.booleans(), min_size=5, max_size=60).filter(lambda rows: sum(rows) >= 5)
@@ -40,6 +41,15 @@ def test_every_row_is_in_the_test_part_of_one_fold(rows: list[bool], k: int) -> 
         expected = {0: k - 2, 1: 1, 2: 1}[part]
         assert ((parts == part).sum(axis=0)[usable] == expected).all()
     assert (parts[:, ~usable] == -1).all()
+
+
+@pytest.mark.parametrize("text", ["²/1/1", "inf/1/1", "nan/1/1", "1.5/1/1", "-1/1/1", f"{'9' * 5000}/1/1", ""])
+def test_sizes_that_are_no_whole_numbers_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="give three whole numbers"):
+        Division(sizes=text).splits(np.ones(10, dtype=np.bool_), [{}] * 10, plain_recipe("m", "d", ["e"], []))
+    if text in {"inf/1/1", "nan/1/1"}:
+        with pytest.raises(UserError, match="give three numbers"):
+            Division(split=text).splits(np.ones(10, dtype=np.bool_), [{}] * 10, plain_recipe("m", "d", ["e"], []))
 
 
 def test_sizes_leave_the_others_out() -> None:

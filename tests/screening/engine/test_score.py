@@ -6,6 +6,7 @@ import pytest
 
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.files import load, save
+from cgcnn.models.spread import IMPOSSIBLE
 from cgcnn.testing import TINY, untrained
 from screening.candidates.compositions import BATCH
 from screening.engine.block import Block, stable_probability
@@ -94,7 +95,7 @@ def test_predictions_that_are_not_finite_are_failures_with_a_reason(plan, model,
     result = score_block(plan, model, Block(0, 0, BATCH))
     failed = np.flatnonzero(result.columns["status"] == Status.FAILED)
     assert len(failed) == 1
-    assert result.failures == {int(failed[0]): "the prediction is not a finite number"}
+    assert result.failures == {int(failed[0]): IMPOSSIBLE}
 
 
 def test_a_failed_block_still_has_all_its_candidates(plan):
@@ -105,6 +106,8 @@ def test_a_failed_block_still_has_all_its_candidates(plan):
 
 
 def test_probability_of_stability_falls_with_the_energy():
+    for threshold, certain in ((1e308, 1), (-1e308, 0)):
+        assert stable_probability(np.zeros(2, np.float32), np.zeros(2, np.float32), threshold).tolist() == [certain] * 2
     probability = stable_probability(np.array([-1, 0.05, 0.06, 1], np.float32), np.full(4, 0.01, np.float32), 0.05)
     np.testing.assert_allclose(probability, [1, 0.5, 0.1587, 0], atol=1e-4)
 

@@ -79,7 +79,7 @@ def test_a_candidate_is_found_by_index_formula_or_id(run, tmp_path, model_path):
     assert find_candidate(candidates, name) == last
     with pytest.raises(UserError, match="CaTiO3: 2 candidates; name one by its index"):  # Ca on A, and Ca on B
         find_candidate(candidates, "CaTiO3")
-    for missing in ("BaTiO3", "CaTiO2", "nonsense", "99999", "Xx2"):
+    for missing in ("BaTiO3", "CaTiO2", "nonsense", "99999", "Xx2", "²", "9" * 5000, "Ca²TiO3", "Ca99999999999TiO3"):
         with pytest.raises(UserError, match=f"{missing}: no candidate of this run"):
             find_candidate(candidates, missing)
     (tmp_path / "in.csv").write_text("id,A,B,X\nq7,Sr,Zr,O\nq8,Ca,Xx,O\n")

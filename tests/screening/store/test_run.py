@@ -336,6 +336,13 @@ def test_missing_target_is_one_line(tmp_path):
         write_block(Target(str(tmp_path / "none.zarr"), "x"), 0, {})
 
 
+@pytest.mark.parametrize("url", ["zip://R.zip", "zip://R.zarr::x.zip", "tar://x.tar"])
+def test_an_archive_is_no_place_for_a_run(url, toy):
+    for opened in (lambda: Run.open(url), lambda: Run.create(url, toy.header)):
+        with pytest.raises(UserError, match=f"{url}: an archive, in which no run can be kept"):
+            opened()
+
+
 @pytest.mark.slow
 def test_two_writers_of_one_block_never_show_a_torn_shard(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
