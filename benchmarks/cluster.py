@@ -73,7 +73,7 @@ console = Console(width=140)
 
 def start() -> None:
     """Seconds until two workers of this machine have done a task each and are gone again, in turns."""
-    from distributed import Security  # noqa: PLC0415  # the others need it not
+    from distributed import Security
 
     ways = {"TLS": local.in_memory, "without": Security}
     found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}

@@ -96,7 +96,7 @@ class Bench:
 
 def space(url: str) -> Callable[[int, int], object] | None:
     """The candidates of rows, by the space of the run itself."""
-    from screening.plan import from_header  # noqa: PLC0415
+    from screening.plan import from_header
 
     try:
         return from_header(load_header(url), load_records(url)).candidates.identity

@@ -152,8 +152,8 @@ def _serve(connection: Connection) -> None:
 
 def _answer(case: Case) -> Answer:
     """Run a case's command in this process, in the current directory."""
-    import cgcnn.cli  # noqa: PLC0415  # in the serving process alone
-    import screening.cli  # noqa: PLC0415
+    import cgcnn.cli
+    import screening.cli
 
     os.environ.update(case.environment)
     said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", write_through=True)

@@ -365,7 +365,7 @@ def models(rng: Rng, shipped: Path) -> Iterator[Case]:
 
 def checkpoints(rng: Rng) -> Iterator[Case]:
     """Checkpoints of the published code, to `cgcnn import`."""
-    import torch  # noqa: PLC0415  # slow, and only these need it
+    import torch
 
     vectors = {"atom_init.json": json.dumps({str(z): [float(z), 1.0, 0.5] for z in range(1, 101)}).encode()}
     arguments = ("import", "c.pth.tar", "--atom-init", "atom_init.json", "-o", "m")
@@ -399,7 +399,7 @@ def checkpoints(rng: Rng) -> Iterator[Case]:
 
 
 def _checkpoint(mean: float, std: float, *, poison: bool = False) -> dict[str, bytes]:
-    import torch  # noqa: PLC0415
+    import torch
 
     width, hidden, gaussians = 4, 6, 41
     shapes = {"embedding.weight": (width, 3), "embedding.bias": (width,), "conv_to_fc.weight": (hidden, width)}

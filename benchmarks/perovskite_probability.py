@@ -66,7 +66,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--checkpoints", type=PATH, help="Keep the ensembles here, and go on with what is here.")
 @click.option("--write", type=PATH)
 @command_line.debug
-def main(data: Path, name: str, training: Path | None, write: Path | None, **options: Any) -> None:  # noqa: ANN401
+def main(data: Path, name: str, training: Path | None, write: Path | None, **options: Any) -> None:
     """Print the figures."""
     model, models = load(name), {}
     unseen = {} if training is None else ensembles(training, read_recipe(options["recipe"]), options["checkpoints"])
@@ -143,7 +143,7 @@ def _fit(variants: list[Features], chosen: NDArray[np.bool_], label: NDArray[np.
 
 def fit_additive(features: Features, label: NDArray[np.bool_]) -> Additive:
     """The model with the least penalised cross entropy, from features (n,) and whether rows are perovskites (n,)."""
-    from scipy.optimize import minimize  # noqa: PLC0415  # slow to import
+    from scipy.optimize import minimize
 
     blocks = [_hats(features[name], at) for name, at in KNOTS.items()]
     design = np.hstack([np.ones((len(label), 1)), *blocks])

@@ -65,8 +65,8 @@ def reduced(pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 def draw(path: Path) -> None:
     """Draw the rooms, the lowest at the bottom, and the imports that do not follow from others."""
-    from matplotlib import rc_context  # noqa: PLC0415  # only the picture needs it
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     axes = figure.add_subplot()

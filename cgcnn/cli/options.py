@@ -31,7 +31,7 @@ WIDE_HELP = {"max_content_width": 120}
 
 def version(command: Callable[..., None]) -> Callable[..., None]:
     """Decorator: the option --version."""
-    from cgcnn import __version__  # noqa: PLC0415  # a leaf, but it forwards to all else
+    from cgcnn import __version__
 
     return click.version_option(__version__, message="%(prog)s %(version)s (perovskite-screening)")(command)
 
@@ -66,7 +66,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
     name = "NUMBERS"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401  # click's signature
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """Split the text."""
         parts = value.split(",") if isinstance(value, str) else value
         if not all(str(part).strip().isdigit() and int(part) > 0 for part in parts):

@@ -51,15 +51,15 @@ def _check(crystal: Structure) -> None:
             raise ValueError(f"{symbol!r} is not an element that models know (H to {SYMBOLS[-1]})")
 
 
-def _symbol(species: Any) -> str:  # noqa: ANN401  # pymatgen has no type for all of them
+def _symbol(species: Any) -> str:
     """Of an element, with or without a charge; deuterium and tritium, which pymatgen has as H too, by their names."""
     element = getattr(species, "element", species)
     return str(getattr(element, "name", species.symbol))
 
 
 def _parse_record(content: str) -> Structure:
-    from pymatgen.core.lattice import Lattice  # noqa: PLC0415  # heavy; prototype input never needs it
-    from pymatgen.core.structure import Structure  # noqa: PLC0415
+    from pymatgen.core.lattice import Lattice
+    from pymatgen.core.structure import Structure
 
     record: dict[str, Any] = json.loads(content)
     missing = [key for key, value in record.items() if value is None]
@@ -72,13 +72,13 @@ def _parse_record(content: str) -> Structure:
 
 
 def _parse_cif(content: str) -> Structure:
-    from cgcnn.data.cif import read_cif  # noqa: PLC0415  # pymatgen
+    from cgcnn.data.cif import read_cif
 
     return read_cif(content)
 
 
 def _parse_poscar(content: str) -> Structure:
-    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar  # noqa: PLC0415
+    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
 
     lines = content.splitlines()
     for line in lines[5:7]:  # symbols and how many atoms of each, or only the latter
@@ -91,7 +91,7 @@ def _parse_poscar(content: str) -> Structure:
 
 
 def _parse_pymatgen(content: str) -> Structure:
-    from pymatgen.core.structure import Structure  # noqa: PLC0415
+    from pymatgen.core.structure import Structure
 
     crystal = json.loads(content)
     check_count(len(crystal["sites"]))

@@ -58,7 +58,7 @@ def record_id(record: Record, position: int | str) -> str:
     return next((_name(value) for value in named if value is not None and value != ""), str(position))
 
 
-def _name(value: Any) -> str:  # noqa: ANN401  # whatever JSON holds
+def _name(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -207,7 +207,7 @@ class PrototypeModel:
 
     def _table(self, species: NDArray[np.uint8]) -> pd.DataFrame:
         """Candidates with all that the model says of them."""
-        import pandas as pd  # noqa: PLC0415  # only at this edge
+        import pandas as pd
 
         symbols = np.array(SYMBOLS)[species]  # (n, n_sites)
         table = pd.DataFrame(dict(zip(self.prototype.sites, symbols.T, strict=True)))

@@ -27,7 +27,7 @@ def choose_kernel(settings: Settings, members: Sequence[Weights], device: str = 
     """
     if device == "cpu":
         return NumpyKernel(fold(settings, members))
-    from cgcnn.network.torch_kernel import TorchKernel  # noqa: PLC0415  # imports torch
+    from cgcnn.network.torch_kernel import TorchKernel
 
     return TorchKernel(settings, members, device)
 

@@ -41,7 +41,7 @@ class _Standardise(torch.autograd.Function):
     """What a norm does in training, with a gradient of its own: half of the passes over M rows that autograd takes."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, share: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401  # torch types it so
+    def forward(ctx: Any, x: Tensor, share: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised x (M, C), and its mean and variance (C,); shares (M,) of the rows add up to 1."""
         mean = share @ x  # (C,)
         y = x - mean  # (M, C)
@@ -54,7 +54,7 @@ class _Standardise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # torch types it so
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients by x, scale and shift."""
         y, share, scale, inverse = ctx.saved_tensors
         by_shift, by_scale = grad.sum(dim=0), (grad * y).sum(dim=0)  # (C,)

@@ -243,7 +243,7 @@ def formula(composition: NDArray[np.uint16], *, is_perovskite: bool = False) -> 
 
 @lru_cache(maxsize=4096)
 def _formula(composition: bytes, is_perovskite: bool) -> str:  # noqa: FBT001  # a key of the cache
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy; only rankings of structures need it
+    from pymatgen.core.composition import Composition
 
     atoms = np.frombuffer(composition, dtype="<u2")
     with _quiet():

@@ -117,7 +117,7 @@ class Phases:
         Raises:
             UserError: Elements, or all compounds of them, are missing among the phases.
         """
-        from scipy.optimize import linprog  # noqa: PLC0415  # heavy
+        from scipy.optimize import linprog
 
         self.check(counts)
         elements = np.flatnonzero(counts)
@@ -205,7 +205,7 @@ def _read(entries: Iterable[Any], path: Path) -> Iterator[tuple[Atoms, float]]:
             ) from None
 
 
-def _phase(entry: Any) -> tuple[Atoms, float]:  # noqa: ANN401  # a value of JSON
+def _phase(entry: Any) -> tuple[Atoms, float]:
     """Atoms and energy, eV/atom, of an entry; ValueError and the like if it is none."""
     atoms: Atoms = {}
     for symbol, amount in entry["composition"].items():
@@ -240,7 +240,7 @@ def _fractions(phases: Sequence[Atoms]) -> Floats:
 @lru_cache(maxsize=4096)
 def name_unit(unit: Unit) -> str:
     """The reduced formula of a formula unit, as pymatgen has it."""
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy
+    from pymatgen.core.composition import Composition
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of elements that have no electronegativity
@@ -250,7 +250,7 @@ def name_unit(unit: Unit) -> str:
 @lru_cache(maxsize=4096)
 def _atoms(formula: str) -> float:
     """Atoms of a formula."""
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy
+    from pymatgen.core.composition import Composition
 
     return float(Composition(formula).num_atoms)
 

@@ -131,7 +131,7 @@ def records(rows: Sequence[Row], candidates: Candidates) -> list[dict[str, Any]]
     return [{name: _value(cell, kinds.get(name, "")) for name, cell in row.items()} for row in rows]
 
 
-def _value(cell: str, kind: str) -> Any:  # noqa: ANN401  # a value of JSON
+def _value(cell: str, kind: str) -> Any:
     if not kind:
         return cell
     if kind == "bool":

@@ -75,7 +75,7 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
         return found
 
 
-def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:  # noqa: ANN401  # attributes of any kind
+def to_table(ranking: Ranking, plan: Plan, **further: Any) -> RankedTable:
     """A ranking as a table.
 
     Args:
@@ -120,7 +120,7 @@ def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
         UserError: xarray is missing, or the run is damaged.
     """
     try:
-        import xarray as xr  # noqa: PLC0415  # an extra
+        import xarray as xr
     except ImportError:
         raise UserError("xarray is missing; pip install 'perovskite-screening[xarray]'") from None
     plan = from_header(run.header, run.records)

@@ -111,7 +111,7 @@ def _compound(sample: Sample, path: Path) -> tuple[Reduced, str]:
 
 def _reduced(formula: str, source: str) -> Reduced:
     """Atoms of the reduced formula; partial occupancies are none of ours."""
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy; only where there is something known
+    from pymatgen.core.composition import Composition
 
     try:
         amounts = Composition(formula).reduced_composition.get_el_amt_dict()
