@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.errors import UserError
-from cgcnn.network.compiled import missing
+from cgcnn.network.template_kernel import missing
 from screening.candidates.cascade import Cascade, Measured
 from screening.engine.block import Block
 from screening.engine.compositions import BuiltCompositions, infer, load, sift_species
