@@ -89,7 +89,7 @@ class Comparison:
 )
 @click.option("--checkpoints", type=PATH, help="Keep the fit here, and go on with what is here.")
 @command_line.debug
-def main(data: Path, name: str | None, recipe: str, labels: Path | None, **options: Any) -> None:  # noqa: ANN401
+def main(data: Path, name: str | None, recipe: str, labels: Path | None, **options: Any) -> None:
     """Print the figures."""
     how = {key: options[key] for key in ("members", "epochs", "seed")}
     plan = read_recipe(recipe).with_changes((), **how)

@@ -20,11 +20,9 @@ import torch
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from cgcnn.models.files import load
 from cgcnn.models.model import Model
-from cgcnn.network.compiled import instruction_sets
-from cgcnn.network.folded import fold
-from cgcnn.network.kernel import Kernel
+from cgcnn.network.kernel import Kernel, fold
 from cgcnn.network.numpy_kernel import NumpyKernel
-from cgcnn.network.template_kernel import TemplateKernel
+from cgcnn.network.template_kernel import TemplateKernel, instruction_sets
 from cgcnn.network.torch_kernel import TorchKernel
 
 CASES = (

@@ -121,7 +121,7 @@ def remarks(ranked: pd.DataFrame, compounds: tuple[str, ...], size: int) -> list
     return ["\n".join(texts)] if texts else []
 
 
-def is_one_of(formulas: tuple[str, ...]) -> Any:  # noqa: ANN401  # a predicate of formulas
+def is_one_of(formulas: tuple[str, ...]) -> Any:
     """Whether a formula is one of these, whatever the order of its elements."""
     from pymatgen.core.composition import Composition  # heavy
 

@@ -66,7 +66,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--checkpoints", type=PATH, help="Keep the ensembles here, and go on with what is here.")
 @click.option("--write", type=PATH)
 @command_line.debug
-def main(data: Path, name: str, training: Path | None, write: Path | None, **options: Any) -> None:  # noqa: ANN401
+def main(data: Path, name: str, training: Path | None, write: Path | None, **options: Any) -> None:
     """Print the figures."""
     model, models = load(name), {}
     unseen = {} if training is None else ensembles(training, read_recipe(options["recipe"]), options["checkpoints"])

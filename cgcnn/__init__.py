@@ -38,7 +38,7 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever the name means
+def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(import_module(f"cgcnn.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'cgcnn' has no attribute {name!r}")

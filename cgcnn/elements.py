@@ -181,7 +181,7 @@ def element_features() -> NDArray[np.float32]:
     Returns:
         (101, F) float32; row 0 is zero. No two rows from 1 on are equal.
     """
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; predicting reads features from the weights instead
+    from pymatgen.core.periodic_table import Element
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen warns for each missing value; missing values are features here

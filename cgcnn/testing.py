@@ -11,7 +11,7 @@ from cgcnn.elements import MAX_Z, atomic_number, element_features
 from cgcnn.models.card import Card, Target
 from cgcnn.models.domain import Domain, element_distance
 from cgcnn.models.model import Model
-from cgcnn.network.folded import role_table
+from cgcnn.network.kernel import role_table
 from cgcnn.network.reference import CGCNN, weights
 from cgcnn.network.settings import Settings
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from cgcnn.graphs.prototype import Prototype
-    from cgcnn.network.folded import Weights
+    from cgcnn.network.kernel import Weights
 
 TINY = Settings(targets=("e_above_hull", "a"), width=8, layers=2, hidden=8, gaussians=12)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "UserError", "open_run", "score", "screen"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever the name means
+def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(import_module("screening.api"), name)
     raise AttributeError(f"module 'screening' has no attribute {name!r}")

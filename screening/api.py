@@ -77,7 +77,7 @@ class Run:
         cascade = plan_of(self.url).cascade
         return None if cascade is None else cascade.measured
 
-    def rank(self, sort: str | None = None, top: int | None = None, **further: Any) -> RankedTable:  # noqa: ANN401  # Outputs has them
+    def rank(self, sort: str | None = None, top: int | None = None, **further: Any) -> RankedTable:
         """Rank the candidates, without predicting again.
 
         Args:
@@ -113,7 +113,7 @@ class Run:
         sort: str | None = None,
         top: int | None = None,
         relaxed: str | Path | None = None,
-        **further: Any,  # noqa: ANN401  # Outputs has them
+        **further: Any,
     ) -> Path:
         """Write one HTML page to explore the run with, which works without a network.
 
@@ -169,7 +169,7 @@ class Run:
         top: int | None = None,
         sort: str | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
-        **settings: Any,  # noqa: ANN401  # Relaxation has them
+        **settings: Any,
     ) -> SecondOpinion:
         """Relax the best candidates, cubic and tilted, with a calculator of ASE, and compare with the model.
 
@@ -186,7 +186,7 @@ class Run:
         Raises:
             UserError: A setting is wrong, the calculator or workers cannot be had, or results cannot be kept.
         """
-        from screening.results.relaxation.second_opinion import Relaxation, relax_run  # noqa: PLC0415  # for those who relax
+        from screening.results.relaxation.second_opinion import Relaxation, relax_run
 
         with StoredRun.open(self.url) as run:
             made = relax_run(run, Relaxation(outputs=Outputs(sort, None, top), **settings), progress)
@@ -219,7 +219,7 @@ def screen(
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool | Callable[[Event], None] = False,
-    **settings: Any,  # noqa: ANN401  # the recipe checks them
+    **settings: Any,
 ) -> Run:
     """Screen candidates with worker processes, into a run.
 
@@ -258,7 +258,7 @@ def score(
     *,
     sort: str = "e_above_hull",
     top: int | None = None,
-    **settings: Any,  # noqa: ANN401
+    **settings: Any,
 ) -> RankedTable:
     """Score and rank a small space here and now: no run is kept, no worker started.
 
@@ -302,7 +302,7 @@ def _run(recipe: Recipe, plan: Plan, *, resume: bool, progress: bool | Callable[
         return run_campaign(recipe, plan=plan, resume=resume, progress=progress)
     if not progress:
         return run_campaign(recipe, plan=plan, resume=resume)
-    from screening.cli.progress import Listener  # noqa: PLC0415  # rich, for those who want to see something
+    from screening.cli.progress import Listener
 
     with Listener() as listener:
         return run_campaign(recipe, plan=plan, resume=resume, progress=listener)

@@ -262,7 +262,7 @@ def _with_cascade(
     recipe: Recipe, plan: Plan, workers: int, progress: Callable[[Event], None], *, goes_on: bool
 ) -> Plan:
     """The plan with the cascade that its run has, or with one that is made now, if it is worthwhile."""
-    from screening.engine.cascade import NotWorthwhileError, make_cascade, ranked_by  # noqa: PLC0415  # for few
+    from screening.engine.cascade import NotWorthwhileError, make_cascade, ranked_by
 
     by, url = ranked_by(recipe.sort), url_of(recipe)
     if exists(url) and goes_on:

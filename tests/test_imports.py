@@ -13,13 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TORCH = {  # who imports torch with itself; everybody else does so in the function that needs it, if at all
     "cgcnn.models.published",
-    "cgcnn.network.convolution",
-    "cgcnn.network.norm",
-    "cgcnn.network.readout",
     "cgcnn.network.reference",
-    "cgcnn.network.tensors",
     "cgcnn.network.torch_kernel",
-    "cgcnn.network.torch_template",
     "cgcnn.testing",
     "cgcnn.training.fit",
     "cgcnn.training.members",

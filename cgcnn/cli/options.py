@@ -34,7 +34,7 @@ WIDE_HELP = {"max_content_width": 120}
 
 def version(command: Callable[..., None]) -> Callable[..., None]:
     """Decorator: the option --version."""
-    from cgcnn import __version__  # noqa: PLC0415  # a leaf, but it forwards to all else
+    from cgcnn import __version__
 
     return click.version_option(__version__, message="%(prog)s %(version)s (perovskite-screening)")(command)
 
@@ -51,7 +51,7 @@ class Group(click.Group):
 
 def note_skipped(*paths: Path) -> None:
     """Say on stderr which outputs and hidden files among these paths are not read."""
-    from cgcnn.data.read import skipped  # noqa: PLC0415  # only commands that read crystals
+    from cgcnn.data.read import skipped  # only commands that read crystals
 
     if text := skipped(paths):
         click.echo(plain(f"note: {text}"), err=True)
@@ -77,7 +77,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
     name = "NUMBERS"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401  # click's signature
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """Split the text."""
         parts = value.split(",") if isinstance(value, str) else value
         numbers = {whole_number(str(part).strip()) or 0 for part in parts}

@@ -112,7 +112,7 @@ def _close_pairs(
     Raises:
         ValueError: The cell is too flat for that.
     """
-    from scipy.spatial import cKDTree  # noqa: PLC0415  # heavy
+    from scipy.spatial import cKDTree  # heavy
 
     heights = 1 / np.linalg.norm(np.linalg.inv(vectors), axis=0)  # (3,) Å
     inside = frac - np.floor(frac)

@@ -555,7 +555,7 @@ def _check_names(
 
 def _type_of(operations: Operations, rows: _Rows) -> int:
     """The number of the space group of some operations; 0 where it cannot be told."""
-    import spglib  # noqa: PLC0415  # heavy
+    import spglib  # heavy
 
     turns = np.array([op.rot for op in operations], dtype=np.int32) // gemmi.Op.DEN
     shifts = np.array([op.tran for op in operations], dtype=float) / gemmi.Op.DEN
@@ -714,7 +714,7 @@ def _structure(rows: _Rows, cell: _Cell) -> tuple[Structure, list[int]]:
 
     Atoms of partial occupancy at one place are one site.
     """
-    from pymatgen.core.structure import Structure  # noqa: PLC0415  # heavy
+    from pymatgen.core.structure import Structure  # heavy
 
     check_count(len(cell.row))
     order = sorted(range(len(cell.row)), key=lambda i: _order()[rows.symbols[cell.row[i]]])
@@ -763,7 +763,7 @@ def _wrapped(frac: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _lattice(cell: Sequence[float]) -> Lattice:
-    from pymatgen.core.lattice import Lattice  # noqa: PLC0415  # heavy
+    from pymatgen.core.lattice import Lattice  # heavy
 
     return Lattice.from_parameters(*cell)
 
@@ -771,7 +771,7 @@ def _lattice(cell: Sequence[float]) -> Lattice:
 @lru_cache(maxsize=1)
 def _order() -> dict[str, tuple[float, str]]:
     """Symbol → what pymatgen sorts sites by; noble gases have no electronegativity, and come last."""
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy
+    from pymatgen.core.periodic_table import Element  # heavy
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

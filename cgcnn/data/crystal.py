@@ -56,15 +56,15 @@ def _check(crystal: Structure, form: Form) -> None:
         check_apart(crystal)
 
 
-def _symbol(species: Any) -> str:  # noqa: ANN401  # pymatgen has no type for all of them
+def _symbol(species: Any) -> str:
     """Of an element, with or without a charge; deuterium and tritium, which pymatgen has as H too, by their names."""
     element = getattr(species, "element", species)
     return str(getattr(element, "name", species.symbol))
 
 
 def _parse_record(content: str) -> Structure:
-    from pymatgen.core.lattice import Lattice  # noqa: PLC0415  # heavy; prototype input never needs it
-    from pymatgen.core.structure import Structure  # noqa: PLC0415
+    from pymatgen.core.lattice import Lattice
+    from pymatgen.core.structure import Structure
 
     record: dict[str, Any] = json.loads(content)
     missing = [key for key, value in record.items() if value is None]
@@ -77,15 +77,15 @@ def _parse_record(content: str) -> Structure:
 
 
 def _parse_cif(content: str) -> Structure:
-    from cgcnn.data.cif import read_cif  # noqa: PLC0415  # pymatgen
+    from cgcnn.data.cif import read_cif
 
     return read_cif(content)
 
 
 def _parse_poscar(content: str) -> Structure:
     """Read a POSCAR: with one, three or a negative scale factor, and symbols such as SR, Sr_sv or Sr/4b2f."""
-    from pymatgen.core.lattice import Lattice  # noqa: PLC0415  # heavy; prototype input never needs it
-    from pymatgen.core.structure import Structure  # noqa: PLC0415
+    from pymatgen.core.lattice import Lattice  # heavy; prototype input never needs it
+    from pymatgen.core.structure import Structure
 
     lines = [re.split(r"[!#]", line)[0].split() for line in content.splitlines()]
     factors = _numbers(lines, 1)
@@ -143,7 +143,7 @@ def _count(word: str) -> int:
 
 
 def _parse_pymatgen(content: str) -> Structure:
-    from pymatgen.core.structure import Structure  # noqa: PLC0415
+    from pymatgen.core.structure import Structure
 
     crystal = json.loads(content)
     check_count(len(crystal["sites"]))

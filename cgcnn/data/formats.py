@@ -216,7 +216,7 @@ def _published_sample(files: _Files, table: Table, row: Row, names: Sequence[str
 
 
 def _cif(source: Source) -> Iterator[Sample]:
-    from cgcnn.data.cif import crystals  # noqa: PLC0415  # gemmi
+    from cgcnn.data.cif import crystals  # gemmi
 
     texts = crystals(read_text(source.path))
     for i, text in enumerate(texts, 1):
@@ -298,7 +298,7 @@ def _json(source: Source) -> Iterator[Sample]:
     return _records(named, source)
 
 
-def _json_content(path: Path) -> Any:  # noqa: ANN401  # whatever JSON holds
+def _json_content(path: Path) -> Any:
     content = read_bytes(path)
     try:
         return json.loads(content.decode(json.detect_encoding(content), errors="surrogateescape"))
@@ -310,7 +310,7 @@ def _is_record(item: object) -> bool:
     return isinstance(item, dict)
 
 
-def _as_record(item: Any) -> Any:  # noqa: ANN401  # whatever JSON holds
+def _as_record(item: Any) -> Any:
     return {"structure": item} if isinstance(item, dict) and "sites" in item else item
 
 
@@ -351,7 +351,7 @@ def _frames(path: Path, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _frame_sample(text: str, name: str) -> Sample:
-    from ase.io import read  # noqa: PLC0415
+    from ase.io import read
 
     atoms: Any = read(StringIO(text), format="extxyz")
     return _ase_sample(atoms, {"id": name, **atoms.info})
@@ -361,7 +361,7 @@ def _database(source: Source) -> Iterator[Sample]:
     """The rows of a database of ASE, named by their numbers."""
     path = source.path
     _need_ase(path)
-    from ase.db import connect  # noqa: PLC0415
+    from ase.db import connect
 
     try:
         for row in connect(path).select():
@@ -370,18 +370,18 @@ def _database(source: Source) -> Iterator[Sample]:
         raise UserError(f"{path}: not readable by ASE ({str(error) or type(error).__name__})") from None
 
 
-def _row_sample(row: Any, name: str) -> Sample:  # noqa: ANN401  # ASE has no types
+def _row_sample(row: Any, name: str) -> Sample:
     return _ase_sample(row.toatoms(), {"id": name, **row.key_value_pairs})
 
 
 def _need_ase(path: Path) -> None:
     try:
-        import ase.db  # noqa: F401, PLC0415  # an extra
+        import ase.db  # noqa: F401  # an extra
     except ImportError:
         raise UserError(f"{path}: reading it needs ASE: pip install 'perovskite-screening[ase]'") from None
 
 
-def _ase_sample(atoms: Any, labels: Record) -> Sample:  # noqa: ANN401  # ASE has no types
+def _ase_sample(atoms: Any, labels: Record) -> Sample:
     if not atoms.pbc.all():
         return broken(str(labels["id"]), "not a crystal (not periodic in three directions); expected a cell and pbc")
     if atoms.calc is not None:

@@ -35,7 +35,7 @@ class _Guarded(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # a buffer has no type before Python 3.12
+    def readinto(self, buffer: Any) -> int:
         count = cast("int", self.inner.readinto1(buffer))  # what there is before an error
         self.done += count
         if self.done > self.limit:

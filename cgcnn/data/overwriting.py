@@ -127,7 +127,7 @@ def _refuse_input(path: Path, files: dict[File, Output], outputs: Sequence[Outpu
 
 def _files_in(path: Path) -> Iterator[Path]:
     """A file itself, or what may be read in a folder; of a run nothing, for nothing may be written there anyway."""
-    from cgcnn.data.formats import ID_PROP, kind_of  # noqa: PLC0415  # numpy, and `--help` needs none
+    from cgcnn.data.formats import ID_PROP, kind_of  # numpy, and `--help` needs none
 
     if not path.is_dir():
         yield path

@@ -83,7 +83,7 @@ def _of_optimade(attributes: Record) -> Record:
 
 def _of_vectors(vectors: object, symbols: list[str], places: object, cartesian: bool) -> Record:  # noqa: FBT001
     """Write a crystal as cell, species and fractional coordinates; vectors and Cartesian places are in Å."""
-    import numpy as np  # noqa: PLC0415  # heavy, and most records need none
+    import numpy as np  # heavy, and most records need none
 
     matrix = np.array(vectors, dtype=float).reshape(3, 3)
     frac = np.array(places, dtype=float).reshape(-1, 3)
@@ -110,7 +110,7 @@ def record_id(record: Record, position: int | str) -> str:
     return next((_name(value) for value in named if value is not None and value != ""), str(position))
 
 
-def _name(value: Any) -> str:  # noqa: ANN401  # whatever JSON holds
+def _name(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 

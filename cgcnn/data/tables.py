@@ -482,7 +482,7 @@ def _workbook(stream: io.BufferedReader, source: str) -> Iterator[tuple[int, lis
         UserError: It is no workbook, several sheets hold something, or a formula was never calculated.
     """
     try:
-        from openpyxl import load_workbook  # noqa: PLC0415  # an extra
+        from openpyxl import load_workbook  # an extra
     except ImportError:
         stream.close()
         raise UserError(
@@ -503,7 +503,7 @@ def _workbook(stream: io.BufferedReader, source: str) -> Iterator[tuple[int, lis
     yield from next(iter(filled.values()), [])
 
 
-def _sheet(values: Any, formulas: Any, source: str) -> Iterator[tuple[int, list[str], str]]:  # noqa: ANN401  # openpyxl has no types
+def _sheet(values: Any, formulas: Any, source: str) -> Iterator[tuple[int, list[str], str]]:  # openpyxl has no types
     pairs = zip(values.iter_rows(values_only=True), formulas.iter_rows(values_only=True), strict=True)
     for number, (row, written) in enumerate(pairs, 1):
         for value, formula in zip(row, written, strict=True):

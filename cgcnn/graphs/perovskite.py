@@ -149,7 +149,7 @@ def find_perovskite(structure: Structure) -> Perovskite | None:
 
 def _anions(numbers: Integers) -> Iterator[NDArray[np.bool_]]:
     """Sets of elements (N,) that make three fifths of the atoms, the most electronegative first."""
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy
+    from pymatgen.core.periodic_table import Element
 
     count = Counter(numbers.tolist())
     sets = [

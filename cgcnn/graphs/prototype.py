@@ -78,7 +78,7 @@ class Prototype:
 
     def structure(self, species: NDArray[np.uint8], a: float) -> Structure:
         """The crystal of one candidate, species (n_sites,), as a pymatgen structure with lattice constant a in Å."""
-        from pymatgen.core.structure import Structure  # noqa: PLC0415  # heavy, and only this method needs it
+        from pymatgen.core.structure import Structure
 
         return Structure(np.array(self.lattice) * float(a), [SYMBOLS[species[site]] for site in self.atoms], self.frac)
 

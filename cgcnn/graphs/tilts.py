@@ -64,7 +64,7 @@ class TiltSystem:
 
     def rotations(self, at: Integers, angle: float) -> Floats:
         """Rotations (K, 3, 3) of the octahedra at places (K, 3) of the net, by an angle in degrees about each axis."""
-        from scipy.spatial.transform import Rotation  # noqa: PLC0415  # only this needs it
+        from scipy.spatial.transform import Rotation
 
         total = at.sum(axis=1, keepdims=True)
         signs = {"0": 0.0 * at, "-": (-1.0) ** (total + 0 * at), "+": (-1.0) ** (total - at)}
@@ -116,7 +116,7 @@ def build(  # noqa: PLR0913  # the last three have defaults
     Raises:
         UserError: There is no such tilt system, or the angle is too large.
     """
-    from pymatgen.core.structure import Structure  # noqa: PLC0415  # heavy
+    from pymatgen.core.structure import Structure
 
     system = find_system(tilts)
     if not 0 < angle < MOST_ANGLE:

@@ -50,7 +50,7 @@ def predict(
         UserError: There is no such model or path, or a path holds no crystals. A crystal that cannot be predicted is a
             row with a reason.
     """
-    import pandas as pd  # noqa: PLC0415  # only at this edge
+    import pandas as pd
 
     chosen = model if isinstance(model, Model) else load(model)
     samples = _samples(items)

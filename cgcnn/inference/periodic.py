@@ -48,8 +48,8 @@ def draw_elements(values: Mapping[int, float], quantity: str, title: str, paths:
     """
     figure = new_figure(paths[0], (9.6, 5.0))
     figure.set_layout_engine("none")  # places are given; finding them takes longer than all the rest
-    from matplotlib.cm import ScalarMappable  # noqa: PLC0415  # an extra
-    from matplotlib.colors import CenteredNorm  # noqa: PLC0415
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import CenteredNorm
 
     middle = float(np.mean(list(values.values())))
     reach = max(abs(value - middle) for value in values.values()) or 1.0
@@ -65,7 +65,7 @@ def draw_elements(values: Mapping[int, float], quantity: str, title: str, paths:
 
 
 def _cells(axes: Axes, values: Mapping[int, float], colours: ScalarMappable) -> None:
-    from matplotlib.patches import Rectangle  # noqa: PLC0415  # an extra
+    from matplotlib.patches import Rectangle
 
     shades = dict(zip(values, colours.to_rgba(np.array(list(values.values()))), strict=True))
     for z in range(1, MAX_Z + 1):

@@ -31,7 +31,7 @@ def new_figure(path: Path, size: tuple[float, float]) -> Figure:
         UserError: Matplotlib is missing.
     """
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  # an extra; without pyplot, so no window and no state
+        from matplotlib.figure import Figure
     except ImportError:
         raise UserError(f"{path}: drawing needs matplotlib: pip install 'perovskite-screening[plots]'") from None
     return Figure(figsize=size, layout="constrained")

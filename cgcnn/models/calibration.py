@@ -66,7 +66,7 @@ def _scale(miss: Values, shape: Values) -> float:
 
 def fit_odds(p: Values, yes: NDArray[np.bool_]) -> tuple[float, float]:
     """Power and factor of the odds of probabilities (n,) on held-out rows, from what they were (n,)."""
-    from scipy.optimize import minimize  # noqa: PLC0415  # only fitting needs it
+    from scipy.optimize import minimize
 
     logit, sign = _logit(np.asarray(p, dtype=np.float64)), np.where(yes, 1.0, -1.0)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cgcnn.models.card import Card
     from cgcnn.models.domain import Domain
     from cgcnn.models.likeness import Likeness
-    from cgcnn.network.folded import Weights
+    from cgcnn.network.kernel import Weights
 
 
 KEPT_LATER = frozenset({"labels", "bounds", "ids"})

@@ -167,7 +167,7 @@ def element_distance(table: NDArray[np.float32], trained: NDArray[np.bool_]) -> 
     features.
 
     Args:
-        table: (members, R, 101, V), from `cgcnn.network.folded.role_table`.
+        table: (members, R, 101, V), from `cgcnn.network.kernel.role_table`.
         trained: (R, 101) whether an element was trained on a role's sites.
     """
     found = np.mean([_nearest(vectors, trained) for vectors in table.astype(np.float64)], axis=0)
@@ -195,7 +195,7 @@ class AnionSets:
     def __init__(self, table: NDArray[np.float32], prototypes: Sequence[Prototype], known: NDArray[np.int64]) -> None:
         """From the keys of the training compositions, see `cgcnn.data.composition`; without any, every set is near.
 
-        The vectors are those of ``table`` (members, 101, W), see `cgcnn.network.folded.element_table`.
+        The vectors are those of ``table`` (members, 101, W), see `cgcnn.network.kernel.element_table`.
         """
         parts = [_anion_shares(kind, compositions(known, len(kind.sites)))[0] for kind in prototypes]
         self.trained = np.unique(np.concatenate(parts or [np.empty((0, MAX_Z + 1))]), axis=0)  # (S, 101)

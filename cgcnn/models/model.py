@@ -21,7 +21,7 @@ from cgcnn.models.likeness import Likeness, fingerprint
 from cgcnn.models.spread import mean_of, possible, spread_of
 from cgcnn.models.support import Support, SupportDeviation, anion_shares, features
 from cgcnn.network.choice import choose_kernel, for_candidates
-from cgcnn.network.folded import covered, element_table
+from cgcnn.network.kernel import covered, element_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
     from cgcnn.graphs.graph import CrystalGraph
     from cgcnn.models.card import Calibration, Card
-    from cgcnn.network.folded import Weights
-    from cgcnn.network.kernel import Kernel, Outputs
+    from cgcnn.network.kernel import Kernel, Outputs, Weights
     from cgcnn.network.settings import Settings
 
 Estimate = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
@@ -215,7 +214,7 @@ class PrototypeModel:
 
     def _table(self, species: NDArray[np.uint8]) -> pd.DataFrame:
         """Candidates with all that the model says of them."""
-        import pandas as pd  # noqa: PLC0415  # only at this edge
+        import pandas as pd
 
         symbols = np.array(SYMBOLS)[species]  # (n, n_sites)
         table = pd.DataFrame(dict(zip(self.prototype.sites, symbols.T, strict=True)))

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.graphs.prototype import Prototype
-    from cgcnn.network.folded import Weights
-    from cgcnn.network.kernel import Kernel
+    from cgcnn.network.kernel import Kernel, Weights
 
 SETTINGS = Settings(targets=("key",), width=32, layers=1, hidden=64, sites=32, gaussians=16, activation="silu")
 """2.4 million candidates a second of a core; half as wide errs by a fifth more, and two convolutions gain nothing."""

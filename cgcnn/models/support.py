@@ -124,7 +124,7 @@ def fit_support(error: Values, rows: Floats, anions: Floats) -> SupportDeviation
         rows: (n, F) from `features`.
         anions: (n, 101) from `anion_shares`.
     """
-    from scipy.optimize import minimize  # noqa: PLC0415  # only fitting needs it
+    from scipy.optimize import minimize
 
     size = np.abs(np.asarray(error, dtype=np.float64))
     miss = np.log(size + LEAST_ERROR * (np.median(size) or 1.0))

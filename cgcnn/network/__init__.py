@@ -1,1 +1,1 @@
-"""The mathematics of the network: its settings, the reference in torch, and kernels that predict."""
+"""The mathematics of the network: its settings, the reference in torch, and the kernels that predict."""

@@ -1,6 +1,6 @@
 // Gated convolutions on fixed templates (the quotient graphs of prototypes), for many candidates at once.
 //
-// The networks are those of folded.py, packed by packed.py; compiled.py loads the library, template_kernel.py calls it.
+// The networks are those of `Folded` in kernel.py; template_kernel.py packs them, loads this library and calls it.
 // This file is compiled once for each instruction set (INSTRUCTIONS names it, LANES is the floats of one of its
 // registers) and once for the choice between them (without INSTRUCTIONS); see hatch_build.py.
 //
@@ -21,12 +21,12 @@
 #include <arm_neon.h>
 #endif
 
-constexpr int32_t VERSION = 3;      // of the arithmetic and of the structs below; as in compiled.py
+constexpr int32_t VERSION = 3;      // of the arithmetic and of the structs below; as in template_kernel.py
 constexpr int GROUP = 16;           // columns that weights are packed by; every width is a multiple of it
 constexpr int ELEMENTS = 101;       // rows of tables by element
 constexpr int ROLES = 3;            // A, B, X
 constexpr int B = 1;                // position of B among the roles
-constexpr int MOST_NODES = 64;      // of a template; as in compiled.py
+constexpr int MOST_NODES = 64;      // of a template; as in template_kernel.py
 constexpr int MOST_DISTANCES = 64;  // different ones, of a template; as there
 
 extern "C" {
@@ -64,7 +64,7 @@ struct Template {
     const int32_t *first_edge;     // (nodes + 1,)
     const int32_t *source;         // (edges,) node that sends
     const int32_t *which;          // (edges,) position in `length`
-    const float *often;            // (edges,) neighbours that an edge stands for
+    const float *edge_multiplicity;  // (edges,) neighbours that an edge stands for
     const float *length;           // (distances,) in units of the lattice constant
 };
 
@@ -232,7 +232,7 @@ void convolve(const Network &net, const Template &graph, int layer, float a, con
                 const float *sender = ends[graph.source[e]] + 2 * W + c;
                 const V gate = gate_here + load(sender) + gate_of[graph.which[e]];
                 const V core = core_here + load(sender + W) + core_of[graph.which[e]];
-                total = fma(splat(graph.often[e]), softplus(core) / (1.f + power(gate)), total);
+                total = fma(splat(graph.edge_multiplicity[e]), softplus(core) / (1.f + power(gate)), total);
             }
             const V sum = fma(total, load(scale + c), load(shift + c));
             store(out + n * W + c, softplus(load(vector[n] + c) + sum));

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cgcnn.network.tensors import TensorBatch
+from cgcnn.network.reference import TensorBatch
 
 if TYPE_CHECKING:
     from torch import Tensor

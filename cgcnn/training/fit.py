@@ -13,8 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.errors import UserError
 from cgcnn.files import write_whole
-from cgcnn.network.reference import CGCNN
-from cgcnn.network.tensors import TensorBatch
+from cgcnn.network.reference import CGCNN, TensorBatch
 from cgcnn.training.sets import grid_network
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from cgcnn.models.card import Card, Target
 from cgcnn.models.domain import Domain, element_distance, fit_domain, known_of, trained_on, with_labels
 from cgcnn.models.likeness import Likeness, fingerprint, fit_likeness
 from cgcnn.models.model import Model
-from cgcnn.network.folded import role_table
+from cgcnn.network.kernel import role_table
 from cgcnn.network.reference import weights
 from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Fitted, Progress, Task, fit
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.network.folded import Weights
+    from cgcnn.network.kernel import Weights
     from cgcnn.training.recipe import TrainRecipe
     from cgcnn.training.split import Split
     from cgcnn.training.table import Table

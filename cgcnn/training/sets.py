@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from cgcnn.elements import MAX_Z
-from cgcnn.network.readout import SiteReadout
-from cgcnn.network.reference import CGCNN
+from cgcnn.network.reference import CGCNN, SiteReadout
 from cgcnn.network.settings import ROLES
 
 if TYPE_CHECKING:
+    from cgcnn.network.reference import TensorBatch
     from cgcnn.network.settings import Settings
-    from cgcnn.network.tensors import TensorBatch
 
 _NAMES = torch.randint(2**48, (ROLES, MAX_Z + 1), generator=torch.Generator().manual_seed(0))  # of an atom on a role
 

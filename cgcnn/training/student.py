@@ -13,10 +13,8 @@ from cgcnn.elements import MAX_Z, element_features
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.template import common_template
 from cgcnn.models.student import SETTINGS, Student
-from cgcnn.network.norm import WeightedNorm
-from cgcnn.network.reference import CGCNN, weights
-from cgcnn.network.tensors import TensorBatch
-from cgcnn.network.torch_template import TemplateNetwork
+from cgcnn.network.reference import CGCNN, TensorBatch, WeightedNorm, weights
+from cgcnn.network.torch_kernel import TemplateNetwork
 from cgcnn.training.fit import schedule
 from cgcnn.training.threads import one_thread
 

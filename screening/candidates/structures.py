@@ -236,7 +236,7 @@ def formula(composition: NDArray[np.uint16], *, is_perovskite: bool = False) -> 
 
 @lru_cache(maxsize=4096)
 def _formula(composition: bytes, is_perovskite: bool) -> str:  # noqa: FBT001  # a key of the cache
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy; only rankings of structures need it
+    from pymatgen.core.composition import Composition
 
     atoms = np.frombuffer(composition, dtype="<u2")
     counts = {SYMBOLS[z]: int(atoms[z]) for z in np.flatnonzero(atoms)}
@@ -249,7 +249,7 @@ def _formula(composition: bytes, is_perovskite: bool) -> str:  # noqa: FBT001  #
 
 def _with_anions_last(counts: Mapping[str, float]) -> str:
     """A reduced formula with its anions at the end, in their order: BaPrCo2O6, LaTaON2."""
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy, as above
+    from pymatgen.core.periodic_table import Element  # heavy, as above
 
     cations = sorted((symbol for symbol in counts if symbol not in ANIONS), key=lambda symbol: Element(symbol).X)
     order = [*cations, *sorted((symbol for symbol in counts if symbol in ANIONS), key=ANIONS.index)]

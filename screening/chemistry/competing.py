@@ -113,7 +113,7 @@ class Phases:
         return self._hulls[atoms_of]
 
     def _solve(self, counts: Counts) -> tuple[float, dict[str, float]]:
-        from scipy.optimize import linprog  # noqa: PLC0415  # heavy
+        from scipy.optimize import linprog  # heavy
 
         elements = np.flatnonzero(counts)
         rows, shares = self._system(tuple(elements.tolist()))
@@ -323,7 +323,7 @@ def name_system(numbers: Iterable[int]) -> str:
 @lru_cache(maxsize=4096)
 def name_unit(unit: Unit) -> str:
     """The reduced formula of a formula unit, as pymatgen has it."""
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy
+    from pymatgen.core.composition import Composition
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of elements that have no electronegativity
@@ -333,7 +333,7 @@ def name_unit(unit: Unit) -> str:
 @lru_cache(maxsize=4096)
 def _atoms(formula: str) -> float:
     """Atoms of a formula."""
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy
+    from pymatgen.core.composition import Composition
 
     return float(Composition(formula).num_atoms)
 

@@ -190,6 +190,6 @@ def _electronegativity_gap(species: Species, prototype: Prototype) -> NDArray[np
 @lru_cache(maxsize=1)
 def _masses() -> Floats:
     """Standard atomic masses, (101,)."""
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; help and re-ranking need none of it
+    from pymatgen.core.periodic_table import Element
 
     return np.array([np.nan, *(float(Element(SYMBOLS[z]).atomic_mass) for z in range(1, MAX_Z + 1))])

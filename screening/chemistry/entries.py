@@ -296,7 +296,7 @@ class _Text:
                 return self.part[self.at : self.at + 1]
             self._fill()
 
-    def value(self) -> Any:  # noqa: ANN401  # a value of JSON
+    def value(self) -> Any:  # a value of JSON
         """Decode the value that comes next."""
         while True:
             try:
@@ -315,7 +315,7 @@ class _Text:
         self.part, self.at, self.ended = self.part[self.at :] + more, 0, not more
 
 
-def _listed(value: Any) -> Iterator[Any]:  # noqa: ANN401  # a value of JSON
+def _listed(value: Any) -> Iterator[Any]:  # a value of JSON
     """The entries that a value holds: itself, those of a list, of an object's `entries`, or of a PhaseDiagram."""
     if isinstance(value, list):
         yield from value
@@ -338,7 +338,7 @@ def _words(error: Exception) -> str:
     return f"has no {error}" if isinstance(error, KeyError) else str(error)
 
 
-def _entry(value: Any, place: int) -> Entry:  # noqa: ANN401  # a value of JSON
+def _entry(value: Any, place: int) -> Entry:  # a value of JSON
     """An entry; ValueError and the like if it is none."""
     kind = str(value.get("@class", ""))
     if kind.startswith(("GrandPot", "Transformed", "Pourbaix", "Ion", "Slab", "Surface", "Defect", "Exp")):

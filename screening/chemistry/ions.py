@@ -79,7 +79,7 @@ def anion_charge(z: int) -> int:
     """The charge of an element as an anion: that of its Shannon radius, or else its lowest common state; 0 for none."""
     if z == 0:
         return 0
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; help and re-ranking need none of it
+    from pymatgen.core.periodic_table import Element
 
     tabulated = [charge for charge in shannon(z) if charge < 0]
     return min(tabulated or [int(q) for q in Element(SYMBOLS[z]).common_oxidation_states if q < 0], default=0)
@@ -88,7 +88,7 @@ def anion_charge(z: int) -> int:
 @lru_cache(maxsize=1)
 def electronegativities() -> NDArray[np.float64]:
     """Pauling electronegativities, (101,); NaN for noble gases without one."""
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; help and re-ranking need none of it
+    from pymatgen.core.periodic_table import Element
 
     values = [Element(SYMBOLS[z]).data.get("X") for z in range(1, MAX_Z + 1)]
     return np.array([np.nan, *(np.nan if value is None else float(value) for value in values)])

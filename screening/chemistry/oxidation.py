@@ -220,9 +220,9 @@ def _beside(anion: int) -> Floats:
 @cache
 def _tabulated() -> np.ndarray:
     """Whether pymatgen or Shannon's table has a state, (101, 9)."""
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; help and re-ranking need none of it
+    from pymatgen.core.periodic_table import Element
 
-    from screening.chemistry.radii import shannon  # noqa: PLC0415  # likewise
+    from screening.chemistry.radii import shannon
 
     has = np.zeros(SHAPE, dtype=bool)
     for symbol, z in NUMBERS.items():

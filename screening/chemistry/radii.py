@@ -82,7 +82,7 @@ def nearest_radius(z: int, charge: int, neighbours: int) -> float:
 @cache
 def shannon(z: int) -> dict[int, dict[int, float]]:
     """Shannon's radii of an element where they are positive: charge -> number of neighbours -> Å."""
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy; help and re-ranking need none of it
+    from pymatgen.core.periodic_table import Element
 
     table: dict[int, dict[int, float]] = {}
     for charge, coordinations in (Element(SYMBOLS[z]).data.get("Shannon radii") or {}).items():

@@ -44,7 +44,7 @@ def app() -> None:
 @filter_options
 @cascade_option
 @command_line.debug
-def perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
+def perovskites(**options: Any) -> int:
     """Screen every cubic ABX3 that the elements allow."""
     return _screen("perovskites", **options)
 
@@ -55,7 +55,7 @@ def perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe checks the
 @filter_options
 @cascade_option
 @command_line.debug
-def double_perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
+def double_perovskites(**options: Any) -> int:
     """Screen every double perovskite A2BB'X6, B and B' in rock-salt order, that the elements allow."""
     return _screen("double-perovskites", **options)
 
@@ -67,7 +67,7 @@ def double_perovskites(**options: Any) -> int:  # noqa: ANN401  # the recipe che
 @run_options
 @filter_options
 @command_line.debug
-def list_(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
+def list_(**options: Any) -> int:
     """Screen the candidates of a CSV FILE, columns A,B,X or A,B,X1,X2,X3 or A,B,B',X; other columns pass through.
 
     A row that is no candidate fails, with its reason in CSV.failures.csv.
@@ -80,7 +80,7 @@ def list_(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
 @run_options
 @filter_options
 @command_line.debug
-def structures(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
+def structures(**options: Any) -> int:
     """Screen the structures of files: CIF, POSCAR, extxyz, JSON, JSON Lines, ASE databases, directories of these.
 
     A model of structures judges the geometry that it is given: only relaxed ones, like those that the default one,
@@ -95,7 +95,7 @@ def structures(**options: Any) -> int:  # noqa: ANN401  # the recipe checks them
 @chemistry_options
 @cascade_option
 @command_line.debug
-def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **options: Any) -> int:  # noqa: ANN401  # click passes flags so
+def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **options: Any) -> int:
     """Screen what RECIPE says: a TOML file, or a name from `screen recipes`. Options given here override it."""
     from screening.cli.screen import screen
     from screening.recipe import read_recipe
@@ -111,7 +111,7 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
 @further_filter_options
 @export_options
 @command_line.debug
-def rank_(run: str, **options: Any) -> None:  # noqa: ANN401  # the ranking checks them
+def rank_(run: str, **options: Any) -> None:
     """Rank the candidates of RUN again, without predicting again."""
     from screening.cli.screen import rank_run
     from screening.results.outputs import Outputs
@@ -155,7 +155,7 @@ def status(run: str) -> None:
 @choice_options
 @further_filter_options
 @command_line.debug
-def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> None:  # noqa: ANN401  # the report checks them
+def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> None:
     """Write RUN as one HTML page to explore, which works without a network.
 
     It has the best candidates as a table to search, sort and filter, each with a card, a turning structure and a CIF
@@ -245,7 +245,7 @@ def _screen(
     resume: bool,
     dry_run: bool,
     accept_versions: bool,
-    **options: Any,  # noqa: ANN401  # the recipe checks them
+    **options: Any,
 ) -> int:
     from screening.cli.screen import screen
     from screening.recipe import make_recipe

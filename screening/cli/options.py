@@ -19,7 +19,7 @@ class Symbols(click.ParamType[tuple[str, ...]]):
 
     name = "ELEMENTS"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ANN401, ARG002  # click's signature
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002  # click's signature
         """Split the text; whether the symbols exist is the recipe's business."""
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
@@ -27,7 +27,7 @@ class Symbols(click.ParamType[tuple[str, ...]]):
 def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Decorator: several options, in the order of their help."""
 
-    def decorate(command: Any) -> Any:  # noqa: ANN401  # a click decorator
+    def decorate(command: Any) -> Any:
         for option in reversed(options):
             command = option(command)
         return command

@@ -136,7 +136,7 @@ def records(rows: Sequence[Row], fields: Sequence[Field]) -> list[dict[str, Any]
     return [{name: _value(cell, kinds[name]) for name, cell in row.items()} for row in rows]
 
 
-def _value(cell: str, kind: str) -> Any:  # noqa: ANN401  # a value of JSON
+def _value(cell: str, kind: str) -> Any:  # a value of JSON
     if kind == "text":
         return cell
     if kind == "flag":

@@ -55,16 +55,16 @@ RANKED = ("top", "sort", "filters")
 @click.option("--cluster", metavar="NAME|FILE|ADDRESS", help="Where to work, as of a screen. [default: local]")
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes. [default: one a core]")
 @command_line.debug
-def relax_(run: str, **options: Any) -> int:  # noqa: ANN401  # the library checks them
+def relax_(run: str, **options: Any) -> int:
     """Relax the best candidates of RUN, cubic and tilted, with a calculator of ASE, and compare with the model.
 
     DIR gets candidates.csv, relaxations.csv, the relaxed crystals as CIF files, and each relaxation as JSON. The same
     command goes on where it stopped; with a larger N it relaxes only what is new.
     """
-    from screening.cli.screen import tell_partial  # noqa: PLC0415
-    from screening.results.outputs import Outputs  # noqa: PLC0415
-    from screening.results.relaxation.second_opinion import Relaxation, relax_run  # noqa: PLC0415
-    from screening.store import Run  # noqa: PLC0415
+    from screening.cli.screen import tell_partial
+    from screening.results.outputs import Outputs
+    from screening.results.relaxation.second_opinion import Relaxation, relax_run
+    from screening.store import Run
 
     given = {name: value for name, value in options.items() if value not in {None, ()}}
     ranked = Outputs(**{name: given.pop(name) for name in RANKED if name in given})
@@ -87,7 +87,7 @@ def _tell(progress: Progress) -> None:
 
 
 def _print(made: SecondOpinion) -> None:
-    from screening.cli.terminal import room, show, table  # noqa: PLC0415
+    from screening.cli.terminal import room, show, table
 
     heads = {"rank": "right", "formula": "left", "E_hull": "right", "P(tilted)": "right", "start": "left"}
     last = "E_user" if made.opinions[0].phases else "a (Å)"

@@ -142,7 +142,7 @@ def _tell_filters(run: Run, outputs: Outputs) -> None:
 
 
 def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
-    from screening.results.exports.export import export_run  # noqa: PLC0415  # pandas, for those who export
+    from screening.results.exports.export import export_run
 
     count = export_run(run, outputs, export)
     what = "rows" if export.kind == "parquet" else "structures"

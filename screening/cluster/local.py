@@ -40,8 +40,8 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
             they are ready.
     """
     make_room(builders + inference)
-    import dask  # noqa: PLC0415  # half a second that planning and ranking do without
-    from distributed import Client, LocalCluster  # noqa: PLC0415
+    import dask
+    from distributed import Client, LocalCluster
 
     with dask.config.set(WORKER_SETTINGS), private_scratch() as scratch, ExitStack() as closing:
         with uninterrupted() as came, not_startable():
@@ -94,7 +94,7 @@ class Keeper:
 
     def start(self) -> None:
         """Look now and then, in the cluster's own thread."""
-        from tornado.ioloop import PeriodicCallback  # noqa: PLC0415  # comes with distributed, as slow to import
+        from tornado.ioloop import PeriodicCallback
 
         async def begin() -> None:
             self._cluster.periodic_callbacks["keep-alive"] = PeriodicCallback(self._look, HEALTH * 1000)

@@ -43,8 +43,8 @@ def remote_cluster(security: Security, interface: str | None) -> Iterator[tuple[
     Raises:
         UserError: It cannot listen there.
     """
-    import dask  # noqa: PLC0415  # half a second that planning does without
-    from distributed import Client, Scheduler, SpecCluster  # noqa: PLC0415
+    import dask
+    from distributed import Client, Scheduler, SpecCluster
 
     options = {"protocol": "tls://", "security": security, "interface": interface, **NO_DASHBOARD}
     scheduler = {"cls": Scheduler, "options": options}
@@ -90,7 +90,7 @@ def tls_arguments(security: Security) -> tuple[str, ...]:
 
 def inherited() -> str:
     """Our settings of Dask in the form in which a worker finds them in its environment."""
-    import dask  # noqa: PLC0415
+    import dask
 
     nested: dict[str, Any] = {}
     with dask.config.set(WORKER_SETTINGS, config=nested):

@@ -32,7 +32,7 @@ def running_workers(address: str) -> Iterator[Workforce]:
     Raises:
         UserError: As `connect`.
     """
-    from distributed.utils import silence_logging_cmgr  # noqa: PLC0415  # half a second that planning does without
+    from distributed.utils import silence_logging_cmgr
 
     # A lost scheduler is an error of one line; Dask's client would log its attempts to reach it, also at the end.
     with silence_logging_cmgr(logging.CRITICAL, "distributed.client"), connect(address) as client:
@@ -50,8 +50,8 @@ def connect(address: str) -> Client:
     Raises:
         UserError: Nobody answers there, the certificates are not those of the scheduler, or it is not encrypted.
     """
-    from distributed import Client, Security  # noqa: PLC0415  # half a second that planning does without
-    from distributed.utils import silence_logging_cmgr  # noqa: PLC0415
+    from distributed import Client, Security
+    from distributed.utils import silence_logging_cmgr
 
     where, security = _address(address), Security()
     if where.startswith("tls://") and not security.get_tls_config_for_role("client")["cert"]:

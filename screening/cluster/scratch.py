@@ -27,7 +27,7 @@ def private_scratch() -> Iterator[Path]:
     Raises:
         UserError: It cannot be made.
     """
-    import dask  # noqa: PLC0415  # half a second that planning does without
+    import dask  # half a second that planning does without
 
     parent = _safe(Path(tempfile.gettempdir()))
     try:

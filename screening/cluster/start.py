@@ -21,15 +21,15 @@ def preflight(choice: Choice) -> None:
     """
     match choice.source:
         case SlurmProfile():
-            from screening.cluster.slurm import check_jobs  # noqa: PLC0415  # each imports what only it needs
+            from screening.cluster.slurm import check_jobs
 
             check_jobs(choice.source, choice.name, choice.builders)
         case AllocationProfile():
-            from screening.cluster.allocation import components  # noqa: PLC0415
+            from screening.cluster.allocation import components
 
             components()
         case Running():
-            from screening.cluster.running import connect  # noqa: PLC0415
+            from screening.cluster.running import connect
 
             with connect(choice.source.address):
                 pass
@@ -47,18 +47,18 @@ def start(choice: Choice, blocks: int) -> AbstractContextManager[Workforce]:
     """
     match choice.source:
         case LocalProfile():
-            from screening.cluster.local import local_workers  # noqa: PLC0415  # each imports what only it needs
+            from screening.cluster.local import local_workers
 
             return local_workers(min(choice.builders, blocks), min(choice.inference, blocks))
         case SlurmProfile():
-            from screening.cluster.slurm import slurm_workers  # noqa: PLC0415
+            from screening.cluster.slurm import slurm_workers
 
             return slurm_workers(choice.source, choice.name, choice.builders)
         case AllocationProfile():
-            from screening.cluster.allocation import allocation_workers  # noqa: PLC0415
+            from screening.cluster.allocation import allocation_workers
 
             return allocation_workers(choice.source, choice.name)
         case Running():
-            from screening.cluster.running import running_workers  # noqa: PLC0415
+            from screening.cluster.running import running_workers
 
             return running_workers(choice.source.address)

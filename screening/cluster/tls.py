@@ -72,9 +72,9 @@ def make_certificate() -> tuple[str, str]:
 
     On an elliptic curve, for that takes a millisecond; Dask's own way takes a hundred.
     """
-    from cryptography import x509  # noqa: PLC0415  # only who starts workers needs it
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "dask-internal")])
@@ -99,7 +99,7 @@ def make_certificate() -> tuple[str, str]:
 
 def _security(certificate: str, key: str) -> Security:
     """For all roles the same; Dask takes PEM or paths."""
-    from distributed import Security  # noqa: PLC0415  # half a second that planning does without
+    from distributed import Security
 
     pairs = {f"tls_{role}_cert": certificate for role in ROLES} | {f"tls_{role}_key": key for role in ROLES}
     return Security(require_encryption=True, tls_ca_file=certificate, **pairs)

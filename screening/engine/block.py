@@ -42,7 +42,7 @@ def stable_probability(energy: np.ndarray, spread: np.ndarray, threshold: float)
     Returns:
         (n,) float32 probabilities.
     """
-    from scipy.special import ndtr  # noqa: PLC0415  # slow to import; most of those who import this do without
+    from scipy.special import ndtr
 
     with np.errstate(over="ignore"):  # of thresholds beyond any energy
         distance = (threshold - energy.astype(np.float64)) / np.maximum(spread.astype(np.float64), 1e-6)

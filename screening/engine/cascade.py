@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.errors import UserError
-from cgcnn.network.compiled import missing
+from cgcnn.network.template_kernel import missing
 from screening.candidates.cascade import Cascade, Measured
 from screening.engine.block import Block
 from screening.engine.compositions import BuiltCompositions, infer, load, sift_species
@@ -152,7 +152,7 @@ def _fitted(
     asked: tuple[NDArray[np.float32], float],
 ) -> Cascade:
     """A cascade after a share of the candidates, from those drawn with their keys."""
-    from cgcnn.training.student import fit_student  # noqa: PLC0415  # torch
+    from cgcnn.training.student import fit_student
 
     (rows, species, lattice), (key, share) = drawn, asked
     prototype, values = plan.candidates.ideal, _spread_out(key)

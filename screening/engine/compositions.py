@@ -53,7 +53,7 @@ def load(plan: Plan[Compositions]) -> PrototypeModel:
     Raises:
         UserError: It cannot be read.
     """
-    from cgcnn.models.files import load as read  # noqa: PLC0415  # a worker's business; clients do without
+    from cgcnn.models.files import load as read
 
     return read(plan.model.path).on(plan.candidates.prototype)
 

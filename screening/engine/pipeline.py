@@ -194,7 +194,7 @@ def _receipt(future: Future[BlockReceipt], check: Callable[[], None]) -> BlockRe
 
     A report can be lost with its worker before it is fetched; others then do the block again, if there are any.
     """
-    from distributed import CancelledError, KilledWorker  # noqa: PLC0415
+    from distributed import CancelledError, KilledWorker
 
     while True:
         try:
@@ -267,7 +267,7 @@ def _device(assignment: Assignment) -> str:
 
 
 def _has_gpu() -> bool:
-    import torch  # noqa: PLC0415  # takes a second, and without GPU workers nobody needs it
+    import torch
 
     return torch.cuda.is_available()
 
@@ -288,7 +288,7 @@ def _plan_and_model(assignment: Assignment, device: str) -> tuple[Plan, Model | 
     if found := differences(assignment.versions, versions()):
         raise UserError(f"worker on {socket.gethostname()}: {found}. Give all workers the environment of the client.")
     if device != "cpu":
-        import torch  # noqa: PLC0415  # as above
+        import torch
 
         torch.set_num_threads(1)  # parallelism is in the blocks
         # Sums over edges are otherwise made in the order in which threads happen to come.

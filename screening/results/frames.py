@@ -101,7 +101,7 @@ def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
         UserError: xarray is missing, or the run is damaged.
     """
     try:
-        import xarray as xr  # noqa: PLC0415  # an extra
+        import xarray as xr
     except ImportError:
         raise UserError("xarray is missing; pip install 'perovskite-screening[xarray]'") from None
     plan = from_header(run.header, run.records)

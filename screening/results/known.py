@@ -224,9 +224,9 @@ def _compound(sample: Sample) -> tuple[dict[str, float], str]:
     return dict(crystal.composition.get_el_amt_dict()), named or sample.id
 
 
-def _amounts(formula: Any, name: str) -> dict[str, float]:  # noqa: ANN401  # a value of JSON
+def _amounts(formula: Any, name: str) -> dict[str, float]:  # a value of JSON
     """Amounts by symbol of a formula, or of a composition as JSON."""
-    from pymatgen.core.composition import Composition  # noqa: PLC0415  # heavy; only where there is something known
+    from pymatgen.core.composition import Composition  # heavy; only where there is something known
 
     try:
         amounts = dict(Composition(formula).get_el_amt_dict())

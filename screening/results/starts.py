@@ -94,7 +94,7 @@ def complete(structure: Structure, properties: Mapping[str, Any]) -> Structure:
     return structure
 
 
-def _plain(value: Any) -> bool | float | None:  # noqa: ANN401  # of numpy or Python
+def _plain(value: Any) -> bool | float | None:
     """A value as JSON has it; None where there is none; of single precision only what it has of decimals."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)

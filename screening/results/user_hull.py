@@ -177,7 +177,7 @@ class UserHull:
         Raises:
             UserError: It is not there any more, or another one is.
         """
-        from cgcnn.models.files import load  # noqa: PLC0415  # a ranking needs no model otherwise
+        from cgcnn.models.files import load
 
         model = load(self.model.path)
         if model.digest != self.model.digest:

@@ -260,7 +260,7 @@ def _identity(header: Header, but: tuple[str, ...]) -> dict[str, Any]:
     return told | {"column": columns, "digest of the input": record["records"]}
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  # any JSON
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _leaves(inner, f"{path} {name}".strip())
@@ -268,6 +268,6 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: A
         yield path, value
 
 
-def _short(value: Any) -> str:  # noqa: ANN401  # any JSON
+def _short(value: Any) -> str:
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

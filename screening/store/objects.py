@@ -26,7 +26,7 @@ BATCH = 256  # objects of a log that are fetched at once
 class ObjectPlace:
     """See `screening.store.place.Place`."""
 
-    def __init__(self, url: str, fs: Any, root: str) -> None:  # noqa: ANN401  # fsspec has no types
+    def __init__(self, url: str, fs: Any, root: str) -> None:
         self.url = url
         self._fs = fs
         self._root = root.rstrip("/")

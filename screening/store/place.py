@@ -74,7 +74,7 @@ def open_place(url: str | Path) -> Place:
         return LocalPlace(Path(text))
     if text.startswith("file://"):
         return LocalPlace(Path(urlsplit(text).path))
-    from screening.store.objects import ObjectPlace  # noqa: PLC0415  # fsspec's file systems are slow to import
+    from screening.store.objects import ObjectPlace
 
     return ObjectPlace.from_url(text)
 

@@ -60,7 +60,7 @@ def chunk_rows(block_rows: int) -> int:
 
 def array_document(column: Column, rows: int, block_rows: int) -> dict[str, Any]:
     """The `zarr.json` of a column: one shard a block, zstd and crc32c on each inner chunk, crc32c on the index."""
-    import zarr.codecs  # noqa: PLC0415  # slow to import, and much of the program does without
+    import zarr.codecs
 
     files: dict[str, Buffer] = {}
     attributes: dict[str, Any] = {"long_name": column.description} | ({"units": column.unit} if column.unit else {})
@@ -90,8 +90,8 @@ def encode(document: Mapping[str, Any], values: Array) -> bytes:
 
     Inner chunks one after the other, each compressed and with its CRC-32C; then where each lies, with a CRC-32C too.
     """
-    from google_crc32c import value as crc32c  # noqa: PLC0415  # comes with Zarr
-    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]  # noqa: PLC0415  # likewise
+    from google_crc32c import value as crc32c
+    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 
     outer = document["chunk_grid"]["configuration"]["chunk_shape"][0]
     rows = document["codecs"][0]["configuration"]["chunk_shape"][0]
@@ -116,8 +116,8 @@ def decode(document: Mapping[str, Any], name: str, shard: bytes, start: int, sto
     Raises:
         ValueError: If a checksum does not match, or the shard is cut short.
     """
-    from google_crc32c import value as crc32c  # noqa: PLC0415  # comes with Zarr
-    from numcodecs.zstd import Zstd  # noqa: PLC0415  # likewise
+    from google_crc32c import value as crc32c  # comes with Zarr
+    from numcodecs.zstd import Zstd  # likewise
 
     outer, *shape = document["chunk_grid"]["configuration"]["chunk_shape"]
     rows = document["codecs"][0]["configuration"]["chunk_shape"][0]

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from cgcnn import __version__
-from cgcnn.network.compiled import VERSION, instruction_sets
+from cgcnn.network.template_kernel import VERSION, instruction_sets
 
 DECISIVE = ("torch", "numpy", "pymatgen")
 """Packages whose versions decide the bits of a result: they are part of a run's identity."""

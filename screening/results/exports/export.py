@@ -144,7 +144,7 @@ def _cif(start: Start) -> str:
 
 
 def _poscar(start: Start) -> str:
-    from pymatgen.io.vasp.inputs import Poscar  # noqa: PLC0415  # heavy
+    from pymatgen.io.vasp.inputs import Poscar
 
     bare = start.structure.copy(properties={})
     return str(Poscar(bare, comment="; ".join(_provenance(start))).get_str(significant_figures=10))
@@ -156,8 +156,8 @@ def _provenance(start: Start) -> Iterator[str]:
             yield f"{name} {' '.join(str(value).split())}"
 
 
-def _atoms(start: Start) -> Any:  # noqa: ANN401  # atoms of ASE, an extra
-    from pymatgen.io.ase import AseAtomsAdaptor  # noqa: PLC0415  # an extra
+def _atoms(start: Start) -> Any:
+    from pymatgen.io.ase import AseAtomsAdaptor
 
     atoms = AseAtomsAdaptor.get_atoms(start.structure, msonable=False)
     atoms.info = {name: value for name, value in start.structure.properties.items() if value is not None}
@@ -166,7 +166,7 @@ def _atoms(start: Start) -> Any:  # noqa: ANN401  # atoms of ASE, an extra
 
 
 def _extxyz(starts: Sequence[Start]) -> str:
-    from ase.io import write  # noqa: PLC0415  # an extra
+    from ase.io import write
 
     text = io.StringIO()
     write(text, [_atoms(start) for start in starts], format="extxyz")
@@ -175,7 +175,7 @@ def _extxyz(starts: Sequence[Start]) -> str:
 
 def _write_ase_db(starts: Sequence[Start], path: Path) -> None:
     """Write a database of ASE: numbers and tilts can be selected by, as in ``p_stable>0.5``; texts are in `data`."""
-    from ase.db import connect  # noqa: PLC0415  # an extra
+    from ase.db import connect
 
     partial = path.with_name(f".{secrets.token_hex(8)}.partial.db")
     try:

@@ -40,7 +40,7 @@ def name_calculator(spec: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def make_calculator(spec: str, folder: str) -> Any:  # noqa: ANN401  # a calculator of ASE, an extra
+def make_calculator(spec: str, folder: str) -> Any:
     """A calculator of ASE, made once in a process.
 
     Args:
@@ -54,9 +54,9 @@ def make_calculator(spec: str, folder: str) -> Any:  # noqa: ANN401  # a calcula
         return _chgnet() if spec == CHGNET else _find_factory(spec, folder)()
 
 
-def _chgnet() -> Any:  # noqa: ANN401  # as above
-    import torch  # noqa: PLC0415  # a second
-    from chgnet.model.dynamics import CHGNetCalculator  # noqa: PLC0415  # an extra
+def _chgnet() -> Any:
+    import torch
+    from chgnet.model.dynamics import CHGNetCalculator
 
     torch.set_num_threads(1)  # workers are the parallelism
     return CHGNetCalculator(use_device=None if torch.cuda.is_available() else "cpu", on_isolated_atoms="ignore")

@@ -104,7 +104,7 @@ def relaxation_rows(opinion: Opinion) -> Iterator[dict[str, str]]:
 
 
 def _crystal(won: Relaxed, starts: Mapping[str, Start], calculator: str) -> Start | None:
-    from pymatgen.core.structure import Structure  # noqa: PLC0415  # heavy
+    from pymatgen.core.structure import Structure
 
     start = starts.get(f"{won.index}-{won.tilts or 'given'}")
     if won.structure is None or start is None:
@@ -125,5 +125,5 @@ def _clear(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written: {error.strerror}.") from None
 
 
-def _number(value: Any, decimals: int) -> str:  # noqa: ANN401  # of numpy or Python
+def _number(value: Any, decimals: int) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"

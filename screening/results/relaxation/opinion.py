@@ -177,6 +177,6 @@ def _correlation(pairs: np.ndarray) -> str:
     """Spearman's rank correlation in words, of enough candidates that are not all alike."""
     if len(pairs) < FEWEST or (np.ptp(pairs, axis=0) == 0).any():
         return ""
-    from scipy.stats import spearmanr  # noqa: PLC0415  # heavy
+    from scipy.stats import spearmanr
 
     return f", Spearman's rho {spearmanr(*pairs.T).statistic:.2f}"

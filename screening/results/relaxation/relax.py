@@ -67,7 +67,7 @@ def relax(task: Task, settings: Settings, checkpoint: Path) -> Relaxed:
     Raises:
         UserError: There is no such calculator, or the checkpoint cannot be written.
     """
-    from pymatgen.core.structure import Structure  # noqa: PLC0415  # heavy
+    from pymatgen.core.structure import Structure
 
     calculator = make_calculator(settings.calculator, settings.folder)
     start = Structure.from_dict(task.structure)
@@ -84,11 +84,11 @@ def relax(task: Task, settings: Settings, checkpoint: Path) -> Relaxed:
         return replace(known, reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _descend(start: Structure, calculator: Any, settings: Settings, checkpoint: Path) -> tuple[_State, str, float]:  # noqa: ANN401  # of ASE, an extra
+def _descend(start: Structure, calculator: Any, settings: Settings, checkpoint: Path) -> tuple[_State, str, float]:
     """Where the relaxation ends, why it is not relaxed there, if so, and the largest force that is left, eV/Å."""
-    from ase.filters import FrechetCellFilter  # noqa: PLC0415  # an extra
-    from ase.optimize import FIRE  # noqa: PLC0415
-    from pymatgen.io.ase import AseAtomsAdaptor  # noqa: PLC0415
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import FIRE
+    from pymatgen.io.ase import AseAtomsAdaptor
 
     state = _State(AseAtomsAdaptor.get_atoms(start, msonable=False))
     state.load(checkpoint)
@@ -109,7 +109,7 @@ def _descend(start: Structure, calculator: Any, settings: Settings, checkpoint: 
     return state, reason, force
 
 
-def _broken(atoms: Any, volume: float) -> str:  # noqa: ANN401  # of ASE, an extra
+def _broken(atoms: Any, volume: float) -> str:
     """Why a crystal is none any more, if so; volume is that at the start, Å³."""
     if not math.isfinite(atoms.get_potential_energy()):
         return "its energy is no finite number"
@@ -119,7 +119,7 @@ def _broken(atoms: Any, volume: float) -> str:  # noqa: ANN401  # of ASE, an ext
     return ""
 
 
-def _described(found: Relaxed, start: Structure, atoms: Any, force: float) -> Relaxed:  # noqa: ANN401  # as above
+def _described(found: Relaxed, start: Structure, atoms: Any, force: float) -> Relaxed:
     """The result with energy, volume, structure, and what it became."""
     energy = float(atoms.get_potential_energy()) / len(atoms)
     if not math.isfinite(energy):

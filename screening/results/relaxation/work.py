@@ -76,7 +76,7 @@ def relax_and_keep(settings: Settings, folder: Folder, task: Task) -> Relaxed:
 
 def _result(future: Future[Relaxed], task: Task, folder: Folder, force: Workforce) -> Relaxed:
     """What a worker reports; of a structure that no worker survived, a row that says so."""
-    from distributed import CancelledError, KilledWorker  # noqa: PLC0415  # half a second
+    from distributed import CancelledError, KilledWorker
 
     while True:
         try:

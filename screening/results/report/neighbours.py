@@ -56,7 +56,7 @@ def find_neighbours(model: PrototypeModel, species: NDArray[np.uint8], count: in
         species: (n, n_sites) atomic numbers.
         count: How many of each.
     """
-    from scipy.spatial import cKDTree  # noqa: PLC0415  # only reports need it
+    from scipy.spatial import cKDTree
 
     trained = compositions(model.domain.known, len(model.prototype.sites))
     if (valued := ~np.isnan(model.domain.labels_of(composition_keys(trained)))).any():
@@ -94,7 +94,7 @@ def _places(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.floa
 @lru_cache(maxsize=1)
 def mendeleev_numbers() -> NDArray[np.float64]:
     """(101,) by atomic number."""
-    from pymatgen.core.periodic_table import Element  # noqa: PLC0415  # heavy, and only reports need it
+    from pymatgen.core.periodic_table import Element
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of elements beyond the table

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, Prototype
-from cgcnn.network.tensors import TensorBatch
+from cgcnn.network.reference import TensorBatch
 
 properties = settings(max_examples=25, deadline=None, derandomize=True)
 FIELDS = tuple(CrystalGraph.__dataclass_fields__)

@@ -10,8 +10,7 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.network.reference import network
-from cgcnn.network.tensors import TensorBatch
+from cgcnn.network.reference import TensorBatch, network
 from cgcnn.testing import untrained
 
 TIGHT = 2e-4  # single precision through three layers

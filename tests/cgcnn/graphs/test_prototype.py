@@ -9,7 +9,7 @@ from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, PROTOTYPES, Prototype
 from cgcnn.models.model import Model
-from cgcnn.network.tensors import TensorBatch
+from cgcnn.network.reference import TensorBatch
 
 TIGHT = 2e-4
 properties = settings(max_examples=20, deadline=None, derandomize=True)

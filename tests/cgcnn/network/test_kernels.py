@@ -19,12 +19,10 @@ from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from cgcnn.models.card import shipped
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
-from cgcnn.network.blocks import GraphBlock
-from cgcnn.network.compiled import instruction_sets
-from cgcnn.network.folded import fold
-from cgcnn.network.numpy_kernel import NumpyKernel
+from cgcnn.network.kernel import fold
+from cgcnn.network.numpy_kernel import GraphLayout, NumpyKernel
 from cgcnn.network.settings import CLOSE, Settings
-from cgcnn.network.template_kernel import TemplateKernel
+from cgcnn.network.template_kernel import TemplateKernel, instruction_sets
 from cgcnn.network.torch_kernel import TorchKernel
 from cgcnn.testing import untrained, untrained_for_structures
 
@@ -269,7 +267,7 @@ def test_a_node_without_neighbours_sums_nothing() -> None:
         edge_multiplicity=np.array([4, 2], dtype=np.int32),
     )
     batch = GraphBatch.of_graphs([lonely])
-    sums = GraphBlock(batch, np.linspace(0, 8, 12, dtype=np.float32)).sum_over_neighbours(np.ones((2, 1), np.float32))
+    sums = GraphLayout(batch, np.linspace(0, 8, 12, dtype=np.float32)).sum_over_neighbours(np.ones((2, 1), np.float32))
     assert sums[:, 0].tolist() == [0, 6]
     model = model_of("gated", "mean")
     assert_close(model, model.kernel.predict(batch), reference(model).predict(batch))

@@ -17,10 +17,8 @@ from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.inference.explain import atom_contributions, node_contributions, of_compositions, site_contributions
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
-from cgcnn.network.norm import WeightedNorm
-from cgcnn.network.reference import CGCNN, POOLS, network
+from cgcnn.network.reference import CGCNN, POOLS, TensorBatch, WeightedNorm, network
 from cgcnn.network.settings import EPSILON, Settings
-from cgcnn.network.tensors import TensorBatch
 from cgcnn.testing import untrained, untrained_for_structures
 from cgcnn.training.examples import Examples
 from cgcnn.training.fit import Task, fit, masked_loss

@@ -15,12 +15,11 @@ from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE, PROTOTYP
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.files import load
 from cgcnn.models.model import Model
-from cgcnn.network import choice, compiled
+from cgcnn.network import choice, template_kernel
 from cgcnn.network.choice import for_candidates, name_kernel, note_slowness
-from cgcnn.network.compiled import function, instruction_sets
-from cgcnn.network.folded import fold
+from cgcnn.network.kernel import fold
 from cgcnn.network.settings import Settings
-from cgcnn.network.template_kernel import TemplateKernel
+from cgcnn.network.template_kernel import TemplateKernel, function, instruction_sets
 from cgcnn.network.torch_kernel import TorchKernel
 from cgcnn.testing import untrained
 
@@ -190,23 +189,23 @@ def test_other_convolutions_and_machines_are_refused():
 
 @pytest.fixture
 def other_library(monkeypatch):
-    """Patches `compiled`, which looks again for its library."""
+    """Patches `template_kernel`, which looks again for its library."""
 
     def patch(name, value):
-        monkeypatch.setattr(compiled, name, value)
-        compiled.instruction_sets.cache_clear()
-        compiled._library.cache_clear()
+        monkeypatch.setattr(template_kernel, name, value)
+        template_kernel.instruction_sets.cache_clear()
+        template_kernel._library.cache_clear()
 
     yield patch
     monkeypatch.undo()
-    compiled.instruction_sets.cache_clear()
-    compiled._library.cache_clear()
+    template_kernel.instruction_sets.cache_clear()
+    template_kernel._library.cache_clear()
 
 
 def test_a_library_of_another_version_is_not_used(other_library):
     other_library("VERSION", -1)
     assert instruction_sets() == ()
-    assert "another version" in compiled.missing()
+    assert "another version" in template_kernel.missing()
 
 
 def test_what_is_missing_is_told_of_models_of_candidates_alone(other_library, tmp_path):
@@ -221,7 +220,7 @@ def test_what_is_missing_is_told_of_models_of_candidates_alone(other_library, tm
 def test_machines_without_the_instructions_are_told_which(other_library):
     other_library("SETS", ("sse2",))
     assert instruction_sets() == ()
-    assert "AVX2" in compiled.missing()
+    assert "AVX2" in template_kernel.missing()
 
 
 def values_of(x: np.ndarray, instructions: str) -> tuple[np.ndarray, np.ndarray]:

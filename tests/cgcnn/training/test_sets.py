@@ -9,9 +9,8 @@ import torch
 from cgcnn.elements import element_features
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.network.reference import CGCNN
+from cgcnn.network.reference import CGCNN, TensorBatch
 from cgcnn.network.settings import Settings
-from cgcnn.network.tensors import TensorBatch
 from cgcnn.training.sets import grid_network, set_names, shared_sets
 
 SETTINGS = Settings(targets=("e",), width=4, layers=0, hidden=8, gaussians=4, radius=6.0, sites=4)

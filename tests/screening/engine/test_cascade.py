@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from cgcnn.errors import UserError
-from cgcnn.network.compiled import instruction_sets
+from cgcnn.network.template_kernel import instruction_sets
 from cgcnn.training import student
 from screening.api import open_run, score
 from screening.campaign import Distilled, run_campaign
