@@ -29,3 +29,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(import_module("screening.api"), name)
     raise AttributeError(f"module 'screening' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
+    import pandas as pd
     import xarray as xr
 
     from screening.campaign import Campaign
@@ -100,6 +102,24 @@ class Run:
             table = rank_run(run, outputs, top)
             _warn(outputs, table.notes)
             return to_pandas(table)
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """Run a query of SQL over the ranked candidates.
+
+        Such as ``SELECT B, avg(e_above_hull) FROM candidates GROUP BY B``. Columns are those of the ranked CSV; a value
+        that is not there is NULL. The dialect is DuckDB's.
+
+        Raises:
+            UserError: The query is wrong, or the run is damaged or has no candidate to rank.
+        """
+        with StoredRun.open(self.url) as run:
+            return rank_run(run, Outputs(), None).query(sql).to_pandas()
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook where the run is and how its candidates ended."""
+        ledger = self.ledger
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{count:,}</td></tr>" for name, count in ledger.counts.items())
+        return f"<p><code>{escape(self.url)}</code>: {ledger.size:,} candidates</p><table>{rows}</table>"
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
         """The rows as a data set of xarray; see `screening.results.frames.to_xarray`."""

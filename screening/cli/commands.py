@@ -9,6 +9,7 @@ import click
 from cgcnn.cli import options as command_line
 from cgcnn.files import find_recipe
 from screening.cli.options import (
+    OUTPUT,
     PATH,
     cascade_option,
     chemistry_options,
@@ -118,6 +119,22 @@ def rank_(run: str, **options: Any) -> None:
 
     look, export = _look(options), _export(options)
     rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}), look, export)
+
+
+@app.command()
+@click.argument("run")
+@click.argument("sql")
+@click.option("--csv", type=OUTPUT, metavar="FILE", help="Write the result to this CSV file; - is stdout.")
+@command_line.debug
+def query(run: str, sql: str, csv: Path | None) -> None:
+    """Run a query of SQL over the ranked candidates of RUN.
+
+    Such as "SELECT B, avg(e_above_hull) FROM candidates GROUP BY B ORDER BY 2". Columns are those of the ranked CSV;
+    the dialect is DuckDB's.
+    """
+    from screening.cli.query import print_query
+
+    print_query(run, sql, csv)
 
 
 @app.command()

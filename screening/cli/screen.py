@@ -20,6 +20,7 @@ from screening.cli.ranked import Look, print_ranking
 from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
+from screening.recipe import SHOWN
 from screening.results.known import GIVEN
 from screening.results.ledger import dry_ledger, make_ledger
 from screening.results.outputs import Outputs, Presented, asked_of, present, written_run
@@ -179,7 +180,11 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         where = f"; {failed.file} has all reasons" if failed.file else ""
         click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
     if outputs.csv != STDOUT:
-        print_ranking(made.table, outputs.shown, look)
+        count = min(outputs.shown, SHOWN) if look.format == "table" else outputs.shown
+        print_ranking(made.table, count, look)
+        if count < len(made.table):
+            others = "" if outputs.csv else "; --csv FILE writes all"
+            click.echo(f"the best {count} of {len(made.table):,}{others}", err=True)
     for note in _of_known(outputs):
         click.echo(plain(note), err=True)
     if outputs.phases is not None:

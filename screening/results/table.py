@@ -158,6 +158,21 @@ class Table:
         found = self._select(self.fields, count, text=True).fetchall()
         return [{name: _text(value) for name, value in zip(self.names, row, strict=True)} for row in found]
 
+    def query(self, statement: str) -> pa.Table:
+        """Run a query of SQL over `candidates`, the rows of this table, with DuckDB.
+
+        Raises:
+            UserError: The statement is wrong, or selects nothing.
+        """
+        self._database.run("CREATE OR REPLACE TEMP VIEW candidates AS SELECT rowid + 1 AS rank, * FROM ranked")
+        try:
+            found = self._database.sql(statement)
+            if found is None:
+                raise UserError(f"{statement}: selects nothing. Write SELECT … FROM candidates.")
+            return found.to_arrow_table()
+        except duckdb.Error as error:
+            raise UserError(f"{statement}: {' '.join(str(error).split())}") from None
+
     def write_csv(self, path: Path) -> None:
         """Write all rows as CSV; the file appears whole or not at all.
 
@@ -179,9 +194,7 @@ class Table:
             target = str(partial).replace("'", "''")
             self._database.run(f"COPY ({query}) TO '{target}' ({options}, USE_TMP_FILE false)")
 
-    def _select(
-        self, fields: Sequence[Field], count: int | None = None, *, text: bool = False
-    ) -> duckdb.DuckDBPyRelation:
+    def _select(self, fields: Sequence[Field], count: int | None = None, *, text: bool = False) -> Any:
         limit = "" if count is None else f" LIMIT {count}"
         return self._database.sql(f"{self._sql(fields, text=text)}{limit}")
 
@@ -510,8 +523,8 @@ class Database:
         finally:
             self._connection.unregister("source")
 
-    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """Give the result of a query."""
+    def sql(self, query: str) -> Any:
+        """Give the result of a query, a relation of DuckDB; None of a statement without one."""
         return self._connection.sql(query)
 
     def run(self, query: str) -> dict[str, np.ndarray]:

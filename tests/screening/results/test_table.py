@@ -226,3 +226,13 @@ def test_numbers_have_their_decimals_as_text_and_nothing_where_there_is_none(tmp
     table.write_parquet(tmp_path / "R.parquet")
     assert parquet.read_table(tmp_path / "R.parquet").column("tau").to_pylist()[1] == np.float32(3.14159)
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_query_sees_every_column_of_the_ranking():
+    table = rank([(0, columns([0.3, 0.1, float("nan")]))]).table
+    found = table.query("SELECT rank, formula, e_above_hull FROM candidates WHERE e_above_hull < 0.2")
+    assert found.to_pylist() == [{"rank": 1, "formula": "O5", "e_above_hull": pytest.approx(0.1)}]
+    assert table.query("SELECT avg(e_above_hull) AS mean FROM candidates")["mean"].to_pylist() == [pytest.approx(0.2)]
+    for wrong in ("SELECT nonsense FROM candidates", "SELEC", "SET threads = 1"):
+        with pytest.raises(UserError, match=wrong.split()[0]):
+            table.query(wrong)
