@@ -166,10 +166,9 @@ class Table:
         """
         self._database.run("CREATE OR REPLACE TEMP VIEW candidates AS SELECT rowid + 1 AS rank, * FROM ranked")
         try:
-            found = self._database.sql(statement)
-            if found is None:
-                raise UserError(f"{statement}: selects nothing. Write SELECT … FROM candidates.")
-            return found.to_arrow_table()
+            if [part.type for part in duckdb.extract_statements(statement)] != [duckdb.StatementType.SELECT]:
+                raise UserError(f"{statement}: not one query. Write SELECT … FROM candidates.")
+            return self._database.sql(statement).to_arrow_table()
         except duckdb.Error as error:
             raise UserError(f"{statement}: {' '.join(str(error).split())}") from None
 
