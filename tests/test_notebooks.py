@@ -74,7 +74,7 @@ def check_screen_to_dft(ran):
 
 
 def check_on_slurm(ran):
-    assert "share 1/2 done; the run is not complete\nshare 2/2 done; the run is complete" in ran.out
+    assert "share 1/2 done; the run is complete\nshare 2/2 done; the run is complete" in ran.out
     assert ran.out.count(" True\n") == 3
     assert "False" not in ran.out
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
 
 ALL = "**"
 """Of a folder that is written, or removed, as a whole."""
-_RESULTS = re.compile(
-    rb"(id,prediction\b|id,reason\n|rank,index,formula,|index,(.*,)?reason\n"
-    rb'|\{\n  "name": ".*",\n  "summary": |\{\n  "model": ".*",\n  "digest": )'
-)
-"""How the tables and cards begin that this package writes; in a folder of crystals they are results, not inputs."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +79,8 @@ def of_name(setting: str, path: Path, ends: Sequence[str]) -> list[Output]:
 def refuse_overwriting(inputs: Iterable[str | Path | None], outputs: Iterable[Output | None]) -> None:
     """Refuse outputs that would destroy an input or a file of a run, or that two settings name.
 
-    Files are compared as the system knows them, so that links, other spellings and redirected streams are found. In a
-    folder of inputs, the tables that this package wrote there are no inputs; whatever else it reads there is one.
+    Files are compared as the system knows them, so that links, other spellings and redirected streams are found. Of a
+    folder of inputs, what `cgcnn.data.read` reads are inputs; what this package wrote there are not.
 
     Args:
         inputs: Files and folders that are read; those that do not exist or are no paths do not matter.
@@ -121,31 +115,17 @@ def _refuse_input(path: Path, files: dict[File, Output], outputs: Sequence[Outpu
             raise _destroys(output, path)
     for inner in _files_in(path):
         for file in _regular(inner):
-            if file in files and not (inner != path and _is_result(inner)):
+            if file in files:
                 raise _destroys(files[file], inner)
 
 
-def _files_in(path: Path) -> Iterator[Path]:
-    """A file itself, or what may be read in a folder; of a run nothing, for nothing may be written there anyway."""
-    from cgcnn.data.formats import ID_PROP, kind_of  # numpy, and `--help` needs none
+def _files_in(path: Path) -> Iterable[Path]:
+    """A file itself, or what is read of a folder; of a run nothing, for nothing may be written there anyway."""
+    from cgcnn.data.read import inputs_in  # numpy, and `--help` needs none
 
     if not path.is_dir():
-        yield path
-        return
-    for here, folders, names in os.walk(path):
-        if "zarr.json" in names:
-            folders.clear()
-            continue
-        for name in names:
-            inner = Path(here, name)
-            if name in {ID_PROP, "atom_init.json"} or kind_of(inner):
-                yield inner
-
-
-def _is_result(path: Path) -> bool:
-    with suppress(OSError), path.open("rb") as file:
-        return _RESULTS.match(file.read(4096)) is not None
-    return False
+        return [path]
+    return [] if (path / "zarr.json").exists() else inputs_in(path)
 
 
 def _refuse_run(output: Output) -> None:

@@ -72,6 +72,18 @@ def skipped(paths: Sequence[Path]) -> str:
     return f"skipped {len(left)} {what}, such as {left[0]}; to read one, name it alone"
 
 
+def inputs_in(folder: Path) -> list[Path]:
+    """List the files that `stream` reads of a directory; none if there are none."""
+    try:
+        found, _ = _sift([folder])
+    except UserError:
+        return []
+    files: list[Path] = []
+    for item in found:
+        files += [path for path in item.path.iterdir() if path.is_file()] if item.path.is_dir() else [item.path]
+    return files
+
+
 def _sift(paths: Sequence[Path]) -> tuple[list[_Found], list[Path]]:
     """What is to be read, and what is skipped.
 

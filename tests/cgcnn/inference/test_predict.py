@@ -60,7 +60,7 @@ def test_bad_crystals_are_rows_with_reasons_and_the_rest_goes_on(data: Path, mod
     assert [row["id"] for row in rows(out)] == [f"c{i}" for i in (7, 3, 11, 0, 5, 9, 1, 10, 2, 8, 4, 6)]
     assert [row["id"] for row in rows(out) if not row["prediction"]] == ["c3", "c11", "c9", "c8"]
     reasons = {row["id"]: row["reason"] for row in rows(tmp_path / "out.failures.csv")}
-    for name, reason in {"c3": "not a crystal", "c11": "partially", "c9": "isolated", "c8": "cannot be read"}.items():
+    for name, reason in {"c3": "not a crystal", "c11": "partially", "c9": "isolated", "c8": "No such file"}.items():
         assert reason in reasons[name]
     assert "4 of 12 crystals failed" in done.stderr
     assert "out.failures.csv" in done.stderr
