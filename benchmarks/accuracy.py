@@ -36,7 +36,7 @@ from cgcnn.data.sample import from_record, record_id
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.predict import predict_samples
-from cgcnn.models import calibration
+from cgcnn.models import deviations
 from cgcnn.models.files import load
 from cgcnn.training import measure
 from cgcnn.training.checkpoints import claim
@@ -276,7 +276,7 @@ def intervals(pair: Comparison) -> str:
     """How many labels the central 90 % intervals hold."""
     known = ~np.isnan(pair.label)
     error, std = (pair.mean - pair.label)[known], pair.std[known]
-    return f"  90 % interval holds {100 * calibration.coverage(error, std):.1f} % of the labels"
+    return f"  90 % interval holds {100 * deviations.coverage(error, std):.1f} % of the labels"
 
 
 def hits(pair: Comparison) -> str:
@@ -291,7 +291,7 @@ def hits(pair: Comparison) -> str:
 def first_intervals(pair: Comparison) -> str:
     """How many labels of the first of the ranking the central 90 % intervals hold."""
     first = np.argsort(pair.mean, kind="stable")[:FIRST]
-    held = 100 * calibration.coverage((pair.mean - pair.label)[first], pair.std[first])
+    held = 100 * deviations.coverage((pair.mean - pair.label)[first], pair.std[first])
     return f"  90 % interval holds {held:.1f} % of the labels of the first {len(first)} of the ranking"
 
 
@@ -322,7 +322,7 @@ def by_kind(records: list[Record], pair: Comparison) -> list[str]:
     for kind in np.unique(kinds[known]):
         rows = known & (kinds == kind)
         error = (pair.mean - pair.label)[rows]
-        held = f"90 % interval holds {100 * calibration.coverage(error, pair.std[rows]):.1f} %"
+        held = f"90 % interval holds {100 * deviations.coverage(error, pair.std[rows]):.1f} %"
         lines.append(f"  {kind:<10} MAE {np.abs(error).mean():.4f} eV/atom, {held}  ({rows.sum()} rows)")
     return lines
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, combinations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgcnn.elements import SYMBOLS
+from cgcnn.elements import SYMBOLS, atomic_number
+from cgcnn.errors import UserError
 from cgcnn.graphs.graph import NEIGHBOURS, CrystalGraph, Pairs, full_graph
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
@@ -68,6 +71,38 @@ class Prototype:
             order = np.argsort((len(columns) - count) * 256 + values, axis=1, kind="stable")
             result[:, columns] = np.take_along_axis(values, order, axis=1)
         return result
+
+    def candidates(self, elements: Mapping[str, str | Iterable[str]]) -> NDArray[np.uint8]:
+        """Return the species (n, n_sites) of every candidate with these elements on the sites of each role.
+
+        The sites of anions, X, hold one element in each candidate. Several sites of cations hold different elements,
+        such as B and B' of a double perovskite, and no candidate comes twice.
+
+        Args:
+            elements: Role → one or several symbols.
+
+        Raises:
+            UserError: A role is missing, unknown, or has too few elements; or a symbol is no element.
+        """
+        unknown = [role for role in elements if role not in self.role_names]
+        if unknown:
+            known = ", ".join(self.role_names)
+            raise UserError(f"{self.name} has no role {unknown[0]}; give elements for {known}")
+        choices = []
+        for role in self.role_names:
+            given = elements.get(role, ())
+            numbers = [atomic_number(symbol) for symbol in dict.fromkeys([given] if isinstance(given, str) else given)]
+            sites = self.roles.count(role)
+            if not numbers:
+                raise UserError(f"{self.name}: no elements for {role}; give a symbol or several")
+            if role != "X" and len(numbers) < sites:
+                raise UserError(f"{self.name}: {role} takes {sites} different elements; {len(numbers)} given")
+            choices.append([(z,) * sites for z in numbers] if role == "X" else list(combinations(numbers, sites)))
+        columns = [i for role in self.role_names for i, of in enumerate(self.roles) if of == role]
+        rows = np.array([list(chain(*chosen)) for chosen in product(*choices)], dtype=np.uint8)
+        species = np.empty_like(rows)
+        species[:, columns] = rows
+        return species
 
     def role_sums(self, table: NDArray[np.float32], species: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n,) sum over the roles of the mean over their sites of table (R, 101), for species (n, n_sites)."""
