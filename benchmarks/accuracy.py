@@ -25,9 +25,8 @@ import click
 import numpy as np
 
 from cgcnn.cli import options as command_line
-from cgcnn.cli import show
-from cgcnn.cli.building import builder
-from cgcnn.cli.progress import Reporter
+from cgcnn.cli import terminal
+from cgcnn.cli.terminal import Reporter, builder
 from cgcnn.data.composition import composition, shapes, species
 from cgcnn.data.labels import targets
 from cgcnn.data.read import read
@@ -175,7 +174,7 @@ def of_folds(found: Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> 
         unseen, text = check(found.table, recipe, folder / "check", report)
     print("\n".join(map(line, measure.figures_of_parts(unseen, text))))
     for calibrated in measure.calibrations(unseen, text):
-        print(show.reliability(calibrated))
+        print(terminal.reliability(calibrated))
     held = np.isin(found.table.fold, recipe.validation_folds)
     records = [sample.labels | crystal(sample) for sample, own in zip(found.samples, held, strict=True) if own]
     for column, name in enumerate(recipe.settings.targets):

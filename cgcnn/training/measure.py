@@ -9,7 +9,7 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.inference.metrics import auc, figures, threshold
+from cgcnn.inference.evaluate import auc, figures, threshold
 from cgcnn.models.card import Calibration, Metric, Odds
 from cgcnn.models.deviations import (
     features,

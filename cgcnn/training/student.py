@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from cgcnn.elements import MAX_Z, element_features
 from cgcnn.graphs.batch import GraphBatch
-from cgcnn.graphs.template import common_template
+from cgcnn.graphs.prototype import common_template
 from cgcnn.models.model import SETTINGS, Student
 from cgcnn.network.reference import CGCNN, TensorBatch, WeightedNorm, weights
 from cgcnn.network.torch_kernel import TemplateNetwork
