@@ -25,9 +25,8 @@ import click
 import numpy as np
 
 from cgcnn.cli import options as command_line
-from cgcnn.cli import show
-from cgcnn.cli.building import builder
-from cgcnn.cli.progress import Reporter
+from cgcnn.cli import terminal
+from cgcnn.cli.terminal import Reporter, builder
 from cgcnn.data.composition import composition, shapes, species
 from cgcnn.data.labels import targets
 from cgcnn.data.read import read
@@ -36,7 +35,7 @@ from cgcnn.data.sample import from_record, record_id
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.predict import predict_samples
-from cgcnn.models import calibration
+from cgcnn.models import deviations
 from cgcnn.models.files import load
 from cgcnn.training import measure
 from cgcnn.training.checkpoints import claim
@@ -175,7 +174,7 @@ def of_folds(found: Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> 
         unseen, text = check(found.table, recipe, folder / "check", report)
     print("\n".join(map(line, measure.figures_of_parts(unseen, text))))
     for calibrated in measure.calibrations(unseen, text):
-        print(show.reliability(calibrated))
+        print(terminal.reliability(calibrated))
     held = np.isin(found.table.fold, recipe.validation_folds)
     records = [sample.labels | crystal(sample) for sample, own in zip(found.samples, held, strict=True) if own]
     for column, name in enumerate(recipe.settings.targets):
@@ -276,7 +275,7 @@ def intervals(pair: Comparison) -> str:
     """How many labels the central 90 % intervals hold."""
     known = ~np.isnan(pair.label)
     error, std = (pair.mean - pair.label)[known], pair.std[known]
-    return f"  90 % interval holds {100 * calibration.coverage(error, std):.1f} % of the labels"
+    return f"  90 % interval holds {100 * deviations.coverage(error, std):.1f} % of the labels"
 
 
 def hits(pair: Comparison) -> str:
@@ -291,7 +290,7 @@ def hits(pair: Comparison) -> str:
 def first_intervals(pair: Comparison) -> str:
     """How many labels of the first of the ranking the central 90 % intervals hold."""
     first = np.argsort(pair.mean, kind="stable")[:FIRST]
-    held = 100 * calibration.coverage((pair.mean - pair.label)[first], pair.std[first])
+    held = 100 * deviations.coverage((pair.mean - pair.label)[first], pair.std[first])
     return f"  90 % interval holds {held:.1f} % of the labels of the first {len(first)} of the ranking"
 
 
@@ -322,7 +321,7 @@ def by_kind(records: list[Record], pair: Comparison) -> list[str]:
     for kind in np.unique(kinds[known]):
         rows = known & (kinds == kind)
         error = (pair.mean - pair.label)[rows]
-        held = f"90 % interval holds {100 * calibration.coverage(error, pair.std[rows]):.1f} %"
+        held = f"90 % interval holds {100 * deviations.coverage(error, pair.std[rows]):.1f} %"
         lines.append(f"  {kind:<10} MAE {np.abs(error).mean():.4f} eV/atom, {held}  ({rows.sum()} rows)")
     return lines
 

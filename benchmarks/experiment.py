@@ -24,7 +24,7 @@ from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
-from cgcnn.inference.metrics import auc, roc
+from cgcnn.inference.evaluate import auc, roc
 from cgcnn.models.files import load
 from screening.chemistry.descriptors import columns
 

@@ -23,11 +23,11 @@ from accuracy import prepared
 from experiment import FALSE, label_of, read, recall_at, species_of
 
 from cgcnn.cli import options as command_line
-from cgcnn.cli.progress import Reporter
+from cgcnn.cli.terminal import Reporter
 from cgcnn.data.composition import formula_group
 from cgcnn.files import write_whole
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
-from cgcnn.inference.metrics import auc
+from cgcnn.inference.evaluate import auc
 from cgcnn.models.files import load
 from cgcnn.training.checkpoints import claim
 from cgcnn.training.protocols import without_folds

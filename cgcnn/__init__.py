@@ -8,7 +8,7 @@
     best.save("gap")
     cgcnn.load("mp").on("double-perovskite").predict(A=["Cs"], B=["Ag", "Bi"], X=["Cl"])
 
-What is wrong is a `cgcnn.UserError`. Importing this imports nothing heavy.
+Errors raise `cgcnn.UserError` with a one-line message. Importing this package imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
-    from cgcnn.inference.frames import predict
+    from cgcnn.inference.predict import predict
     from cgcnn.models.files import load
     from cgcnn.models.model import Model
     from cgcnn.training.results import Trained
@@ -33,7 +33,7 @@ _PLACES = {
     "Model": "models.model",
     "Trained": "training.results",
     "load": "models.files",
-    "predict": "inference.frames",
+    "predict": "inference.predict",
     "train": "training.start",
 }
 

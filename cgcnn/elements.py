@@ -1,4 +1,4 @@
-"""Element symbols and the features that a network starts from, one row an atomic number."""
+"""Element symbols, and the features that a network starts from, one row per atomic number."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _BEYOND = {"Md", "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn
 
 
 def atomic_number(symbol: str) -> int:
-    """Atomic number of an element symbol such as ``"Ti"``.
+    """Return the atomic number of an element symbol such as ``"Ti"``.
 
     Raises:
         UserError: The symbol is no element up to Z = 100.
@@ -173,10 +173,10 @@ def _similar(text: str, word: str) -> str:
 
 @lru_cache(maxsize=1)
 def element_features() -> NDArray[np.float32]:
-    """Features of every element up to Z = 100, from pymatgen's element data.
+    """Return the features of every element up to Z = 100, from pymatgen's element data.
 
-    One-hot period, group and block; multi-hot common oxidation states; standardised continuous properties, each with an
-    indicator where the value is missing (the value is then 0, the mean).
+    They are: one-hot period, group and block; multi-hot common oxidation states; standardised continuous properties,
+    each with an indicator for a missing value (which is then 0, the mean).
 
     Returns:
         (101, F) float32; row 0 is zero. No two rows from 1 on are equal.
@@ -194,7 +194,7 @@ def element_features() -> NDArray[np.float32]:
 
 
 def _categories(element: Element) -> list[float]:
-    """Period, group, block and common oxidation states as zeros and ones."""
+    """Return period, group, block and common oxidation states as zeros and ones."""
     return [
         *_one_hot(element.row, range(1, 8)),
         # pymatgen puts the f block into group 3; it gets a column of its own
@@ -209,7 +209,7 @@ def _one_hot(value: int, values: Sequence[int]) -> list[float]:
 
 
 def _continuous(element: Element) -> list[float]:
-    """Continuous properties; NaN where pymatgen has no value."""
+    """Return the continuous properties; NaN if pymatgen has no value."""
     shells = {"s": 0, "p": 0, "d": 0, "f": 0}
     filled = {"s": 2, "p": 6, "d": 10, "f": 14}
     for n, orbital, electrons in element.full_electronic_structure:
@@ -246,7 +246,7 @@ def _number(value: float | None) -> float:
 
 
 def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns with mean 0 and deviation 1 over the known values; 0 where unknown."""
+    """Scale columns to mean 0 and deviation 1 over the known values; unknown ones become 0."""
     mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     scaled: NDArray[np.float64] = np.nan_to_num((values - mean) / np.where(std > 0, std, 1.0))
     return scaled

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, CSV tables that no spreadsheet runs, and the TOML files of the package."""
+"""Files: written whole or not at all, CSV tables safe for spreadsheets, and the package's TOML files."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _DESCRIPTOR = re.compile(r"/dev/(?:fd/([0-9]{1,9})|(stdout)|(stderr))|/proc/self
 DIGITS = 18
 """Of a whole number that can be meant."""
 STDOUT = Path("/dev/stdout")
-"""Written into as it is, also where it is redirected."""
+"""Standard output, also if it is redirected."""
 ENDS = (".safetensors", ".json", ".csv", ".png", ".svg")
-"""Ends of the files that are written under one name."""
-_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula; a tab is escaped anyway
+"""Suffixes of the files that are written under one name."""
+_FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes text with these for a formula; a tab is escaped anyway
 
 
 def write_whole(path: str | Path, content: bytes | str | Iterable[bytes | str]) -> None:
     """Write a file so that it holds either what it held before or all of the new content, whatever happens.
 
-    A symbolic link stays, and its target is written; what is no regular file, such as ``/dev/null`` or a FIFO, is
+    A symbolic link stays, and its target is written. Anything but a regular file, such as ``/dev/null`` or a FIFO, is
     written into and never replaced. Text is UTF-8.
 
     Args:
-        path: Of the file; its folder exists.
-        content: All of it, or its pieces as they come.
+        path: The file, in an existing folder.
+        content: All of the content, or its pieces in order.
 
     Raises:
         UserError: The file cannot be written.
@@ -57,16 +57,16 @@ def write_whole(path: str | Path, content: bytes | str | Iterable[bytes | str]) 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file to write into: the target itself where it cannot be replaced, otherwise one that will replace it."""
+    """Open the file to write into: the target itself if it cannot be replaced, otherwise one that will replace it."""
     known = _DESCRIPTOR.fullmatch(str(path))
-    if known:  # opened anew, it would start at the beginning of what a redirection has collected
+    if known:  # opening it again would overwrite what a redirection has collected
         number, out, err, other = known.groups()
         with os.fdopen(os.dup(1 if out else 2 if err else int(number or other)), "wb") as file:
             yield file
         return
     mode = path.stat().st_mode if path.exists() else None
     if mode is not None and not stat.S_ISREG(mode):
-        with os.fdopen(os.open(path, os.O_WRONLY), "wb") as file:  # a folder is refused here
+        with os.fdopen(os.open(path, os.O_WRONLY), "wb") as file:  # refuses a folder
             yield file
         return
     target = Path(os.path.realpath(path))
@@ -78,7 +78,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
                 os.chmod(partial, stat.S_IMODE(mode))  # noqa: PTH101  # beside os.open
             yield file
             file.flush()
-            os.fsync(descriptor)  # before the rename: or a crash leaves the new name with nothing in it
+            os.fsync(descriptor)  # before the rename, or a crash could leave an empty file under the new name
         partial.replace(target)
     except BaseException:
         with suppress(OSError):
@@ -126,28 +126,28 @@ def whole_number(text: str) -> int | None:
 
 
 def with_end(path: Path, end: str) -> Path:
-    """A path with this end instead of one of ours that it may have; a dot in a name, as in ``gap-0.5``, begins none."""
+    """Replace one of our suffixes by this one, or add it; the dot in a name such as ``gap-0.5`` begins no suffix."""
     known = next((known for known in ENDS if path.name.endswith(known) and path.name != known), "")
     return path.with_name(f"{path.name.removesuffix(known)}{end}")
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path is an open file of this process, such as ``/dev/stdout``, which takes what is written."""
+    """Return whether a path is an open file of this process, such as ``/dev/stdout``."""
     return _DESCRIPTOR.fullmatch(str(path)) is not None
 
 
 def failures_path(results: Path) -> Path | None:
-    """Where the reasons of failures go: ``RESULTS.failures.csv``; nowhere beside what is no regular file."""
+    """Return where the reasons of failures go: ``RESULTS.failures.csv``, or None if the results are no regular file."""
     if is_stream(results) or (results.exists() and not results.is_file()):
         return None
     return results.with_name(f"{results.stem}.failures.csv")
 
 
 def write_failures(results: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Path | None:
-    """Write why some failed beside a file of results, as ``RESULTS.failures.csv``; if none did, remove an older one.
+    """Write the reasons of failures to ``RESULTS.failures.csv``; without failures, remove an older file.
 
     Returns:
-        The file; None where there are no rows, or the results go to what is no regular file, which has no neighbours.
+        The file; None without rows, or if the results are no regular file.
 
     Raises:
         UserError: The file cannot be written.
@@ -172,12 +172,12 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """A line of a CSV table, each cell as `csv_cell`."""
+    """Format a line of a CSV table, each cell as `csv_cell`."""
     return str(_WRITER.writerow([csv_cell(cell) for cell in cells]))
 
 
 class _Lines:
-    """What a CSV writer writes to, to be given the line back."""
+    """A file for a CSV writer that returns the line instead of keeping it."""
 
     @staticmethod
     def write(line: str) -> str:
@@ -193,7 +193,7 @@ def _chained(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterato
 
 
 def csv_cell(value: object) -> str:
-    """A cell's text as `printable`; with an apostrophe before it where a spreadsheet would take it for a formula."""
+    """Format a cell as `printable` text, with an apostrophe in front if a spreadsheet would take it for a formula."""
     text = "" if value is None else printable(str(value))
     return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
 
@@ -207,7 +207,7 @@ def _is_number(text: str) -> bool:
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters, line ends and bytes that were no UTF-8 as escapes such as ``\x1b``."""
+    r"""Escape control characters, line ends and bytes that were no UTF-8, such as ``\x1b``."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
@@ -217,11 +217,11 @@ def _escaped(character: str) -> str:
 
 
 def shipped_files(installed: Path, checkout: str) -> dict[str, Path]:
-    """TOML files that are shipped together: name -> file.
+    """Find TOML files that are shipped together: name -> file.
 
     Args:
-        installed: Where they are in an installed package.
-        checkout: Where they are in a checkout, from its root.
+        installed: Their folder in an installed package.
+        checkout: Their folder in a checkout, relative to its root.
     """
     places = (installed, Path(__file__).parent.parent / checkout)
     folder = next((place for place in places if place.is_dir()), None)
@@ -229,15 +229,15 @@ def shipped_files(installed: Path, checkout: str) -> dict[str, Path]:
 
 
 def recipes() -> dict[str, Path]:
-    """Shipped recipes: name -> TOML file, of trainings and of screens."""
+    """Find the shipped recipes of trainings and screens: name -> TOML file."""
     return shipped_files(Path(__file__).parent / "recipes", "recipes")
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """The file of a shipped recipe's name, or the path itself if there is such a file.
+    """Return the file of a shipped recipe, or the path itself if it is a file.
 
     Raises:
-        UserError: There is neither.
+        UserError: There is no such recipe or file.
     """
     known = recipes()
     path = known.get(name_or_path, Path(name_or_path))

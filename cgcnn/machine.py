@@ -1,4 +1,4 @@
-"""What this machine gives to a process."""
+"""What this machine allows a process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def stopping() -> tuple[signal.Signals, ...]:
 
 
 def cores() -> int:
-    """Cores that this process may use; inside a SLURM job no more than the job asked for."""
+    """Count the cores that this process may use; inside a SLURM job at most those that the job asked for."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return min(usable, int(asked)) if re.fullmatch("0*[1-9][0-9]{0,8}", asked) else usable
 
 
 def limit_hit(error: BaseException | None) -> str:
-    """Which limit of the system an error comes from, with its value and a remedy; "" if from none."""
+    """Say which limit of the system an error comes from, with its value and a remedy; "" if from none."""
     remedy = "Raise that, or ask for fewer `workers`."
     while error is not None:
         number = error.errno if isinstance(error, OSError) else 0

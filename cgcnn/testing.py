@@ -1,4 +1,4 @@
-"""Models with random weights: what training starts from, and what an engine can be tested with."""
+"""Models with random weights, to test an engine with."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def untrained(
     members: int = 2,
     seed: int = 0,
 ) -> Model:
-    """A model of ``prototype`` with random weights that claims to know the elements ``trained``, role → symbols."""
+    """Make a model of a prototype with random weights that claims to know the elements ``trained``, role → symbols."""
     networks = _members(settings, members, seed)
     table = np.zeros((len(prototype.role_names), MAX_Z + 1), dtype=np.bool_)
     for role, symbols in trained.items():
@@ -44,7 +44,7 @@ def untrained(
 
 
 def untrained_for_structures(settings: Settings, *, members: int = 2, seed: int = 0) -> Model:
-    """A model with random weights that takes structures."""
+    """Make a model of structures with random weights."""
     return Model(_card(None, settings), _members(settings, members, seed))
 
 

@@ -30,20 +30,22 @@ def app() -> None:
 
 @app.command()
 @click.argument("data", type=PATH)
-@click.option("--recipe", metavar="NAME|FILE", help="A training recipe. [default: structures, plain settings]")
+@click.option("--recipe", metavar="NAME|FILE", help="Training recipe. [default: structures, plain settings]")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Label to learn; repeat for several.")
 @click.option("--binary", multiple=True, metavar="NAME", help="Label that is 0 or 1, to learn as a probability.")
-@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Where to write the model.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Write the model to MODEL.")
 @click.option("--split", metavar="A/B/C", help="Shares of training, validation and test rows. [default: 60/20/20]")
 @click.option("--sizes", metavar="A/B/C", help="Numbers of training, validation and test rows instead.")
-@click.option("--fold-column", metavar="NAME", help="Label that says train, validation or test, or names a fold.")
-@click.option("--test-fold", metavar="FOLD", help="The fold of --fold-column to test on; validation is the one after.")
-@click.option("--folds", type=click.IntRange(min=3), metavar="K", help="K-fold: a member for each fold to test on.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--patience", type=click.IntRange(min=1), help="Stop after so many epochs without a better validation.")
-@click.option("--members", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the split and the first member; other members count on.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted training of the same MODEL.")
+@click.option("--fold-column", metavar="NAME", help="Label with train, validation or test, or with a fold.")
+@click.option("--test-fold", metavar="FOLD", help="Test on this fold of --fold-column, and validate on the next.")
+@click.option("--folds", type=click.IntRange(min=3), metavar="K", help="Test each of K folds, with a member for each.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs. [default: the recipe's]")
+@click.option("--patience", type=click.IntRange(min=1), help="Stop after this many epochs without a better validation.")
+@click.option("--members", type=click.IntRange(min=1), help="Number of members. [default: the recipe's]")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of the split and the first member; later members use seed+1, …"
+)
+@click.option("--resume", is_flag=True, help="Resume an interrupted training of the same MODEL.")
 @command_line.building
 @command_line.debug
 def train(
@@ -69,34 +71,34 @@ def train(
 ) -> None:
     """Train a model on the labelled crystals of DATA, in any format that `predict` reads.
 
-    Writes MODEL (the epochs with the best validation), MODEL-last (the last ones), MODEL.metrics.json and .csv,
-    MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with a check of its own follows that,
-    unless a split is asked for. Progress is kept in MODEL.training until the model is written.
+    Writes MODEL (the epochs with the best validation), MODEL-last (the last epochs), MODEL.metrics.json and .csv,
+    MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with its own check uses that, unless you
+    ask for a split. MODEL.training keeps the progress until the model is written.
     """
     from cgcnn.training.recipe import read_recipe
     from cgcnn.training.sources import choose_recipe, read_samples
 
     refuse_overwriting([data, recipe and recipes().get(recipe, recipe)], of_name("output", output, TRAINED))
     base = read_recipe(recipe) if recipe else None
-    samples = read_samples(data, base)  # before the heavy imports: a wrong path is told at once
+    samples = read_samples(data, base)  # before the heavy imports, so that a wrong path fails at once
     if base is None or not base.sources:
         command_line.note_skipped(data)
-    from cgcnn.cli import train as training
-    from cgcnn.cli.building import builder
+    from cgcnn.cli.terminal import builder
+    from cgcnn.cli.training import prepare_samples, run_training
     from cgcnn.training.split import Division
 
     how = {"epochs": epochs, "patience": patience, "members": members, "seed": seed}
     chosen = choose_recipe(base, samples, (with_end(output, "").name, data.name), (targets, binary), **how)
     with builder(chosen.settings, workers, cache, no_cache=no_cache) as build:
-        prepared = training.prepared(samples, chosen, build, strict=strict)
+        prepared = prepare_samples(samples, chosen, build, strict=strict)
     division = Division(split, sizes, fold_column, test_fold, folds)
-    training.run(prepared, chosen, division, output, resume=resume)
+    run_training(prepared, chosen, division, output, resume=resume)
 
 
 @app.command()
 @click.argument("data", type=PATH)
 @click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
-@click.option("--csv", "output", type=PATH, required=True, help="Where to write id,prediction[,std].")
+@click.option("--csv", "output", type=PATH, required=True, help="Write id,prediction[,std] to this file.")
 @click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
 @command_line.building
 @command_line.debug
@@ -112,18 +114,18 @@ def predict(
 ) -> None:
     """Predict the crystals of DATA, in their order; no labels needed.
 
-    DATA is a CIF, POSCAR, extended XYZ, JSON, JSON Lines, CSV with a column `cif`, ASE database, a directory of these
-    files, or one with an id_prop.csv. A crystal that cannot be predicted has an empty prediction; the reasons go to
-    OUT.failures.csv.
+    DATA is a CIF, POSCAR, extended XYZ, JSON, JSON Lines or CSV file (with a column `cif`), an ASE database, a
+    directory of these, or a directory with an id_prop.csv. A crystal that cannot be predicted gets an empty prediction,
+    and its reason goes to OUT.failures.csv.
     """
     from cgcnn.data.read import read
     from cgcnn.models.card import model_files, weights_path
 
     refuse_overwriting([data, *model_files(model)], of_csv("csv", output))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
-    path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    path, samples = weights_path(model), read(data)  # before the heavy imports, so that a wrong path fails at once
     command_line.note_skipped(data)
-    from cgcnn.cli.building import builder
+    from cgcnn.cli.terminal import builder
     from cgcnn.files import write_failures
     from cgcnn.inference import predict as predicting
     from cgcnn.models.files import load
@@ -150,10 +152,10 @@ def predict(
         raise UserError(f"{summary}; nothing could be predicted")
     if summary:
         click.echo(summary + (f"; all reasons: {failed}" if failed else ""), err=True)
-    if predictions.strangers:
+    if predictions.out_of_domain:
         click.echo(
-            f"warning: {len(predictions.strangers)} of {len(ids)} crystals have an element that {loaded.card.name} was "
-            f"not trained on, the first is {ids[predictions.strangers[0]]}: these predictions mean little",
+            f"warning: {len(predictions.out_of_domain)} of {len(ids)} crystals have an element that {loaded.card.name} "
+            f"was not trained on, the first is {ids[predictions.out_of_domain[0]]}: these predictions mean little",
             err=True,
         )
 
@@ -163,11 +165,11 @@ def predict(
 @click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
 @click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
 @click.option("--label", metavar="NAME", help="The label to compare with. [default: the target's name]")
-@click.option("--json", "figures", type=PATH, help="Where to write the figures.")
-@click.option("--csv", "output", type=PATH, help="Where to write id,prediction[,std] of the labelled crystals.")
+@click.option("--json", "figures", type=PATH, help="Write the figures to this file.")
+@click.option("--csv", "output", type=PATH, help="Write id,prediction[,std] of the labelled crystals to this file.")
 @click.option("--plot", type=PATH, multiple=True, metavar="FILE", help="Parity or ROC plot (.png, .svg); repeatable.")
 @click.option(
-    "--only", type=PATH, metavar="CSV", help="Only crystals whose ids it lists first, as MODEL.test.csv does."
+    "--only", type=PATH, metavar="CSV", help="Only crystals whose ids are in the first column, as in MODEL.test.csv."
 )
 @command_line.building
 @command_line.debug
@@ -195,9 +197,9 @@ def evaluate(
     tables = [Output("csv", output)] if output else []
     tables += [Output("json", figures)] if figures else []
     refuse_overwriting([data, only, *model_files(model)], [*tables, *(Output("plot", file) for file in plot)])
-    path, samples = weights_path(model), read(data)  # before the heavy imports: a wrong path is told at once
+    path, samples = weights_path(model), read(data)  # before the heavy imports, so that a wrong path fails at once
     command_line.note_skipped(data)
-    from cgcnn.cli.building import builder
+    from cgcnn.cli.terminal import builder
     from cgcnn.inference import evaluate as evaluating
     from cgcnn.inference.plots import draw
     from cgcnn.inference.predict import summary, write_predictions
@@ -225,18 +227,18 @@ def evaluate(
 @app.command("learning-curve")
 @click.argument("data", type=PATH)
 @click.option(
-    "--recipe", "names", multiple=True, required=True, metavar="NAME|FILE", help="To train; repeat to compare."
+    "--recipe", "names", multiple=True, required=True, metavar="NAME|FILE", help="Training recipe; repeat to compare."
 )
 @click.option(
     "--sizes",
     type=command_line.Numbers(),
     required=True,
     metavar="A,B,...",
-    help="Training crystals, such as 500,1000,2000.",
+    help="Numbers of training crystals, such as 500,1000,2000.",
 )
-@click.option("-o", "--output", type=PATH, required=True, metavar="CURVE", help="Writes CURVE.csv, .png and .svg.")
-@click.option("--epochs", type=click.IntRange(min=1), help="At the largest size, instead of the recipes'.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the draw and the networks, instead of the recipes'.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="CURVE", help="Write CURVE.csv, .png and .svg.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs at the largest size. [default: the recipes']")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the draw and the networks. [default: the recipes']")
 @command_line.building
 @command_line.debug
 def learning_curve(
@@ -253,8 +255,8 @@ def learning_curve(
 ) -> None:
     """Train recipes on more and more of the labelled crystals of DATA, and draw the error on the same test crystals.
 
-    A tenth of the crystals measures, another tenth chooses the best epoch. What is trained is kept in CURVE.training
-    until the curve is written; the same command goes on from there.
+    A tenth of the crystals measures, and another tenth chooses the best epoch. CURVE.training keeps the progress until
+    the curve is written; the same command resumes from there.
     """
     from cgcnn.data.read import read
     from cgcnn.training.recipe import read_recipe
@@ -263,17 +265,17 @@ def learning_curve(
     refuse_overwriting([data, *given], of_name("output", output, (".csv", ".png", ".svg", ".training")))
     samples, chosen = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
     command_line.note_skipped(data)
-    from cgcnn.cli import learning_curve as curve
-    from cgcnn.cli.building import builder
+    from cgcnn.cli.terminal import builder
+    from cgcnn.cli.training import prepare_tables, run_learning_curve
 
     build = partial(builder, workers=workers, cache=cache, no_cache=no_cache)
-    curve.run(curve.tables(samples, chosen, build, strict=strict), sizes, output)
+    run_learning_curve(prepare_tables(samples, chosen, build, strict=strict), sizes, output)
 
 
 @app.command("import")
 @click.argument("checkpoint", type=PATH)
-@click.option("--atom-init", type=PATH, required=True, help="The atom_init.json that it was trained with.")
-@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Where to write the model.")
+@click.option("--atom-init", type=PATH, required=True, help="The atom_init.json of its training.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Write the model to MODEL.")
 @command_line.debug
 def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
     """Turn CHECKPOINT, a .pth.tar of the published code (txie-93/cgcnn), into a model that predicts the same."""
@@ -291,7 +293,7 @@ def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
 @command_line.debug
 def card(model: str, plot: tuple[Path, ...]) -> None:
     """Show what MODEL (a shipped name or a path) predicts, from what, and how well."""
-    from cgcnn.cli.show import show_card
+    from cgcnn.cli.terminal import show_card
     from cgcnn.models.card import model_files, read_card
 
     refuse_overwriting(model_files(model), [Output("plot", file) for file in plot])
@@ -306,18 +308,18 @@ def card(model: str, plot: tuple[Path, ...]) -> None:
 
 @app.command()
 @click.argument("model")
-@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where to write maps and table.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Write maps and table to DIR.")
 @click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
 @command_line.debug
 def explain(model: str, output: Path, target: str | None) -> None:
     """Show what each element contributes on each site, by a MODEL of compositions with linear pooling.
 
-    Writes DIR/contributions.csv, and periodic tables for each kind of site: site-A.png and .svg of the contributions,
-    crystals-A.png and .svg of the predictions for the whole crystals. The shipped model for this is castelli-linear.
+    Writes DIR/contributions.csv, and two periodic tables for each kind of site: site-A.png and .svg with the
+    contributions, crystals-A.png and .svg with the predictions for whole crystals. Use the shipped castelli-linear.
     """
     from cgcnn.models.card import model_files, weights_path
 
-    path = weights_path(model)  # before the heavy imports: a wrong path is told at once
+    path = weights_path(model)  # before the heavy imports, so that a wrong path fails at once
     from cgcnn.inference.explain import MAPS
     from cgcnn.inference.explain import explain as explain_model
     from cgcnn.models.files import load

@@ -1,4 +1,4 @@
-"""How the commands `cgcnn` and `screen` meet their user: exit codes, and one clear line for an error."""
+"""What the commands `cgcnn` and `screen` share: options, exit codes, and errors of one line."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 debug = click.option("--debug", is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error.")
-"""Decorator: the option that every command takes; `run` looks for it on the command line."""
-
+"""The option --debug, which every command takes; `run` looks for it on the command line."""
 
 WIDE_HELP = {"max_content_width": 120}
-"""Settings of a command whose help takes the room that a terminal has, up to what is read well."""
+"""Context settings that let help use the width of the terminal, up to what reads well."""
 
 
 def version(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorator: the option --version."""
+    """Add the option --version to a command."""
     from cgcnn import __version__
 
     return click.version_option(__version__, message="%(prog)s %(version)s (perovskite-screening)")(command)
 
 
 class Group(click.Group):
-    """Commands whose help lists each with its whole first sentence, on as many lines as it takes."""
+    """A group whose help lists each command with its whole first sentence."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""
@@ -58,14 +57,19 @@ def note_skipped(*paths: Path) -> None:
 
 
 def building(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorator: the options of commands that build graphs, in the order of their help."""
+    """Add the options of commands that build graphs, in the order of their help."""
     options = (
         click.option("--strict", is_flag=True, help="Stop at a crystal that cannot be used."),
-        click.option("--workers", type=click.IntRange(min=1), help="Processes that build graphs. [default: cores]"),
         click.option(
-            "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Of built graphs. [default: yours]"
+            "--workers", type=click.IntRange(min=1), help="Processes that build graphs. [default: one per core]"
         ),
-        click.option("--no-cache", is_flag=True, help="Neither read nor keep built graphs."),
+        click.option(
+            "--cache",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Graph cache directory. [default: the user cache]",
+        ),
+        click.option("--no-cache", is_flag=True, help="Neither read nor write the graph cache."),
     )
     for option in reversed(options):
         command = option(command)
@@ -87,10 +91,10 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 def run(command: click.Command, *aliases: str) -> NoReturn:
-    """Run a command and exit: 0 done, 1 failed with one clear line, 2 wrong usage, 130 interrupted.
+    """Run a command and exit: 0 done, 1 failed with a one-line message, 2 wrong usage, 130 interrupted.
 
-    With `--debug` among the arguments, errors show their traceback. Where it was called by another of its names, help
-    and messages have that one.
+    With `--debug` among the arguments, errors show their traceback. If the command was called by one of its aliases,
+    help and messages use that name.
     """
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
@@ -99,7 +103,7 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
         signal.signal(number, signal.default_int_handler)
     try:
         result = command.main(prog_name=name, standalone_mode=False)
-        sys.stdout.flush()  # find out now whether it took all
+        sys.stdout.flush()  # fail here if it could not be written
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
@@ -124,17 +128,17 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
 
 
 def spoken(message: str, command: click.Command) -> str:
-    """A message of the library in the words of the command line.
+    """Put a message of the library into the words of the command line.
 
-    The library names a setting in backquotes, such as `sort`; here that is the option `--sort`, without them. Words
-    in backquotes that are no option of the command or of its subcommands stay as they are.
+    The library names a setting in backquotes, such as `sort`; the command line shows the option --sort instead. Words
+    in backquotes that are no option of the command or its subcommands stay as they are.
     """
     options = _options(command)
     return re.sub("`([a-z_]+)`", lambda found: options.get(found[1], found[0]), message)
 
 
 def _options(command: click.Command) -> dict[str, str]:
-    """The option that sets each setting, of a command and of all below it."""
+    """Return the option of each setting, for a command and its subcommands."""
     found: dict[str, str] = {}
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
         found |= _options(inner)
@@ -142,12 +146,12 @@ def _options(command: click.Command) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Text as a terminal may show it: `printable`, which could not rewrite the screen, but for line ends and tabs."""
+    """Make text safe for a terminal: `printable`, so that it cannot rewrite the screen, but with line ends and tabs."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 def _make_streams_whole() -> None:
-    """Standard streams that take whatever is written: results must not be lost because nobody can read what is told.
+    """Make the standard streams accept everything, so that a message nobody can read does not cost the results.
 
     A closed stream (as in cron jobs) leads nowhere, and a stream in ASCII gets escapes for other characters. (Were its
     number left free, the next file to be opened would get it, and with it whatever others write to that stream.) What
@@ -180,7 +184,7 @@ class _Unfailing(io.FileIO):
 
 
 def _leave_at_once(name: str, message: str) -> None:
-    """End without the interpreter's own end, which needs threads and files that are not to be had."""
+    """Exit without the interpreter's own shutdown, which needs threads and files that are not available."""
     if "--debug" not in sys.argv:
         click.echo(f"{name}: {_one_line(message)}", err=True)
         sys.stderr.flush()
@@ -188,28 +192,28 @@ def _leave_at_once(name: str, message: str) -> None:
 
 
 def _refusal(error: OSError) -> str:
-    """What the operating system refused, in one line."""
+    """Say in one line what the operating system refused."""
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror or error}. --debug shows where."
 
 
 def _last_words() -> None:
-    """Whoever interrupts from here on interrupts nothing but the interpreter's own end, and would only see errors."""
+    """Ignore interrupts from here on: they would only make the interpreter's own shutdown print errors."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of reads that were cut short
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # reads that were cut short would be logged
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:
     if "--debug" in sys.argv and sys.exc_info()[1] is not None:
         raise  # noqa: PLE0704  # called from an except clause
-    atexit.register(_last_words)  # now, so that it comes before what others registered
+    atexit.register(_last_words)  # registered last, it runs first
     click.echo(f"{name}: {_one_line(message)}", err=True)
     sys.exit(code)
 
 
 LONGEST = 200
-"""Characters of a word that a message quotes; of longer ones it shows both ends."""
+"""Characters of a word that a message quotes; longer words are shortened to both ends."""
 
 
 def _one_line(message: str) -> str:

@@ -21,8 +21,7 @@ from cgcnn.data import cache
 from cgcnn.data.bounds import check_reach
 from cgcnn.data.crystal import structure
 from cgcnn.errors import UserError
-from cgcnn.graphs.graph import CrystalGraph
-from cgcnn.graphs.original import EQUAL, original_graph
+from cgcnn.graphs.graph import EQUAL, CrystalGraph, original_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Many crystal graphs as flat arrays: what networks read, what travels between processes, what a cache keeps."""
+"""Many crystal graphs as flat arrays: what networks read, processes exchange, and the cache keeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from cgcnn.graphs.graph import NEIGHBOURS, CrystalGraph
-from cgcnn.graphs.template import Template, templates
+from cgcnn.graphs.prototype import Template, templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ _OF_EDGES = ("source", "target", "distance", "edge_multiplicity")
 class GraphBatch:
     """Graphs one after the other, in few arrays; one graph is a batch of one.
 
-    The nodes of a graph are adjacent. Edges are in the order of the nodes that receive, so that those of a graph, and
-    those of a node, are adjacent too.
+    The nodes of a graph are adjacent. Edges are sorted by the node that receives, so that those of a graph, and those
+    of a node, are adjacent too.
 
     Attributes:
         numbers: (N,) uint8, atomic numbers.
@@ -36,9 +36,9 @@ class GraphBatch:
         target: (E,) int32, node that receives, ascending.
         distance: (E,) float32, Å.
         edge_multiplicity: (E,) int32, neighbours an edge stands for.
-        nodes: (n,) int64, how many nodes each graph has.
-        edges: (n,) int64, how many edges each graph has.
-        role: (N,) int8, the role of each node's site, as a position in `Prototype.role_names`; None for crystals.
+        nodes: (n,) int64, number of nodes of each graph.
+        edges: (n,) int64, number of edges of each graph.
+        role: (N,) int8, role of each node's site, as a position in `Prototype.role_names`; None for crystals.
     """
 
     numbers: NDArray[np.uint8]
@@ -52,7 +52,7 @@ class GraphBatch:
     role: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
-        """How many graphs."""
+        """Return the number of graphs."""
         return len(self.nodes)
 
     @classmethod
@@ -76,12 +76,12 @@ class GraphBatch:
         a: NDArray[np.floating],
         neighbours: int = NEIGHBOURS,
     ) -> Self:
-        """The quotient graphs of many candidates, made without building one at a time.
+        """Make the quotient graphs of many candidates without building them one at a time.
 
         Rows are grouped by which equal-role sites hold equal elements; each group shares a template.
 
         Args:
-            prototype: Of the candidates.
+            prototype: The prototype of the candidates.
             species: (n, n_sites) atomic numbers.
             a: (n,) lattice constants, Å.
             neighbours: As in `CrystalGraph.from_structure`.
@@ -99,7 +99,7 @@ class GraphBatch:
 
     @classmethod
     def _filled(cls, template: Template, species: NDArray[np.uint8], a: NDArray[np.floating]) -> Self:
-        """A template with the elements and lattice constants of n candidates."""
+        """Fill a template with the elements and lattice constants of n candidates."""
         graph, n = template.graph, len(species)
         shift = np.arange(n, dtype=np.int32)[:, None] * len(graph.numbers)
         return cls(
@@ -116,7 +116,7 @@ class GraphBatch:
 
     @classmethod
     def concatenate(cls, batches: Sequence[GraphBatch]) -> Self:
-        """The graphs of batches, one batch after the other.
+        """Join batches one after the other.
 
         Raises:
             ValueError: Some have roles and some have none.
@@ -125,7 +125,7 @@ class GraphBatch:
         flat = {name: _joined([getattr(b, name) for b in batches], _DTYPES.get(name, "i8")) for name in names}
         roles = [batch.role for batch in batches if batch.role is not None]
         if len(roles) not in {0, len(batches)}:
-            raise ValueError("graphs of prototypes, whose nodes have roles, are not put together with others")
+            raise ValueError("graphs of prototypes, whose nodes have roles, cannot be joined with others")
         nodes = np.array([len(batch.numbers) for batch in batches], dtype=np.int64)
         edges = np.array([len(batch.source) for batch in batches], dtype=np.int64)
         shift = np.repeat((np.cumsum(nodes) - nodes).astype(np.int32), edges)  # (E,)
@@ -133,7 +133,7 @@ class GraphBatch:
         return cls(**flat, role=_joined(roles, "i1") if roles else None)
 
     def select(self, rows: NDArray[np.integer]) -> Self:
-        """The graphs ``rows`` (k,), in that order; a graph may be asked for more than once."""
+        """Select the graphs ``rows`` (k,) in that order; a graph may come more than once."""
         nodes, edges = self.nodes[rows], self.edges[rows]
         old = self.node_starts[rows]
         of_nodes, of_edges = _runs(old, nodes), _runs(self.edge_starts[rows], edges)
@@ -151,7 +151,7 @@ class GraphBatch:
         )
 
     def part(self, start: int, stop: int) -> Self:
-        """The graphs [start, stop): views but for the numbers of nodes, which count from the first of them."""
+        """Return the graphs [start, stop) as views, except for the node numbers, which start anew."""
         node, edge = (_ends(counts)[[start, stop]].tolist() for counts in (self.nodes, self.edges))
         flat = {name: getattr(self, name)[slice(*node)] for name in _OF_NODES}
         flat |= {name: getattr(self, name)[slice(*edge)] for name in _OF_EDGES}
@@ -160,7 +160,7 @@ class GraphBatch:
         return type(self)(**flat, nodes=self.nodes[start:stop], edges=self.edges[start:stop], role=role)
 
     def runs(self, most_edges: int) -> Iterator[tuple[int, int]]:
-        """Consecutive graphs [start, stop) with at most so many edges together, or one graph."""
+        """Yield consecutive graphs [start, stop) with at most so many edges together, or one larger graph."""
         ends, start = _ends(self.edges), 0
         while start < len(self):
             stop = int(np.searchsorted(ends, ends[start] + most_edges, side="right")) - 1
@@ -168,7 +168,7 @@ class GraphBatch:
             start = max(stop, start + 1)
 
     def split(self) -> list[CrystalGraph]:
-        """The graphs one by one; the inverse of `of_graphs` up to the order of their edges."""
+        """Return the graphs one by one; the inverse of `of_graphs` up to the order of their edges."""
         shift = np.repeat(self.node_starts.astype(np.int32), self.edges)
         flat = {name: getattr(self, name) for name in _DTYPES}
         flat |= {name: flat[name] - shift for name in ("source", "target")}
@@ -192,7 +192,7 @@ class GraphBatch:
         return _ends(self.edges)[:-1]
 
     def to_bytes(self) -> bytes:
-        """Sizes and arrays, little-endian, to keep or to send; of crystals, as roles are not among them."""
+        """Write sizes and arrays, little-endian, to keep or to send; only for crystals, as roles are left out."""
         sizes = np.array([len(self), len(self.numbers), len(self.source)], dtype="<i8")
         counts = [self.nodes.astype("<i8"), self.edges.astype("<i8")]
         return b"".join([a.tobytes() for a in (sizes, *counts, *(self._as_kept(name) for name in _DTYPES))])
@@ -203,10 +203,10 @@ class GraphBatch:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """The batch that `to_bytes` made these of; its arrays are read-only.
+        """Read the batch that `to_bytes` wrote; its arrays are read-only.
 
         Raises:
-            ValueError: They are not those of a batch.
+            ValueError: The bytes are not those of a batch.
         """
         graphs, nodes, edges = np.frombuffer(content, dtype="<i8", count=3).tolist()
         lengths = {"nodes": graphs, "edges": graphs} | dict.fromkeys(_OF_NODES, nodes) | dict.fromkeys(_OF_EDGES, edges)
@@ -236,11 +236,11 @@ def _joined(arrays: Sequence[NDArray[Any]], dtype: str) -> NDArray[Any]:
 
 
 def _ends(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n + 1,) where runs of these lengths start, and where the last one ends."""
+    """Return where runs of these lengths start, and where the last one ends, (n + 1,)."""
     return np.concatenate([[0], np.cumsum(counts)])
 
 
 def _runs(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The indices of runs that start there and are so long, one run after the other."""
+    """Return the indices of runs with these starts and lengths, one run after the other."""
     found: NDArray[np.int64] = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
     return found

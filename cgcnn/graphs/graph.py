@@ -1,4 +1,4 @@
-"""Crystal graphs with complete neighbour shells, and their exact quotient.
+"""Crystal graphs with complete neighbour shells, their exact quotient, and the graphs of the published code.
 
 Numpy only; pymatgen is touched through the structure that a caller passes in.
 """
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
+
 CLOSEST = 0.4  # Å; nearer than any two atoms of a crystal
 SHELL_TOLERANCE = 1e-2  # Å; neighbours this much farther than the k-th still belong to its shell
-MERGE_TOLERANCE = 1e-3  # Å; distances closer than this count as one in the quotient
+MERGE_TOLERANCE = 1e-3  # Å; distances this close count as equal in the quotient
+PADDING = 1.0  # Å beyond the radius; where the published code puts missing neighbours
+EQUAL = 1e-5  # Å; distances this close are equal in the quotient of its graphs, too close to change a prediction
 NEIGHBOURS = 12
 RADIUS = 8.0  # Å
 _ISOTOPES = {"D": "H", "T": "H"}
@@ -58,7 +61,7 @@ class CrystalGraph:
         radius: float = RADIUS,
         tolerance: float = SHELL_TOLERANCE,
     ) -> CrystalGraph:
-        """Full graph: each atom with every neighbour as near as its ``neighbours``-th, within ``tolerance`` Å.
+        """Build the full graph: each atom with every neighbour as near as its ``neighbours``-th, ± ``tolerance`` Å.
 
         Raises:
             UserError: Partial occupancy, an element without features, overlapping atoms, or an atom with fewer than
@@ -74,17 +77,17 @@ class CrystalGraph:
         return full_graph(numbers, pairs, neighbours=neighbours, tolerance=tolerance)
 
     def quotient(self, tolerance: float = MERGE_TOLERANCE) -> CrystalGraph:
-        """The graph with one node for each class of the coarsest equitable partition, parallel edges merged.
+        """Merge the nodes of each class of the coarsest equitable partition, and parallel edges.
 
         Classes start from the elements and are refined by the multiset of (neighbour class, distance) until stable.
-        Message passing cannot tell apart the atoms of one class, so a network that weights by the multiplicities gives
-        the same answer on the quotient. Distances within ``tolerance`` Å are taken for equal.
+        Message passing cannot tell apart the atoms of one class, so a network that weights by multiplicities gives the
+        same answer on the quotient. Distances within ``tolerance`` Å count as equal.
         """
         bins = _distance_bins(self.distance, tolerance)
         return _contract(self, _equitable_partition(self, bins), bins)
 
     def classes(self, tolerance: float = MERGE_TOLERANCE) -> NDArray[np.int64]:
-        """(N,) the node of `quotient` that each node belongs to."""
+        """Return the node of `quotient` that each node belongs to, (N,)."""
         return _equitable_partition(self, _distance_bins(self.distance, tolerance))
 
 
@@ -93,10 +96,10 @@ class Pairs:
     """All pairs of atoms within a radius.
 
     Attributes:
-        source: (P,) int64, neighbour.
-        target: (P,) int64, atom whose neighbour it is.
+        source: (P,) int64, the neighbour.
+        target: (P,) int64, the atom whose neighbour it is.
         distance: (P,) float64, Å.
-        radius: Å.
+        radius: The radius, Å.
     """
 
     source: NDArray[np.int64]
@@ -133,7 +136,7 @@ def full_graph(
 
 
 def atomic_numbers(structure: Structure) -> NDArray[np.uint8]:
-    """(N,) atomic number of each site; deuterium and tritium are hydrogen.
+    """Return the atomic number of each site, (N,); deuterium and tritium are hydrogen.
 
     Raises:
         UserError: Partial occupancy, or an element without features.
@@ -152,14 +155,14 @@ def check_density(structure: Structure) -> None:
     """Refuse a cell so full that atoms must overlap: its neighbours would fill the memory.
 
     Raises:
-        UserError: There are more atoms than spheres of diameter `CLOSEST` in their densest packing.
+        UserError: The cell holds more atoms than a densest packing of spheres of diameter `CLOSEST`.
     """
     if len(structure) * CLOSEST**3 > math.sqrt(2) * structure.volume:
         raise UserError(f"{len(structure)} atoms in {structure.volume:.2g} Å³: they overlap; the cell is wrong")
 
 
 def _distance_bins(distance: NDArray[np.float32], tolerance: float) -> NDArray[np.int64]:
-    """(E,) number of the group of equal distances that each edge belongs to; a group spans at most ``tolerance``."""
+    """Return the group of equal distances that each edge belongs to, (E,); a group spans at most ``tolerance``."""
     values, inverse = np.unique(distance, return_inverse=True)
     starts = np.flatnonzero(np.append(True, values[1:] > values[:-1] + tolerance)[: len(values)])
     stops = np.append(starts, len(values))[1:]
@@ -173,12 +176,12 @@ def _distance_bins(distance: NDArray[np.float32], tolerance: float) -> NDArray[n
 
 
 def _equitable_partition(graph: CrystalGraph, bins: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(N,) class of each node, numbered in order of first appearance by sorting; stable under refinement."""
+    """Return the class of each node, (N,), stable under refinement."""
     _, classes = np.unique(graph.numbers, return_inverse=True)
     count = 0
     while (found := int(classes.max(initial=-1)) + 1) > count:
         count = found
-        # The multiset of (neighbour class, bin) as a sum of scrambled 64-bit words, which does not depend on order.
+        # A sum of scrambled 64-bit words stands for the multiset of (neighbour class, bin), whatever the order.
         words = _scramble(classes[graph.source] * (bins.max(initial=0) + 1) + bins) * graph.edge_multiplicity.astype(
             np.uint64
         )
@@ -189,7 +192,7 @@ def _equitable_partition(graph: CrystalGraph, bins: NDArray[np.int64]) -> NDArra
 
 
 def _numbered(*keys: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct rows of keys (n,) counted in their order: the number (n,) of each row, and a row of each number."""
+    """Number the distinct rows of keys (n,) in sorted order; return each row's number (n,) and a row of each number."""
     order = np.lexsort(keys[::-1])
     new = np.zeros(len(order), dtype=np.bool_)
     for key in keys:
@@ -201,7 +204,7 @@ def _numbered(*keys: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def _scramble(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A fixed one-to-one map to well-mixed 64-bit words (splitmix64), so that sums of them do not collide."""
+    """Map keys one-to-one to well-mixed 64-bit words (splitmix64), so that their sums do not collide."""
     z = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -209,7 +212,7 @@ def _scramble(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def _contract(graph: CrystalGraph, classes: NDArray[np.int64], bins: NDArray[np.int64]) -> CrystalGraph:
-    """One node a class; its edges are those of the class's first atom, merged by (source class, bin)."""
+    """Make one node per class, with the edges of its first atom merged by (source class, bin)."""
     _, first = np.unique(classes, return_index=True)
     mine = np.flatnonzero(first[classes[graph.target]] == graph.target)
     target, source = classes[graph.target[mine]], classes[graph.source[mine]]
@@ -223,4 +226,34 @@ def _contract(graph: CrystalGraph, classes: NDArray[np.int64], bins: NDArray[np.
         target=target[one].astype(np.int32),
         distance=(distance / multiplicity).astype(np.float32),
         edge_multiplicity=multiplicity.astype(np.int32),
+    )
+
+
+def original_graph(structure: Structure, *, neighbours: int = NEIGHBOURS, radius: float = RADIUS) -> CrystalGraph:
+    """Build a graph as the published code (txie-93/cgcnn) does, with exactly ``neighbours`` edges to each atom.
+
+    This exists only to reproduce its checkpoints. The neighbours of an atom are cut at the twelfth. Among equally
+    distant ones the cut falls by the order of the search, so that predictions depend on the order of the atoms. Missing
+    neighbours are atom 0 of the crystal at ``radius`` + 1 Å.
+
+    Raises:
+        UserError: Partial occupancy, an element without features, or a cell that is far too full.
+    """
+    numbers = atomic_numbers(structure)
+    check_density(structure)
+    n = len(numbers)
+    target, source, _, distance = structure.get_neighbor_list(radius, exclude_self=True)
+    order = np.lexsort((distance, target))  # stable: ties stay in the order of the search
+    target, source, distance = target[order], source[order], distance[order]
+    counts = np.bincount(target, minlength=n)  # (N,)
+    rank = np.arange(len(target)) - (np.cumsum(counts) - counts)[target]  # (P,) 0 for an atom's nearest
+    keep = rank < neighbours
+    padded = np.repeat(np.arange(n), np.maximum(neighbours - counts, 0))  # an atom once for each missing neighbour
+    return CrystalGraph(
+        numbers=numbers,
+        multiplicity=np.ones(n, dtype=np.int32),
+        source=np.concatenate([source[keep], np.zeros_like(padded)]).astype(np.int32),
+        target=np.concatenate([target[keep], padded]).astype(np.int32),
+        distance=np.concatenate([distance[keep], np.full(len(padded), radius + PADDING)]).astype(np.float32),
+        edge_multiplicity=np.ones(n * neighbours, dtype=np.int32),
     )

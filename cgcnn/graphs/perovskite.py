@@ -1,11 +1,11 @@
-"""Test of a crystal: is it a perovskite, which atoms are on A, B and X, how is B ordered, how are octahedra tilted.
+"""Recognise perovskites: which atoms are on A, B and X, how B is ordered, and how the octahedra are tilted.
 
-A perovskite ABX3 is a primitive cubic net of corner-sharing octahedra, however distorted: every B has six X, every X
+A perovskite ABX3 is a primitive cubic net of corner-sharing octahedra, however distorted. Every B has six X, every X
 two B, two B share at most one X, and going from B to B along two of the three directions of the net ends at the same B
-in either order. The last leaves out corner-sharing nets with other rings, such as those of bronzes and pyrochlores. A
-is in the holes: its X are not much nearer than those of B, which leaves out face-sharing chains (BaNiO3, whose Ba has a
-corner-sharing net too), and none of them is bonded to A first, which leaves out carbonates and borates.
-Only the crystal decides, no list of elements; disordered crystals are none.
+in either order. The last condition excludes corner-sharing nets with other rings, such as bronzes and pyrochlores. A
+sits in the holes: its X are not much nearer than those of B, which excludes face-sharing chains (in BaNiO3, Ba has a
+corner-sharing net too), and no X is bonded to A first, which excludes carbonates and borates. Only the crystal decides,
+no list of elements. Disordered crystals do not count.
 
 Shapes: N atoms, K of them on B.
 """
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 Order = Literal["single", "rock-salt", "layered", "columnar", "other"]
 Family = Literal["cubic", "distorted", "tilted"]
 
-SHELLS_APART = 1.02  # the seventh X is farther from B than the sixth by this factor at least
+SHELLS_APART = 1.02  # the seventh X is farther from B than the sixth by at least this factor
 REACH = 0.95  # of a; no bond is longer: in strongly polar perovskites (BiCoO3) the longest B-X is 0.75
-LARGER = 1.15  # how much farther the six X of B may be than the six nearest of A, in the mean; 1.4 in BaNiO3
-BONDED = 0.7  # of the mean B-X; where an X is nearer to A, A has anions of its own: 0.69 in GaBO3, 0.72 in CaSeO3
-TILTED = 1.5  # degrees; a smaller rotation is none
-STRAIGHT = 178.0  # degrees; the least B-X-B angle of a cubic perovskite
+LARGER = 1.15  # the mean distance of B from its six X is at most this much larger than that of A; 1.4 in BaNiO3
+BONDED = 0.7  # of the mean B-X; if an X is nearer to A, A has anions of its own: 0.69 in GaBO3, 0.72 in CaSeO3
+TILTED = 1.5  # degrees; smaller rotations count as zero
+STRAIGHT = 178.0  # degrees; the smallest B-X-B angle of a cubic perovskite
 SAME_LENGTH = 0.01  # relative; within it the edges of the pseudo-cubic cell are equal
 SAME_TILT = 1.0  # degrees; within it two rotations have the same letter
 _MATCHINGS = np.array(  # (15, 3, 2) the ways to make three pairs of six
@@ -52,21 +52,20 @@ _MATCHINGS = np.array(  # (15, 3, 2) the ways to make three pairs of six
 
 @dataclass(frozen=True)
 class Perovskite:
-    """What kind of perovskite a crystal is.
+    """The kind of perovskite that a crystal is.
 
     Attributes:
-        numbers: (N,) atomic numbers, in the crystal's order.
-        roles: (N,) "A", "B" or "X" of each atom.
-        order: How the elements on B are ordered: ``single`` where there is one, else by which steps of the net change
-            the element: all three (rock-salt, elpasolite), two (columnar) or one (layered) of two elements in equal
-            parts; anything else is ``other``.
-        tilts: Root mean square rotation of the octahedra about each axis of the net, degrees; in Glazer's order.
-        glazer: Glazer's symbol (Acta Cryst. 1972, B28, 3384), such as ``a0a0a0`` or ``a+b-b-``; axes without rotation
+        numbers: (N,) atomic numbers, in the crystal's order. roles: (N,) "A", "B" or "X" for each atom. order: Order of
+        the elements on B: ``single`` if there is one. For two elements in equal parts, by how many steps
+            of the net change the element: three (``rock-salt``, elpasolite), two (``columnar``) or one (``layered``).
+            Anything else is ``other``.
+        tilts: Root mean square rotation of the octahedra about each axis of the net, degrees, in Glazer's order.
+        glazer: Glazer's symbol (Acta Cryst. 1972, B28, 3384), such as ``a0a0a0`` or ``a+b-b-``. Axes without rotation
             come first, then those with the same sense along the axis (+), then those with alternating sense (-);
             ``*`` stands for other sequences.
         angle: Mean B-X-B angle, degrees.
         a: Edge of a cube with the volume of one formula unit ABX3, Å.
-        family: ``tilted``, else ``cubic`` where the pseudo-cubic cell is a cube and no B-X-B is bent, or ``distorted``.
+        family: ``tilted``; else ``cubic`` if the pseudo-cubic cell is a cube and no B-X-B is bent; else ``distorted``.
     """
 
     numbers: tuple[int, ...]
@@ -84,7 +83,7 @@ class Perovskite:
         return f"{self.order} {self.family} {self.glazer}"
 
     def elements(self, role: str) -> dict[int, int]:
-        """Atomic number → how many atoms of it are on A, B or X."""
+        """Count the atoms of each element on A, B or X: atomic number → count."""
         return dict(sorted(Counter(z for z, of in zip(self.numbers, self.roles, strict=True) if of == role).items()))
 
 
@@ -95,7 +94,7 @@ class _Bonds:
     Attributes:
         b: (K,) atoms on B.
         x: (K, 6) the X of each.
-        image: (K, 6, 3) the cell that this X is in.
+        image: (K, 6, 3) the cell of this X.
         vector: (K, 6, 3) from B to X, Å.
     """
 
@@ -112,7 +111,7 @@ class _Net:
     Attributes:
         axes: (3, 3) mean vectors from B to the next B along each direction, right-handed, Å.
         forward: (K, 3) the next B along each direction, as a position among the B.
-        cell: (K, 3, 3) the cell that this next B is in.
+        cell: (K, 3, 3) the cell of this next B.
         ahead: (K, 3, 3) vector from B to its X along each direction, Å.
         behind: (K, 3, 3) vector to the X opposite.
     """
@@ -125,10 +124,10 @@ class _Net:
 
 
 def find_perovskite(structure: Structure) -> Perovskite | None:
-    """What kind of perovskite a crystal is; None if it is none.
+    """Describe a crystal as a perovskite; None if it is not one.
 
-    Where two assignments of sites pass (as in LiNbO3, where Li has six O too), the more electronegative elements are on
-    X, and B is what has its X nearer.
+    If two assignments of sites pass (as in LiNbO3, where Li has six O too), the more electronegative elements are on X,
+    and B is the one with its X nearer.
     """
     if not structure.is_ordered or len(structure) % 5 or not len(structure):
         return None
@@ -148,7 +147,7 @@ def find_perovskite(structure: Structure) -> Perovskite | None:
 
 
 def _anions(numbers: Integers) -> Iterator[NDArray[np.bool_]]:
-    """Sets of elements (N,) that make three fifths of the atoms, the most electronegative first."""
+    """Yield the sets of elements (N,) that make up three fifths of the atoms, the most electronegative first."""
     from pymatgen.core.periodic_table import Element
 
     count = Counter(numbers.tolist())
@@ -168,7 +167,7 @@ def _anions(numbers: Integers) -> Iterator[NDArray[np.bool_]]:
 
 
 def _octahedra(numbers: Integers, x: NDArray[np.bool_], near: tuple[NDArray[np.generic], ...]) -> Iterator[_Bonds]:
-    """Bonds of each choice of B that has six X and shares corners; the choice with short bonds first."""
+    """Yield the bonds of each choice of B that has six X and shares corners, the one with short bonds first."""
     centre, point, image, distance, vector = near
     wanted = ~x[centre.astype(int)] & x[point.astype(int)]
     centre, point, image, distance, vector = (values[wanted] for values in (centre, point, image, distance, vector))
@@ -201,7 +200,7 @@ def _octahedra(numbers: Integers, x: NDArray[np.bool_], near: tuple[NDArray[np.g
 
 
 def _cations(numbers: Integers, x: NDArray[np.bool_], mean: Floats) -> Iterator[Integers]:
-    """Choices of a fifth of the atoms for B, those with the least mean distance from six X first."""
+    """Yield choices of a fifth of the atoms for B, those with the smallest mean distance from six X first."""
     k = len(numbers) // 5
     others = np.flatnonzero(~x)
     ranked = others[np.argsort(mean[others], kind="stable")]
@@ -221,7 +220,7 @@ def _cations(numbers: Integers, x: NDArray[np.bool_], mean: Floats) -> Iterator[
 
 
 def _shares_corners(bonds: _Bonds, n_x: int) -> bool:
-    """Whether each X has two B, and no two B have more than one X in common."""
+    """Return whether each X has two B, and no two B have more than one X in common."""
     atoms, count = np.unique(bonds.x, return_counts=True)
     if len(atoms) != n_x or (count != 2).any():  # the ends of a bridge
         return False
@@ -234,7 +233,7 @@ def _shares_corners(bonds: _Bonds, n_x: int) -> bool:
 
 
 def _bridges(bonds: _Bonds) -> tuple[Integers, Integers, Integers, Integers, Integers]:
-    """For each X its two B as positions, the cell of the second seen from the first, and their bonds as positions."""
+    """Return for each X its two B, the cell of the second seen from the first, and both bonds, as positions."""
     order = np.argsort(bonds.x.ravel(), kind="stable").reshape(-1, 2)  # (3K, 2) bonds of each X
     one, two = order.T
     image = bonds.image.reshape(-1, 3)
@@ -242,7 +241,7 @@ def _bridges(bonds: _Bonds) -> tuple[Integers, Integers, Integers, Integers, Int
 
 
 def _net(bonds: _Bonds) -> _Net | None:
-    """The net of corner-sharing octahedra, if it is a primitive cubic one."""
+    """Return the net of corner-sharing octahedra if it is primitive cubic, otherwise None."""
     first, second, cell, one, two = _bridges(bonds)
     k = len(bonds.b)
     step = bonds.vector.reshape(-1, 3)[one] - bonds.vector.reshape(-1, 3)[two]  # (3K, 3) from the first B to the second
@@ -275,7 +274,7 @@ def _net(bonds: _Bonds) -> _Net | None:
 
 
 def _opposites(units: Floats) -> Floats:
-    """(3, 3) directions, right-handed, of the three pairs into which six unit vectors (6, 3) fall as opposites."""
+    """Pair six unit vectors (6, 3) as opposites and return the directions of the pairs (3, 3), right-handed."""
     cosine = units @ units.T
     best = _MATCHINGS[cosine[_MATCHINGS[..., 0], _MATCHINGS[..., 1]].sum(axis=1).argmin()]  # (3, 2)
     axes = units[best[:, 0]] - units[best[:, 1]]
@@ -314,7 +313,7 @@ def _is_cube(axes: Floats) -> bool:
 
 
 def _tilts(net: _Net) -> tuple[Floats, list[str]]:
-    """Root mean square rotations (3,) about the directions of the net, degrees, and whether they are 0, +, - or *."""
+    """Return the root mean square rotations (3,) about the net's directions, degrees, and their senses 0, +, - or *."""
     arms = net.ahead - net.behind  # (K, 3, 3), the diagonals of each octahedron as rows
     arms = arms / np.linalg.norm(arms, axis=2, keepdims=True)
     frame = _nearest_rotation(net.axes / np.linalg.norm(net.axes, axis=1, keepdims=True))
@@ -336,13 +335,13 @@ def _tilts(net: _Net) -> tuple[Floats, list[str]]:
 
 
 def _nearest_rotation(rows: Floats) -> Floats:
-    """Orthogonal matrices (…, 3, 3) nearest to some."""
+    """Return the nearest orthogonal matrices (…, 3, 3)."""
     left, _, right = np.linalg.svd(rows)
     return np.asarray(left @ right)
 
 
 def _glazer_order(tilts: Floats, senses: list[str]) -> list[int]:
-    """The axes by sense, those with equal rotations side by side."""
+    """Order the axes by sense, with equal rotations side by side."""
     order = sorted(range(3), key=lambda i: ("0+-*".index(senses[i]), tilts[i]))
     same = [senses[i] == senses[j] and abs(tilts[i] - tilts[j]) < SAME_TILT for i, j in pairwise(order)]
     if senses[order[0]] == senses[order[2]] != "0" and same == [False, True]:  # a-b-b- rather: a-a-c-

@@ -1,9 +1,9 @@
-"""Perovskites with rotated octahedra, built from the ideal ones: where a relaxation that is to find tilts must begin.
+"""Perovskites with rotated octahedra, built from the ideal ones: the start of a relaxation that can find tilts.
 
-A symmetric start never tilts: all forces that would are zero by symmetry. Here each octahedron of the cubic net is
-turned as a rigid body about the axes of the net, with the senses of a tilt system of Glazer (Acta Cryst. 1972, B28,
-3384); the net shrinks so that octahedra go on sharing their corners. In systems with tilts of both senses rigid
-octahedra do not quite fit; each X then sits midway between the corners that its two octahedra would have there.
+A symmetric start never tilts, because symmetry makes the forces zero that would tilt it. Here each octahedron of the
+cubic net turns as a rigid body about the axes of the net, with the senses of one of Glazer's tilt systems (Acta Cryst.
+1972, B28, 3384), and the net shrinks so that octahedra still share corners. In systems with tilts of both senses rigid
+octahedra do not quite fit; each X then sits midway between the corners of its two octahedra.
 
 Shapes: N atoms, K octahedra in the cell.
 """
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 ANGLE = 8.0
-"""Degrees that octahedra are turned about each axis that a system tilts: near those of many oxides (CaTiO3: 9)."""
+"""Degrees that octahedra turn about each axis that a system tilts, near those of many oxides (CaTiO3: 9)."""
 
 MOST_ANGLE = 20.0
-"""Degrees; beyond, X of neighbouring octahedra come too near."""
+"""Degrees; beyond, the X of neighbouring octahedra come too close."""
 
 Cell = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
 class TiltSystem:
-    """How the octahedra of a net are turned.
+    """How the octahedra of a net turn.
 
     Attributes:
         glazer: Glazer's symbol.
-        senses: About each axis of the net: "0" not at all, "+" alike along the axis, "-" alternating along it; in the
-            other two directions the sense always alternates, for octahedra share corners.
+        senses: About each axis of the net: "0" not at all, "+" alike along the axis, "-" alternating along it. In the
+            other two directions the sense always alternates, because octahedra share corners.
         primitive: The smallest cell, rows in units of the steps of the net.
-        conventional: The usual cell of the space group, likewise.
+        conventional: The usual cell of the space group, in the same units.
     """
 
     glazer: str
@@ -57,13 +57,13 @@ class TiltSystem:
     conventional: Cell
 
     def cell(self, prototype: Prototype, *, conventional: bool) -> Cell:
-        """The cell of a prototype's crystals; B and B' in turn make the cell of an ABX3 without tilts larger."""
+        """Return the cell of a prototype's crystals; alternating B and B' enlarge the cell of an untilted ABX3."""
         if self.senses == "000" and "B'" in prototype.sites:
             return _DOUBLED if conventional else _FACE_CENTRED
         return self.conventional if conventional else self.primitive
 
     def rotations(self, at: Integers, angle: float) -> Floats:
-        """Rotations (K, 3, 3) of the octahedra at places (K, 3) of the net, by an angle in degrees about each axis."""
+        """Return the rotations (K, 3, 3) of octahedra at places (K, 3) of the net; the angle is in degrees per axis."""
         from scipy.spatial.transform import Rotation
 
         total = at.sum(axis=1, keepdims=True)
@@ -86,8 +86,8 @@ SYSTEMS = {
         TiltSystem("a0a0c-", "00-", _FACE_CENTRED, ((1, -1, 0), (1, 1, 0), (0, 0, 2))),
     )
 }
-"""Tilt systems by Glazer's symbol: none, and those that most perovskites have; of ABX3 with one X they are Pm-3m, Pnma
-(20 atoms), R-3c (10) and I4/mcm (10), of A2BB'X6 in rock-salt order Fm-3m, P2_1/c, R-3 and I4/m."""
+"""Tilt systems by Glazer's symbol: none, and those of most perovskites. ABX3 with one X becomes Pm-3m, Pnma (20 atoms),
+R-3c (10) and I4/mcm (10); A2BB'X6 in rock-salt order becomes Fm-3m, P2_1/c, R-3 and I4/m."""
 
 
 def build(  # noqa: PLR0913  # the last three have defaults
@@ -99,22 +99,22 @@ def build(  # noqa: PLR0913  # the last three have defaults
     conventional: bool = False,
     angle: float = ANGLE,
 ) -> Structure:
-    """A candidate as a crystal, with its octahedra turned.
+    """Build a candidate as a crystal with tilted octahedra.
 
     Args:
-        prototype: Whose sites these are.
+        prototype: The prototype of the candidate.
         species: (n_sites,) atomic numbers.
         a: Distance of neighbouring B without tilts, Å: twice the B-X distance, which tilts keep.
         tilts: One of `SYSTEMS`.
-        conventional: The usual cell of the space group, rather than the smallest.
-        angle: Degrees, about each axis that is tilted.
+        conventional: Use the usual cell of the space group rather than the smallest.
+        angle: Degrees about each tilted axis.
 
     Returns:
-        A structure of pymatgen, atoms in the order of the sites; the site property `site` and the labels, such as
-        ``Ti1_B``, say which site each is on.
+        A pymatgen structure with atoms in the order of the sites; the site property `site` and labels such as ``Ti1_B``
+        say which site an atom is on.
 
     Raises:
-        UserError: There is no such tilt system, or the angle is too large.
+        UserError: The tilt system is unknown, or the angle is out of range.
     """
     from pymatgen.core.structure import Structure
 
@@ -142,10 +142,10 @@ def build(  # noqa: PLR0913  # the last three have defaults
 
 
 def find_system(tilts: str) -> TiltSystem:
-    """The tilt system of a symbol.
+    """Return the tilt system of a symbol.
 
     Raises:
-        UserError: There is none, with those that there are.
+        UserError: The symbol is unknown; the message lists the known ones.
     """
     if tilts not in SYSTEMS:
         raise UserError(f"`tilts` {tilts}: no such tilt system. Choose of {', '.join(SYSTEMS)}.")
@@ -153,7 +153,7 @@ def find_system(tilts: str) -> TiltSystem:
 
 
 def _steps(system: TiltSystem, angle: float) -> Floats:
-    """Steps of the net (3, 3), rows, in units of the B-X distance: from B to the next along each axis, in the mean."""
+    """Return the mean steps of the net (3, 3) as rows, from B to the next B, in units of the B-X distance."""
     at = np.array(list(product((0, 1), repeat=3)))
     here = system.rotations(at, angle)
     return np.array([(here + system.rotations(at + axis, angle)).mean(axis=0) @ axis for axis in np.eye(3, dtype=int)])
@@ -162,7 +162,7 @@ def _steps(system: TiltSystem, angle: float) -> Floats:
 def _atoms(  # noqa: PLR0913, PLR0917  # all that decides where atoms are
     prototype: Prototype, cell: Integers, system: TiltSystem, angle: float, steps: Floats, bond: float
 ) -> Iterator[tuple[str, Floats]]:
-    """Site and position, Å, of each atom of a cell: of each octahedron its B, the A beyond it, and the X ahead."""
+    """Yield site and position, Å, of each atom of a cell: the B of each octahedron, the A beyond it, the X ahead."""
     at = _places(cell)
     here = system.rotations(at, angle)
     for place in at:
@@ -176,7 +176,7 @@ def _atoms(  # noqa: PLR0913, PLR0917  # all that decides where atoms are
 
 
 def _places(cell: Integers) -> Integers:
-    """Places (K, 3) of the net within a cell."""
+    """Return the places (K, 3) of the net within a cell."""
     reach = range(-int(np.abs(cell).sum()), int(np.abs(cell).sum()) + 1)
     places = np.array(list(product(reach, repeat=3)))
     inside = places @ np.linalg.inv(cell) + 1e-9

@@ -1,1 +1,1 @@
-"""What one does with a trained model: predict, evaluate, explain, draw."""
+"""What you do with a trained model: predict, evaluate, explain, draw."""

@@ -1,4 +1,4 @@
-"""What each atom contributes to a prediction, by models with linear pooling (Fig. 3c,d of the paper)."""
+"""Explain predictions by what each atom contributes, with models that pool linearly (Fig. 3c,d of the paper)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.graphs.batch import GraphBatch
-from cgcnn.graphs.graph import CrystalGraph
-from cgcnn.graphs.original import original_graph
-from cgcnn.graphs.template import nodes_of_sites
-from cgcnn.inference.periodic import draw_elements
+from cgcnn.graphs.graph import CrystalGraph, original_graph
+from cgcnn.graphs.prototype import nodes_of_sites
+from cgcnn.inference.plots import draw_elements
 from cgcnn.models.card import read_card, shipped
 
 if TYPE_CHECKING:
@@ -34,16 +33,16 @@ Contributions = dict[str, "NDArray[np.float32]"]
 
 @dataclass(frozen=True)
 class SiteMeans:
-    """What elements contribute on the sites of one role, over a grid of partners on the others.
+    """What elements contribute on the sites of one role, averaged over a grid of partners on the others.
 
     Attributes:
-        target: What the model predicts, and whose mean over the atoms the contributions have.
-        unit: Of the contributions.
-        role: The sites, such as A.
+        target: What the model predicts: the mean of the contributions over the atoms.
+        unit: Unit of the contributions.
+        role: The role of the sites, such as A.
         numbers: (E,) atomic numbers of the elements that training saw on these sites.
-        mean: (E,) over the candidates that hold the element on such a site.
-        std: (E,) deviation over these candidates.
-        count: (E,) sites of candidates that the mean is over.
+        mean: (E,) mean contribution over the candidates that hold the element on such a site.
+        std: (E,) standard deviation over these candidates.
+        count: (E,) number of sites in the mean.
         prediction: (E,) mean prediction of these candidates. An element also changes what its neighbours contribute, so
             this may go another way than its own contribution.
     """
@@ -62,7 +61,7 @@ def check_explains(card: Card) -> None:
     """Refuse a model whose predictions are no mean over atoms.
 
     Raises:
-        UserError: It does not pool linearly; names the shipped models for such candidates that do.
+        UserError: The model does not pool linearly; the message names shipped models for its candidates that do.
     """
     if card.settings.pooling == "linear":
         return
@@ -76,10 +75,10 @@ def check_explains(card: Card) -> None:
 
 
 def node_contributions(model: Model, batch: GraphBatch) -> Contributions:
-    """For every target what an atom of each node contributes, (N,) float32, in the target's unit (binary: log odds).
+    """Return what an atom of each node contributes to every target, (N,) float32, in its unit (binary: log odds).
 
-    The mean over the atoms of a crystal is the prediction (binary: its log odds, of one member); the values are means
-    over the members.
+    Values are means over the members. Their mean over the atoms of a crystal is the prediction (binary: the log odds,
+    for a single member).
 
     Raises:
         UserError: The model does not pool linearly.
@@ -90,7 +89,7 @@ def node_contributions(model: Model, batch: GraphBatch) -> Contributions:
 
 
 def atom_contributions(model: Model, crystals: Sequence[Structure]) -> list[Contributions]:
-    """`node_contributions` of every atom of every crystal, (atoms,) in the order of its sites.
+    """Return the `node_contributions` of every atom of every crystal, (atoms,) in the order of its sites.
 
     Raises:
         UserError: The model does not pool linearly or takes no structures, or a crystal cannot become a graph.
@@ -107,10 +106,10 @@ def atom_contributions(model: Model, crystals: Sequence[Structure]) -> list[Cont
 
 
 def site_contributions(model: PrototypeModel, species: NDArray[np.uint8]) -> Contributions:
-    """`node_contributions` of an atom of every site of a prototype's candidates.
+    """Return the `node_contributions` of an atom on every site of a prototype's candidates.
 
     Args:
-        model: With linear pooling.
+        model: A model with linear pooling.
         species: (n, n_sites) atomic numbers; equal-role sites in any order.
 
     Returns:
@@ -127,10 +126,10 @@ def site_contributions(model: PrototypeModel, species: NDArray[np.uint8]) -> Con
 
 
 def of_compositions(model: Model) -> PrototypeModel:
-    """A model for the candidates of the first of its prototypes.
+    """Return the model for the candidates of the first of its prototypes.
 
     Raises:
-        UserError: It takes structures.
+        UserError: The model takes structures.
     """
     if not model.card.prototypes:
         raise UserError(f"model {model.card.name}: takes structures; pass a model of a prototype")
@@ -138,14 +137,14 @@ def of_compositions(model: Model) -> PrototypeModel:
 
 
 def predictions(prototype: Prototype, contributions: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n,) mean over the atoms of each crystal, from what the atoms of its sites contribute, (n, n_sites)."""
+    """Average what the atoms of each site contribute, (n, n_sites), over the atoms of each crystal, (n,)."""
     atoms = np.bincount(prototype.atoms)  # (n_sites,)
     mean: NDArray[np.float64] = contributions @ (atoms / atoms.sum())
     return mean
 
 
 def grid(model: PrototypeModel) -> NDArray[np.uint8]:
-    """(n, n_sites) every combination, role by role, of what the training compositions hold on the sites of a role.
+    """Return every combination (n, n_sites), role by role, of what the training compositions hold on a role's sites.
 
     Raises:
         UserError: The model does not know its training compositions.
@@ -164,11 +163,11 @@ def grid(model: PrototypeModel) -> NDArray[np.uint8]:
 
 
 def site_means(model: PrototypeModel, target: str | None = None) -> list[SiteMeans]:
-    """What every element contributes on the sites of every role, over the model's `grid`; see `SiteMeans`.
+    """Average what every element contributes on the sites of every role over the model's `grid`; see `SiteMeans`.
 
     Args:
-        model: With linear pooling.
-        target: One of the model's targets; its first by default.
+        model: A model with linear pooling.
+        target: One of the model's targets, by default its first.
 
     Raises:
         UserError: The model does not pool linearly, or has no such target.
@@ -192,7 +191,7 @@ def site_means(model: PrototypeModel, target: str | None = None) -> list[SiteMea
 def _by_element(
     species: NDArray[np.uint8], values: NDArray[np.float32], prediction: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """The arrays of `SiteMeans`, from species and values (n, sites of one role) and predictions (n,)."""
+    """Return the arrays of `SiteMeans` for species and values (n, sites of one role) and predictions (n,)."""
     numbers, element, count = np.unique(species.ravel(), return_inverse=True, return_counts=True)
 
     def mean(x: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -208,10 +207,9 @@ MAPS = ("contributions.csv", "site-*.png", "site-*.svg", "crystals-*.png", "crys
 
 
 def explain(model: Model, folder: Path, target: str | None = None) -> list[Path]:
-    """Write `site_means` to a folder.
+    """Write `site_means` to a folder: ``contributions.csv``, and for each role two maps as ``.png`` and ``.svg``.
 
-    They go to ``contributions.csv``, and for each role to maps of the contributions, ``site-ROLE.png`` and ``.svg``,
-    and of the mean predictions of the crystals with an element there, ``crystals-ROLE.png`` and ``.svg``.
+    ``site-ROLE`` shows the contributions, ``crystals-ROLE`` the mean predictions of the crystals with an element there.
 
     Returns:
         The files.

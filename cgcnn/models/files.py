@@ -11,11 +11,9 @@ from safetensors.numpy import save as serialize
 
 from cgcnn.errors import UserError
 from cgcnn.files import with_end, write_whole
+from cgcnn.models.arrays import named_arrays, wrong_with_card, wrong_with_domain, wrong_with_likeness, wrong_with_member
 from cgcnn.models.card import read_card, weights_path
-from cgcnn.models.check import wrong_with_card, wrong_with_domain, wrong_with_likeness, wrong_with_member
-from cgcnn.models.digest import named_arrays
-from cgcnn.models.domain import Domain
-from cgcnn.models.likeness import Likeness
+from cgcnn.models.domain import Domain, Likeness
 from cgcnn.models.model import Model
 
 if TYPE_CHECKING:

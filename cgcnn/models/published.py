@@ -1,7 +1,7 @@
 """Checkpoints of the published code (txie-93/cgcnn) as models of this library.
 
 The published network is ours with other names: a product with v_i ⊕ v_j ⊕ u is a sum of three products, and the log
-softmax of two outputs is the sigmoid of their difference. What differs is the graph; see `cgcnn.graphs.original`.
+softmax of two outputs is the sigmoid of their difference. What differs is the graph; see `cgcnn.graphs.graph`.
 """
 
 from __future__ import annotations

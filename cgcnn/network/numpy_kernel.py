@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from cgcnn.graphs.template import templates
+from cgcnn.graphs.prototype import templates
 from cgcnn.network.kernel import one_thread
 from cgcnn.network.settings import B
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.graphs.batch import GraphBatch
-    from cgcnn.graphs.prototype import Prototype
-    from cgcnn.graphs.template import Template
+    from cgcnn.graphs.prototype import Prototype, Template
     from cgcnn.network.kernel import Edges, Folded, Gated, Linear, Outputs, Simple
 
     Array = NDArray[np.float32]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from cgcnn.elements import MAX_Z
-from cgcnn.graphs.template import templates
+from cgcnn.graphs.prototype import templates
 from cgcnn.network.kernel import Gated
 from cgcnn.network.numpy_kernel import NumpyKernel, mix
 from cgcnn.network.settings import ROLES
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.graphs.prototype import Prototype
-    from cgcnn.graphs.template import Template
+    from cgcnn.graphs.prototype import Prototype, Template
     from cgcnn.network.kernel import Folded, Outputs
     from cgcnn.network.settings import Pooling
 

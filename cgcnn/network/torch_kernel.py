@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cgcnn.graphs.batch import GraphBatch
-from cgcnn.graphs.template import templates
+from cgcnn.graphs.prototype import templates
 from cgcnn.network.reference import ACTIVATIONS, TensorBatch, network
 from cgcnn.network.settings import EPSILON, ROLES, B
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.graphs.prototype import Prototype
-    from cgcnn.graphs.template import Template
+    from cgcnn.graphs.prototype import Prototype, Template
     from cgcnn.network.kernel import Outputs, Weights
     from cgcnn.network.reference import CGCNN, GatedConvolution, SiteReadout, WeightedNorm
     from cgcnn.network.settings import Settings

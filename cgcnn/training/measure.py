@@ -9,13 +9,20 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.inference.metrics import auc, figures, threshold
-from cgcnn.models.calibration import fit_odds, interval_score
+from cgcnn.inference.evaluate import auc, figures, threshold
 from cgcnn.models.card import Calibration, Metric, Odds
-from cgcnn.models.domain import Domain
-from cgcnn.models.reliability import fit_deviation, held_out, in_turn, reliability
-from cgcnn.models.spread import spread_of
-from cgcnn.models.support import anion_shares, features, fit_support
+from cgcnn.models.deviations import (
+    features,
+    fit_deviation,
+    fit_odds,
+    fit_support,
+    held_out,
+    in_turn,
+    interval_score,
+    reliability,
+    spread_of,
+)
+from cgcnn.models.domain import Domain, anion_shares
 from cgcnn.training.table import inputs
 
 if TYPE_CHECKING:
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.models.calibration import Values
+    from cgcnn.models.deviations import Values
     from cgcnn.models.model import Model
     from cgcnn.network.settings import Settings
     from cgcnn.training.table import Table
@@ -43,7 +50,7 @@ class Unseen:
         table: The n rows.
         predictions: (members, n, T) in the targets' units.
         support: (n, R) how many rows each was fitted on that have its elements on their sites, with its anions; None of
-            structures. See `cgcnn.models.support`.
+            structures. See `cgcnn.models.deviations`.
         model: One that gave predictions; settings and card are those of all.
     """
 
@@ -218,7 +225,7 @@ def calibrate(
 ) -> tuple[Calibration, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """How deviations of a target are to be made; and of its k labelled rows deviations by fits that did not see them.
 
-    Those of the first target of compositions grow with missing support (`cgcnn.models.support`) where that gives as
+    Those of the first target of compositions grow with missing support (`cgcnn.models.deviations`) where that gives as
     good an interval score on rows that were not fitted on, as it then holds more evenly.
 
     Args:

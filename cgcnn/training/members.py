@@ -15,8 +15,17 @@ from cgcnn import __version__
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.models.card import Card, Target
-from cgcnn.models.domain import Domain, element_distance, fit_domain, known_of, trained_on, with_labels
-from cgcnn.models.likeness import Likeness, fingerprint, fit_likeness
+from cgcnn.models.domain import (
+    Domain,
+    Likeness,
+    element_distance,
+    fingerprint,
+    fit_domain,
+    fit_likeness,
+    known_of,
+    trained_on,
+    with_labels,
+)
 from cgcnn.models.model import Model
 from cgcnn.network.kernel import role_table
 from cgcnn.network.reference import weights

@@ -1,4 +1,4 @@
-"""Fitting a student to what an ensemble says of candidates of a prototype; see `cgcnn.models.student`."""
+"""Fitting a student to what an ensemble says of candidates of a prototype; see `cgcnn.models.model`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from cgcnn.elements import MAX_Z, element_features
 from cgcnn.graphs.batch import GraphBatch
-from cgcnn.graphs.template import common_template
-from cgcnn.models.student import SETTINGS, Student
+from cgcnn.graphs.prototype import common_template
+from cgcnn.models.model import SETTINGS, Student
 from cgcnn.network.reference import CGCNN, TensorBatch, WeightedNorm, weights
 from cgcnn.network.torch_kernel import TemplateNetwork
 from cgcnn.training.fit import schedule

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgcnn.models.student import Student
+from cgcnn.models.model import Student
 from screening.store import Records, draft
 
 if TYPE_CHECKING:

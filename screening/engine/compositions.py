@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgcnn.models.spread import IMPOSSIBLE
+from cgcnn.models.deviations import IMPOSSIBLE
 from screening.candidates.compositions import BATCH
 from screening.chemistry import descriptors as chemistry
 from screening.chemistry import filters

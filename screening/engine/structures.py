@@ -11,7 +11,7 @@ from cgcnn.data.build import Builder, Rule
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.inference.predict import batches, in_domain, usable
-from cgcnn.models.spread import IMPOSSIBLE
+from cgcnn.models.deviations import IMPOSSIBLE
 from screening.candidates.structures import LONGEST, Structures, compositions, kinds_of_perovskite
 from screening.engine.block import Block, BlockResult, stable_probability
 from screening.status import Status

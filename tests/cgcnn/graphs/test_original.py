@@ -17,8 +17,7 @@ from cgcnn.cli.commands import app
 from cgcnn.data.build import Rule
 from cgcnn.errors import UserError
 from cgcnn.graphs.batch import GraphBatch
-from cgcnn.graphs.graph import CrystalGraph
-from cgcnn.graphs.original import original_graph
+from cgcnn.graphs.graph import CrystalGraph, original_graph
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.files import load
 from cgcnn.models.model import Model

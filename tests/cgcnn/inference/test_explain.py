@@ -15,7 +15,7 @@ from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.inference.explain import check_explains, explain, grid, site_contributions, site_means
-from cgcnn.inference.periodic import position
+from cgcnn.inference.plots import position
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model, PrototypeModel
 from cgcnn.network.settings import Settings

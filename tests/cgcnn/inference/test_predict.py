@@ -125,12 +125,12 @@ def test_crystals_with_an_element_that_training_lacked_are_named() -> None:
     rows = [{**records(1)[0], "species": [metal, "Cl"]} for metal in ("Na", "K", "Na", "Rb")]
     entries = [from_record(row, i) for i, row in enumerate(rows)]
     anything = untrained_for_structures(SETTINGS)
-    assert predict_samples(anything, entries).strangers == []
+    assert predict_samples(anything, entries).out_of_domain == []
     card = anything.card.model_copy(update={"elements": ("Cl", "Na")})
-    assert predict_samples(Model(card, anything.members), entries).strangers == [1, 3]
+    assert predict_samples(Model(card, anything.members), entries).out_of_domain == [1, 3]
     site = untrained(CUBIC_PEROVSKITE, {"A": ["Ba"], "B": ["Ti"], "X": ["O"]})
     entries = [from_record({"A": a, "B": "Ti", "X": "O"}, i) for i, a in enumerate(["Ba", "Ti"])]
-    assert predict_samples(site, entries).strangers == [1]
+    assert predict_samples(site, entries).out_of_domain == [1]
 
 
 def test_prototype_models_name_records_without_sites() -> None:

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.arrays import shapes
 from cgcnn.models.card import shipped
-from cgcnn.models.check import shapes
 from cgcnn.models.files import load, save
 from cgcnn.network.reference import CGCNN
 from cgcnn.network.settings import Settings

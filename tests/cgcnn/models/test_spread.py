@@ -6,8 +6,8 @@ import pytest
 from cgcnn.data.sample import Sample
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.inference.predict import predict_samples
+from cgcnn.models.deviations import IMPOSSIBLE, possible
 from cgcnn.models.model import Model
-from cgcnn.models.spread import IMPOSSIBLE, possible
 from cgcnn.testing import untrained
 
 

@@ -12,7 +12,7 @@ import torch
 from cgcnn.elements import element_features
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from cgcnn.models.spread import spread_of
+from cgcnn.models.deviations import spread_of
 from cgcnn.network.reference import CGCNN
 from cgcnn.network.settings import Settings
 from cgcnn.training.examples import Examples

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
+from cgcnn.models.deviations import IMPOSSIBLE
 from cgcnn.models.files import load, save
-from cgcnn.models.spread import IMPOSSIBLE
 from cgcnn.testing import TINY, untrained
 from screening.candidates.compositions import BATCH
 from screening.engine.block import Block, stable_probability

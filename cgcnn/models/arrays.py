@@ -1,29 +1,34 @@
-"""What is wrong with the card and the arrays of a model file, before anything is made of them."""
+"""The arrays of a model: their names in a file, the digest over them, and what can be wrong with them and the card."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import asdict
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cgcnn.elements import MAX_Z
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.models.digest import KEPT_LATER
-from cgcnn.models.likeness import FINGERPRINT
-from cgcnn.network.settings import ROLES
+from cgcnn.models.domain import FINGERPRINT
+from cgcnn.network.settings import ROLES, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from cgcnn.models.card import Card
-    from cgcnn.network.settings import Settings
+    from cgcnn.models.domain import Domain, Likeness
+    from cgcnn.network.kernel import Weights
 
     Arrays = Mapping[str, NDArray[np.generic]]
     Shape = tuple[int, ...]
 
+
+_OPTIONAL = frozenset({"labels", "bounds", "ids"})  # arrays of a domain that older models do not have
 _LARGEST = {
     "width": 4_096,
     "layers": 100,
@@ -39,8 +44,38 @@ _MEMBERS = 1_000
 _DOMAIN = {"trained": "bool", "known": "int64", "lattice": "float32", "lattice_range": "float32", "distance": "float32"}
 
 
+def named_arrays(members: Sequence[Weights], domain: Domain | Likeness | None) -> dict[str, NDArray[Any]]:
+    """Return every array of a model by its name in the file."""
+    named = {f"members.{i}.{name}": array for i, member in enumerate(members) for name, array in member.items()}
+    arrays = {} if domain is None else vars(domain)
+    parts = {f"domain.{name}": array for name, array in arrays.items() if name not in _OPTIONAL or len(array)}
+    return {name: np.ascontiguousarray(array) for name, array in (named | parts).items()}
+
+
+def digest(card: Card, members: Sequence[Weights], domain: Domain | Likeness | None) -> str:
+    """Return the SHA-256 over what decides predictions: settings, calibrations, arrays with name, type and shape.
+
+    Settings at their defaults are left out, so that adding a setting does not change the digest of older models.
+    """
+    defaults = asdict(Settings(targets=()))
+    chosen = {name: value for name, value in asdict(card.settings).items() if value != defaults[name]}
+    if card.calibrations:
+        chosen["calibrations"] = [
+            (c.target, c.scale, c.floor, c.factors, *((c.support, c.anions) if c.support else ()))
+            for c in card.calibrations
+        ]
+    if card.odds:
+        chosen["odds"] = [(o.target, o.power, o.factor) for o in card.odds]
+    sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
+    arrays = named_arrays(members, domain)
+    for name in sorted(arrays):
+        sha.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        sha.update(arrays[name].tobytes())
+    return sha.hexdigest()
+
+
 def wrong_with_card(card: Card) -> str:
-    """Why no model can be as its card says; empty where one can."""
+    """Say why no model can be as its card says; empty if one can."""
     settings = card.settings
     for name, largest in _LARGEST.items():
         value = getattr(settings, name)
@@ -75,7 +110,7 @@ def _wrong_with_readout(card: Card) -> str:
 
 
 def wrong_with_member(member: Arrays, settings: Settings) -> str:
-    """Why no network is made of these arrays; empty where one is."""
+    """Say why these arrays are not those of a network; empty if they are."""
     features = member.get("element_features", np.empty(0))
     expected = shapes(settings, features.shape[1] if features.ndim == 2 else 0)
     lacking, foreign = [n for n in expected if n not in member], [n for n in member if n not in expected]
@@ -95,7 +130,7 @@ def wrong_with_member(member: Arrays, settings: Settings) -> str:
 
 
 def wrong_with_domain(domain: Arrays, prototypes: tuple[str, ...]) -> str:
-    """Why these arrays do not say what a model was trained on; empty where they do."""
+    """Say why these arrays are not the domain of a model of prototypes; empty if they are."""
     roles = len(PROTOTYPES[prototypes[0]].role_names)
     table = (roles, MAX_Z + 1)
     for name, kind in _DOMAIN.items():
@@ -114,11 +149,11 @@ def wrong_with_domain(domain: Arrays, prototypes: tuple[str, ...]) -> str:
     ids = domain.get("ids")
     if ids is not None and (ids.dtype != "uint8" or ids.ndim != 2 or len(ids) != len(domain["known"])):
         return f"domain.ids is {ids.dtype} {ids.shape}, not uint8 of {len(domain['known'])} rows"
-    return next((f"a foreign array domain.{name}" for name in domain if name not in {*_DOMAIN, *KEPT_LATER}), "")
+    return next((f"a foreign array domain.{name}" for name in domain if name not in {*_DOMAIN, *_OPTIONAL}), "")
 
 
 def wrong_with_likeness(domain: Arrays, settings: Settings) -> str:
-    """Why these arrays do not say what a model of structures was trained on; empty where they do."""
+    """Say why these arrays are not the domain of a model of structures; empty if they are."""
     centres, axes = (domain[name].shape if name in domain else () for name in ("centres", "axes"))
     if len(centres) != 2 or len(axes) != 2:
         return "no arrays domain.centres and domain.axes of two dimensions"
@@ -135,7 +170,7 @@ def wrong_with_likeness(domain: Arrays, settings: Settings) -> str:
 
 
 def shapes(settings: Settings, features: int) -> dict[str, Shape]:
-    """The arrays of a network, name → shape; the names are those of `cgcnn.network.reference.CGCNN`."""
+    """Return the shape of every array of a network by its name in `cgcnn.network.reference.CGCNN`."""
     s, learns = settings, settings.convolution == "edges"
     width, edges, targets = s.width, s.width if learns else s.gaussians, len(s.targets)
     found: dict[str, Shape] = {

@@ -1,3 +1,5 @@
+"""Figures of merit."""
+
 import math
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgcnn.inference.metrics import auc, classification, regression, roc, threshold
+from cgcnn.inference.evaluate import auc, classification, regression, roc, threshold
 
 properties = settings(max_examples=50, deadline=None, derandomize=True)
 rows = st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]), st.booleans()), min_size=1, max_size=30)
