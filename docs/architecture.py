@@ -1,4 +1,4 @@
-"""The rooms of both packages and who imports whom, read from the source: draws `docs/architecture.svg`.
+"""Read the subpackages of both packages, and who imports whom, from the source, and draw `docs/architecture.svg`.
 
     python docs/architecture.py
 
@@ -20,18 +20,18 @@ ORDER = {
         *("engine", "campaign", "results", "cli", "api"),
     ],
 }
-"""The rooms of each package; each imports only what stands before it, and `screening` may import all of `cgcnn`."""
+"""The subpackages of each package. Each imports only those before it; `screening` may import all of `cgcnn`."""
 
 
 def modules(package: str) -> dict[str, Path]:
-    """Dotted name -> file of every module of a package; a folder's `__init__` has the folder's name."""
+    """Map the dotted name of every module of a package to its file; a folder's `__init__` has the folder's name."""
     files = sorted((ROOT / package).rglob("*.py"))
     names = (path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in files)
     return {name.removesuffix(".__init__"): path for name, path in zip(names, files, strict=True)}
 
 
 def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
-    """The modules among the known ones that a file imports, wherever in it and for whatever purpose."""
+    """Return the known modules that a file imports, wherever in it and for whatever purpose."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -42,20 +42,22 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     return (found & known.keys()) - {name}
 
 
-def room(name: str) -> str:
-    """The room of a module: `cgcnn.graphs.batch` is in `cgcnn.graphs`."""
+def subpackage(name: str) -> str:
+    """Return the subpackage of a module: `cgcnn.graphs.batch` is in `cgcnn.graphs`."""
     return ".".join(name.split(".")[:2])
 
 
 def arrows() -> Counter[tuple[str, str]]:
-    """How many imports lead from each room to each other one."""
+    """Count the imports that lead from each subpackage to each other one."""
     known = modules("cgcnn") | modules("screening")
-    pairs = ((room(name), room(other)) for name, path in known.items() for other in imports(name, path, known))
+    pairs = (
+        (subpackage(name), subpackage(other)) for name, path in known.items() for other in imports(name, path, known)
+    )
     return Counter(pair for pair in pairs if pair[0] != pair[1])
 
 
 def reduced(pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """The pairs that do not follow from others: those of which no other way leads from the first to the second."""
+    """Keep the pairs that do not follow from others: no other way leads from the first to the second."""
 
     def leads(start: str, end: str) -> bool:
         return any(b == end or leads(b, end) for a, b in pairs if a == start)
@@ -64,17 +66,17 @@ def reduced(pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def draw(path: Path) -> None:
-    """Draw the rooms, the lowest at the bottom, and the imports that do not follow from others."""
-    from matplotlib import rc_context  # only the picture needs it
+    """Draw the subpackages, lowest at the bottom, and the imports that do not follow from others."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     axes = figure.add_subplot()
-    rooms = {f"{package}.{name}": package for package, names in ORDER.items() for name in names}
-    files = Counter(room(name) for name in modules("cgcnn") | modules("screening"))
-    names = [name for name in rooms if files[name]]
-    height = {name: sum(rooms[other] == rooms[name] for other in names[:i]) for i, name in enumerate(names)}
-    side = {name: 2.0 * (rooms[name] == "screening") for name in names}
+    subpackages = {f"{package}.{name}": package for package, names in ORDER.items() for name in names}
+    files = Counter(subpackage(name) for name in modules("cgcnn") | modules("screening"))
+    names = [name for name in subpackages if files[name]]
+    height = {name: sum(subpackages[other] == subpackages[name] for other in names[:i]) for i, name in enumerate(names)}
+    side = {name: 2.0 * (subpackages[name] == "screening") for name in names}
     counts = {pair: count for pair, count in arrows().items() if set(pair) <= set(names)}
     for source, target in reduced(set(counts)):
         far = height[source] - height[target] > 1 and side[source] == side[target]

@@ -47,26 +47,29 @@ def top_level_roots(path):
     return found
 
 
-def test_every_room_is_in_the_order():
-    for package, rooms in architecture.ORDER.items():
+def test_every_subpackage_is_in_the_order():
+    for package, subpackages in architecture.ORDER.items():
         there = {
-            architecture.room(name).removeprefix(f"{package}.") for name in KNOWN if name.startswith(f"{package}.")
+            architecture.subpackage(name).removeprefix(f"{package}.")
+            for name in KNOWN
+            if name.startswith(f"{package}.")
         }
-        assert there - {"__main__"} <= set(rooms)
+        assert there - {"__main__"} <= set(subpackages)
 
 
-def test_rooms_import_only_what_stands_before_them():
+def test_subpackages_import_only_what_stands_before_them():
     floor = {}
-    for package, rooms in architecture.ORDER.items():
-        floor |= {f"{package}.{room}": i + (100 if package == "screening" else 0) for i, room in enumerate(rooms)}
-        floor |= {f"{package}.__main__": 99 + (100 if package == "screening" else 0), package: -1}
+    for package, subpackages in architecture.ORDER.items():
+        lowest = 100 if package == "screening" else 0
+        floor |= {f"{package}.{subpackage}": lowest + i for i, subpackage in enumerate(subpackages)}
+        floor |= {f"{package}.__main__": lowest + 99, package: -1}
     wrong = [
         f"{name} imports {other}"
         for name, others in GRAPH.items()
         for other in others
         if name not in architecture.ORDER  # the two `__init__` only forward
-        and architecture.room(name) != architecture.room(other)
-        and floor[architecture.room(name)] <= floor[architecture.room(other)]
+        and architecture.subpackage(name) != architecture.subpackage(other)
+        and floor[architecture.subpackage(name)] <= floor[architecture.subpackage(other)]
     ]
     assert not wrong
 
@@ -89,7 +92,7 @@ def test_torch_is_imported_only_where_it_computes():
 
 def test_only_the_command_line_prints():
     for name, path in KNOWN.items():
-        if architecture.room(name).endswith((".cli", ".__main__")):
+        if architecture.subpackage(name).endswith((".cli", ".__main__")):
             continue
         calls = (n.func for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call))
         assert "print" not in {f.id for f in calls if isinstance(f, ast.Name)}, name
