@@ -53,7 +53,7 @@ def note_skipped(*paths: Path) -> None:
     from cgcnn.data.read import skipped  # only commands that read crystals
 
     if text := skipped(paths):
-        click.echo(plain(f"note: {text}"), err=True)
+        echo(plain(f"note: {text}"), err=True)
 
 
 def building(command: Callable[..., None]) -> Callable[..., None]:
@@ -150,6 +150,11 @@ def plain(text: str) -> str:
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
+def echo(text: object = "", *, err: bool = False) -> None:
+    """Print a text: whatever it quotes, such as the name of a file or a field of a card, cannot rewrite the screen."""
+    click.echo(plain(str(text)), err=err)
+
+
 def _make_streams_whole() -> None:
     """Make the standard streams accept everything, so that a message nobody can read does not cost the results.
 
@@ -186,7 +191,7 @@ class _Unfailing(io.FileIO):
 def _leave_at_once(name: str, message: str) -> None:
     """Exit without the interpreter's own shutdown, which needs threads and files that are not available."""
     if "--debug" not in sys.argv:
-        click.echo(f"{name}: {_one_line(message)}", err=True)
+        echo(f"{name}: {_one_line(message)}", err=True)
         sys.stderr.flush()
         os._exit(1)
 
@@ -208,7 +213,7 @@ def _fail(name: str, message: str, code: int) -> NoReturn:
     if "--debug" in sys.argv and sys.exc_info()[1] is not None:
         raise  # noqa: PLE0704  # called from an except clause
     atexit.register(_last_words)  # registered last, it runs first
-    click.echo(f"{name}: {_one_line(message)}", err=True)
+    echo(f"{name}: {_one_line(message)}", err=True)
     sys.exit(code)
 
 
