@@ -99,6 +99,8 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_PlainFormatter())  # warnings name hosts and files of others
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
@@ -148,6 +150,13 @@ def _options(command: click.Command) -> dict[str, str]:
 def plain(text: str) -> str:
     """Make text safe for a terminal: `printable`, so that it cannot rewrite the screen, but with line ends and tabs."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+class _PlainFormatter(logging.Formatter):
+    """Log lines as `plain` text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
 
 
 def echo(text: object = "", *, err: bool = False) -> None:
