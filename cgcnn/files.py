@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import secrets
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/([0-9]{1,9})|(stdout)|(stderr))|/proc/self/fd/([0-9]{1,9})")
 DIGITS = 18
 """Of a whole number that can be meant."""
+LARGEST = 2**31
+"""Bytes of a file that is read as a whole, unless a smaller limit is known."""
+SMALL = 2**24
+"""Bytes of a card, a recipe or a profile at most."""
 STDOUT = Path("/dev/stdout")
 """Standard output, also if it is redirected."""
 ENDS = (".safetensors", ".json", ".csv", ".png", ".svg")
@@ -123,6 +128,36 @@ def whole_number(text: str) -> int | None:
     `str.isdigit` also holds for ``²`` and for 5,000 digits, of which `int` makes nothing.
     """
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS else None
+
+
+@contextmanager
+def open_regular(path: Path, limit: int = LARGEST) -> Iterator[BinaryIO]:
+    """Open a regular file to read, and nothing else: a FIFO would be waited for, and a device never ends.
+
+    Args:
+        path: Of the file.
+        limit: Bytes that it may have.
+
+    Raises:
+        UserError: It is no regular file, or larger.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"{path}: no regular file; put the file itself there")
+        if found.st_size > limit:
+            raise UserError(f"{path}: {found.st_size:,} bytes; at most {limit:,} are read")
+        yield file
+
+
+def read_regular(path: Path, limit: int = LARGEST) -> bytes:
+    """Read a regular file, see `open_regular`."""
+    with open_regular(path, limit) as file:
+        return file.read(limit)
 
 
 def with_end(path: Path, end: str) -> Path:

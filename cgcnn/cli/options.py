@@ -53,7 +53,7 @@ def note_skipped(*paths: Path) -> None:
     from cgcnn.data.read import skipped  # only commands that read crystals
 
     if text := skipped(paths):
-        click.echo(plain(f"note: {text}"), err=True)
+        echo(plain(f"note: {text}"), err=True)
 
 
 def building(command: Callable[..., None]) -> Callable[..., None]:
@@ -99,6 +99,8 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_PlainFormatter())  # warnings name hosts and files of others
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
@@ -150,6 +152,18 @@ def plain(text: str) -> str:
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
+class _PlainFormatter(logging.Formatter):
+    """Log lines as `plain` text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
+def echo(text: object = "", *, err: bool = False) -> None:
+    """Print a text: whatever it quotes, such as the name of a file or a field of a card, cannot rewrite the screen."""
+    click.echo(plain(str(text)), err=err)
+
+
 def _make_streams_whole() -> None:
     """Make the standard streams accept everything, so that a message nobody can read does not cost the results.
 
@@ -186,7 +200,7 @@ class _Unfailing(io.FileIO):
 def _leave_at_once(name: str, message: str) -> None:
     """Exit without the interpreter's own shutdown, which needs threads and files that are not available."""
     if "--debug" not in sys.argv:
-        click.echo(f"{name}: {_one_line(message)}", err=True)
+        echo(f"{name}: {_one_line(message)}", err=True)
         sys.stderr.flush()
         os._exit(1)
 
@@ -208,7 +222,7 @@ def _fail(name: str, message: str, code: int) -> NoReturn:
     if "--debug" in sys.argv and sys.exc_info()[1] is not None:
         raise  # noqa: PLE0704  # called from an except clause
     atexit.register(_last_words)  # registered last, it runs first
-    click.echo(f"{name}: {_one_line(message)}", err=True)
+    echo(f"{name}: {_one_line(message)}", err=True)
     sys.exit(code)
 
 

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bars
 from rich.progress import TaskID
 from rich.table import Table
 
+from cgcnn.cli.options import plain
 from cgcnn.data.build import Builder, Rule
 from cgcnn.data.cache import default_folder
 from cgcnn.machine import cores
@@ -34,7 +35,7 @@ class Reporter:
 
     def __init__(self, members: int) -> None:
         self.members = members
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.bars = Bars(console=self.console, disable=not self.console.is_terminal)
         self.tasks: dict[str, TaskID] = {}
         self.start = time.monotonic()
@@ -73,7 +74,7 @@ class Counter:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.bars = Bars(console=self.console, disable=not self.console.is_terminal, transient=True)
         self.task = self.bars.add_task(what, total=None)
         self.start = self.shown = time.monotonic()
@@ -100,7 +101,9 @@ def builder(settings: Settings, workers: int | None, cache: Path | None, *, no_c
     folder = None if no_cache else cache or default_folder()
     with Counter("building graphs") as report:
         note = report.console.print
-        yield Builder(Rule.of(settings), workers or cores(), folder, report, lambda text: note(text, soft_wrap=True))
+        yield Builder(
+            Rule.of(settings), workers or cores(), folder, report, lambda text: note(plain(text), soft_wrap=True)
+        )
 
 
 def show_card(card: Card) -> None:
@@ -109,8 +112,8 @@ def show_card(card: Card) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(card):
-        table.add_row(name, value)
-    Console(soft_wrap=False, highlight=False).print(table)
+        table.add_row(plain(name), plain(value))
+    Console(soft_wrap=False, highlight=False, markup=False, emoji=False).print(table)
 
 
 def _rows(card: Card) -> list[tuple[str, str]]:
@@ -157,8 +160,8 @@ def _deviation(calibration: Calibration) -> str:
     if calibration.support:
         spread, *_ = calibration.support[1:]
         return f"by the spread to the power of {spread:.2g}, the size, and how many training rows support each site"
-    plain = f"√(({calibration.scale:.3g} x spread)² + {calibration.floor:.3g}²)"
-    return plain + _factors(calibration)
+    whole = f"√(({calibration.scale:.3g} x spread)² + {calibration.floor:.3g}²)"
+    return whole + _factors(calibration)
 
 
 def _factors(calibration: Calibration) -> str:

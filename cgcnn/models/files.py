@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
 from cgcnn.errors import UserError
-from cgcnn.files import with_end, write_whole
+from cgcnn.files import open_regular, with_end, write_whole
 from cgcnn.models.arrays import named_arrays, wrong_with_card, wrong_with_domain, wrong_with_likeness, wrong_with_member
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.domain import Domain, Likeness
@@ -45,7 +45,8 @@ def load(name_or_path: str | Path) -> Model:
     if reason := wrong_with_card(card):
         raise UserError(f"{path}: not a model ({reason}); pass a file written by 'cgcnn train'")
     try:
-        named = load_file(path)
+        with open_regular(path):
+            named = load_file(path)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
     members = [_part(named, f"members.{i}.") for i in range(card.members)]
@@ -75,7 +76,7 @@ def read_domain(path: str | Path) -> Domain | None:
     if card.input != "prototype":
         return None
     try:
-        with safe_open(path, "numpy") as file:
+        with open_regular(path), safe_open(path, "numpy") as file:
             names = [name for name in file.keys() if name.startswith("domain.")]  # noqa: SIM118  # it is no dictionary
             parts = _part({name: file.get_tensor(name) for name in names}, "domain.")
     except (SafetensorError, OSError, KeyError, ValueError) as error:

@@ -7,6 +7,8 @@ softmax of two outputs is the sigmoid of their difference. What differs is the g
 from __future__ import annotations
 
 import json
+import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +19,15 @@ import torch
 from cgcnn import __version__
 from cgcnn.elements import MAX_Z
 from cgcnn.errors import UserError
+from cgcnn.files import SMALL, open_regular, read_regular
 from cgcnn.models.card import Card, Metric, Target
 from cgcnn.models.model import Model
 from cgcnn.network.reference import CGCNN, weights
 from cgcnn.network.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
 STEP = 0.2  # Å, between the Gaussians of the published code; also their width
@@ -81,8 +86,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     file = Path(path)
     try:
+        _check_size(file)
         with torch.serialization.safe_globals(_numpy_scalars()):
             content = torch.load(file, map_location="cpu", weights_only=True)
+        _check_tensors(file, (*content["state_dict"].values(), *content["normalizer"].values()))
         checkpoint = Checkpoint(
             path=file,
             state={str(name): tensor.float() for name, tensor in content["state_dict"].items()},
@@ -91,6 +98,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             arguments=dict(content["args"]),
             best=float(content.get("best_mae_error", np.nan)),
         )
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
     except Exception as error:  # noqa: BLE001  # torch.load documents no set of errors for damaged files
@@ -98,6 +107,25 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{file}: not a checkpoint of the published code ({reason}); expected its .pth.tar") from None
     _check(checkpoint)
     return checkpoint
+
+
+def _check_size(file: Path) -> None:
+    """Refuse what would fill the memory before it can be looked at: checkpoints are not compressed."""
+    with open_regular(file) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if zipfile.is_zipfile(opened):
+            inside = sum(member.file_size for member in zipfile.ZipFile(opened).infolist())
+            if inside > 2 * size + SMALL:
+                raise UserError(f"{file}: {size:,} bytes that unpack to {inside:,}; no checkpoint does")
+
+
+def _check_tensors(file: Path, values: Iterable[object]) -> None:
+    """Refuse a tensor that is larger than what it holds: copied, it would fill the memory."""
+    for tensor in values:
+        if isinstance(tensor, torch.Tensor) and tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise UserError(
+                f"{file}: has a tensor of {tensor.nbytes:,} bytes that holds far fewer; no training makes it"
+            )
 
 
 def _check(checkpoint: Checkpoint) -> None:
@@ -129,7 +157,10 @@ def read_atom_init(path: str | Path) -> Tensor:
     """
     file = Path(path)
     try:
-        vectors = {int(key): np.array(value, dtype=np.float32) for key, value in json.loads(file.read_text()).items()}
+        vectors = {
+            int(key): np.array(value, dtype=np.float32)
+            for key, value in json.loads(read_regular(file, 4 * SMALL)).items()
+        }
         features = np.full((MAX_Z + 1, len(next(iter(vectors.values())))), np.nan, dtype=np.float32)
         features[0] = 0
         for number, vector in vectors.items():

@@ -7,11 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from cgcnn.cli.options import plain
+from cgcnn.cli.options import echo
 from screening.campaign import Advanced, Begun, Distilled, Distilling, Event, Opened, Stopped
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Listener:
             *columns,
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[left]}"),
-            console=Console(stderr=True),
+            console=Console(stderr=True, markup=False, emoji=False, highlight=False),
             disable=not sys.stderr.isatty(),
         )
         self._task: TaskID | None = None
@@ -53,13 +52,13 @@ class Listener:
         """Say what happened."""
         match event:
             case Distilling():
-                click.echo(plain(f"cascade: fitting a student to {event.model} …"), err=True)
+                echo(f"cascade: fitting a student to {event.model} …", err=True)
             case Distilled():
                 if event.measured is None:
                     without = f"note: no cascade, {event.reason}; the ensemble looks at all of them."
-                    click.echo(plain(without), err=True)
+                    echo(without, err=True)
                 else:
-                    click.echo(f"cascade: fitted in {event.seconds:.1f} s", err=True)
+                    echo(f"cascade: fitted in {event.seconds:.1f} s", err=True)
             case Opened():
                 self._opened()
             case Begun():
@@ -68,13 +67,13 @@ class Listener:
                 self._advance(event)
             case Stopped():
                 self._bar.stop()
-                click.echo(plain(_farewell(event)), err=True)
+                echo(_farewell(event), err=True)
 
     def _begin(self, begun: Begun) -> None:
         todo = f"{begun.candidates:,} candidates, {begun.todo} of {begun.blocks} blocks to do"
-        click.echo(plain(f"{begun.url}: {todo}; {begun.workers}"), err=True)
+        echo(f"{begun.url}: {todo}; {begun.workers}", err=True)
         if begun.stays_on_cpu:
-            click.echo("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.", err=True)
+            echo("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.", err=True)
         self._started = self._told = time.monotonic()
         self._at_work = None
         self._task = self._bar.add_task("screening", total=begun.todo, rate="", left="")
@@ -90,7 +89,7 @@ class Listener:
             self._bar.update(self._task, completed=event.done, rate=rate, left=f"{duration(pace.left)} to go")
         elif now - self._told >= SECONDS_A_LINE or event.done == event.todo:
             self._told = now
-            click.echo(str(pace), err=True)
+            echo(str(pace), err=True)
 
 
 @dataclass(frozen=True)

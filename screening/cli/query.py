@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cgcnn.cli.options import plain
+from cgcnn.cli.options import echo, plain
 from cgcnn.data.overwriting import of_csv, refuse_overwriting
 from cgcnn.files import STDOUT, write_csv
 from cgcnn.models.card import model_files
@@ -43,7 +41,7 @@ def print_query(url: str, sql: str, csv: Path | None) -> None:
         lines.add_row(*map(_shown, row))
     show(lines)
     if len(found) > SHOWN:
-        click.echo(f"{SHOWN} of {len(found):,} rows; --csv FILE writes all.", err=True)
+        echo(f"{SHOWN} of {len(found):,} rows; --csv FILE writes all.", err=True)
 
 
 def _shown(value: Any) -> str:

@@ -83,7 +83,7 @@ def _tell(progress: Progress) -> None:
     named = f"{found.formula} {found.tilts}".strip()
     said = found.reason or f"{found.energy_per_atom:.4f} eV/atom, {found.became or 'no perovskite'}"
     done = f"{progress.done} of {progress.total}: {named}: {said}; {found.steps} steps, {found.seconds:.0f} s"
-    click.echo(command_line.plain(done), err=True)
+    command_line.echo(done, err=True)
 
 
 def _print(made: SecondOpinion) -> None:
@@ -96,13 +96,13 @@ def _print(made: SecondOpinion) -> None:
         lines.add_row(*map(command_line.plain, _cells(opinion)))
     show(lines, max(room(), 80))
     for note in made.notes:
-        click.echo(command_line.plain(f"warning: {note}."), err=True)
+        command_line.echo(f"warning: {note}.", err=True)
     for agreement in made.agreements:
-        click.echo(f"{agreement.what}: {agreement.figure}, of {agreement.count}", err=True)
-    click.echo(command_line.plain(f"{made.calculator}; gain: by tilting, meV/atom. {_failures(made)}"), err=True)
-    click.echo(command_line.plain(f"{made.folder}: candidates.csv, relaxations.csv, cif/"), err=True)
+        command_line.echo(f"{agreement.what}: {agreement.figure}, of {agreement.count}", err=True)
+    command_line.echo(f"{made.calculator}; gain: by tilting, meV/atom. {_failures(made)}", err=True)
+    command_line.echo(f"{made.folder}: candidates.csv, relaxations.csv, cif/", err=True)
     if made.left:
-        click.echo(
+        command_line.echo(
             f"stopped on a notice of the end; {made.left} relaxations are left, the same again does them.", err=True
         )
 

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from cgcnn.cli.options import plain
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 WIDE = 240
 """Characters of a line where stdout is not a terminal."""
 
 
-def table(headers: dict[str, str]) -> Table:
+class PlainTable(Table):
+    """A table whose cells are shown as they are: control characters as escapes, no markup."""
+
+    def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
+        """Add a row of texts."""
+        super().add_row(*(Text(plain(cell)) if isinstance(cell, str) else cell for cell in cells), **settings)
+
+
+def table(headers: dict[str, str]) -> PlainTable:
     """An empty table: header -> how its column is justified, "left" or "right"."""
-    empty = Table(box=None, pad_edge=False)
+    empty = PlainTable(box=None, pad_edge=False)
     for header, justify in headers.items():
         is_number = justify == "right"
-        empty.add_column(header, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        empty.add_column(plain(header), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     return empty
 
 
@@ -35,4 +50,4 @@ def show(content: Table | str, width: int = WIDE, *, exactly: int | None = None)
     """
     console = Console(markup=False, emoji=False, highlight=False)
     console.width = exactly or (min(console.width, width) if sys.stdout.isatty() else width)
-    console.print(content)
+    console.print(plain(content) if isinstance(content, str) else content)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.errors import UserError
+from screening.status import Status
 from screening.store.header import MANIFEST, UNREADABLE, Header, canonical, of_another_run
 from screening.store.shard import CHECKSUM_DIGITS
 
@@ -127,6 +128,15 @@ def check(receipt: BlockReceipt, header: Header) -> None:
         raise ValueError(f"block {receipt.block} belongs to another run")
     if not 0 <= receipt.block < header.n_blocks or (receipt.start, receipt.stop) != header.bounds(receipt.block):
         raise ValueError(f"block {receipt.block} with rows {receipt.start} to {receipt.stop} is none of this run")
+    if min(receipt.counts.values(), default=0) < 0:
+        raise ValueError(f"block {receipt.block} has a count below 0")
+    failed, end = 0, receipt.start
+    for first, last in sorted(pair for ranges in receipt.failures.values() for pair in ranges):
+        if not end <= first < last <= receipt.stop:
+            raise ValueError(f"block {receipt.block} has failures of rows {first} to {last}, which are not its own")
+        failed, end = failed + last - first, last
+    if failed != receipt.counts.get(int(Status.FAILED), 0):
+        raise ValueError(f"block {receipt.block} has reasons for {failed} failures, but counts others")
     if receipt.rows != receipt.stop - receipt.start or sum(receipt.counts.values()) != receipt.rows:
         raise ValueError(f"the counts of block {receipt.block} do not add up to its rows")
     if not re.fullmatch(f"[0-9a-f]{{{CHECKSUM_DIGITS * len(header.columns)}}}", receipt.checksum):

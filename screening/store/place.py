@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from cgcnn.errors import UserError
+from cgcnn.files import open_regular, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -85,6 +86,10 @@ def explain(url: str, error: OSError) -> UserError:
     return UserError(f"{url}: {reason}. Mend that and go on with `resume`, or pass another `out`.")
 
 
+LONGEST_LINE = 2**26
+"""Bytes of a line of a log; what is longer is read in pieces, none of which is a line of ours."""
+
+
 class LocalPlace:
     """A directory. Files are written beside their place, synced, renamed, and the directory synced."""
 
@@ -99,7 +104,7 @@ class LocalPlace:
     def read(self, key: str) -> bytes | None:
         """See `Place`."""
         try:
-            return (self.root / key).read_bytes()
+            return read_regular(self.root / key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -190,8 +195,8 @@ class LocalPlace:
     def lines(self, log: str) -> Iterator[bytes]:
         """See `Place`."""
         try:
-            with (self.root / log).open("rb") as handle:
-                yield from handle
+            with open_regular(self.root / log) as handle:
+                yield from iter(lambda: handle.readline(LONGEST_LINE), b"")
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:

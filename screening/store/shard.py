@@ -134,8 +134,12 @@ def decode(document: Mapping[str, Any], name: str, shard: bytes, start: int, sto
     parts = []
     for number in range((start - first) // rows, -(-(stop - first) // rows)):
         at, length = places[number].tolist()
-        content = Zstd().decode(proven(shard[at : at + length], f"chunk {number}"))
-        parts.append(np.frombuffer(content, dtype=kind).reshape(rows, *shape))
+        part = np.empty((rows, *shape), dtype=kind)  # as large as it may be, whatever the chunk says of itself
+        try:
+            Zstd().decode(proven(shard[at : at + length], f"chunk {number}"), out=part.reshape(-1).view(np.uint8))
+        except RuntimeError as error:
+            raise ValueError(f"chunk {number} of {name} cannot be decompressed ({error})") from None
+        parts.append(part)
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
     skipped = (start - first) // rows * rows
     return whole[start - first - skipped : stop - first - skipped]
