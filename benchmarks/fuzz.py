@@ -10,6 +10,7 @@ what is tried.
 """
 
 import argparse
+import atexit
 import contextlib
 import csv
 import io
@@ -217,17 +218,14 @@ def draw(seed: int, count: int, root: Path = ROOT) -> list[Case]:
 @cache
 def bases() -> Path:
     """A folder with the runs that cases start from, made once a process and removed at its end."""
-    folder = tempfile.TemporaryDirectory(prefix="fuzz-")
-    _KEPT.append(folder)
-    with contextlib.chdir(folder.name):
+    folder = tempfile.mkdtemp(prefix="fuzz-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with contextlib.chdir(folder):
         for name, sites in BASES.values():
             answer = answered(Case("base", name, "screen", ("perovskites", *sites, "--out", name)))
             if answer.code:
                 raise RuntimeError(answer.said)
-    return Path(folder.name)
-
-
-_KEPT: list["tempfile.TemporaryDirectory[str]"] = []
+    return Path(folder)
 
 
 def lay(case: Case, folder: Path, made: Path) -> None:
@@ -398,7 +396,7 @@ def _streams() -> Iterator[io.StringIO]:
         finally:
             for stream in (out, err):
                 with contextlib.suppress(OSError, ValueError):
-                    stream.flush()
+                    stream.close()
             for number, descriptor in zip((1, 2), kept, strict=True):
                 os.dup2(descriptor, number)
                 os.close(descriptor)

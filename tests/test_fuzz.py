@@ -1,4 +1,4 @@
-"""A tenth of the fuzz campaign, with a seed of its own: no traceback, no hang, nothing wrong taken for sound or misread."""
+"""A tenth of the fuzz campaign, with a seed of its own: no traceback, no hang, nothing wrong accepted or misread."""
 
 import sys
 from pathlib import Path
