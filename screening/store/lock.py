@@ -226,7 +226,7 @@ def _holder(data: bytes, token: str) -> Holder:
     """A claim as read; of a damaged one only the heartbeat can tell whether its owner lives."""
     try:
         return Holder(**{**json.loads(data), "token": token})
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return Holder(token, "an unknown host", 0, 0, "", "an unknown user", "an unknown time")
 
 

@@ -70,7 +70,7 @@ class Folder:
     def _compare(self, kept: Path, settings: dict[str, Any]) -> None:
         try:
             found = json.loads(kept.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             raise UserError(f"{kept}: cannot be read. Remove the directory, or name another.") from None
         for name, value in settings.items():
             if name not in ASIDE and found.get(name) != value:
@@ -94,5 +94,5 @@ class Folder:
         """The result of a task, if there is one."""
         try:
             return Relaxed.of_json(json.loads(self.result_path(task).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None

@@ -66,7 +66,7 @@ def _read(place: Path, candidates: str) -> Kept | None:
             return None
         with (place / CANDIDATES).open(encoding="utf-8", newline="") as file:
             return Kept(str(settings["calculator"]), {int(row["index"]): row for row in csv.DictReader(file)})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
