@@ -99,8 +99,6 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_PlainFormatter())  # warnings name hosts and files of others
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
@@ -171,6 +169,8 @@ def _make_streams_whole() -> None:
     number left free, the next file to be opened would get it, and with it whatever others write to that stream.) What
     stderr does not take, because its disk is full or its reader gone, is lost, and nothing else is.
     """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_PlainFormatter())  # warnings name hosts and files of others
     for number in range(3):
         with suppress(OSError):
             os.fstat(number)
