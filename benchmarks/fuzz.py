@@ -334,8 +334,8 @@ class _Server:
 
 
 def _serve(connection: Connection, made: Path) -> None:
-    import cgcnn.cli  # noqa: F401, PLC0415  # in the serving process alone
-    import screening.cli  # noqa: F401, PLC0415
+    import cgcnn.cli  # noqa: F401  # in the serving process alone
+    import screening.cli  # noqa: F401
 
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
     home = Path.cwd()
@@ -445,7 +445,7 @@ def _predictions(said: str, failed: int) -> tuple[str, ...]:  # noqa: ARG001  # 
 
 
 def _list(said: str, failed: int) -> tuple[str, ...]:  # noqa: ARG001  # as all readers
-    import screening  # noqa: PLC0415  # in the serving process alone
+    import screening  # in the serving process alone
 
     try:
         found = sorted(screening.score("list", file="l.csv", model="mp")["formula"])

@@ -208,7 +208,7 @@ def cards(rng: Random, shipped: Path) -> Iterator[Case]:
 
 def bombs(rng: Random) -> Iterator[Case]:
     """Checkpoints that are small, and want to be large."""
-    import torch  # noqa: PLC0415  # slow, and only these need it
+    import torch  # slow, and only these need it
 
     vectors = {"atom_init.json": json.dumps({str(z): [float(z), 1.0, 0.5] for z in range(1, 101)}).encode()}
     arguments = ("import", "c.pth.tar", "--atom-init", "atom_init.json", "-o", "m")
