@@ -382,6 +382,7 @@ def _settings(block: _Block, rows: _Rows) -> list[_Setting]:
         _check_names(setting, groups, numbers, rows)
         return [setting]
     if halls and (operations := _of_hall(halls[0])):
+        _check_hall(halls[0], operations, groups, numbers)
         return _fitting([_Setting(halls[0], operations)], rows, halls[0])
     if names:
         return _fitting(_of_names(names, groups, numbers), rows, names[0])
@@ -391,6 +392,19 @@ def _settings(block: _Block, rows: _Rows) -> list[_Setting]:
         table = [group for group in gemmi.spacegroup_table() if group.number == numbers[0]]
         return _fitting(list(map(_setting_of, table)), rows, f"number {numbers[0]}")
     return [_Setting("P 1", [gemmi.Op("x,y,z")])]
+
+
+def _check_hall(
+    hall: str, operations: Operations, groups: Mapping[str, list[gemmi.SpaceGroup]], numbers: Sequence[int]
+) -> None:
+    """Refuse a Hall symbol of another setting than the file names."""
+    own = {op.wrap().triplet() for op in operations}
+    for name, settings in groups.items():
+        if all({op.wrap().triplet() for op in group.operations()} != own for group in settings):
+            raise ValueError(f"the space groups {hall} and {name} contradict each other")
+    named = [group for group in gemmi.spacegroup_table() if group.number in numbers]
+    if named and all({op.wrap().triplet() for op in group.operations()} != own for group in named):
+        raise ValueError(f"the space groups {hall} and number {named[0].number} contradict each other")
 
 
 def _of_names(
@@ -618,7 +632,7 @@ def _expanded(rows: _Rows, operations: Operations) -> _Cell | str:
 
 
 def _merged(rows: _Rows, cell: _Cell) -> _Cell | str:
-    """Drop atoms that are listed twice; say where two different ones are at one place."""
+    """Drop atoms that are listed twice, as those on opposite faces; say where two are at the very same place."""
     heights = 1 / np.linalg.norm(np.linalg.inv(rows.vectors), axis=0)
     dropped: set[int] = set()
     pairs = cKDTree(_wrapped(cell.frac), boxsize=1).query_pairs(min(COPY / heights.min(), 0.49), p=np.inf)
@@ -630,7 +644,8 @@ def _merged(rows: _Rows, cell: _Cell) -> _Cell | str:
         one, other = cell.row[i], cell.row[j]
         if rows.occupancy[one] < 1 or rows.occupancy[other] < 1:
             continue  # a mixed site, or alternatives
-        if rows.symbols[one] != rows.symbols[other]:
+        listed = float(np.linalg.norm((rows.frac[one] - rows.frac[other]) @ rows.vectors))
+        if rows.symbols[one] != rows.symbols[other] or (one != other and listed < COPY):
             return f"{rows.name(one)} and {rows.name(other)} are at one place"
         dropped.add(j)
     if not dropped:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     Reduced = tuple[tuple[int, int], ...]
     """Atoms of the smallest formula in whole numbers, by atomic number, ascending."""
 
+_TYPESET = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789", "_${} ")
+"""How formulas are typeset: SrZrO₃, SrZrO_3, $SrZrO_{3}$."""
 FORMULA = ("formula", "formula_pretty", "pretty_formula", "reduced_formula", "chemical_formula", "composition")
 """Names that a column of formulas may have, as `_plain` writes them; the first that is there counts."""
 
@@ -229,7 +231,8 @@ def _amounts(formula: Any, name: str) -> dict[str, float]:  # a value of JSON
     from pymatgen.core.composition import Composition  # heavy; only where there is something known
 
     try:
-        amounts = dict(Composition(formula).get_el_amt_dict())
+        plain = formula.translate(_TYPESET) if isinstance(formula, str) else formula
+        amounts = dict(Composition(plain).get_el_amt_dict())
     except (ValueError, TypeError, KeyError, OverflowError):
         amounts = {}
     if not amounts or not set(amounts) <= set(SYMBOLS[1:]):
