@@ -30,12 +30,12 @@ from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.graphs.perovskite import Perovskite, find_perovskite
 from screening import open_run, screen
-from screening.results.outputs import Outputs
-from screening.results.relaxation.second_opinion import Progress, Relaxation, relax_run
+from screening.ranking.outputs import Outputs
+from screening.relax.run import Progress, Relaxation, relax_run
 from screening.store import Run
 
 if TYPE_CHECKING:
-    from screening.results.relaxation.opinion import Opinion
+    from screening.relax.opinion import Opinion
 
 FILES = ("perovskites/mp.jsonl.xz", "general/mp.jsonl.xz")
 NEAR_HULL = 0.05  # eV/atom
