@@ -16,7 +16,7 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.perovskite import find_perovskite
 from screening.cli.commands import app
 from screening.ranking.outputs import Outputs
-from screening.relax import calculators
+from screening.relax import crystal as calculators
 from screening.relax.crystal import Relaxed
 from screening.relax.run import Relaxation, relax_run
 from screening.store import Run
