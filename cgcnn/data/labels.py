@@ -187,10 +187,22 @@ def _is_metal(record: Record) -> float | None:
     return None if gap is None else float(float(gap) == 0)
 
 
+def soft_tilts(record: Record) -> float | None:
+    """1 where a cubic crystal gives way to tilts: a softest phonon (THz) at R or M, ``w_R``, ``w_M``, is imaginary.
+
+    Those are given as negative numbers. None without both.
+    """
+    found = [record.get(name) for name in ("w_R", "w_M")]
+    if any(value is None or value == "" for value in found):
+        return None
+    return float(min(float(value) for value in found if value is not None) < 0)
+
+
 FROM_LABELS: dict[str, Callable[[Record], float | None]] = {
     "log10_bulk_modulus": _log10("bulk_modulus"),
     "log10_shear_modulus": _log10("shear_modulus"),
     "poisson_ratio": poisson_ratio,
     "metal": _is_metal,
+    "soft_tilts": soft_tilts,
 }
 """Targets that other labels give: name → the value, None where those are missing. A ``metal`` has no band gap (1)."""
