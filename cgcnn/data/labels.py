@@ -71,6 +71,15 @@ def bounds(records: Sequence[Record], names: Sequence[str]) -> NDArray[np.bool_]
     return found if found.any() else None
 
 
+def computed(records: Sequence[Record], name: str) -> NDArray[np.float32] | None:
+    """(n,) what was computed where a label is not, as ``NAME_computed`` says, NaN elsewhere; None where all were.
+
+    Such a label has been worked out from an upper bound, which this is.
+    """
+    found = np.array([record.get(f"{name}_computed") for record in records], dtype=np.float32)
+    return None if np.isnan(found).all() else found
+
+
 def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
     value = record.get(name)
     try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ENERGY = "e_above_hull"
 BOUND = "e_above_hull_is_bound"
+COMPUTED = "e_above_hull_computed"
 ON_HULL = 1e-4  # eV/atom; nothing lies lower than what lies here
 CUBIC, TILTED = -0.001, -0.002
 """eV/atom: what gains less by tilting counts as cubic, what gains more as tilted."""
@@ -90,7 +91,7 @@ def lowest_polymorphs(samples: Iterable[Sample], gains: Mapping[Sites, Gain] | N
     whether that is only an upper bound), ``formation_energy``, ``band_gap``, and ``a``: the edge of a cube with the
     volume of one ABX3; ``e_above_hull_cubic`` of the lowest cubic one; and ``tilted``, whether the lowest is tilted (1
     or 0), unless only the cubic one is known and it is not on the hull. Of polymorphs as low as each other, to a meV,
-    the first counts.
+    the first counts. Where the energy is by a gain, ``e_above_hull_computed`` is that of the cubic crystal.
 
     Args:
         samples: With crystals.
@@ -133,15 +134,16 @@ def _composition(sites: Sites, polymorphs: list[tuple[Sample, Perovskite]], gain
     cubic = [float(e.labels[ENERGY]) for e, k in polymorphs if k.family == "cubic"]
     energy, formation = float(sample.labels[ENERGY]), sample.labels.get("formation_energy")
     is_bound = len(cubic) == len(polymorphs) and energy > ON_HULL
-    tilted = None if is_bound else int(kind.family == "tilted")
+    tilted, computed = None if is_bound else int(kind.family == "tilted"), None
     if is_bound and gain is not None:
         lowest = max(energy + min(gain.difference, 0.0), 0.0)
         formation = None if formation is None else float(formation) + lowest - energy
-        energy, is_bound, tilted = lowest, False, _tilted(gain)
+        energy, computed, is_bound, tilted = lowest, energy, False, _tilted(gain)
     labels: dict[str, Any] = {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in sites},
         ENERGY: energy,
         BOUND: int(is_bound),
+        COMPUTED: computed,
         "e_above_hull_cubic": min(cubic, default=None),
         "tilted": tilted,
         "formation_energy": formation,

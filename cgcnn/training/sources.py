@@ -113,7 +113,11 @@ def _entries(data: Path, source: Source, names: list[str], prototypes: tuple[str
     renamed = []
     for sample, row in zip(samples, values, strict=True):
         known = {name: None if math.isnan(value) else value for name, value in zip(source.labels, row, strict=True)}
-        bounds = {f"{name}_is_bound": sample.labels.get(f"{label}_is_bound") for name, label in source.labels.items()}
+        bounds = {
+            name + end: sample.labels.get(label + end)
+            for name, label in source.labels.items()
+            for end in ("_is_bound", "_computed")
+        }
         renamed.append(replace(sample, labels={**sample.labels, **dict.fromkeys(names), **known, **bounds}))
     return renamed
 

@@ -7,7 +7,7 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from cgcnn.data.polymorphs import BOUND, Gain, gains, lowest_polymorphs
+from cgcnn.data.polymorphs import BOUND, COMPUTED, Gain, gains, lowest_polymorphs
 from cgcnn.data.sample import Sample, from_record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
@@ -86,6 +86,7 @@ def test_what_the_cubic_crystal_gains_by_tilting(
     assert found["e_above_hull"] == pytest.approx(energy)
     assert (found[BOUND], found["tilted"], found["e_above_hull_cubic"]) == (bound, tilted, 0.1)
     assert found["formation_energy"] == pytest.approx(-3.0 + energy - 0.1)
+    assert found[COMPUTED] == (None if bound else 0.1)
 
 
 def test_a_computed_polymorph_counts_more_than_a_gain() -> None:

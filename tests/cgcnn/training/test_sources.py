@@ -9,11 +9,13 @@ from click.testing import CliRunner
 from pymatgen.core import Lattice, Structure
 
 from cgcnn.cli.commands import app
+from cgcnn.data.composition import composition_keys
 from cgcnn.data.records import Record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.models.card import read_card
 from cgcnn.models.files import load
+from cgcnn.training.members import domain_of
 from cgcnn.training.recipe import TrainRecipe, read_recipe
 from cgcnn.training.sources import read_sources
 from cgcnn.training.start import train
@@ -224,3 +226,6 @@ def test_what_tilting_gains_and_phonons_that_only_fill_gaps(tmp_path: Path) -> N
     np.testing.assert_allclose(table.targets, expected, rtol=1e-5)
     assert table.bound is not None
     assert table.bound[:, 0].tolist() == [False, True, False, False, False]
+    domain, calcium = domain_of(table, read), composition_keys(np.array([[20, 22, 8, 8, 8]], dtype=np.uint8))
+    assert domain.labels_of(calcium)[0] == pytest.approx(0.1)  # what was computed, not what was relaxed
+    assert domain.bounds_of(calcium)[0]
