@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import click
 from relax import FILES, tell
+from screening.results.outputs import Outputs
+from screening.results.relaxation.second_opinion import Relaxation, relax_run
 
 from cgcnn.cli import options as command_line
 from cgcnn.data.polymorphs import BOUND, ENERGY, lowest_polymorphs
@@ -25,15 +27,14 @@ from cgcnn.files import write_csv
 from cgcnn.graphs.tilts import SYSTEMS
 from screening import open_run, screen
 from screening.candidates.kind import UNTILTED
-from screening.results.outputs import Outputs
-from screening.results.relaxation.second_opinion import Relaxation, relax_run
 from screening.store import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cgcnn.data.sample import Sample
     from screening.results.relaxation.opinion import Opinion
+
+    from cgcnn.data.sample import Sample
 
 SITES = {"singles": ("A", "B", "X"), "doubles": ("A", "B", "B'", "X")}
 COLUMNS = ("source_id", "A", "B", "B'", "X", "e_cubic", "tilts", "difference", "became")
