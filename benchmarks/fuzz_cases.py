@@ -201,7 +201,7 @@ WRONG_CIFS: dict[str, Callable[[str], str]] = {
     "no cell": lambda t: t.replace("_cell_length_a 3.905\n", ""),
     "no atoms": lambda t: t[: t.index("Sr1 Sr")],
     "no coordinates": lambda t: t.replace("_atom_site_fract_x\n", ""),
-    "atoms on one spot": lambda t: t.replace("O2 O 0.5 0 0.5 1", "O2 O 0.5 0.5 0 1"),
+    "atoms on one spot": lambda t: t.replace("O2 O 0.5 0 0.5 1", "Ti2 Ti 0.5 0.5 0 1"),
     "row too short": lambda t: t.replace("O3 O 0 0.5 0.5 1", "O3 O 0 0.5"),
     "empty": lambda _: "",
     "zeros": lambda _: "\x00" * 1000,

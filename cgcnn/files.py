@@ -156,8 +156,8 @@ def open_regular(path: Path, limit: int = LARGEST) -> Iterator[BinaryIO]:
 
 def read_regular(path: Path, limit: int = LARGEST) -> bytes:
     """Read a regular file, see `open_regular`."""
-    with open_regular(path, limit) as file:
-        return file.read(limit)
+    with open_regular(path, limit) as file:  # read(limit) would ask for so much memory, whatever there is
+        return file.read(os.fstat(file.fileno()).st_size)
 
 
 def with_end(path: Path, end: str) -> Path:

@@ -91,7 +91,7 @@ def read_cif(text: str) -> Structure:
     reasons = [cell for cell in found if isinstance(cell, str)]
     if not cells:
         raise ValueError(reasons[0])
-    if len(cells) > 1:
+    if len(found) > 1:
         cells = _told_apart(rows, cells, block)
     (cell,) = cells
     _check_formula(rows, cell, block)
@@ -632,7 +632,7 @@ def _expanded(rows: _Rows, operations: Operations) -> _Cell | str:
 
 
 def _merged(rows: _Rows, cell: _Cell) -> _Cell | str:
-    """Drop atoms that are listed twice, as those on opposite faces; say where two are at the very same place."""
+    """Drop atoms that are listed twice; say where two different ones are at one place."""
     heights = 1 / np.linalg.norm(np.linalg.inv(rows.vectors), axis=0)
     dropped: set[int] = set()
     pairs = cKDTree(_wrapped(cell.frac), boxsize=1).query_pairs(min(COPY / heights.min(), 0.49), p=np.inf)
@@ -644,8 +644,7 @@ def _merged(rows: _Rows, cell: _Cell) -> _Cell | str:
         one, other = cell.row[i], cell.row[j]
         if rows.occupancy[one] < 1 or rows.occupancy[other] < 1:
             continue  # a mixed site, or alternatives
-        listed = float(np.linalg.norm((rows.frac[one] - rows.frac[other]) @ rows.vectors))
-        if rows.symbols[one] != rows.symbols[other] or (one != other and listed < COPY):
+        if rows.symbols[one] != rows.symbols[other]:
             return f"{rows.name(one)} and {rows.name(other)} are at one place"
         dropped.add(j)
     if not dropped:

@@ -9,7 +9,7 @@ from cgcnn.data.overwriting import of_csv, refuse_overwriting
 from cgcnn.files import STDOUT, write_csv
 from cgcnn.models.card import model_files
 from screening.cli.terminal import show, table
-from screening.results.outputs import Outputs, rank_run
+from screening.ranking.outputs import Outputs, rank_run
 from screening.store import Run
 
 if TYPE_CHECKING:

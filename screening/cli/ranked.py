@@ -14,15 +14,15 @@ from rich.cells import cell_len
 from cgcnn.cli.options import echo, plain
 from cgcnn.files import STDOUT, write_csv
 from screening.cli.terminal import WIDE, room, show, table
-from screening.results.known import GIVEN
-from screening.results.user_hull import ABOVE
+from screening.ranking.known import GIVEN
+from screening.ranking.user_hull import ABOVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from screening.candidates.columns import Field
     from screening.candidates.kind import Candidates
-    from screening.results.table import Table
+    from screening.ranking.table import Table
 
 GAP = 2
 """Blanks between columns."""

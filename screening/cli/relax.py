@@ -11,8 +11,8 @@ from cgcnn.cli import options as command_line
 from screening.cli.options import sort_option
 
 if TYPE_CHECKING:
-    from screening.results.relaxation.opinion import Opinion
-    from screening.results.relaxation.second_opinion import Progress, SecondOpinion
+    from screening.relax.opinion import Opinion
+    from screening.relax.run import Progress, SecondOpinion
 
 AGAIN = 75
 """Exit code where a notice came and more is to do, as of a screen."""
@@ -62,8 +62,8 @@ def relax_(run: str, **options: Any) -> int:
     command goes on where it stopped; with a larger N it relaxes only what is new.
     """
     from screening.cli.screen import tell_partial
-    from screening.results.outputs import Outputs
-    from screening.results.relaxation.second_opinion import Relaxation, relax_run
+    from screening.ranking.outputs import Outputs
+    from screening.relax.run import Relaxation, relax_run
     from screening.store import Run
 
     given = {name: value for name, value in options.items() if value not in {None, ()}}

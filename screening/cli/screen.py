@@ -18,10 +18,10 @@ from screening.cli.ranked import Look, print_ranking
 from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
+from screening.ranking.known import GIVEN
+from screening.ranking.ledger import dry_ledger, make_ledger
+from screening.ranking.outputs import Outputs, Presented, asked_of, present, written_run
 from screening.recipe import SHOWN
-from screening.results.known import GIVEN
-from screening.results.ledger import dry_ledger, make_ledger
-from screening.results.outputs import Outputs, Presented, asked_of, present, written_run
 from screening.status import Status
 from screening.store import Run
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from screening.campaign import Campaign
     from screening.candidates.cascade import Measured
+    from screening.export import Export
+    from screening.ranking.table import Table
     from screening.recipe import Recipe
-    from screening.results.exports.export import Export
-    from screening.results.table import Table
 
 MOST_NAMED = 3
 """Of others who are at work on a run."""
@@ -139,7 +139,7 @@ def _tell_filters(run: Run, outputs: Outputs) -> None:
 
 
 def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
-    from screening.results.exports.export import export_run
+    from screening.export import export_run
 
     count = export_run(run, outputs, export)
     what = "rows" if export.kind == "parquet" else "structures"
