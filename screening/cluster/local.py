@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from distributed import LocalCluster
 
+SILENT = logging.CRITICAL + 1
+"""Level of Dask's logs: it calls lost connections critical."""
 FUTILE = 10
 """Times that each worker may be replaced with none ever there, before that is an error."""
 
@@ -42,8 +44,10 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
     make_room(builders + inference)
     import dask
     from distributed import Client, LocalCluster
+    from distributed.utils import silence_logging_cmgr
 
-    with dask.config.set(WORKER_SETTINGS), private_scratch() as scratch, ExitStack() as closing:
+    silent = silence_logging_cmgr(SILENT)  # Dask's own silence ends while it closes
+    with silent, dask.config.set(WORKER_SETTINGS), private_scratch() as scratch, ExitStack() as closing:
         with uninterrupted() as came, not_startable():
             security = in_memory()
             begin = partial(
@@ -55,7 +59,7 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
                 security=security,  # other users of this machine can reach loopback too
                 local_directory=str(scratch),
                 scheduler_kwargs=NO_DASHBOARD,
-                silence_logs=logging.CRITICAL + 1,  # it calls lost connections critical
+                silence_logs=SILENT,
                 resources=BUILD,
             )
             cluster = started(begin, came)

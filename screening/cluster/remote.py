@@ -45,10 +45,13 @@ def remote_cluster(security: Security, interface: str | None) -> Iterator[tuple[
     """
     import dask
     from distributed import Client, Scheduler, SpecCluster
+    from distributed.utils import silence_logging_cmgr
 
     options = {"protocol": "tls://", "security": security, "interface": interface, **NO_DASHBOARD}
     scheduler = {"cls": Scheduler, "options": options}
-    with dask.config.set(WORKER_SETTINGS), private_scratch(), ExitStack() as closing:
+    # Dask's own silence ends while it closes, and what is cut off then would be logged with tracebacks.
+    silent = silence_logging_cmgr(logging.CRITICAL)
+    with silent, dask.config.set(WORKER_SETTINGS), private_scratch(), ExitStack() as closing:
         with uninterrupted() as came:
             begin = partial(SpecCluster, scheduler=scheduler, security=security, silence_logs=logging.CRITICAL)
             try:
