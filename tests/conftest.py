@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure() -> None:
-    """Compile the kernel of the checkout, which is what is tested, whatever is installed."""
+    """Compile the kernel of the checkout, which is what is tested, whatever is installed.
+
+    Commands started here inherit signals that are ignored, as under `nohup`, and would rightly ignore them too.
+    """
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     library = SOURCE.with_name("_template_kernel.so")
     if library.exists() and library.stat().st_mtime >= SOURCE.stat().st_mtime:
         return

@@ -193,7 +193,7 @@ def test_odd_scheduler_files_are_one_line(tmp_path, content):
 @pytest.mark.slow
 def test_too_few_open_files_are_named(tmp_path, model_path):
     words = ("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", "--model", str(model_path), "--workers", "1")
-    run = f"ulimit -n 32; exec {sys.executable} -m screening {' '.join(words)} --out R.zarr"
+    run = f"ulimit -n 48; exec {sys.executable} -m screening {' '.join(words)} --out R.zarr"
     done = subprocess.run(
         ["bash", "-c", run],
         cwd=tmp_path,
@@ -203,7 +203,7 @@ def test_too_few_open_files_are_named(tmp_path, model_path):
         check=False,
     )
     assert done.returncode == 1
-    assert "screen: ulimit -n is 32: 1 workers need 52 open files. Raise it, or ask for fewer --workers." in done.stderr
+    assert "screen: ulimit -n is 48: 1 workers need 52 open files. Raise it, or ask for fewer --workers." in done.stderr
     assert "Traceback" not in done.stderr
 
 
