@@ -1,8 +1,9 @@
-"""Files: written whole or not at all, CSV tables safe for spreadsheets, and the package's TOML files."""
+"""Files: written whole or not at all, read in bounded memory, CSV tables, and the package's TOML files."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import secrets
@@ -24,6 +25,8 @@ STDOUT = Path("/dev/stdout")
 """Standard output, also if it is redirected."""
 ENDS = (".safetensors", ".json", ".csv", ".png", ".svg")
 """Suffixes of the files that are written under one name."""
+SMALL = 16 * 2**20
+"""Bytes that recipes, cards, profiles and the like may have."""
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes text with these for a formula; a tab is escaped anyway
 
 
@@ -115,6 +118,65 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def open_regular(path: str | Path, limit: int | None = None) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading.
+
+    A FIFO or a socket would block for ever, a device may never end.
+
+    Args:
+        path: The file.
+        limit: Bytes that it may have at most.
+
+    Raises:
+        OSError: It cannot be opened, is not a regular file, or is too large.
+    """
+    _check_regular(path, os.stat(path), limit)  # noqa: PTH116  # before it is opened: a device may notice that
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        _check_regular(path, os.fstat(descriptor), limit)  # it may be another one by now
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | Path, limit: int = SMALL) -> bytes:
+    """Read a regular file whole.
+
+    Raises:
+        OSError: As `open_regular`.
+    """
+    with open_regular(path, limit) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:  # it grew, or its file system does not know its size
+        raise too_large(path, limit)
+    return content
+
+
+def read_text(path: str | Path, limit: int = SMALL) -> str:
+    """Read a regular file of UTF-8 text.
+
+    Raises:
+        OSError: As `open_regular`.
+        ValueError: It is not UTF-8.
+    """
+    return read_regular(path, limit).decode("utf-8")
+
+
+def _check_regular(path: str | Path, found: os.stat_result, limit: int | None) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if limit is not None and found.st_size > limit:
+        raise too_large(path, limit)
+
+
+def too_large(path: str | Path, limit: int) -> OSError:
+    """Make the error for a file that is larger than it can honestly be."""
+    return OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))
 
 
 def whole_number(text: str) -> int | None:

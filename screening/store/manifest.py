@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.errors import UserError
+from screening.status import Status
 from screening.store.header import MANIFEST, UNREADABLE, Header, canonical, of_another_run
 from screening.store.shard import CHECKSUM_DIGITS
 
@@ -104,6 +105,8 @@ def from_line(data: bytes, header: Header) -> BlockReceipt:
     record = _intact(data)
     if data != canonical({**record, "crc": _crc(record)}) + b"\n":
         raise ValueError("not in the form that this program writes")
+    if not isinstance(record["counts"], dict) or not isinstance(record["failures"], dict):
+        raise ValueError("its counts or failures are not mappings")  # noqa: TRY004  # as for all that is wrong in a line
     record["counts"] = {int(status): count for status, count in record["counts"].items()}
     record["failures"] = {why: tuple((a, b) for a, b in ranges) for why, ranges in record["failures"].items()}
     receipt = BlockReceipt(**record)
@@ -122,15 +125,36 @@ def runs_named(place: Place) -> Iterator[str]:
 
 
 def check(receipt: BlockReceipt, header: Header) -> None:
-    """Raise ValueError unless the receipt is of a block of this run and its counts add up."""
+    """Raise ValueError unless the receipt is of a block of this run, and its counts and failures are of its rows."""
+    numbers = (receipt.block, receipt.start, receipt.stop, receipt.rows, *receipt.counts.values())
+    if not all(type(number) is int for number in numbers) or any(count < 0 for count in receipt.counts.values()):
+        raise ValueError("its numbers are not whole, or a count is below 0")
+    texts = (receipt.checksum, receipt.worker, receipt.device, receipt.run, *receipt.failures)
+    if not all(isinstance(text, str) for text in (*texts, *receipt.versions, *receipt.versions.values())):
+        raise ValueError("its worker, device, reasons or versions are not text")
     if receipt.run != header.digest:
         raise ValueError(f"block {receipt.block} belongs to another run")
     if not 0 <= receipt.block < header.n_blocks or (receipt.start, receipt.stop) != header.bounds(receipt.block):
         raise ValueError(f"block {receipt.block} with rows {receipt.start} to {receipt.stop} is none of this run")
     if receipt.rows != receipt.stop - receipt.start or sum(receipt.counts.values()) != receipt.rows:
         raise ValueError(f"the counts of block {receipt.block} do not add up to its rows")
+    _check_failures(receipt)
     if not re.fullmatch(f"[0-9a-f]{{{CHECKSUM_DIGITS * len(header.columns)}}}", receipt.checksum):
         raise ValueError(f"block {receipt.block} has not one checksum for each column")
+
+
+def _check_failures(receipt: BlockReceipt) -> None:
+    """Raise ValueError unless the failures are ranges of the block's rows, no row twice, as many as its counts say."""
+    pairs = [pair for ranges in receipt.failures.values() for pair in ranges]
+    if not all(type(first) is int and type(end) is int for first, end in pairs):
+        raise ValueError(f"failures of block {receipt.block} are not rows")
+    last = receipt.start
+    for first, end in sorted(pairs):
+        if not last <= first < end <= receipt.stop:
+            raise ValueError(f"failures of block {receipt.block} are not rows of it, or are there twice")
+        last = end
+    if sum(end - first for first, end in pairs) != receipt.counts.get(Status.FAILED, 0):
+        raise ValueError(f"failures of block {receipt.block} are not as many as its counts say")
 
 
 def read_lines(place: Place, header: Header) -> Iterator[Line]:

@@ -6,20 +6,32 @@ log that grows by whole lines, listing and deleting. Keys are relative paths wit
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from cgcnn.errors import UserError
+from cgcnn.files import SMALL, open_regular, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 PARTIAL = ".partial"  # what a killed writer leaves behind ends so; no reader ever looks at it
+
+
+LONGEST_LINE = 64 * 2**20
+"""Bytes of a line of a log: many times what a block whose rows all fail for reasons of their own needs."""
+
+
+class OddFileError(UserError):
+    """Something in a run is not what a run has there: not a regular file, or too large."""
 
 
 class Place(Protocol):
@@ -29,8 +41,13 @@ class Place(Protocol):
     def url(self) -> str:
         """The place as the user named it."""
 
-    def read(self, key: str) -> bytes | None:
-        """The whole content, or None where there is none."""
+    def read(self, key: str, limit: int = SMALL) -> bytes | None:
+        """Read the whole content, at most so many bytes; None where there is none.
+
+        Raises:
+            OddFileError: There is more, or it is not a regular file.
+            UserError: It cannot be read.
+        """
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Each file whole or not at all; all of them durable on return. Never brings back a run that was removed."""
@@ -57,7 +74,11 @@ class Place(Protocol):
         """Add whole lines to a log, durably. On failure the log is as before, or has a torn end."""
 
     def lines(self, log: str) -> Iterator[bytes]:
-        """The lines of a log; a torn last line lacks its newline."""
+        """Read the lines of a log; a torn last line lacks its newline.
+
+        Raises:
+            OddFileError: A line is longer than `LONGEST_LINE`, or it is not a regular file.
+        """
 
     def replace_log(self, log: str, lines: Iterable[bytes]) -> None:
         """Put these lines in place of the whole log; a crash leaves the old log or the new one."""
@@ -96,10 +117,10 @@ class LocalPlace:
         """The path as the user named it."""
         return str(self.root)
 
-    def read(self, key: str) -> bytes | None:
+    def read(self, key: str, limit: int = SMALL) -> bytes | None:
         """See `Place`."""
         try:
-            return (self.root / key).read_bytes()
+            return read_regular(self.root / key, limit)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -174,15 +195,18 @@ class LocalPlace:
     def append(self, log: str, data: bytes) -> None:
         """See `Place`. A line that did not fit on the disk is cut off again."""
         try:
-            handle = os.open(self._path(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            handle = os.open(self._path(log), _APPENDING, 0o666)
         except OSError as error:
             raise explain(self.url, error) from error
         size = os.fstat(handle).st_size
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")  # noqa: TRY301  # explained like the others
             _write_fully(handle, data)
             os.fsync(handle)
         except OSError as error:
-            os.ftruncate(handle, size)
+            with suppress(OSError):  # what is not a regular file cannot be cut
+                os.ftruncate(handle, size)
             raise explain(self.url, error) from error
         finally:
             os.close(handle)
@@ -190,8 +214,11 @@ class LocalPlace:
     def lines(self, log: str) -> Iterator[bytes]:
         """See `Place`."""
         try:
-            with (self.root / log).open("rb") as handle:
-                yield from handle
+            with open_regular(self.root / log) as handle:
+                while line := handle.readline(LONGEST_LINE + 1):
+                    if len(line) > LONGEST_LINE:
+                        raise OddFileError(f"{self.root / log}: a line of more than {LONGEST_LINE:,} bytes.")
+                    yield line
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -227,7 +254,11 @@ class LocalPlace:
         return path
 
     def _unreadable(self, key: str, error: OSError) -> UserError:
-        return UserError(f"{self.root / key}: {error.strerror or error}. Nothing was changed; mend that first.")
+        kind = OddFileError if error.errno in {errno.EINVAL, errno.EFBIG} else UserError
+        return kind(f"{self.root / key}: {error.strerror or error}. Nothing was changed; mend that first.")
+
+
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def _beside(path: Path) -> Path:
