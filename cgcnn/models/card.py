@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cgcnn.errors import UserError
-from cgcnn.files import with_end
+from cgcnn.files import SMALL, read_regular, with_end
 from cgcnn.network.settings import Settings
 
 MODELS = Path(__file__).parent / "shipped"
@@ -159,9 +159,11 @@ def read_card(name_or_path: str | Path) -> Card:
     """
     path = weights_path(name_or_path).with_suffix(".json")
     try:
-        card = Card.model_validate_json(path.read_bytes())
+        card = Card.model_validate_json(read_regular(path, SMALL))
     except FileNotFoundError:
         raise UserError(f"{name_or_path}: the card {path.name} is missing; copy it beside the weights") from None
+    except OSError as error:
+        raise UserError(f"{path}: not a model card ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "file"
