@@ -17,6 +17,7 @@ from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from io import BufferedReader
 
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/([0-9]{1,9})|(stdout)|(stderr))|/proc/self/fd/([0-9]{1,9})")
 DIGITS = 18
@@ -120,7 +121,7 @@ def replacing(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
-def open_regular(path: str | Path, limit: int | None = None) -> BinaryIO:
+def open_regular(path: str | Path, limit: int | None = None) -> BufferedReader:
     """Open a regular file, or a link to one, for reading.
 
     A FIFO or a socket would block for ever, a device may never end.

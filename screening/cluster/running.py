@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
+from cgcnn.files import read_text
 from screening.cluster.remote import describe, names, scheduler_address, wait_for, workers
 from screening.cluster.workforce import Workforce
 
@@ -73,7 +73,7 @@ def _address(address: str) -> str:
     if "://" in address:
         return address
     try:
-        where = scheduler_address(Path(address).read_text(encoding="utf-8"))
+        where = scheduler_address(read_text(address))
     except (OSError, ValueError) as error:
         raise UserError(f"`cluster` {address}: not a file that a scheduler wrote ({error}).") from None
     if not where.startswith(("tls://", "tcp://127.0.0.1:")):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cgcnn import __version__
 from cgcnn.errors import UserError
-from cgcnn.files import write_whole
+from cgcnn.files import read_text, write_whole
 from screening.results.relaxation.records import Relaxed
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Folder:
 
     def _compare(self, kept: Path, settings: dict[str, Any]) -> None:
         try:
-            found = json.loads(kept.read_text(encoding="utf-8"))
+            found = json.loads(read_text(kept))
         except (OSError, ValueError):
             raise UserError(f"{kept}: cannot be read. Remove the directory, or name another.") from None
         for name, value in settings.items():
@@ -93,6 +93,6 @@ class Folder:
     def load(self, task: Task) -> Relaxed | None:
         """The result of a task, if there is one."""
         try:
-            return Relaxed.of_json(json.loads(self.result_path(task).read_text(encoding="utf-8")))
+            return Relaxed.of_json(json.loads(read_text(self.result_path(task))))
         except (OSError, ValueError, TypeError):
             return None

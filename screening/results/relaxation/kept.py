@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
+from cgcnn.files import open_regular, read_text
 from screening.results.relaxation.folder import CANDIDATES, SETTINGS, name_candidates, usual_place
 
 if TYPE_CHECKING:
@@ -61,10 +63,10 @@ def read_kept(run: Run, folder: Path | None = None) -> Kept | None:
 
 def _read(place: Path, candidates: str) -> Kept | None:
     try:
-        settings: dict[str, Any] = json.loads((place / SETTINGS).read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads(read_text(place / SETTINGS))
         if settings["candidates"] != candidates:
             return None
-        with (place / CANDIDATES).open(encoding="utf-8", newline="") as file:
+        with io.TextIOWrapper(open_regular(place / CANDIDATES), encoding="utf-8", newline="") as file:
             return Kept(str(settings["calculator"]), {int(row["index"]): row for row in csv.DictReader(file)})
     except (OSError, ValueError, KeyError, TypeError):
         return None
