@@ -28,6 +28,8 @@ ENDS = (".safetensors", ".json", ".csv", ".png", ".svg")
 """Suffixes of the files that are written under one name."""
 SMALL = 16 * 2**20
 """Bytes that recipes, cards, profiles and the like may have."""
+LONGEST_LINE = 64 * 2**20
+"""Bytes of a line of a log: many times what a block whose rows all fail for reasons of their own needs."""
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes text with these for a formula; a tab is escaped anyway
 
 

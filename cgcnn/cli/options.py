@@ -9,6 +9,8 @@ import os
 import re
 import signal
 import sys
+import traceback
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -53,7 +55,7 @@ def note_skipped(*paths: Path) -> None:
     from cgcnn.data.read import skipped  # only commands that read crystals
 
     if text := skipped(paths):
-        click.echo(plain(f"note: {text}"), err=True)
+        say(f"note: {text}")
 
 
 def building(command: Callable[..., None]) -> Callable[..., None]:
@@ -99,6 +101,7 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
+    _speak_plainly()
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
@@ -108,7 +111,9 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
         error.show()
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), lines=True)  # it quotes arguments, perhaps names of files
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail(name, "interrupted.", 130)
@@ -150,6 +155,36 @@ def plain(text: str) -> str:
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
+def say(what: object, *, err: bool = True, lines: bool = False) -> None:
+    """Print text that may hold names and words of others; every line of a command goes through here.
+
+    Args:
+        what: The text. Control characters, escapes and characters that turn the direction are written out.
+        err: Print to stderr, otherwise to stdout.
+        lines: The text has several lines, whose own parts have been made `printable`; otherwise it is one line, and a
+            name with a line end cannot make another.
+    """
+    click.echo(plain(str(what)) if lines else printable(str(what)), err=err)
+
+
+class _Plain(logging.Formatter):
+    """Formats log records as plain text, one line each unless they have a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        return plain(super().format(record)) if record.exc_info else printable(super().format(record))
+
+
+def _speak_plainly() -> None:
+    """Let log lines, warnings and tracebacks of this process go through `plain`, too."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain())
+    handler.setLevel(logging.WARNING)
+    logging.lastResort = handler  # it is used where nobody configured logging
+    warnings.showwarning = lambda message, kind, *_: say(f"{kind.__name__}: {message}")
+    sys.excepthook = lambda *error: say("".join(traceback.format_exception(*error)).rstrip(), lines=True)
+
+
 def _make_streams_whole() -> None:
     """Make the standard streams accept everything, so that a message nobody can read does not cost the results.
 
@@ -186,7 +221,7 @@ class _Unfailing(io.FileIO):
 def _leave_at_once(name: str, message: str) -> None:
     """Exit without the interpreter's own shutdown, which needs threads and files that are not available."""
     if "--debug" not in sys.argv:
-        click.echo(f"{name}: {_one_line(message)}", err=True)
+        say(f"{name}: {_one_line(message)}")
         sys.stderr.flush()
         os._exit(1)
 
@@ -208,7 +243,7 @@ def _fail(name: str, message: str, code: int) -> NoReturn:
     if "--debug" in sys.argv and sys.exc_info()[1] is not None:
         raise  # noqa: PLE0704  # called from an except clause
     atexit.register(_last_words)  # registered last, it runs first
-    click.echo(f"{name}: {_one_line(message)}", err=True)
+    say(f"{name}: {_one_line(message)}")
     sys.exit(code)
 
 

@@ -6,9 +6,7 @@ import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
-import click
-
-from cgcnn.cli.options import plain
+from cgcnn.cli.options import say
 from cgcnn.cli.terminal import Reporter
 from cgcnn.errors import UserError
 from cgcnn.files import with_end
@@ -45,11 +43,11 @@ def prepare_samples(samples: Sequence[Sample], recipe: TrainRecipe, builder: Bui
     if text and strict:
         raise UserError(text)
     if text:
-        click.echo(f"{text}; going on without", err=True)
+        say(f"{text}; going on without")
     if without := int((~found.usable).sum()):
         first = found.samples[int((~found.usable).argmax())].id
         said = f"{without} of {len(found.usable)} crystals have no label, such as {first}; going on without"
-        click.echo(plain(said), err=True)
+        say(said)
     return found
 
 
@@ -63,9 +61,12 @@ def run_training(found: Prepared, recipe: TrainRecipe, how: Division, output: Pa
     model, *others = trained.save(output)
     also = f"; also {', '.join(file.name for file in others)}" if others else ""
     shutil.rmtree(checkpoints)
-    click.echo(f"{model} written{also}", err=True)
+    say(f"{model} written{also}")
     for metric in trained.card.metrics if others else ():
-        click.echo(f"{metric.target} {metric.metric} {metric.value:.4f} {metric.unit}".rstrip() + f"  {metric.split}")
+        say(
+            f"{metric.target} {metric.metric} {metric.value:.4f} {metric.unit}".rstrip() + f"  {metric.split}",
+            err=False,
+        )
 
 
 def prepare_tables(
@@ -98,9 +99,9 @@ def run_learning_curve(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Seque
     for file in files[1:]:
         draw(points, file)
     shutil.rmtree(checkpoints)
-    click.echo(f"{', '.join(map(str, files))} written", err=True)
+    say(f"{', '.join(map(str, files))} written")
     for point in points:  # last, because the reader of stdout may go away, which must cost nothing
-        click.echo(f"{point.recipe} {point.training:6d} crystals: {point.metric} {point.value:.4f} {point.unit}")
+        say(f"{point.recipe} {point.training:6d} crystals: {point.metric} {point.value:.4f} {point.unit}", err=False)
 
 
 def _named(reporter: Report, name: str, size: int) -> Report:

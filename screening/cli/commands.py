@@ -146,7 +146,7 @@ def verify(run: str, *, repair: bool) -> int:
     from screening.campaign import check_run
 
     report = check_run(run, mend=repair)
-    click.echo(command_line.plain(report.text()))
+    command_line.say(report.text(), err=False, lines=True)
     return 0 if report.ok else 1
 
 
@@ -187,9 +187,9 @@ def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> Non
         outputs = Outputs(**{name: value for name, value in options.items() if value is not None})
         notes = report(opened, output, outputs, relaxed)
         for note in notes:
-            click.echo(command_line.plain(f"warning: {note}."), err=True)
+            command_line.say(f"warning: {note}.")
         tell_partial(opened)
-    click.echo(f"{command_line.plain(str(output))} written", err=True)
+    command_line.say(f"{output} written")
 
 
 @app.command()
@@ -226,7 +226,7 @@ def explain(what: str, candidate: str | None, output: Path | None, model: str | 
         with Run.open(what) as opened:
             tell_partial(opened)
     told = f"{output}: {', '.join(file.name for file in files)} written"
-    click.echo(command_line.plain(told), err=True)
+    command_line.say(told)
 
 
 @app.command("filters")

@@ -7,11 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from cgcnn.cli.options import plain
+from cgcnn.cli.options import say
 from screening.campaign import Advanced, Begun, Distilled, Distilling, Event, Opened, Stopped
 
 if TYPE_CHECKING:
@@ -53,13 +52,13 @@ class Listener:
         """Say what happened."""
         match event:
             case Distilling():
-                click.echo(plain(f"cascade: fitting a student to {event.model} …"), err=True)
+                say(f"cascade: fitting a student to {event.model} …")
             case Distilled():
                 if event.measured is None:
                     without = f"note: no cascade, {event.reason}; the ensemble looks at all of them."
-                    click.echo(plain(without), err=True)
+                    say(without)
                 else:
-                    click.echo(f"cascade: fitted in {event.seconds:.1f} s", err=True)
+                    say(f"cascade: fitted in {event.seconds:.1f} s")
             case Opened():
                 self._opened()
             case Begun():
@@ -68,13 +67,13 @@ class Listener:
                 self._advance(event)
             case Stopped():
                 self._bar.stop()
-                click.echo(plain(_farewell(event)), err=True)
+                say(_farewell(event))
 
     def _begin(self, begun: Begun) -> None:
         todo = f"{begun.candidates:,} candidates, {begun.todo} of {begun.blocks} blocks to do"
-        click.echo(plain(f"{begun.url}: {todo}; {begun.workers}"), err=True)
+        say(f"{begun.url}: {todo}; {begun.workers}")
         if begun.stays_on_cpu:
-            click.echo("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.", err=True)
+            say("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.")
         self._started = self._told = time.monotonic()
         self._at_work = None
         self._task = self._bar.add_task("screening", total=begun.todo, rate="", left="")
@@ -90,7 +89,7 @@ class Listener:
             self._bar.update(self._task, completed=event.done, rate=rate, left=f"{duration(pace.left)} to go")
         elif now - self._told >= SECONDS_A_LINE or event.done == event.todo:
             self._told = now
-            click.echo(str(pace), err=True)
+            say(pace)
 
 
 @dataclass(frozen=True)

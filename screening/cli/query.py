@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cgcnn.cli.options import plain
+from cgcnn.cli.options import say
 from cgcnn.data.overwriting import of_csv, refuse_overwriting
 from cgcnn.files import STDOUT, write_csv
 from cgcnn.models.card import model_files
@@ -38,12 +36,12 @@ def print_query(url: str, sql: str, csv: Path | None) -> None:
         write_csv(STDOUT if str(csv) == "-" else csv, found.column_names, rows)
         return
     kinds = {field.name: "left" if str(field.type) in {"string", "bool"} else "right" for field in found.schema}
-    lines = table({plain(name): kind for name, kind in kinds.items()})
+    lines = table(kinds)
     for _, row in zip(range(SHOWN), rows, strict=False):
         lines.add_row(*map(_shown, row))
     show(lines)
     if len(found) > SHOWN:
-        click.echo(f"{SHOWN} of {len(found):,} rows; --csv FILE writes all.", err=True)
+        say(f"{SHOWN} of {len(found):,} rows; --csv FILE writes all.")
 
 
 def _shown(value: Any) -> str:
@@ -51,4 +49,4 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else plain(str(value))
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)

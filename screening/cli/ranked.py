@@ -9,10 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
 from rich.cells import cell_len
 
-from cgcnn.cli.options import plain
+from cgcnn.cli.options import plain, say
 from cgcnn.files import STDOUT, write_csv
 from screening.cli.terminal import WIDE, room, show, table
 from screening.results.known import GIVEN
@@ -77,10 +76,12 @@ def print_ranking(ranking: Table, count: int, look: Look) -> None:
     if look.format == "csv":
         write_csv(STDOUT, list(rows[0]), (list(row.values()) for row in rows))
     elif look.format == "json":
-        click.echo(
+        say(
             "[\n"
             + ",\n".join(json.dumps(record, ensure_ascii=False) for record in records(rows, ranking.fields))
-            + "\n]"
+            + "\n]",
+            err=False,
+            lines=True,
         )
     elif look.verbose:
         _print_table(

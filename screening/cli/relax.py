@@ -83,7 +83,7 @@ def _tell(progress: Progress) -> None:
     named = f"{found.formula} {found.tilts}".strip()
     said = found.reason or f"{found.energy_per_atom:.4f} eV/atom, {found.became or 'no perovskite'}"
     done = f"{progress.done} of {progress.total}: {named}: {said}; {found.steps} steps, {found.seconds:.0f} s"
-    click.echo(command_line.plain(done), err=True)
+    command_line.say(done)
 
 
 def _print(made: SecondOpinion) -> None:
@@ -93,18 +93,16 @@ def _print(made: SecondOpinion) -> None:
     last = "E_user" if made.opinions[0].phases else "a (Å)"
     lines = table(heads | {"became": "left", "gain": "right", "ΔV (%)": "right", last: "right"})
     for opinion in made.opinions:
-        lines.add_row(*map(command_line.plain, _cells(opinion)))
+        lines.add_row(*_cells(opinion))
     show(lines, max(room(), 80))
     for note in made.notes:
-        click.echo(command_line.plain(f"warning: {note}."), err=True)
+        command_line.say(f"warning: {note}.")
     for agreement in made.agreements:
-        click.echo(f"{agreement.what}: {agreement.figure}, of {agreement.count}", err=True)
-    click.echo(command_line.plain(f"{made.calculator}; gain: by tilting, meV/atom. {_failures(made)}"), err=True)
-    click.echo(command_line.plain(f"{made.folder}: candidates.csv, relaxations.csv, cif/"), err=True)
+        command_line.say(f"{agreement.what}: {agreement.figure}, of {agreement.count}")
+    command_line.say(f"{made.calculator}; gain: by tilting, meV/atom. {_failures(made)}")
+    command_line.say(f"{made.folder}: candidates.csv, relaxations.csv, cif/")
     if made.left:
-        click.echo(
-            f"stopped on a notice of the end; {made.left} relaxations are left, the same again does them.", err=True
-        )
+        command_line.say(f"stopped on a notice of the end; {made.left} relaxations are left, the same again does them.")
 
 
 def _cells(opinion: Opinion) -> tuple[str, ...]:

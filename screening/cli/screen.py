@@ -6,9 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from cgcnn.cli.options import note_skipped, plain
+from cgcnn.cli.options import note_skipped, say
 from cgcnn.files import STDOUT
 from cgcnn.models.card import model_files, read_card
 from cgcnn.network.choice import note_slowness
@@ -67,26 +65,24 @@ def screen(  # noqa: PLR0913  # the flags of a command
     outputs.groups(outputs.of(plan))
     if plan.unplaced:
         without = ", ".join(plan.unplaced)
-        click.echo(f"note: no site suits {without}; --a, --b and --x place them all the same.", err=True)
+        say(f"note: no site suits {without}; --a, --b and --x place them all the same.")
     if recipe.kind == "structures":
         note_skipped(*recipe.paths)
     if dry_run:
         _name_model(plan, default=recipe.model is None)
-        click.echo(dry_ledger(plan))
+        say(dry_ledger(plan), err=False, lines=True)
         if recipe.cascade:
             ranked_by(recipe.sort)
-            click.echo(
-                "note: a dry run fits no student; most of the ok ones will be set aside by the cascade.", err=True
-            )
+            say("note: a dry run fits no student; most of the ok ones will be set aside by the cascade.")
         return 0
     with Listener(lambda: _name_model(plan, default=recipe.model is None)) as listener:
         campaign = run_campaign(recipe, plan=plan, resume=resume, accept_versions=accept_versions, progress=listener)
     if not campaign.complete and (campaign.done or not campaign.others):
-        click.echo(plain(_tell_left(campaign)), err=True)
+        say(_tell_left(campaign))
     if not campaign.done:
         return AGAIN
     with Run.open(campaign.url) as run:
-        click.echo(make_ledger(run.ledger(), plan.filters, plan.candidates.count), err=True)
+        say(make_ledger(run.ledger(), plan.filters, plan.candidates.count), lines=True)
         if not campaign.complete:
             return 0
         _tell(present(run, outputs), outputs, look)
@@ -130,16 +126,13 @@ def _tell_filters(run: Run, outputs: Outputs) -> None:
     kept = [name for name in names if not (outputs.no_filter and KINDS[parse_filter(name).name].predicted)]
     parts = [("of the run", kept), ("of this ranking", [str(parse_filter(text)) for text in outputs.filters])]
     if told := "; ".join(f"{', '.join(chosen)} ({whose})" for whose, chosen in parts if chosen):
-        click.echo(plain(f"filters {told}"), err=True)
+        say(f"filters {told}")
     if not outputs.no_filter:
         return
     codes = (Status.FILTERED + k for k, name in enumerate(names) if not KINDS[parse_filter(name).name].predicted)
     ledger = run.ledger()
     if count := sum(ledger.get(code, 0) for code in codes):
-        click.echo(
-            f"note: {count:,} candidates were left out before they were predicted; a screen with --no-filter has them.",
-            err=True,
-        )
+        say(f"note: {count:,} candidates were left out before they were predicted; a screen with --no-filter has them.")
 
 
 def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
@@ -147,14 +140,14 @@ def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
 
     count = export_run(run, outputs, export)
     what = "rows" if export.kind == "parquet" else "structures"
-    click.echo(plain(f"{export.path}: {count:,} {what} written ({export.kind})"), err=True)
+    say(f"{export.path}: {count:,} {what} written ({export.kind})")
 
 
 def tell_partial(run: Run) -> None:
     """Say of an unfinished run that what is made of it is partial."""
     done, blocks = run.n_committed, run.header.n_blocks
     if done < blocks:
-        click.echo(f"{plain(run.target.url)}: {done:,} of {blocks:,} blocks: partial.", err=True)
+        say(f"{run.target.url}: {done:,} of {blocks:,} blocks: partial.")
 
 
 def _name_model(plan: Plan, *, default: bool) -> None:
@@ -162,12 +155,12 @@ def _name_model(plan: Plan, *, default: bool) -> None:
     why = f" (by default {RULE}; --model names another)" if default else ""
     card = read_card(plan.model.path)
     zero = "an energy of 0 is stable against all phases of this hull, below 0 against them by so much"
-    click.echo(plain(f"model {plan.model.name}{why}, hull: {card.hull}; {zero}"), err=True)
+    say(f"model {plan.model.name}{why}, hull: {card.hull}; {zero}")
     if slow := note_slowness(card.settings, candidates=card.input == "prototype"):
-        click.echo(f"note: {slow}", err=True)
+        say(f"note: {slow}")
     if chosen := ", ".join(map(str, plan.filters)):
         why = "`screen filters` explains; --filter adds, --no-filter leaves out all but those of --filter"
-        click.echo(plain(f"filters {chosen} ({why})"), err=True)
+        say(f"filters {chosen} ({why})")
 
 
 def _spoken(outputs: Outputs) -> Outputs:
@@ -178,22 +171,20 @@ def _spoken(outputs: Outputs) -> Outputs:
 def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
     if failed := made.failures:
         where = f"; {failed.file} has all reasons" if failed.file else ""
-        click.echo(plain(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}"), err=True)
+        say(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}")
     if outputs.csv != STDOUT:
         count = min(outputs.shown, SHOWN) if look.format == "table" else outputs.shown
         print_ranking(made.table, count, look)
         if count < len(made.table):
             others = "" if outputs.csv else "; --csv FILE writes all"
-            click.echo(f"the best {count} of {len(made.table):,}{others}", err=True)
+            say(f"the best {count} of {len(made.table):,}{others}")
     for note in _of_known(outputs):
-        click.echo(plain(note), err=True)
+        say(note)
     if outputs.phases is not None:
         what = "the hull of all others in" if outputs.exclude_self else "the hull of"
-        click.echo(
-            plain(f"e_above_user_hull: predicted formation energy above {what} {outputs.phases.source}"), err=True
-        )
+        say(f"e_above_user_hull: predicted formation energy above {what} {outputs.phases.source}")
         for note in made.table.notes:
-            click.echo(plain(f"warning: {note}."), err=True)
+            say(f"warning: {note}.")
     _warn(made.table)
     if cascade := made.table.plan.cascade:
         _tell_cascade(cascade.measured, made.table, outputs.ranked_by(made.table.plan))
@@ -216,18 +207,16 @@ def _of_known(outputs: Outputs) -> Iterator[str]:
 
 def _tell_cascade(measured: Measured, table: Table, sort: str) -> None:
     """Say what the ranking of a run with a cascade lacks."""
-    click.echo(str(measured), err=True)
+    say(measured)
     if not measured.covers(sort):
-        click.echo(
+        say(
             f"warning: this ranking by {sort} lacks what the cascade by {measured.by} has set aside, its best perhaps "
-            "too; another run without --cascade has all.",
-            err=True,
+            "too; another run without --cascade has all."
         )
     elif beyond := measured.beyond(table.arrays(measured.by, "in_domain")):
-        click.echo(
+        say(
             f"warning: {beyond:,} rows of the ranking are beyond {measured.cut:.4f}; candidates as good as these may "
-            "have been set aside.",
-            err=True,
+            "have been set aside."
         )
 
 
@@ -236,15 +225,13 @@ def _warn(table: Table) -> None:
     if ranking.out_of_domain:
         sites = table.plan.candidates.site_groups
         never = "never saw on this site, or at all" if sites else "never saw, or are unlike all that it saw"
-        click.echo(
+        say(
             f"warning: {ranking.out_of_domain:,} of {ranking.ranked:,} ranked candidates have an element that "
-            f"{model} {never}; they rank after the others (in_domain false).",
-            err=True,
+            f"{model} {never}; they rank after the others (in_domain false)."
         )
     if ranking.new_anions:
-        click.echo(
+        say(
             f"warning: {ranking.new_anions:,} of {ranking.ranked:,} ranked candidates have elements on X that "
             f"{model} never saw together (domain_distance above 0): expect errors larger than "
-            "e_above_hull_std says, or leave them out with --filter distance.",
-            err=True,
+            "e_above_hull_std says, or leave them out with --filter distance."
         )

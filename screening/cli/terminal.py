@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from cgcnn.files import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 WIDE = 240
 """Characters of a line where stdout is not a terminal."""
 
 
+class Lines(Table):
+    """A table whose cells are text as it is, whoever wrote it."""
+
+    def add_row(self, *cells: RenderableType | None, **how: Any) -> None:
+        """Add a row; texts are made `printable`."""
+        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **how)
+
+
 def table(headers: dict[str, str]) -> Table:
     """An empty table: header -> how its column is justified, "left" or "right"."""
-    empty = Table(box=None, pad_edge=False)
+    empty = Lines(box=None, pad_edge=False)
     for header, justify in headers.items():
         is_number = justify == "right"
-        empty.add_column(header, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        empty.add_column(
+            printable(header), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+        )
     return empty
 
 
@@ -29,10 +45,10 @@ def show(content: Table | str, width: int = WIDE, *, exactly: int | None = None)
     """Print to stdout: fitted to a terminal; elsewhere, or if that is less, to so many characters.
 
     Args:
-        content: What to print.
+        content: What to print; text is one line, whoever wrote parts of it.
         width: Characters of a line at most.
         exactly: So many, even if the terminal has fewer.
     """
     console = Console(markup=False, emoji=False, highlight=False)
     console.width = exactly or (min(console.width, width) if sys.stdout.isatty() else width)
-    console.print(content)
+    console.print(printable(content) if isinstance(content, str) else content)

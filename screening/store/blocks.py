@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgcnn.errors import UserError
+from cgcnn.errors import OddFileError, UserError
 from screening.status import Status
 from screening.store import header as headers
 from screening.store.header import COPY, ROOT, Header
 from screening.store.manifest import BlockReceipt
-from screening.store.place import OddFileError, Place, open_place
+from screening.store.place import Place, open_place
 from screening.store.records import Records
 from screening.store.shard import Array, checksum, column_checksum, decode, encode, largest_shard, shard_name
 from screening.store.versions import decisive

@@ -15,9 +15,8 @@ from fsspec import get_filesystem_class  # type: ignore[import-untyped]
 from fsspec.archive import AbstractArchiveFileSystem  # type: ignore[import-untyped]
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-from cgcnn.errors import UserError
-from cgcnn.files import SMALL
-from screening.store.place import LONGEST_LINE, OddFileError
+from cgcnn.errors import OddFileError, UserError
+from cgcnn.files import LONGEST_LINE, SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

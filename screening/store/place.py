@@ -17,21 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from cgcnn.errors import UserError
-from cgcnn.files import SMALL, open_regular, read_regular
+from cgcnn.errors import OddFileError, UserError
+from cgcnn.files import LONGEST_LINE, SMALL, open_regular, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 PARTIAL = ".partial"  # what a killed writer leaves behind ends so; no reader ever looks at it
-
-
-LONGEST_LINE = 64 * 2**20
-"""Bytes of a line of a log: many times what a block whose rows all fail for reasons of their own needs."""
-
-
-class OddFileError(UserError):
-    """Something in a run is not what a run has there: not a regular file, or too large."""
 
 
 class Place(Protocol):

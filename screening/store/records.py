@@ -20,9 +20,9 @@ from functools import cached_property, lru_cache, partial
 from itertools import accumulate
 from typing import Self
 
-from cgcnn.errors import UserError
+from cgcnn.errors import OddFileError, UserError
 from screening.store.header import MANIFEST, UNREADABLE, canonical
-from screening.store.place import OddFileError, Place, explain
+from screening.store.place import Place, explain
 
 FOLDER = f"{MANIFEST}/records"
 INDEX = f"{FOLDER}/index.json"

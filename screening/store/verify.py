@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cgcnn.errors import UserError
+from cgcnn.errors import OddFileError, UserError
+from cgcnn.files import printable
 from screening.status import Status
 from screening.store import header as headers
 from screening.store import lock, manifest
 from screening.store.blocks import load_shard
 from screening.store.header import COPY, MANIFEST, ROOT, Header
 from screening.store.manifest import BlockReceipt, Tally
-from screening.store.place import PARTIAL, OddFileError, Place, open_place
+from screening.store.place import PARTIAL, Place, open_place
 from screening.store.records import FOLDER, INDEX, Records
 from screening.store.shard import CHECKSUM_DIGITS, Array, shard_name
 
@@ -78,7 +79,7 @@ class Report:
         lines = [f"{self.url}: {self.sound} of {self.blocks} blocks are sound ({self.rows} candidates in all)"]
         lines += [f"  {finding}" for finding in self.findings]
         lines += [f"  mended: {what}" for what in self.mended]
-        return "\n".join([*lines, self._remedy()])
+        return "\n".join(map(printable, [*lines, self._remedy()]))
 
     def _wrong(self) -> set[str]:
         wrong = {finding.kind for finding in self.findings if finding.wrong}
