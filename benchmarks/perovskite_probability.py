@@ -1,7 +1,8 @@
 r"""Fits and judges the column `p_perovskite`, on compositions of which it is known whether they are perovskites.
 
 \b
-perovskite_probability.py DIR                       ten-fold cross-validation on abx3.csv and icsd-doubles.csv of DIR
+perovskite_probability.py DIR                       cross-validation on abx3.csv, icsd-doubles.csv and made.csv of DIR,
+                                                    ten folds by formula
 perovskite_probability.py DIR --data DATA           also with energies by ensembles that did not see the formulas
 perovskite_probability.py DIR --write FILE          and the fit to all rows, as the package ships it
 
@@ -20,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 from accuracy import prepared
-from experiment import FALSE, label_of, read, recall_at, species_of
+from experiment import FALSE, read, recall_at, species_of
 
 from cgcnn.cli import options as command_line
 from cgcnn.cli.terminal import Reporter
 from cgcnn.data.composition import formula_group
+from cgcnn.errors import UserError
 from cgcnn.files import write_whole
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.inference.evaluate import auc
@@ -33,7 +35,7 @@ from cgcnn.training.checkpoints import claim
 from cgcnn.training.protocols import without_folds
 from cgcnn.training.recipe import read_recipe
 from screening.chemistry.descriptors import columns
-from screening.chemistry.perovskite_probability import ENERGIES, Additive, features_of, to_json
+from screening.chemistry.perovskite_probability import CLASSES, ENERGIES, LINES, Additive, features_of, to_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,10 +53,16 @@ KNOTS = {
     "octahedral_factor": (0.2, 0.33, 0.41, 0.48, 0.58, 0.75),
     "wolverton_e_above_hull": (-0.1, 0.0, 0.1, 0.2, 0.4, 0.8),
     "formation_energy": (-3.8, -3.2, -2.6, -2.0, -1.4, -0.8),
+    "e_above_hull": (-0.05, 0.0, 0.03, 0.06, 0.1, 0.2, 0.4),
 }
+OF_CLASS = dict.fromkeys(CLASSES, (0.0, 1.0)) | {f"{name}, {kind}": (-1.0, 1.0) for kind in CLASSES for name in LINES}
+FALLING = ("e_above_hull", "wolverton_e_above_hull")
+"""A higher energy never speaks for a perovskite: their functions do not rise."""
 ROUGH, RIDGE = 0.1, 0.2  # penalties of squared changes of slope, and of squared values
-FILES = {"abx3.csv": CUBIC_PEROVSKITE, "icsd-doubles.csv": DOUBLE_PEROVSKITE}
-FOLDS, REPEATS = 10, 3
+STRAIGHT = 0.1  # of the squared values of lines of a class
+FILES = ("abx3.csv", "icsd-doubles.csv", "made.csv")
+FOLDS = 10
+ENOUGH = 20  # rows of a class of anions, with both answers
 PATH = click.Path(path_type=Path)
 
 
@@ -70,25 +78,50 @@ def main(data: Path, name: str, training: Path | None, write: Path | None, **opt
     """Print the figures."""
     model, models = load(name), {}
     unseen = {} if training is None else ensembles(training, read_recipe(options["recipe"]), options["checkpoints"])
-    for file, prototype in FILES.items():
-        rows = read(data / file)
-        label = label_of(rows, data / file) > 0
+    everything = [row for file in FILES if (data / file).exists() for row in read(data / file)]
+    for prototype in (CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE):
+        rows = _once([row for row in everything if bool(row.get("B'")) == (prototype is DOUBLE_PEROVSKITE)], prototype)
+        label = np.array([row["perovskite"] == "1" for row in rows])
         variants = [_features(rows, prototype, [model] * len(rows))]
         if unseen:
             variants.append(_features(rows, prototype, [unseen[fold] for fold in folds(rows, prototype, len(unseen))]))
-        print(f"{file}: {len(label)} rows, {int(label.sum())} perovskites, {REPEATS} times {FOLDS} folds")
+        print(f"{prototype.name}: {len(label)} rows, {int(label.sum())} perovskites, {FOLDS} folds by formula")
+        part = np.array(folds(rows, prototype, FOLDS))
         for text, found in zip(
-            ("energies of the model", "held-out energies"), cross_validated(variants, label), strict=False
+            ("energies of the model", "held-out energies"), cross_validated(variants, label, part), strict=False
         ):
-            said, brier = (found > 0.5) == label, np.square(found - label).mean()
-            area, recall = auc(found, label), recall_at(found, label)
-            print(
-                f"  {text}: AUC {area:.3f}, recall {recall:.3f} at {FALSE:.0%} false, accuracy {said.mean():.3f}, "
-                f"Brier score {brier:.4f}"
-            )
+            print_figures(text, found, label, variants[0])
         models[prototype.name] = _fit(variants, np.ones(len(label), dtype=np.bool_), label)
     if write is not None:
         write_whole(write, to_json(models))
+
+
+def _once(rows: list[dict[str, str]], prototype: Prototype) -> list[dict[str, str]]:
+    """The first row of each composition, without rows that name no element."""
+    found: dict[bytes, dict[str, str]] = {}
+    for row in rows:
+        try:
+            (numbers,) = species_of([row], prototype).tolist()
+        except UserError as error:
+            print(f"{row['id']} left out: {error}")
+            continue
+        found.setdefault(bytes(numbers), row)
+    return list(found.values())
+
+
+def print_figures(text: str, found: Floats, label: NDArray[np.bool_], features: Features) -> None:
+    """Print what probabilities (n,) of rows come to, in all and by class of anions."""
+    said, brier = (found > 0.5) == label, np.square(found - label).mean()
+    area, recall = auc(found, label), recall_at(found, label)
+    print(
+        f"  {text}: AUC {area:.3f}, recall {recall:.3f} at {FALSE:.0%} false, accuracy {said.mean():.3f}, "
+        f"Brier score {brier:.4f}"
+    )
+    for kind in CLASSES:
+        own = features[kind] == 1
+        of_class = f"    {kind}: {own.sum()} rows, {label[own].sum()} perovskites"
+        both = 0 < label[own].sum() < own.sum()
+        print(f"{of_class}, AUC {auc(found[own], label[own]):.3f}" if both else of_class)
 
 
 def ensembles(data: Path, recipe: TrainRecipe, checkpoints: Path | None) -> dict[int, Model]:
@@ -112,46 +145,60 @@ def folds(rows: list[dict[str, str]], prototype: Prototype, groups: int) -> list
 def _features(rows: list[dict[str, str]], prototype: Prototype, models: list[Model]) -> Features:
     """Features of rows, with energies of a model each."""
     species = species_of(rows, prototype)
-    found = dict(columns(species, prototype)) | {energy: np.empty(len(rows)) for energy in ENERGIES}
+    energies = ("e_above_hull", *ENERGIES)
+    found = dict(columns(species, prototype)) | {energy: np.empty(len(rows)) for energy in energies}
     for model in set(models):
         own = np.array([one is model for one in models])
         predicted = model.on(prototype.name).predict(species[own])
-        for energy in ENERGIES:
+        for energy in energies:
             found[energy][own] = predicted[energy][0]
-    return features_of(found)
+    return features_of(found | {"species": species}, prototype)
 
 
-def cross_validated(variants: list[Features], label: NDArray[np.bool_]) -> list[Floats]:
-    """For each variant of the features the mean probability (n,) by fits that did not see the row."""
+def cross_validated(variants: list[Features], label: NDArray[np.bool_], part: NDArray[np.int64]) -> list[Floats]:
+    """For each variant of the features the probability (n,) by fits that saw no row of the same part (n,)."""
     found = [np.zeros(len(label)) for _ in variants]
-    for repeat in range(REPEATS):
-        rng, part = np.random.default_rng(repeat), np.zeros(len(label), dtype=np.int64)
-        for kind in (True, False):
-            rows = rng.permutation(np.flatnonzero(label == kind))
-            part[rows] = np.arange(len(rows)) % FOLDS
-        for fold in range(FOLDS):
-            model, held = _fit(variants, part != fold, label), part == fold
-            for probability, features in zip(found, variants, strict=True):
-                probability[held] += model.probability({name: features[name][held] for name in KNOTS}) / REPEATS
+    for fold in range(FOLDS):
+        model, held = _fit(variants, part != fold, label), part == fold
+        for probability, features in zip(found, variants, strict=True):
+            probability[held] = model.probability({name: features[name][held] for name in model.knots})
     return found
 
 
 def _fit(variants: list[Features], chosen: NDArray[np.bool_], label: NDArray[np.bool_]) -> Additive:
-    features = {name: np.concatenate([variant[name][chosen] for variant in variants]) for name in KNOTS}
-    return fit_additive(features, np.tile(label[chosen], len(variants)))
+    names = (*KNOTS, *OF_CLASS)
+    features = {name: np.concatenate([variant[name][chosen] for variant in variants]) for name in names}
+    return fit_additive(features, np.tile(label[chosen], len(variants)), len(variants))
 
 
-def fit_additive(features: Features, label: NDArray[np.bool_]) -> Additive:
-    """The model with the least penalised cross entropy, from features (n,) and whether rows are perovskites (n,)."""
+def fit_additive(features: Features, label: NDArray[np.bool_], often: int = 1) -> Additive:
+    """The model with the least penalised cross entropy, from features (n,) and whether rows are perovskites (n,).
+
+    Args:
+        features: `KNOTS` and `OF_CLASS`.
+        label: Of the n rows.
+        often: How many times each composition is among them.
+    """
     from scipy.optimize import minimize  # slow to import
 
     blocks = [_hats(features[name], at) for name, at in KNOTS.items()]
-    design = np.hstack([np.ones((len(label), 1)), *blocks])
+    lines = np.column_stack([features[name] for name in OF_CLASS])
+    design = np.hstack([np.ones((len(label), 1)), *blocks, lines])
     ends = np.cumsum([1, *(block.shape[1] for block in blocks)])
     penalty = np.zeros((design.shape[1], design.shape[1]))
     for block, start, stop in zip(blocks, ends, ends[1:], strict=False):
         second = np.diff(np.eye(block.shape[1]), n=2, axis=0)
         penalty[start:stop, start:stop] = ROUGH * second.T @ second + RIDGE * np.eye(block.shape[1])
+    penalty[ends[-1] :, ends[-1] :] = STRAIGHT * np.eye(len(OF_CLASS))
+    basis, bounds = np.eye(design.shape[1]), [(None, None)] * design.shape[1]
+    for name, begin, stop in zip(KNOTS, ends, ends[1:], strict=False):
+        if name in FALLING:  # values as a first one and steps from each to the next
+            basis[begin:stop, begin:stop] = np.tril(np.ones((stop - begin, stop - begin)))
+            bounds[begin + 1 : stop] = [(None, 0.0)] * (stop - begin - 1)
+    for at, name in enumerate(OF_CLASS, ends[-1]):
+        if name.startswith(FALLING):
+            bounds[at] = (None, 0.0)
+    design, penalty = design @ basis, basis.T @ penalty @ basis
     sign = np.where(label, 1.0, -1.0)
 
     def loss(beta: Floats) -> tuple[float, Floats]:
@@ -160,10 +207,17 @@ def fit_additive(features: Features, label: NDArray[np.bool_]) -> Additive:
         value = np.logaddexp(0, -margin).sum() + 0.5 * beta @ penalty @ beta
         return float(value), design.T @ slope + penalty @ beta
 
-    beta = minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
+    start = np.zeros(design.shape[1])
+    beta = basis @ minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000}).x
     parts = zip(KNOTS, ends, ends[1:], strict=False)
     values = {name: tuple(beta[start:stop].round(4).tolist()) for name, start, stop in parts}
-    return Additive(round(float(beta[0]), 4), dict(KNOTS), values)
+    for (name, at), end in zip(OF_CLASS.items(), beta[ends[-1] :].round(4).tolist(), strict=True):
+        values[name] = (at[0] * end, at[1] * end)  # a line through the origin
+    rows = {kind: features[kind] == 1 for kind in CLASSES}
+    known = tuple(
+        kind for kind, own in rows.items() if own.sum() >= ENOUGH * often and 0 < label[own].sum() < own.sum()
+    )
+    return Additive(round(float(beta[0]), 4), KNOTS | OF_CLASS, values, known)
 
 
 def _hats(x: Floats, at: tuple[float, ...]) -> Floats:

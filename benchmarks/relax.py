@@ -30,12 +30,12 @@ from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.graphs.perovskite import Perovskite, find_perovskite
 from screening import open_run, screen
-from screening.results.outputs import Outputs
-from screening.results.relaxation.second_opinion import Progress, Relaxation, relax_run
+from screening.ranking.outputs import Outputs
+from screening.relax.run import Progress, Relaxation, relax_run
 from screening.store import Run
 
 if TYPE_CHECKING:
-    from screening.results.relaxation.opinion import Opinion
+    from screening.relax.opinion import Opinion
 
 FILES = ("perovskites/mp.jsonl.xz", "general/mp.jsonl.xz")
 NEAR_HULL = 0.05  # eV/atom
@@ -115,14 +115,15 @@ def relaxed(chosen: list[Compound], folder: Path, settings: dict[str, float]) ->
     if not url.exists():
         screen("list", file=folder / "known.csv", out=url, model="mp", filters=[], workers=1)
     with Run.open(open_run(url).url) as run:
-        made = relax_run(run, Relaxation(outputs=Outputs(top=len(chosen)), **settings), _tell)
+        made = relax_run(run, Relaxation(outputs=Outputs(top=len(chosen)), **settings), tell)
     print(made.calculator)
     for agreement in made.agreements:
         print(f"with the model: {agreement.what}: {agreement.figure}, of {agreement.count}")
     return sorted(made.opinions, key=lambda opinion: int(opinion.row["index"]))
 
 
-def _tell(progress: Progress) -> None:
+def tell(progress: Progress) -> None:
+    """Print a line for a relaxation that ended."""
     found = progress.result
     print(f"{progress.done}/{progress.total} {found.formula} {found.tilts} {found.became} {found.reason}", flush=True)
 

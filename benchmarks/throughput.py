@@ -46,8 +46,8 @@ from cgcnn.models.model import Model
 from screening.engine.block import Block
 from screening.engine.score import build_block, infer_block, load_model
 from screening.plan import make_plan
+from screening.ranking.table import rank
 from screening.recipe import make_recipe
-from screening.results.table import rank
 from screening.store import Run, write_block
 
 if TYPE_CHECKING:

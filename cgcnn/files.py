@@ -28,6 +28,8 @@ ENDS = (".safetensors", ".json", ".csv", ".png", ".svg")
 """Suffixes of the files that are written under one name."""
 SMALL = 16 * 2**20
 """Bytes that recipes, cards, profiles and the like may have."""
+PIECE = 2**20
+"""Bytes that are read at once where the size is not known."""
 LONGEST_LINE = 64 * 2**20
 """Bytes of a line of a log: many times what a block whose rows all fail for reasons of their own needs."""
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes text with these for a formula; a tab is escaped anyway
@@ -152,10 +154,12 @@ def read_regular(path: str | Path, limit: int = SMALL) -> bytes:
         OSError: As `open_regular`.
     """
     with open_regular(path, limit) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:  # it grew, or its file system does not know its size
+        parts = [file.read(os.fstat(file.fileno()).st_size + 1)]  # asked for, the limit would be reserved as memory
+        while len(parts[-1]) and sum(map(len, parts)) <= limit:  # it grew, or its file system does not know its size
+            parts.append(file.read(PIECE))
+    if sum(map(len, parts)) > limit:
         raise too_large(path, limit)
-    return content
+    return b"".join(parts)
 
 
 def read_text(path: str | Path, limit: int = SMALL) -> str:

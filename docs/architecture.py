@@ -17,7 +17,7 @@ ORDER = {
     ],
     "screening": [
         *("status", "recipe", "store", "cluster", "chemistry", "candidates", "plan"),
-        *("engine", "campaign", "results", "cli", "api"),
+        *("engine", "campaign", "ranking", "export", "relax", "report", "explain", "cli", "api"),
     ],
 }
 """The subpackages of each package. Each imports only those before it; `screening` may import all of `cgcnn`."""

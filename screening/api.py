@@ -16,14 +16,14 @@ from cgcnn.errors import UserError
 from screening.campaign import Event, check_run, run_campaign, url_of
 from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
+from screening.export import Export, export_run
 from screening.plan import make_plan, plan_of
+from screening.ranking.frames import RankedTable, to_pandas, to_xarray
+from screening.ranking.ledger import Ledger, make_ledger
+from screening.ranking.outputs import Outputs, asked_of, present, rank_run, written_run
+from screening.ranking.table import check_sort, rank
 from screening.recipe import make_recipe
-from screening.results.exports.export import Export, export_run
-from screening.results.frames import RankedTable, to_pandas, to_xarray
-from screening.results.ledger import Ledger, make_ledger
-from screening.results.outputs import Outputs, asked_of, present, rank_run, written_run
-from screening.results.report.report import report
-from screening.results.table import check_sort, rank
+from screening.report.report import report
 from screening.store import Report
 from screening.store import Run as StoredRun
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from screening.candidates.cascade import Measured
     from screening.plan import Plan
     from screening.recipe import Recipe
-    from screening.results.relaxation.second_opinion import Progress, SecondOpinion
+    from screening.relax.run import Progress, SecondOpinion
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Run:
             top: How many to keep; None keeps all.
             further: `stable_at` (eV/atom, for `p_stable`), `group_by`, `per_group`, `filters`, `no_filter`,
                 `prefer_known`, `known`, `drop_known`, `competing_phases`, `exclude_self`; see
-                `screening.results.outputs.Outputs`.
+                `screening.ranking.outputs.Outputs`.
 
         Returns:
             A table of pandas whose `structures()` are those of pymatgen.
@@ -122,7 +122,7 @@ class Run:
         return f"<p><code>{escape(self.url)}</code>: {ledger.size:,} candidates</p><table>{rows}</table>"
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
-        """The rows as a data set of xarray; see `screening.results.frames.to_xarray`."""
+        """The rows as a data set of xarray; see `screening.ranking.frames.to_xarray`."""
         with StoredRun.open(self.url) as run:
             return to_xarray(run, filtered=filtered)
 
@@ -169,7 +169,7 @@ class Run:
         Args:
             path: A directory for CIF or POSCAR, or a file: .extxyz, .db (ASE), .json (pymatgen), .jsonl (OPTIMADE),
                 .parquet.
-            format: One of `screening.results.exports.export.FORMATS`, where the name does not say it.
+            format: One of `screening.export.FORMATS`, where the name does not say it.
             top: How many candidates; by default 20, of Parquet all.
             sort: Columns to rank by; those of the run's recipe if None.
             tilts: How octahedra are turned, see `cgcnn.graphs.tilts`; one structure each.
@@ -201,12 +201,12 @@ class Run:
             progress: Called with each relaxation that ended.
             settings: `out`, `calculator` ("chgnet" or "module:factory"), `tilts`, `fmax` (eV/Å), `steps`, `cluster`,
                 `workers`, `competing_phases`, `exclude_self`; see
-                `screening.results.relaxation.second_opinion.Relaxation`.
+                `screening.relax.run.Relaxation`.
 
         Raises:
             UserError: A setting is wrong, the calculator or workers cannot be had, or results cannot be kept.
         """
-        from screening.results.relaxation.second_opinion import Relaxation, relax_run
+        from screening.relax.run import Relaxation, relax_run
 
         with StoredRun.open(self.url) as run:
             made = relax_run(run, Relaxation(outputs=Outputs(sort, None, top), **settings), progress)

@@ -26,7 +26,7 @@ from cgcnn.models.files import load, save
 from cgcnn.testing import untrained
 from screening.chemistry.entries import read_entries
 from screening.cluster import choose, preflight
-from screening.results.known import read_known
+from screening.ranking.known import read_known
 
 
 def odd_files(folder: Path) -> Iterator[Path]:
@@ -244,7 +244,7 @@ import click
 def speak():
     logging.getLogger("x").warning("%s", {EVIL!r})
     warnings.warn({EVIL!r})
-    options.say({EVIL!r})
+    options.echo({EVIL!r}, err=True)
     from cgcnn.cli.terminal import Reporter, Counter
     from cgcnn.training.fit import Progress
     with Reporter(1) as reporter:

@@ -136,7 +136,7 @@ def predict(
     if target is not None and target not in names:
         raise UserError(f"`target` {target}: model {loaded.card.name} predicts {', '.join(names)}")
     if slow := note_slowness(loaded.settings, candidates=loaded.card.input == "prototype"):
-        command_line.say(f"note: {slow}")
+        command_line.echo(f"note: {slow}", err=True)
     with builder(loaded.settings, workers, cache, no_cache=no_cache) as build:
         predictions = predicting.predict_samples(loaded, samples, build)
     ids = [sample.id for sample in samples]
@@ -151,11 +151,12 @@ def predict(
     if len(predictions.failures) == len(samples):
         raise UserError(f"{summary}; nothing could be predicted")
     if summary:
-        command_line.say(summary + (f"; all reasons: {failed}" if failed else ""))
+        command_line.echo(summary + (f"; all reasons: {failed}" if failed else ""), err=True)
     if predictions.out_of_domain:
-        command_line.say(
+        command_line.echo(
             f"warning: {len(predictions.out_of_domain)} of {len(ids)} crystals have an element that {loaded.card.name} "
-            f"was not trained on, the first is {ids[predictions.out_of_domain[0]]}: these predictions mean little"
+            f"was not trained on, the first is {ids[predictions.out_of_domain[0]]}: these predictions mean little",
+            err=True,
         )
 
 
@@ -211,18 +212,16 @@ def evaluate(
     if failed and strict:
         raise UserError(failed)
     if failed:
-        command_line.say(f"{failed}; measured without")
+        command_line.echo(f"{failed}; measured without", err=True)
     if figures:
         evaluating.write_figures(figures, found, loaded)
     if output:
         write_predictions(output, found.ids, (found.prediction, found.std), spread=len(loaded.members) > 1)
     for file in plot:
         draw(found, file)
-    command_line.say(f"{found.target} of {len(found.ids)} crystals by {loaded.card.name}", err=False)
+    command_line.echo(f"{found.target} of {len(found.ids)} crystals by {loaded.card.name}")
     for name, value in found.figures.items():
-        command_line.say(
-            f"{name:9s} {value:.4f} {'' if found.binary or name == 'R2' else found.unit}".rstrip(), err=False
-        )
+        command_line.echo(f"{name:9s} {value:.4f} {'' if found.binary or name == 'R2' else found.unit}".rstrip())
 
 
 @app.command("learning-curve")
@@ -285,7 +284,7 @@ def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
 
     refuse_overwriting([checkpoint, atom_init], of_name("output", output, (".safetensors", ".json")))
     model = import_model(read_checkpoint(checkpoint), read_atom_init(atom_init), with_end(output, "").name)
-    command_line.say(f"{save(model, output)} written")
+    command_line.echo(f"{save(model, output)} written", err=True)
 
 
 @app.command()
@@ -327,7 +326,7 @@ def explain(model: str, output: Path, target: str | None) -> None:
 
     refuse_overwriting(model_files(model), [Output("output", output, MAPS)])
     files = explain_model(load(path), output, target)
-    command_line.say(f"{output}: {', '.join(file.name for file in files)} written")
+    command_line.echo(f"{output}: {', '.join(file.name for file in files)} written", err=True)
 
 
 def main() -> None:

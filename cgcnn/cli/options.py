@@ -55,7 +55,7 @@ def note_skipped(*paths: Path) -> None:
     from cgcnn.data.read import skipped  # only commands that read crystals
 
     if text := skipped(paths):
-        say(f"note: {text}")
+        echo(plain(f"note: {text}"), err=True)
 
 
 def building(command: Callable[..., None]) -> Callable[..., None]:
@@ -101,7 +101,6 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
-    _speak_plainly()
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
@@ -113,7 +112,7 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        say(shown.getvalue().rstrip("\n"), lines=True)  # it quotes arguments, perhaps names of files
+        echo(shown.getvalue().rstrip("\n"), err=True, lines=True)  # it quotes arguments, perhaps names of files
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail(name, "interrupted.", 130)
@@ -155,34 +154,23 @@ def plain(text: str) -> str:
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
-def say(what: object, *, err: bool = True, lines: bool = False) -> None:
-    """Print text that may hold names and words of others; every line of a command goes through here.
-
-    Args:
-        what: The text. Control characters, escapes and characters that turn the direction are written out.
-        err: Print to stderr, otherwise to stdout.
-        lines: The text has several lines, whose own parts have been made `printable`; otherwise it is one line, and a
-            name with a line end cannot make another.
-    """
-    click.echo(plain(str(what)) if lines else printable(str(what)), err=err)
-
-
-class _Plain(logging.Formatter):
-    """Formats log records as plain text, one line each unless they have a traceback."""
+class _PlainFormatter(logging.Formatter):
+    """Log lines as `printable` text, one line each unless they have a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record."""
         return plain(super().format(record)) if record.exc_info else printable(super().format(record))
 
 
-def _speak_plainly() -> None:
-    """Let log lines, warnings and tracebacks of this process go through `plain`, too."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Plain())
-    handler.setLevel(logging.WARNING)
-    logging.lastResort = handler  # it is used where nobody configured logging
-    warnings.showwarning = lambda message, kind, *_: say(f"{kind.__name__}: {message}")
-    sys.excepthook = lambda *error: say("".join(traceback.format_exception(*error)).rstrip(), lines=True)
+def echo(text: object = "", *, err: bool = False, lines: bool = False) -> None:
+    """Print a text: whatever it quotes, such as the name of a file or a field of a card, cannot rewrite the screen.
+
+    Args:
+        text: What to print.
+        err: Print to stderr, otherwise to stdout.
+        lines: The text has several lines, whose parts are `printable`; otherwise it is one line, and a line end in a
+            name cannot make another.
+    """
+    click.echo(plain(str(text)) if lines else printable(str(text)), err=err)
 
 
 def _make_streams_whole() -> None:
@@ -192,6 +180,10 @@ def _make_streams_whole() -> None:
     number left free, the next file to be opened would get it, and with it whatever others write to that stream.) What
     stderr does not take, because its disk is full or its reader gone, is lost, and nothing else is.
     """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_PlainFormatter())  # warnings name hosts and files of others
+    warnings.showwarning = lambda message, kind, *_: echo(f"{kind.__name__}: {message}", err=True)
+    sys.excepthook = lambda *error: echo("".join(traceback.format_exception(*error)).rstrip(), err=True, lines=True)
     for number in range(3):
         with suppress(OSError):
             os.fstat(number)
@@ -221,7 +213,7 @@ class _Unfailing(io.FileIO):
 def _leave_at_once(name: str, message: str) -> None:
     """Exit without the interpreter's own shutdown, which needs threads and files that are not available."""
     if "--debug" not in sys.argv:
-        say(f"{name}: {_one_line(message)}")
+        echo(f"{name}: {_one_line(message)}", err=True)
         sys.stderr.flush()
         os._exit(1)
 
@@ -243,7 +235,7 @@ def _fail(name: str, message: str, code: int) -> NoReturn:
     if "--debug" in sys.argv and sys.exc_info()[1] is not None:
         raise  # noqa: PLE0704  # called from an except clause
     atexit.register(_last_words)  # registered last, it runs first
-    say(f"{name}: {_one_line(message)}")
+    echo(f"{name}: {_one_line(message)}", err=True)
     sys.exit(code)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -31,11 +30,6 @@ LINES = 10  # plain lines a member
 SECONDS = 10.0  # between plain lines of a counter
 
 
-def _console() -> Console:
-    """Stderr, on which text is shown as it is, without markup."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-
 def _columns() -> list[ProgressColumn]:
     """The columns of bars, whose descriptions are text as it is."""
     return [TextColumn("{task.description}", markup=False), *Bars.get_default_columns()[1:]]
@@ -46,7 +40,7 @@ class Reporter:
 
     def __init__(self, members: int) -> None:
         self.members = members
-        self.console = _console()
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.bars = Bars(*_columns(), console=self.console, disable=not self.console.is_terminal)
         self.tasks: dict[str, TaskID] = {}
         self.start = time.monotonic()
@@ -85,7 +79,7 @@ class Counter:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self.console = _console()
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.bars = Bars(*_columns(), console=self.console, disable=not self.console.is_terminal, transient=True)
         self.task = self.bars.add_task(what, total=None)
         self.start = self.shown = time.monotonic()
@@ -111,8 +105,10 @@ def builder(settings: Settings, workers: int | None, cache: Path | None, *, no_c
     """Make a builder of the graphs that a network with these settings reads, from the options of `options.building`."""
     folder = None if no_cache else cache or default_folder()
     with Counter("building graphs") as report:
-        note = partial(report.console.print, soft_wrap=True)
-        yield Builder(Rule.of(settings), workers or cores(), folder, report, lambda text: note(printable(text)))
+        note = report.console.print
+        yield Builder(
+            Rule.of(settings), workers or cores(), folder, report, lambda text: note(printable(text), soft_wrap=True)
+        )
 
 
 def show_card(card: Card) -> None:
@@ -169,8 +165,8 @@ def _deviation(calibration: Calibration) -> str:
     if calibration.support:
         spread, *_ = calibration.support[1:]
         return f"by the spread to the power of {spread:.2g}, the size, and how many training rows support each site"
-    plain = f"√(({calibration.scale:.3g} x spread)² + {calibration.floor:.3g}²)"
-    return plain + _factors(calibration)
+    whole = f"√(({calibration.scale:.3g} x spread)² + {calibration.floor:.3g}²)"
+    return whole + _factors(calibration)
 
 
 def _factors(calibration: Calibration) -> str:

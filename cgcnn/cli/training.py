@@ -6,7 +6,7 @@ import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cgcnn.cli.options import say
+from cgcnn.cli.options import echo
 from cgcnn.cli.terminal import Reporter
 from cgcnn.errors import UserError
 from cgcnn.files import with_end
@@ -43,11 +43,11 @@ def prepare_samples(samples: Sequence[Sample], recipe: TrainRecipe, builder: Bui
     if text and strict:
         raise UserError(text)
     if text:
-        say(f"{text}; going on without")
+        echo(f"{text}; going on without", err=True)
     if without := int((~found.usable).sum()):
         first = found.samples[int((~found.usable).argmax())].id
         said = f"{without} of {len(found.usable)} crystals have no label, such as {first}; going on without"
-        say(said)
+        echo(said, err=True)
     return found
 
 
@@ -61,12 +61,9 @@ def run_training(found: Prepared, recipe: TrainRecipe, how: Division, output: Pa
     model, *others = trained.save(output)
     also = f"; also {', '.join(file.name for file in others)}" if others else ""
     shutil.rmtree(checkpoints)
-    say(f"{model} written{also}")
+    echo(f"{model} written{also}", err=True)
     for metric in trained.card.metrics if others else ():
-        say(
-            f"{metric.target} {metric.metric} {metric.value:.4f} {metric.unit}".rstrip() + f"  {metric.split}",
-            err=False,
-        )
+        echo(f"{metric.target} {metric.metric} {metric.value:.4f} {metric.unit}".rstrip() + f"  {metric.split}")
 
 
 def prepare_tables(
@@ -99,9 +96,9 @@ def run_learning_curve(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Seque
     for file in files[1:]:
         draw(points, file)
     shutil.rmtree(checkpoints)
-    say(f"{', '.join(map(str, files))} written")
+    echo(f"{', '.join(map(str, files))} written", err=True)
     for point in points:  # last, because the reader of stdout may go away, which must cost nothing
-        say(f"{point.recipe} {point.training:6d} crystals: {point.metric} {point.value:.4f} {point.unit}", err=False)
+        echo(f"{point.recipe} {point.training:6d} crystals: {point.metric} {point.value:.4f} {point.unit}")
 
 
 def _named(reporter: Report, name: str, size: int) -> Report:

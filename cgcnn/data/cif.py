@@ -91,7 +91,7 @@ def read_cif(text: str) -> Structure:
     reasons = [cell for cell in found if isinstance(cell, str)]
     if not cells:
         raise ValueError(reasons[0])
-    if len(cells) > 1:
+    if len(found) > 1:
         cells = _told_apart(rows, cells, block)
     (cell,) = cells
     _check_formula(rows, cell, block)
@@ -382,6 +382,7 @@ def _settings(block: _Block, rows: _Rows) -> list[_Setting]:
         _check_names(setting, groups, numbers, rows)
         return [setting]
     if halls and (operations := _of_hall(halls[0])):
+        _check_hall(halls[0], operations, groups, numbers)
         return _fitting([_Setting(halls[0], operations)], rows, halls[0])
     if names:
         return _fitting(_of_names(names, groups, numbers), rows, names[0])
@@ -391,6 +392,19 @@ def _settings(block: _Block, rows: _Rows) -> list[_Setting]:
         table = [group for group in gemmi.spacegroup_table() if group.number == numbers[0]]
         return _fitting(list(map(_setting_of, table)), rows, f"number {numbers[0]}")
     return [_Setting("P 1", [gemmi.Op("x,y,z")])]
+
+
+def _check_hall(
+    hall: str, operations: Operations, groups: Mapping[str, list[gemmi.SpaceGroup]], numbers: Sequence[int]
+) -> None:
+    """Refuse a Hall symbol of another setting than the file names."""
+    own = {op.wrap().triplet() for op in operations}
+    for name, settings in groups.items():
+        if all({op.wrap().triplet() for op in group.operations()} != own for group in settings):
+            raise ValueError(f"the space groups {hall} and {name} contradict each other")
+    named = [group for group in gemmi.spacegroup_table() if group.number in numbers]
+    if named and all({op.wrap().triplet() for op in group.operations()} != own for group in named):
+        raise ValueError(f"the space groups {hall} and number {named[0].number} contradict each other")
 
 
 def _of_names(

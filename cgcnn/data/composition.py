@@ -31,8 +31,8 @@ _ROLES = {0: "A", 2: "X", 6: "B"}  # bonds of an atom → its role in a perovski
 
 _SITE_WORDS = "sites?|elements?|elem|el|ions?|cations?|anions?|atoms?|symbols?"
 _SITE = re.compile(
-    rf"(?:{_SITE_WORDS})?([abx])((?:'|(?:double)?prime|\d)*)(?:{_SITE_WORDS})?((?:'|(?:double)?prime|\d)*)"
-)
+    rf"(?:{_SITE_WORDS})?([abx])((?:'|(?:double)?prime|[\d?\ufffd*^~+])*)(?:{_SITE_WORDS})?((?:'|(?:double)?prime|\d)*)"
+)  # a prime that an encoding does not have becomes a question mark
 _PAIRS = ({"", "'"}, {"", "''"}, {"", "2"}, {"'", "''"}, {"1", "2"})  # marks of the two columns of B and B'
 
 

@@ -71,6 +71,15 @@ def bounds(records: Sequence[Record], names: Sequence[str]) -> NDArray[np.bool_]
     return found if found.any() else None
 
 
+def computed(records: Sequence[Record], name: str) -> NDArray[np.float32] | None:
+    """(n,) what was computed where a label is not, as ``NAME_computed`` says, NaN elsewhere; None where all were.
+
+    Such a label has been worked out from an upper bound, which this is.
+    """
+    found = np.array([record.get(f"{name}_computed") for record in records], dtype=np.float32)
+    return None if np.isnan(found).all() else found
+
+
 def _label(record: Record, name: str, prototype: Prototype | None, position: int) -> float:
     value = record.get(name)
     try:
@@ -187,10 +196,22 @@ def _is_metal(record: Record) -> float | None:
     return None if gap is None else float(float(gap) == 0)
 
 
+def soft_tilts(record: Record) -> float | None:
+    """1 where a cubic crystal gives way to tilts: a softest phonon (THz) at R or M, ``w_R``, ``w_M``, is imaginary.
+
+    Those are given as negative numbers. None without both.
+    """
+    found = [record.get(name) for name in ("w_R", "w_M")]
+    if any(value is None or value == "" for value in found):
+        return None
+    return float(min(float(value) for value in found if value is not None) < 0)
+
+
 FROM_LABELS: dict[str, Callable[[Record], float | None]] = {
     "log10_bulk_modulus": _log10("bulk_modulus"),
     "log10_shear_modulus": _log10("shear_modulus"),
     "poisson_ratio": poisson_ratio,
     "metal": _is_metal,
+    "soft_tilts": soft_tilts,
 }
 """Targets that other labels give: name → the value, None where those are missing. A ``metal`` has no band gap (1)."""

@@ -22,6 +22,8 @@ CRYSTAL = 64 * 2**20
 WHOLE = 4 * 2**30
 """Bytes of a JSON file, which is read as a whole."""
 RATIO = 200  # data of crystals compress 5 to 50 times
+PIECE = 2**24
+"""Bytes that are read at once."""
 _FREE = 64 * 2**20  # bytes that any file may decompress to
 
 
@@ -102,7 +104,10 @@ def read_bytes(path: Path) -> bytes:
         UserError: They are too many to be read as a whole.
     """
     with decompressed(path) as stream:
-        content = stream.read(WHOLE + 1)
-    if len(content) > WHOLE:
-        raise UserError(f"{path}: more than {WHOLE >> 30} GiB; give JSON Lines, which are read line by line")
-    return content
+        parts, size = list[bytes](), 0
+        while part := stream.read(PIECE):  # asked for at once, so many bytes would be reserved whatever there is
+            parts.append(part)
+            size += len(part)
+            if size > WHOLE:
+                raise UserError(f"{path}: more than {WHOLE >> 30} GiB; give JSON Lines, which are read line by line")
+    return b"".join(parts)

@@ -159,13 +159,17 @@ def domain_of(seen: Table, recipe: TrainRecipe) -> Domain:
     """What the rows of a table that a model is fitted on hold, with ids and labels of the first target.
 
     Rows that only have other targets help to learn, and tell the reference lattice, but are not what it was trained on.
+    Of a label that was not computed, what was counts, as an upper bound.
     """
     whole = fit_domain(seen.by_prototype(recipe.prototypes), seen.lattices)
     own = seen.rows(~np.isnan(seen.targets[:, 0]))
     parts = own.by_prototype(recipe.prototypes)
     bound = np.zeros(len(own.ids), dtype=np.bool_) if own.bound is None else own.bound[:, 0]
+    values = own.targets[:, 0]
+    if own.computed is not None:
+        values, bound = np.where(np.isnan(own.computed), values, own.computed), bound | ~np.isnan(own.computed)
     domain = replace(whole, trained=trained_on(parts), known=known_of(parts))
-    return with_labels(domain, parts, own.targets[:, 0], bound, own.ids)
+    return with_labels(domain, parts, values, bound, own.ids)
 
 
 def prices_below(table: Table, recipe: TrainRecipe) -> NDArray[np.float32] | None:

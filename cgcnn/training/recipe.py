@@ -70,20 +70,28 @@ class Source(_Section):
         only: Label → its values in the rows to use; empty: all rows.
         polymorphs: Its rows are crystals, of which the lowest perovskite of every composition is a row, see
             `cgcnn.data.polymorphs`; of several files, the lowest of all of them.
-        own_scale: Labels of which every file has a scale of its own, such as formation energies; only those of the
-            first file are used.
+        legacy: Those of its files whose formation energies have the Materials Project's corrections before 2020; they
+            are put on the scale of 2020, see `cgcnn.data.consistency.on_mp2020`.
+        gains: A table of relaxed starts, which says how much lower than the cubic crystal other polymorphs lie, see
+            `cgcnn.data.polymorphs.gains`.
         agree: Two labels that are energies of one calculation; crystals where they are not are left out, see
             `cgcnn.data.consistency`.
         columns: Columns that its rows lack, such as X = "O" of a table of oxides.
+        formula: Its rows have a formula instead of columns of sites, such as KMgF3, whose elements in that order are on
+            A, B and X. Rows with other formulas are left out.
+        fill: Its labels count only for compositions of which no other source has that target.
     """
 
     file: str | tuple[str, ...]
     labels: dict[str, str] = Field(min_length=1)
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     polymorphs: bool = False
-    own_scale: tuple[str, ...] = ()
+    legacy: tuple[str, ...] = ()
+    gains: str | None = None
     agree: tuple[str, str] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
+    formula: Literal["ABX3"] | None = None
+    fill: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -42,6 +42,8 @@ class Table:
         lattice: (n,) Å, lattice constants of the labelled crystals, for prototype input; NaN where unknown.
         graphs: N graphs, for structure input.
         bound: (n, T), where a target is only an upper bound; None where none is.
+        computed: (n,) of rows whose first target was worked out from an upper bound that was computed, that bound; NaN
+            of others. None where there is no such row.
     """
 
     ids: tuple[str, ...]
@@ -52,6 +54,7 @@ class Table:
     lattice: NDArray[np.float32] | None = None
     graphs: GraphBatch | None = None
     bound: NDArray[np.bool_] | None = None
+    computed: NDArray[np.float32] | None = None
 
     def rows(self, chosen: NDArray[np.bool_]) -> Table:
         """The rows where ``chosen`` (n,) is true."""
@@ -64,6 +67,7 @@ class Table:
             None if self.lattice is None else self.lattice[chosen],
             None if self.graphs is None else self.graphs.select(np.flatnonzero(chosen)),
             None if self.bound is None else self.bound[chosen],
+            None if self.computed is None else self.computed[chosen],
         )
 
     def of(self, position: int, prototype: Prototype) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -139,7 +143,8 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
     lattice = labels.targets(records, ["a"], shapes)[:, 0]
     shape = np.array([row.prototype for row in compositions], dtype=np.int8)
     sites, bound = species(compositions, prototypes), labels.bounds(records, settings.targets)
-    table = Table(ids, targets, fold, shape=shape, species=sites, lattice=lattice, bound=bound)
+    known = labels.computed(records, settings.targets[0])
+    table = Table(ids, targets, fold, shape=shape, species=sites, lattice=lattice, bound=bound, computed=known)
     if recipe.merge:
         table, first = merge(table)
         good = [good[i] for i in first.tolist()]
@@ -196,7 +201,8 @@ def merge(table: Table) -> tuple[Table, NDArray[np.int64]]:
     rows = table.rows(np.isin(np.arange(len(keys)), order))
     lowest = _first_with(table.targets[:, 0] == least[rank, 0], rank, order)
     ids = tuple(table.ids[row] for row in lowest.tolist())
-    return replace(rows, ids=ids, targets=least, lattice=lattice, bound=bound), order
+    computed = None if table.computed is None else table.computed[lowest]
+    return replace(rows, ids=ids, targets=least, lattice=lattice, bound=bound, computed=computed), order
 
 
 def _first_with(holds: NDArray[np.bool_], rank: NDArray[np.int64], otherwise: NDArray[np.int64]) -> NDArray[np.int64]:

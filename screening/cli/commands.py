@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from screening.cli.ranked import Look
-    from screening.results.exports.export import Export
+    from screening.export import Export
 
 
 @click.group(name="screen", cls=command_line.Group, context_settings=command_line.WIDE_HELP)
@@ -115,7 +115,7 @@ def run_(recipe: str, resume: bool, dry_run: bool, accept_versions: bool, **opti
 def rank_(run: str, **options: Any) -> None:
     """Rank the candidates of RUN again, without predicting again."""
     from screening.cli.screen import rank_run
-    from screening.results.outputs import Outputs
+    from screening.ranking.outputs import Outputs
 
     look, export = _look(options), _export(options)
     rank_run(run, Outputs(**{name: value for name, value in options.items() if value is not None}), look, export)
@@ -146,7 +146,7 @@ def verify(run: str, *, repair: bool) -> int:
     from screening.campaign import check_run
 
     report = check_run(run, mend=repair)
-    command_line.say(report.text(), err=False, lines=True)
+    command_line.echo(report.text(), lines=True)
     return 0 if report.ok else 1
 
 
@@ -179,17 +179,17 @@ def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> Non
     file; maps of all; what was screened by what model, how far to trust it, and how to cite it.
     """
     from screening.cli.screen import tell_partial
-    from screening.results.outputs import Outputs
-    from screening.results.report.report import report
+    from screening.ranking.outputs import Outputs
+    from screening.report.report import report
     from screening.store import Run
 
     with Run.open(run) as opened:
         outputs = Outputs(**{name: value for name, value in options.items() if value is not None})
         notes = report(opened, output, outputs, relaxed)
         for note in notes:
-            command_line.say(f"warning: {note}.")
+            command_line.echo(f"warning: {note}.", err=True)
         tell_partial(opened)
-    command_line.say(f"{output} written")
+    command_line.echo(f"{command_line.plain(str(output))} written", err=True)
 
 
 @app.command()
@@ -218,7 +218,7 @@ def explain(what: str, candidate: str | None, output: Path | None, model: str | 
     if output is None:
         raise click.UsageError("name a CANDIDATE of the run, or with --output where to write maps and tables.")
     from screening.cli.screen import tell_partial
-    from screening.results.explain import explain_any
+    from screening.explain import explain_any
     from screening.store import Run, exists
 
     files = explain_any(what, output, model, top)
@@ -226,7 +226,7 @@ def explain(what: str, candidate: str | None, output: Path | None, model: str | 
         with Run.open(what) as opened:
             tell_partial(opened)
     told = f"{output}: {', '.join(file.name for file in files)} written"
-    command_line.say(told)
+    command_line.echo(told, err=True)
 
 
 @app.command("filters")
@@ -287,7 +287,7 @@ def _export(options: dict[str, Any]) -> Export | None:
             raise click.UsageError("--as, --tilts and --cell say what --export writes; name a file or directory to it.")
         return None
     from screening.candidates.kind import UNTILTED
-    from screening.results.exports.export import Export
+    from screening.export import Export
 
     return Export(path, kind, tilts or (UNTILTED,), conventional=cell == "conventional")
 

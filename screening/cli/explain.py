@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from screening.cli.terminal import show, table
-from screening.results.exchange import explain_candidate
+from screening.explain import explain_candidate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from screening.results.exchange import Exchanged, Explanation
+    from screening.explain import Exchanged, Explanation
 
 
 def print_explanation(url: str, named: str) -> None:
     """Print why a candidate of a run has its energy.
 
     Raises:
-        UserError: As `screening.results.exchange.explain_candidate`.
+        UserError: As `screening.explain.explain_candidate`.
     """
     told = explain_candidate(url, named)
     energy = f"{told.energy:.3f} ± {told.deviation:.3f} eV/atom above hull ({told.model})"

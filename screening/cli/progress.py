@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from cgcnn.cli.options import say
+from cgcnn.cli.options import echo
 from screening.campaign import Advanced, Begun, Distilled, Distilling, Event, Opened, Stopped
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Listener:
             *columns,
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[left]}"),
-            console=Console(stderr=True),
+            console=Console(stderr=True, markup=False, emoji=False, highlight=False),
             disable=not sys.stderr.isatty(),
         )
         self._task: TaskID | None = None
@@ -52,13 +52,13 @@ class Listener:
         """Say what happened."""
         match event:
             case Distilling():
-                say(f"cascade: fitting a student to {event.model} …")
+                echo(f"cascade: fitting a student to {event.model} …", err=True)
             case Distilled():
                 if event.measured is None:
                     without = f"note: no cascade, {event.reason}; the ensemble looks at all of them."
-                    say(without)
+                    echo(without, err=True)
                 else:
-                    say(f"cascade: fitted in {event.seconds:.1f} s")
+                    echo(f"cascade: fitted in {event.seconds:.1f} s", err=True)
             case Opened():
                 self._opened()
             case Begun():
@@ -67,13 +67,13 @@ class Listener:
                 self._advance(event)
             case Stopped():
                 self._bar.stop()
-                say(_farewell(event))
+                echo(_farewell(event), err=True)
 
     def _begin(self, begun: Begun) -> None:
         todo = f"{begun.candidates:,} candidates, {begun.todo} of {begun.blocks} blocks to do"
-        say(f"{begun.url}: {todo}; {begun.workers}")
+        echo(f"{begun.url}: {todo}; {begun.workers}", err=True)
         if begun.stays_on_cpu:
-            say("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.")
+            echo("note: the run was begun on CPUs and goes on there, for a GPU rounds differently.", err=True)
         self._started = self._told = time.monotonic()
         self._at_work = None
         self._task = self._bar.add_task("screening", total=begun.todo, rate="", left="")
@@ -89,7 +89,7 @@ class Listener:
             self._bar.update(self._task, completed=event.done, rate=rate, left=f"{duration(pace.left)} to go")
         elif now - self._told >= SECONDS_A_LINE or event.done == event.todo:
             self._told = now
-            say(pace)
+            echo(str(pace), err=True)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cgcnn.cli.options import say
+from cgcnn.cli.options import echo, plain
 from cgcnn.data.overwriting import of_csv, refuse_overwriting
 from cgcnn.files import STDOUT, write_csv
 from cgcnn.models.card import model_files
 from screening.cli.terminal import show, table
-from screening.results.outputs import Outputs, rank_run
+from screening.ranking.outputs import Outputs, rank_run
 from screening.store import Run
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ def print_query(url: str, sql: str, csv: Path | None) -> None:
         write_csv(STDOUT if str(csv) == "-" else csv, found.column_names, rows)
         return
     kinds = {field.name: "left" if str(field.type) in {"string", "bool"} else "right" for field in found.schema}
-    lines = table(kinds)
+    lines = table({plain(name): kind for name, kind in kinds.items()})
     for _, row in zip(range(SHOWN), rows, strict=False):
         lines.add_row(*map(_shown, row))
     show(lines)
     if len(found) > SHOWN:
-        say(f"{SHOWN} of {len(found):,} rows; --csv FILE writes all.")
+        echo(f"{SHOWN} of {len(found):,} rows; --csv FILE writes all.", err=True)
 
 
 def _shown(value: Any) -> str:
@@ -49,4 +49,4 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else plain(str(value))

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 
-from cgcnn.cli.options import plain, say
+from cgcnn.cli.options import echo, plain
 from cgcnn.files import STDOUT, write_csv
 from screening.cli.terminal import WIDE, room, show, table
-from screening.results.known import GIVEN
-from screening.results.user_hull import ABOVE
+from screening.ranking.known import GIVEN
+from screening.ranking.user_hull import ABOVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from screening.candidates.columns import Field
     from screening.candidates.kind import Candidates
-    from screening.results.table import Table
+    from screening.ranking.table import Table
 
 GAP = 2
 """Blanks between columns."""
@@ -76,11 +76,10 @@ def print_ranking(ranking: Table, count: int, look: Look) -> None:
     if look.format == "csv":
         write_csv(STDOUT, list(rows[0]), (list(row.values()) for row in rows))
     elif look.format == "json":
-        say(
+        echo(
             "[\n"
             + ",\n".join(json.dumps(record, ensure_ascii=False) for record in records(rows, ranking.fields))
             + "\n]",
-            err=False,
             lines=True,
         )
     elif look.verbose:

@@ -11,8 +11,8 @@ from cgcnn.cli import options as command_line
 from screening.cli.options import sort_option
 
 if TYPE_CHECKING:
-    from screening.results.relaxation.opinion import Opinion
-    from screening.results.relaxation.second_opinion import Progress, SecondOpinion
+    from screening.relax.opinion import Opinion
+    from screening.relax.run import Progress, SecondOpinion
 
 AGAIN = 75
 """Exit code where a notice came and more is to do, as of a screen."""
@@ -62,8 +62,8 @@ def relax_(run: str, **options: Any) -> int:
     command goes on where it stopped; with a larger N it relaxes only what is new.
     """
     from screening.cli.screen import tell_partial
-    from screening.results.outputs import Outputs
-    from screening.results.relaxation.second_opinion import Relaxation, relax_run
+    from screening.ranking.outputs import Outputs
+    from screening.relax.run import Relaxation, relax_run
     from screening.store import Run
 
     given = {name: value for name, value in options.items() if value not in {None, ()}}
@@ -83,7 +83,7 @@ def _tell(progress: Progress) -> None:
     named = f"{found.formula} {found.tilts}".strip()
     said = found.reason or f"{found.energy_per_atom:.4f} eV/atom, {found.became or 'no perovskite'}"
     done = f"{progress.done} of {progress.total}: {named}: {said}; {found.steps} steps, {found.seconds:.0f} s"
-    command_line.say(done)
+    command_line.echo(done, err=True)
 
 
 def _print(made: SecondOpinion) -> None:
@@ -93,16 +93,18 @@ def _print(made: SecondOpinion) -> None:
     last = "E_user" if made.opinions[0].phases else "a (Å)"
     lines = table(heads | {"became": "left", "gain": "right", "ΔV (%)": "right", last: "right"})
     for opinion in made.opinions:
-        lines.add_row(*_cells(opinion))
+        lines.add_row(*map(command_line.plain, _cells(opinion)))
     show(lines, max(room(), 80))
     for note in made.notes:
-        command_line.say(f"warning: {note}.")
+        command_line.echo(f"warning: {note}.", err=True)
     for agreement in made.agreements:
-        command_line.say(f"{agreement.what}: {agreement.figure}, of {agreement.count}")
-    command_line.say(f"{made.calculator}; gain: by tilting, meV/atom. {_failures(made)}")
-    command_line.say(f"{made.folder}: candidates.csv, relaxations.csv, cif/")
+        command_line.echo(f"{agreement.what}: {agreement.figure}, of {agreement.count}", err=True)
+    command_line.echo(f"{made.calculator}; gain: by tilting, meV/atom. {_failures(made)}", err=True)
+    command_line.echo(f"{made.folder}: candidates.csv, relaxations.csv, cif/", err=True)
     if made.left:
-        command_line.say(f"stopped on a notice of the end; {made.left} relaxations are left, the same again does them.")
+        command_line.echo(
+            f"stopped on a notice of the end; {made.left} relaxations are left, the same again does them.", err=True
+        )
 
 
 def _cells(opinion: Opinion) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgcnn.cli.options import note_skipped, say
+from cgcnn.cli.options import echo, note_skipped, plain
 from cgcnn.files import STDOUT
 from cgcnn.models.card import model_files, read_card
 from cgcnn.network.choice import note_slowness
@@ -18,10 +18,10 @@ from screening.cli.ranked import Look, print_ranking
 from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
+from screening.ranking.known import GIVEN
+from screening.ranking.ledger import dry_ledger, make_ledger
+from screening.ranking.outputs import Outputs, Presented, asked_of, present, written_run
 from screening.recipe import SHOWN
-from screening.results.known import GIVEN
-from screening.results.ledger import dry_ledger, make_ledger
-from screening.results.outputs import Outputs, Presented, asked_of, present, written_run
 from screening.status import Status
 from screening.store import Run
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from screening.campaign import Campaign
     from screening.candidates.cascade import Measured
+    from screening.export import Export
+    from screening.ranking.table import Table
     from screening.recipe import Recipe
-    from screening.results.exports.export import Export
-    from screening.results.table import Table
 
 MOST_NAMED = 3
 """Of others who are at work on a run."""
@@ -65,24 +65,24 @@ def screen(  # noqa: PLR0913  # the flags of a command
     outputs.groups(outputs.of(plan))
     if plan.unplaced:
         without = ", ".join(plan.unplaced)
-        say(f"note: no site suits {without}; --a, --b and --x place them all the same.")
+        echo(f"note: no site suits {without}; --a, --b and --x place them all the same.", err=True)
     if recipe.kind == "structures":
         note_skipped(*recipe.paths)
     if dry_run:
         _name_model(plan, default=recipe.model is None)
-        say(dry_ledger(plan), err=False, lines=True)
+        echo(dry_ledger(plan), lines=True)
         if recipe.cascade:
             ranked_by(recipe.sort)
-            say("note: a dry run fits no student; most of the ok ones will be set aside by the cascade.")
+            echo("note: a dry run fits no student; most of the ok ones will be set aside by the cascade.", err=True)
         return 0
     with Listener(lambda: _name_model(plan, default=recipe.model is None)) as listener:
         campaign = run_campaign(recipe, plan=plan, resume=resume, accept_versions=accept_versions, progress=listener)
     if not campaign.complete and (campaign.done or not campaign.others):
-        say(_tell_left(campaign))
+        echo(_tell_left(campaign), err=True)
     if not campaign.done:
         return AGAIN
     with Run.open(campaign.url) as run:
-        say(make_ledger(run.ledger(), plan.filters, plan.candidates.count), lines=True)
+        echo(make_ledger(run.ledger(), plan.filters, plan.candidates.count), err=True, lines=True)
         if not campaign.complete:
             return 0
         _tell(present(run, outputs), outputs, look)
@@ -126,28 +126,31 @@ def _tell_filters(run: Run, outputs: Outputs) -> None:
     kept = [name for name in names if not (outputs.no_filter and KINDS[parse_filter(name).name].predicted)]
     parts = [("of the run", kept), ("of this ranking", [str(parse_filter(text)) for text in outputs.filters])]
     if told := "; ".join(f"{', '.join(chosen)} ({whose})" for whose, chosen in parts if chosen):
-        say(f"filters {told}")
+        echo(f"filters {told}", err=True)
     if not outputs.no_filter:
         return
     codes = (Status.FILTERED + k for k, name in enumerate(names) if not KINDS[parse_filter(name).name].predicted)
     ledger = run.ledger()
     if count := sum(ledger.get(code, 0) for code in codes):
-        say(f"note: {count:,} candidates were left out before they were predicted; a screen with --no-filter has them.")
+        echo(
+            f"note: {count:,} candidates were left out before they were predicted; a screen with --no-filter has them.",
+            err=True,
+        )
 
 
 def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
-    from screening.results.exports.export import export_run
+    from screening.export import export_run
 
     count = export_run(run, outputs, export)
     what = "rows" if export.kind == "parquet" else "structures"
-    say(f"{export.path}: {count:,} {what} written ({export.kind})")
+    echo(f"{export.path}: {count:,} {what} written ({export.kind})", err=True)
 
 
 def tell_partial(run: Run) -> None:
     """Say of an unfinished run that what is made of it is partial."""
     done, blocks = run.n_committed, run.header.n_blocks
     if done < blocks:
-        say(f"{run.target.url}: {done:,} of {blocks:,} blocks: partial.")
+        echo(f"{plain(run.target.url)}: {done:,} of {blocks:,} blocks: partial.", err=True)
 
 
 def _name_model(plan: Plan, *, default: bool) -> None:
@@ -155,12 +158,12 @@ def _name_model(plan: Plan, *, default: bool) -> None:
     why = f" (by default {RULE}; --model names another)" if default else ""
     card = read_card(plan.model.path)
     zero = "an energy of 0 is stable against all phases of this hull, below 0 against them by so much"
-    say(f"model {plan.model.name}{why}, hull: {card.hull}; {zero}")
+    echo(f"model {plan.model.name}{why}, hull: {card.hull}; {zero}", err=True)
     if slow := note_slowness(card.settings, candidates=card.input == "prototype"):
-        say(f"note: {slow}")
+        echo(f"note: {slow}", err=True)
     if chosen := ", ".join(map(str, plan.filters)):
         why = "`screen filters` explains; --filter adds, --no-filter leaves out all but those of --filter"
-        say(f"filters {chosen} ({why})")
+        echo(f"filters {chosen} ({why})", err=True)
 
 
 def _spoken(outputs: Outputs) -> Outputs:
@@ -171,20 +174,20 @@ def _spoken(outputs: Outputs) -> Outputs:
 def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
     if failed := made.failures:
         where = f"; {failed.file} has all reasons" if failed.file else ""
-        say(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}")
+        echo(f"{failed.count:,} failed, the first is {failed.first}: {failed.reason}{where}", err=True)
     if outputs.csv != STDOUT:
         count = min(outputs.shown, SHOWN) if look.format == "table" else outputs.shown
         print_ranking(made.table, count, look)
         if count < len(made.table):
             others = "" if outputs.csv else "; --csv FILE writes all"
-            say(f"the best {count} of {len(made.table):,}{others}")
+            echo(f"the best {count} of {len(made.table):,}{others}", err=True)
     for note in _of_known(outputs):
-        say(note)
+        echo(note, err=True)
     if outputs.phases is not None:
         what = "the hull of all others in" if outputs.exclude_self else "the hull of"
-        say(f"e_above_user_hull: predicted formation energy above {what} {outputs.phases.source}")
+        echo(plain(f"e_above_user_hull: predicted formation energy above {what} {outputs.phases.source}"), err=True)
         for note in made.table.notes:
-            say(f"warning: {note}.")
+            echo(f"warning: {note}.", err=True)
     _warn(made.table)
     if cascade := made.table.plan.cascade:
         _tell_cascade(cascade.measured, made.table, outputs.ranked_by(made.table.plan))
@@ -207,16 +210,18 @@ def _of_known(outputs: Outputs) -> Iterator[str]:
 
 def _tell_cascade(measured: Measured, table: Table, sort: str) -> None:
     """Say what the ranking of a run with a cascade lacks."""
-    say(measured)
+    echo(str(measured), err=True)
     if not measured.covers(sort):
-        say(
+        echo(
             f"warning: this ranking by {sort} lacks what the cascade by {measured.by} has set aside, its best perhaps "
-            "too; another run without --cascade has all."
+            "too; another run without --cascade has all.",
+            err=True,
         )
     elif beyond := measured.beyond(table.arrays(measured.by, "in_domain")):
-        say(
+        echo(
             f"warning: {beyond:,} rows of the ranking are beyond {measured.cut:.4f}; candidates as good as these may "
-            "have been set aside."
+            "have been set aside.",
+            err=True,
         )
 
 
@@ -225,13 +230,15 @@ def _warn(table: Table) -> None:
     if ranking.out_of_domain:
         sites = table.plan.candidates.site_groups
         never = "never saw on this site, or at all" if sites else "never saw, or are unlike all that it saw"
-        say(
+        echo(
             f"warning: {ranking.out_of_domain:,} of {ranking.ranked:,} ranked candidates have an element that "
-            f"{model} {never}; they rank after the others (in_domain false)."
+            f"{model} {never}; they rank after the others (in_domain false).",
+            err=True,
         )
     if ranking.new_anions:
-        say(
+        echo(
             f"warning: {ranking.new_anions:,} of {ranking.ranked:,} ranked candidates have elements on X that "
             f"{model} never saw together (domain_distance above 0): expect errors larger than "
-            "e_above_hull_std says, or leave them out with --filter distance."
+            "e_above_hull_std says, or leave them out with --filter distance.",
+            err=True,
         )

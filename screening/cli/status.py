@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cgcnn.cli.options import say
+from cgcnn.cli.options import echo
 from screening.cli.progress import duration
-from screening.results.ledger import make_ledger
+from screening.ranking.ledger import make_ledger
 from screening.store import Run, lock
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ def print_state(url: str) -> None:
     """
     with Run.open(url) as run:
         done, blocks = run.n_committed, run.header.n_blocks
-        say(f"{url}: {done:,} of {blocks:,} blocks are committed ({100 * done / blocks:.1f} %)", err=False)
-        say(make_ledger(run.ledger(), run.header.filters, run.header.rows), err=False, lines=True)
+        echo(f"{url}: {done:,} of {blocks:,} blocks are committed ({100 * done / blocks:.1f} %)")
+        echo(make_ledger(run.ledger(), run.header.filters, run.header.rows), lines=True)
         place = run.place
         told = [_tell_holders(place, part) for part in lock.parts(place)]
         if done < blocks:
             at_work, rate = any(there for there, _ in told), sum(rate for _, rate in told)
-            say(_outlook(run, rate) if at_work else "nobody is at work on it; --resume goes on with it", err=False)
+            echo(_outlook(run, rate) if at_work else "nobody is at work on it; --resume goes on with it")
 
 
 def _tell_holders(place: Place, part: int) -> tuple[bool, float]:
@@ -35,7 +35,7 @@ def _tell_holders(place: Place, part: int) -> tuple[bool, float]:
     holders = list(lock.claims(place, part))
     for holder in holders:
         note = {True: "at work", False: "gone", None: "at work when last seen"}[lock.alive(holder)]
-        say(f"part {part}: {holder}, {note}", err=False)
+        echo(f"part {part}: {holder}, {note}")
     there = [holder for holder in holders if lock.alive(holder) is not False]
     return bool(there), sum(lock.rate(place, part, holder) for holder in there)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cgcnn.files import printable
 
@@ -17,17 +18,17 @@ WIDE = 240
 """Characters of a line where stdout is not a terminal."""
 
 
-class Lines(Table):
-    """A table whose cells are text as it is, whoever wrote it."""
+class PlainTable(Table):
+    """A table whose cells are shown as they are: control characters as escapes, no markup."""
 
-    def add_row(self, *cells: RenderableType | None, **how: Any) -> None:
-        """Add a row; texts are made `printable`."""
-        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **how)
+    def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
+        """Add a row of texts."""
+        super().add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells), **settings)
 
 
-def table(headers: dict[str, str]) -> Table:
+def table(headers: dict[str, str]) -> PlainTable:
     """An empty table: header -> how its column is justified, "left" or "right"."""
-    empty = Lines(box=None, pad_edge=False)
+    empty = PlainTable(box=None, pad_edge=False)
     for header, justify in headers.items():
         is_number = justify == "right"
         empty.add_column(

@@ -210,7 +210,7 @@ def _judged(
     """`p_perovskite` of those kept, if the model predicts the energies that it takes, which then are not kept."""
     if any(name not in predicted for name in ENERGIES):
         return {}
-    known = {name: rows[name][kept] for name in ("tau", "tolerance_factor", "octahedral_factor")}
+    known = {name: rows[name][kept] for name in ("species", "tau", "tolerance_factor", "octahedral_factor")}
     found = p_perovskite(known | predicted, plan.candidates.prototype)
     return {"p_perovskite": found}
 

@@ -126,12 +126,7 @@ def runs_named(place: Place) -> Iterator[str]:
 
 def check(receipt: BlockReceipt, header: Header) -> None:
     """Raise ValueError unless the receipt is of a block of this run, and its counts and failures are of its rows."""
-    numbers = (receipt.block, receipt.start, receipt.stop, receipt.rows, *receipt.counts.values())
-    if not all(type(number) is int for number in numbers) or any(count < 0 for count in receipt.counts.values()):
-        raise ValueError("its numbers are not whole, or a count is below 0")
-    texts = (receipt.checksum, receipt.worker, receipt.device, receipt.run, *receipt.failures)
-    if not all(isinstance(text, str) for text in (*texts, *receipt.versions, *receipt.versions.values())):
-        raise ValueError("its worker, device, reasons or versions are not text")
+    _check_types(receipt)
     if receipt.run != header.digest:
         raise ValueError(f"block {receipt.block} belongs to another run")
     if not 0 <= receipt.block < header.n_blocks or (receipt.start, receipt.stop) != header.bounds(receipt.block):
@@ -143,18 +138,31 @@ def check(receipt: BlockReceipt, header: Header) -> None:
         raise ValueError(f"block {receipt.block} has not one checksum for each column")
 
 
+def _check_types(receipt: BlockReceipt) -> None:
+    """Raise ValueError unless numbers are whole, counts not below 0, and texts text."""
+    numbers = (receipt.block, receipt.start, receipt.stop, receipt.rows, *receipt.counts.values())
+    if not all(type(number) is int for number in numbers):
+        raise ValueError("its numbers are not whole")
+    if min(receipt.counts.values(), default=0) < 0:
+        raise ValueError(f"block {receipt.block} has a count below 0")
+    texts = (receipt.checksum, receipt.worker, receipt.device, receipt.run, *receipt.failures)
+    if not all(isinstance(text, str) for text in (*texts, *receipt.versions, *receipt.versions.values())):
+        raise ValueError("its worker, device, reasons or versions are not text")
+
+
 def _check_failures(receipt: BlockReceipt) -> None:
     """Raise ValueError unless the failures are ranges of the block's rows, no row twice, as many as its counts say."""
     pairs = [pair for ranges in receipt.failures.values() for pair in ranges]
     if not all(type(first) is int and type(end) is int for first, end in pairs):
         raise ValueError(f"failures of block {receipt.block} are not rows")
-    last = receipt.start
-    for first, end in sorted(pairs):
-        if not last <= first < end <= receipt.stop:
-            raise ValueError(f"failures of block {receipt.block} are not rows of it, or are there twice")
-        last = end
-    if sum(end - first for first, end in pairs) != receipt.counts.get(Status.FAILED, 0):
-        raise ValueError(f"failures of block {receipt.block} are not as many as its counts say")
+    end = receipt.start
+    for first, last in sorted(pairs):
+        if not end <= first < last <= receipt.stop:
+            raise ValueError(f"block {receipt.block} has failures of rows {first} to {last}, which are not its own")
+        end = last
+    failed = sum(last - first for first, last in pairs)
+    if failed != receipt.counts.get(Status.FAILED, 0):
+        raise ValueError(f"block {receipt.block} has reasons for {failed} failures, but counts others")
 
 
 def read_lines(place: Place, header: Header) -> Iterator[Line]:

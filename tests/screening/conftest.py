@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import screening
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.models.files import save
 from cgcnn.testing import untrained
@@ -76,3 +77,11 @@ def s3_server():
         fsspec.filesystem("s3").mkdir("runs")
         yield "s3://runs"
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def doubles(tmp_path_factory, both_path):
+    """A run of double perovskites."""
+    out = tmp_path_factory.mktemp("doubles") / "D.zarr"
+    sites = {"a": ["Cs"], "b": ["Ag", "Bi", "In"], "x": ["Cl", "Br"]}
+    return screening.screen("double-perovskites", **sites, model=str(both_path), out=out, workers=1)

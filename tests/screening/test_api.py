@@ -14,7 +14,7 @@ from cgcnn.data.composition import composition_keys
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
 from screening.campaign import Advanced, Begun, Opened
-from screening.results.outputs import Outputs, present
+from screening.ranking.outputs import Outputs, present
 from screening.store import Run as StoredRun
 from screening.store import write_block
 

@@ -273,6 +273,14 @@ def test_a_hall_symbol_is_enough() -> None:
         (CUBE, PEROVSKITE, ["_chemical_formula_sum 'Sr Ti O3 H'"], (), "no hydrogen is listed"),
         (CUBE, PEROVSKITE, ["_chemical_formula_sum 'Sr Ti O3'", "_cell_formula_units_Z 4"], (), "it has Z = 4"),
         (CUBE, [*PEROVSKITE, "Ca1 Ca 0 0 0"], [], (), r"atom 1 \(Sr\) and atom 6 \(Ca\) are at one place"),
+        (TILTED, IN_PBNM, ["_space_group_name_Hall '-P 2ac 2n'", group("P b n m")], (), "contradict each other"),
+        (
+            TILTED,
+            IN_PBNM,
+            ["_space_group_name_Hall '-P 2ac 2n'", "_space_group_IT_number 63"],
+            (),
+            "contradict each other",
+        ),
         (CUBE, [*PEROVSKITE, "O4 O 0 0 .15"], [], (), r"atom 1 \(Sr\) and atom 6 \(O\) are 0.59 Å apart"),
         (CUBE, [*PEROVSKITE, "O4 O .5 .5 .1"], [], (), r"atom 3 \(O\) and atom 6 \(O\) are 0.39 Å apart"),
         (CUBE, ["M1 '0.8Nb + 0.2Zr' 0 0 0", *PEROVSKITE[1:]], [], (), "atom 1 has mixed occupancy"),
@@ -288,6 +296,11 @@ def test_operations_of_another_group_pass_where_the_atoms_have_its_symmetry_too(
     assert content(cif(CUBE, PEROVSKITE, group("P m -3 m"), ops=("x,y,z", "-x,-y,-z"))) == "SrTiO3"
     whole = [*PEROVSKITE, "O4 O .5 .5 1", "Sr2 Sr 1 1 1"]  # listed with the faces of the cell
     assert content(cif(CUBE, whole, group("P m -3 m"))) == "SrTiO3"
+
+
+def test_copies_of_an_atom_are_one_and_others_are_not() -> None:
+    for place in (".5 .5 .01", ".5 .5 1.01", ".49 .51 0"):
+        assert content(cif(CUBE, [*PEROVSKITE, f"O4 O {place}"])) == "SrTiO3"
 
 
 def test_a_rounded_special_position_is_one_place_and_the_exact_one() -> None:

@@ -9,15 +9,19 @@ from click.testing import CliRunner
 from pymatgen.core import Lattice, Structure
 
 from cgcnn.cli.commands import app
+from cgcnn.data.composition import composition_keys
 from cgcnn.data.records import Record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.models.card import read_card
 from cgcnn.models.files import load
+from cgcnn.training.members import domain_of
 from cgcnn.training.recipe import TrainRecipe, read_recipe
 from cgcnn.training.sources import read_sources
 from cgcnn.training.start import train
 from cgcnn.training.table import prepare
+
+OXYGEN = (0.70229 - 0.687) * 3 / 5  # eV/atom that the older corrections of an oxide ABO3 are larger
 
 RECIPE = """
 name = "two"
@@ -149,7 +153,7 @@ def test_a_source_of_an_unknown_target_is_refused(folder: Path) -> None:
 
 
 def test_columns_that_a_file_lacks_and_several_files_of_polymorphs(tmp_path: Path) -> None:
-    """The lowest crystal of all files counts, its label of a scale of its own only if it is the first file's.
+    """The lowest crystal of all files counts, with its formation energy on the scale of 2020.
 
     A table of oxides needs no column X.
     """
@@ -159,7 +163,7 @@ def test_columns_that_a_file_lacks_and_several_files_of_polymorphs(tmp_path: Pat
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(cubic) + "\n" + json.dumps(other | {"id": f"{name}-2"}))
     oxides = [{"A": "Ca", "B": "Ti", "e_above_hull": 0.3}, {"A": "Sr", "B": "Ti", "e_above_hull": 0.2}]
     (tmp_path / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in oxides))
-    source = 'file = ["one.jsonl", "more.jsonl"]\npolymorphs = true\nown_scale = ["formation_energy"]'
+    source = 'file = ["one.jsonl", "more.jsonl"]\npolymorphs = true\nlegacy = ["one.jsonl"]'
     (tmp_path / "recipe.toml").write_text(
         RECIPE.replace('file = "one.jsonl"', source)
         .replace('a = "a"', 'a = "formation_energy"')
@@ -170,7 +174,7 @@ def test_columns_that_a_file_lacks_and_several_files_of_polymorphs(tmp_path: Pat
     recipe = read_recipe(tmp_path / "recipe.toml")
     table = prepare(read_sources(tmp_path, recipe), recipe).table
     nan = np.nan
-    np.testing.assert_allclose(table.targets, [[0.0, nan, 0.2], [0.2, -1.0, nan], [nan, nan, 0.3]], rtol=1e-5)
+    np.testing.assert_allclose(table.targets, [[0.0, -2.0, 0.2], [0.2, -1 + OXYGEN, nan], [nan, nan, 0.3]], rtol=1e-5)
     assert table.ids == ("more", "one-2", "0")
     assert table.bound is not None
     assert table.bound[:, 0].tolist() == [False, True, False]
@@ -192,3 +196,36 @@ def test_a_label_that_ends_in_an_unreadable_model_is_refused(tmp_path: Path, lab
     (tmp_path / "id_prop.csv").write_text("".join(f"x{i},{label if i == 2 else i}\n" for i in range(4)))
     with pytest.raises(UserError, match=r"record x2: target is .*; labels are finite and at most 1e"):
         train(tmp_path, epochs=1)
+
+
+def test_what_tilting_gains_and_phonons_that_only_fill_gaps(tmp_path: Path) -> None:
+    """A table of relaxed starts tightens bounds; softest phonons say what is tilted where nothing else does."""
+    crystals = [
+        {"id": name, **crystal(name, "Ti", "O", a=3.9), "e_above_hull": energy}
+        for name, energy in (("Ca", 0.1), ("Sr", 0.1), ("Ba", 0.0))
+    ]
+    (tmp_path / "one.jsonl").write_text("\n".join(map(json.dumps, crystals)))
+    starts = "A,B,B',X,difference,became\nCa,Ti,,O,-0.07,single tilted a-b+a-\nSr,Ti,,O,-0.3,\n"
+    (tmp_path / "starts.csv").write_text(starts)
+    phonons = "formula,w_R,w_M\nBaTiO3,-3,-2\nSrTiO3,-1,2\nKTiO3,1,2\nKZrO3,,2\nKO,-1,-1\n"
+    (tmp_path / "phonons.csv").write_text(phonons)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        RECIPE.replace('file = "one.jsonl"', 'file = "one.jsonl"\npolymorphs = true\ngains = "starts.csv"')
+        .replace('a = "a"', 'other_energy = "tilted"')
+        .replace('only = { space_group = ["Pm-3m", "Fm-3m"] }', "")
+        .replace('[[targets]]\nname = "a"\nunit = "Å"\n', "")
+        .replace('file = "two.jsonl"', 'file = "phonons.csv"\nformula = "ABX3"\nfill = true')
+        .replace('other_energy = "e_above_hull"', 'other_energy = "soft_tilts"')
+        .replace("groups = 3", "groups = 3\nmerge = true")
+    )
+    read = read_recipe(recipe)
+    table = prepare(read_sources(tmp_path, read), read).table
+    nan = np.nan
+    expected = [[0.03, 1], [0.1, 1], [0.0, 0], [nan, 0], [nan, nan]]  # Ca, Sr, Ba, K Ti, K Zr
+    np.testing.assert_allclose(table.targets, expected, rtol=1e-5)
+    assert table.bound is not None
+    assert table.bound[:, 0].tolist() == [False, True, False, False, False]
+    domain, calcium = domain_of(table, read), composition_keys(np.array([[20, 22, 8, 8, 8]], dtype=np.uint8))
+    assert domain.labels_of(calcium)[0] == pytest.approx(0.1)  # what was computed, not what was relaxed
+    assert domain.bounds_of(calcium)[0]

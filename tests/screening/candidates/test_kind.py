@@ -15,8 +15,8 @@ from screening.candidates.kind import read_columns
 from screening.engine.block import Block
 from screening.engine.score import SCORED_BY, load_model, score_block
 from screening.plan import KINDS, from_header, make_plan
+from screening.ranking.table import rank
 from screening.recipe import make_recipe
-from screening.results.table import rank
 from screening.status import Status
 
 SETTINGS = Settings(targets=("e_above_hull",), width=8, layers=1, hidden=8, gaussians=12)

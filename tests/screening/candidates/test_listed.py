@@ -171,3 +171,10 @@ def test_a_cell_that_is_no_symbol_fails_with_a_hint_that_fits(parse, cell, remed
     (reason,) = parse(f"A,B,X\n{cell},Ti,O\n").unusable(0, 1).values()
     assert reason.startswith("line 2, column A: ")
     assert remedy in reason
+
+
+@pytest.mark.parametrize("header", ["A,B,B?,X", "A,B,B\ufffd,X", "A,B,B*,X"])
+def test_a_prime_that_was_lost_in_an_encoding_is_not_taken_for_a_label(header, tmp_path):
+    (tmp_path / "l.csv").write_text(f"{header}\nCs,Ag,Bi,Br\n", encoding="utf-8")
+    with pytest.raises(UserError, match="looks like a site"):
+        read_candidates(tmp_path / "l.csv")

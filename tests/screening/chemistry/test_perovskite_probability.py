@@ -5,23 +5,29 @@ import json
 import numpy as np
 import pytest
 
-from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.elements import atomic_number
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from screening.chemistry.perovskite_probability import Additive, features_of, fitted, p_perovskite, to_json
 
 GOOD = {"tau": 3.6, "tolerance_factor": 0.97, "octahedral_factor": 0.45}  # about SrTiO3
 POOR = {"tau": 6.5, "tolerance_factor": 0.75, "octahedral_factor": 0.25}
-STABLE = {"wolverton_e_above_hull": 0.0, "formation_energy": -3.4}
-UNSTABLE = {"wolverton_e_above_hull": 0.8, "formation_energy": -0.8}
+STABLE = {"wolverton_e_above_hull": 0.0, "formation_energy": -3.4, "e_above_hull": 0.0}
+UNSTABLE = {"wolverton_e_above_hull": 0.8, "formation_energy": -0.8, "e_above_hull": 0.4}
+CATIONS = {"cubic-perovskite": (38, 22), "double-perovskite": (38, 22, 40)}
+ANIONS = {"oxide": "O", "fluoride": "F", "halide": "Br", "chalcogenide": "S"}
 
 
-def arrays(*rows):
-    return {name: np.array([row[name] for row in rows], dtype=np.float32) for name in rows[0]}
+def arrays(*rows, x="O", prototype="cubic-perovskite"):
+    found = {name: np.array([row[name] for row in rows], dtype=np.float32) for name in rows[0]}
+    anions = [atomic_number(symbol) for symbol in ([x] * 3 if isinstance(x, str) else x)]
+    species = [*CATIONS[prototype], *(anions if prototype == "cubic-perovskite" else anions[:1])]
+    return found | {"species": np.array([species] * len(rows), dtype=np.uint8)}
 
 
-@pytest.mark.parametrize("prototype", PROTOTYPES)
+@pytest.mark.parametrize("prototype", CATIONS)
 def test_good_sizes_and_low_energies_speak_for_a_perovskite(prototype):
     best, worst, sizes, energies = p_perovskite(
-        arrays(GOOD | STABLE, POOR | UNSTABLE, GOOD | UNSTABLE, POOR | STABLE), prototype
+        arrays(GOOD | STABLE, POOR | UNSTABLE, GOOD | UNSTABLE, POOR | STABLE, prototype=prototype), prototype
     )
     assert best > 0.9
     assert worst < 0.5
@@ -38,7 +44,7 @@ def test_the_log_odds_are_a_sum_of_piecewise_linear_functions():
 
 def test_a_without_room_counts_as_the_largest_tau():
     rows = arrays(GOOD | STABLE | {"tau": np.nan}, GOOD | STABLE | {"tau": 50.0})
-    assert features_of(rows)["tau"].tolist() == [8.0, 8.0]
+    assert features_of(rows, CUBIC_PEROVSKITE)["tau"].tolist() == [8.0, 8.0]
 
 
 def test_what_is_written_is_what_is_read():
@@ -46,3 +52,26 @@ def test_what_is_written_is_what_is_read():
         model = fitted()[prototype]
         assert (content["constant"], set(content["knots"])) == (model.constant, set(model.knots))
         assert all(len(model.knots[name]) == len(model.values[name]) for name in model.knots)
+
+
+@pytest.mark.parametrize("prototype", CATIONS)
+def test_a_higher_energy_never_speaks_for_a_perovskite(prototype):
+    """In no class of anions, and at no size."""
+    energies = np.linspace(-0.05, 0.4, 10)
+    for kind in fitted()[prototype].classes:
+        for sizes in (GOOD, POOR):
+            rows = [sizes | STABLE | {"e_above_hull": energy} for energy in energies]
+            found = p_perovskite(arrays(*rows, x=ANIONS[kind], prototype=prototype), prototype)
+            assert (np.diff(found) <= 1e-6).all(), kind
+
+
+@pytest.mark.parametrize(("x", "is_known"), [("O", True), ("Se", True), ("N", False), ("H", False), ("OON", False)])
+def test_of_anions_that_it_was_not_fitted_to_it_says_nothing(x, is_known):
+    (found,) = p_perovskite(arrays(GOOD | STABLE, x=x if len(x) < 3 else list(x)), "cubic-perovskite")
+    assert np.isfinite(found) == is_known
+
+
+def test_classes_share_a_mixed_site():
+    features = features_of(arrays(GOOD | UNSTABLE, x=["O", "O", "F"]), CUBIC_PEROVSKITE)
+    assert (features["oxide"][0], features["fluoride"][0], features["halide"][0]) == pytest.approx((2 / 3, 1 / 3, 0))
+    assert features["e_above_hull, oxide"][0] == pytest.approx(2 / 3)

@@ -1,0 +1,244 @@
+"""A ranking as a table of pandas, a run as a data set of xarray; both say their units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from cgcnn import __version__
+from cgcnn.errors import UserError
+from screening.candidates.kind import UNTILTED
+from screening.chemistry.magnetism import guess_moments
+from screening.plan import from_header
+from screening.ranking.table import labels_of
+from screening.status import Status, labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import xarray as xr
+    from pymatgen.core.structure import Structure
+
+    from screening.candidates.kind import Candidates
+    from screening.plan import Plan
+    from screening.ranking.table import Table
+    from screening.store import Column, Run
+
+
+TOLD = (
+    *("e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "in_training"),
+    *("a_angstrom", "tolerance_factor", "tau", "e_above_hull_cubic", "p_tilted", "band_gap"),
+)
+"""Columns of a ranking that go with a structure."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A structure from which a calculation starts.
+
+    Attributes:
+        name: Of its file: rank, formula, index, and tilts if there are any.
+        structure: Of pymatgen. Site properties: `site`, and `magmom` where an atom has a moment; `properties` has where
+            it comes from (`run`, `index`, `rank`, `model` …) and what is predicted of it.
+    """
+
+    name: str
+    structure: Structure
+
+
+def describe_run(table: Table) -> dict[str, Any]:
+    """Say what every structure of a ranking says of where it comes from."""
+    return {
+        "program": f"perovskite-screening {__version__}",
+        "run": table.about.get("run", ""),
+        "model": table.plan.model.name,
+        "model_digest": table.plan.model.digest,
+        "stable_at": table.plan.stable_at,
+    }
+
+
+def make_starts(
+    table: Table,
+    tilts: Sequence[str] = (UNTILTED,),
+    *,
+    count: int | None = None,
+    conventional: bool = False,
+) -> Iterator[Start]:
+    """Make the structures of a ranking, one for each candidate and tilt system, candidates in order of rank.
+
+    Args:
+        table: The ranking.
+        tilts: Tilt systems, see `cgcnn.graphs.tilts`.
+        count: How many candidates; None for all.
+        conventional: The usual cell of the space group rather than the smallest.
+
+    Raises:
+        UserError: There is no such tilt system, or the candidates are structures, which have no octahedra to turn.
+    """
+    candidates, about = table.plan.candidates, describe_run(table)
+    for row in table.rows(count):
+        for system in tilts:
+            a = row.get("a_angstrom", np.nan)
+            structure = candidates.structure(row["index"], a, system, conventional=conventional)
+            turned = {"tilts": system} if candidates.site_groups else {}  # structures have whatever they have
+            stem = f"{row['rank']:04d}-{row['formula']}-{row['index']}"
+            name = stem if system == UNTILTED else f"{stem}-{system}"
+            yield Start(name, complete(structure, {**about, "rank": row["rank"], **describe(row), **turned}))
+
+
+def describe(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes with a structure of a row of a ranking; which element is on which site its atoms say themselves."""
+    names = {name: str(row[name]) for name in ("formula", "id") if name in row}
+    return {"index": int(row["index"]), **names, **{name: _plain(row[name]) for name in TOLD if name in row}}
+
+
+def complete(structure: Structure, properties: Mapping[str, Any]) -> Structure:
+    """A structure with initial moments, and properties of the whole."""
+    moments = guess_moments(site.specie.symbol for site in structure)
+    if moments:
+        structure.add_site_property("magmom", moments)
+    structure.properties.update(properties)
+    return structure
+
+
+def _plain(value: Any) -> bool | float | None:
+    """A value as JSON has it; None where there is none; of single precision only what it has of decimals."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    return None if np.isnan(value) else float(f"{value:.7g}")
+
+
+class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without types
+    """A ranking: a `pandas.DataFrame` with a row for each candidate, the best first; the row labels are the ranks.
+
+    Columns are those of the ranked CSV: `index` (the candidate's number in the run), `formula`, the sites or the id,
+    what is known of each candidate, and the texts that came with it. `attrs` holds `units` (column -> unit),
+    `model`, `stable_at` (eV/atom, the threshold of `p_stable`), `ranked` (how many candidates there were to rank),
+    `out_of_domain` and `new_anions` (how many of them the model does not know, see `screening.ranking.table`), and
+    of a run how many of its `blocks` are `committed`.
+    """
+
+    _metadata: ClassVar[list[str]] = ["candidates"]
+
+    @property
+    def _constructor(self) -> Callable[..., RankedTable]:
+        return RankedTable
+
+    def __repr__(self) -> str:
+        """All columns, on as many lines as they take: what matters is in the middle, where pandas leaves out."""
+        with pd.option_context("display.max_columns", None):
+            return str(super().__repr__())
+
+    def structures(self, tilts: str = UNTILTED, *, conventional: bool = False) -> list[Structure]:
+        """The candidates as crystals of pymatgen, in the order of the rows.
+
+        Compositions sit on the positions of their prototype, with the predicted lattice constant; structures are as
+        they were given. Site properties are `site` and, where an atom has one, `magmom`, an initial moment; the
+        `properties` of each crystal say where it comes from and what is predicted of it.
+
+        Args:
+            tilts: How octahedra are turned, see `cgcnn.graphs.tilts`; a relaxation never leaves an untilted start.
+            conventional: The usual cell of the space group rather than the smallest.
+
+        Raises:
+            UserError: The column `index` is gone, or for compositions `a_angstrom`; there is no such tilt system.
+        """
+        candidates: Candidates | None = getattr(self, "candidates", None)
+        if candidates is None or "index" not in self:
+            raise UserError("this table does not say which candidates its rows are; keep the column index")
+        lengths = self["a_angstrom"] if "a_angstrom" in self else np.full(len(self), np.nan)
+        about = {name: self.attrs[name] for name in ("run", "model", "stable_at") if name in self.attrs}
+        turned = {"tilts": tilts} if candidates.site_groups else {}  # structures have whatever they have
+        found = []
+        for (place, row), a in zip(self.iterrows(), lengths, strict=True):
+            structure = candidates.structure(int(row["index"]), float(a), tilts, conventional=conventional)
+            found.append(complete(structure, {**about, "rank": place, **describe(row), **turned}))
+        return found
+
+
+def to_pandas(table: Table) -> RankedTable:
+    """Read a ranking into a table of pandas."""
+    columns = table.arrays()
+    ranks = columns.pop("rank")
+    frame = RankedTable(columns, index=pd.Index(ranks, name="rank"))
+    frame.candidates = table.plan.candidates
+    units = {field.name: field.unit for field in table.fields if field.unit}
+    about = {"units": units, "model": table.plan.model.name, "stable_at": table.plan.stable_at}
+    frame.attrs = {**about, **vars(table.counts), **table.about}
+    return frame
+
+
+def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
+    """The committed rows of a run as a data set of xarray, all of them in memory.
+
+    Args:
+        run: Finished or not.
+        filtered: Keep the candidates that a filter rejected, which have no prediction; and those that failed.
+
+    Returns:
+        A variable for each column of the run along `candidate`, with its unit and meaning; as coordinates the number of
+        each candidate, its formula, the symbol on each of its sites or its id, and its oxidation states.
+
+    Raises:
+        UserError: xarray is missing, or the run is damaged.
+    """
+    try:
+        import xarray as xr
+    except ImportError:
+        raise UserError("xarray is missing; pip install 'perovskite-screening[xarray]'") from None
+    plan = from_header(run.header, run.records)
+    rows = _kept(run, filtered=filtered)
+    names = _names(plan, rows)
+    coordinates: dict[str, Any] = {"candidate": ("candidate", rows["index"], {"long_name": "number in the run"})}
+    coordinates |= {name: ("candidate", values) for name, values in names.items()}
+    sites = plan.candidates.columns(plan.stable_at)[0]
+    if sites.name == "species":
+        on = sites.description.rpartition(" ")[2].split(",")
+        coordinates["site"] = ("site", np.array(on, dtype=object))
+    variables = {
+        column.name: (("candidate", *column.axes), rows[column.name], _attributes(column, run))
+        for column in run.header.columns
+    }
+    about = {"model": plan.model.name, "stable_at": plan.stable_at, "filters": ", ".join(run.header.filters)}
+    return xr.Dataset(variables, coordinates, about | {"blocks": f"{run.n_committed} of {run.header.n_blocks}"})
+
+
+def _kept(run: Run, *, filtered: bool) -> dict[str, np.ndarray]:
+    """The columns of a run and `index`, of all committed rows or of those with a prediction."""
+    names = [column.name for column in run.header.columns]
+    parts: list[dict[str, np.ndarray]] = []
+    for rows in run.blocks(names):
+        kept = slice(None) if filtered else rows.columns["status"] == Status.OK
+        part = {"index": np.arange(rows.start, rows.stop)} | dict(rows.columns)
+        parts.append({name: values[kept] for name, values in part.items()})
+    if not parts:
+        raise UserError(f"{run.target.url}: no block is done yet.")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _names(plan: Plan, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Formula and sites or id of each row, and its states; empty of a candidate that is none."""
+    candidates = plan.candidates
+    names = ("formula", *candidates.name_columns, *(field.name for field in candidates.remark_columns))
+    shown = np.flatnonzero(rows[candidates.shown_by[0]].any(axis=1))
+    labels = labels_of(candidates, {name: values[shown] for name, values in rows.items()})
+    found = {name: np.full(len(rows["index"]), "", dtype=object) for name in names}
+    for name, values in found.items():
+        values[shown] = [text or "" for text in labels[name].to_pylist()]
+    return found
+
+
+def _attributes(column: Column, run: Run) -> dict[str, Any]:
+    about: dict[str, Any] = {"long_name": column.description} | ({"units": column.unit} if column.unit else {})
+    if column.name != "status":
+        return about
+    meanings = labels(run.header.filters, cascade=bool(run.header.recipe["cascade"]))
+    return about | {"flag_values": list(meanings), "flag_meanings": _flags(list(meanings.values()))}
+
+
+def _flags(meanings: Sequence[str]) -> str:
+    """Meanings of flags as the CF conventions write them: words, joined by blanks."""
+    return " ".join(meaning.replace(" ", "_") for meaning in meanings)

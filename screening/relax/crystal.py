@@ -1,0 +1,321 @@
+"""One relaxation: cell and atoms by FIRE in ASE; what is killed goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import math
+import sys
+import time
+import warnings
+from contextlib import redirect_stdout, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from cgcnn.errors import UserError
+from cgcnn.files import read_text, write_whole
+from cgcnn.graphs.perovskite import find_perovskite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pymatgen.core.structure import Structure
+
+
+@dataclass(frozen=True)
+class Task:
+    """A structure to relax.
+
+    Attributes:
+        index: Of the candidate in the run.
+        formula: Of the candidate.
+        tilts: Tilt system of the start, by Glazer's symbol; empty of a structure that is taken as it was given.
+        structure: The start, as pymatgen writes it.
+    """
+
+    index: int
+    formula: str
+    tilts: str
+    structure: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """What tells it from the others of a run; the name of its files."""
+        return f"{self.index}-{self.tilts or 'given'}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to relax: cell and atoms together, by FIRE.
+
+    Attributes:
+        calculator: ``chgnet`` or ``module:factory``.
+        folder: Where modules of the user's are looked for.
+        fmax: Largest force, and stress as a force on the cell, at which a structure counts as relaxed, eV/Å.
+        steps: At most so many.
+    """
+
+    calculator: str
+    folder: str
+    fmax: float = 0.05
+    steps: int = 500
+
+    def check(self) -> None:
+        """Refuse what nothing could be relaxed with.
+
+        Raises:
+            UserError: Naming it.
+        """
+        if not 1e-4 <= self.fmax <= 1:
+            raise UserError(f"`fmax` {self.fmax}: give a force between 0.0001 and 1 eV/Å, such as 0.05.")
+        if self.steps < 1:
+            raise UserError(f"`steps` {self.steps}: at least one.")
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """What a relaxation came to.
+
+    Attributes:
+        index: Of the candidate in the run.
+        formula: Of the candidate.
+        tilts: Of the start, see `Task`.
+        reason: Why there is no result, or why it does not count as relaxed; empty if it does.
+        steps: That were taken.
+        seconds: That they took.
+        largest_force: That is left, eV/Å; None without a result.
+        energy_per_atom: eV/atom, as the calculator has it; None without a result.
+        start_volume: Å³/atom.
+        volume: Å³/atom, at the end; None without a result.
+        became: Order on B, family and Glazer's symbol, see `cgcnn.graphs.perovskite`; empty if it is no perovskite.
+        structure: At the end, as pymatgen writes it; None without a result.
+    """
+
+    index: int
+    formula: str
+    tilts: str
+    reason: str
+    start_volume: float
+    steps: int = 0
+    seconds: float = 0.0
+    largest_force: float | None = None
+    energy_per_atom: float | None = None
+    volume: float | None = None
+    became: str = ""
+    structure: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether it is relaxed."""
+        return not self.reason
+
+    @property
+    def is_tilted(self) -> bool:
+        """Whether it is a perovskite with rotated octahedra now."""
+        return " tilted " in self.became
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+CHGNET = "chgnet"
+"""CHGNet (Deng et al., Nature Machine Intelligence 5, 1031, 2023): its energies are those of GGA and GGA+U with the
+corrections MaterialsProject2020, so they compare with entries of the Materials Project; its wheel has its weights."""
+EXTRA = "pip install 'perovskite-screening[relax]'"
+
+
+def name_calculator(spec: str) -> str:
+    """What tells a calculator from others: the name asked for, with a version where there is one.
+
+    Raises:
+        UserError: There is no such calculator, or what it needs is missing.
+    """
+    _require("ase")
+    if spec == CHGNET:
+        _require(CHGNET)
+        return f"{CHGNET} {version(CHGNET)}"
+    _find_factory(spec, str(Path.cwd()))
+    try:
+        return f"{spec} ({version(spec.partition(':')[0].partition('.')[0])})"
+    except PackageNotFoundError:
+        return spec
+
+
+@lru_cache(maxsize=1)
+def make_calculator(spec: str, folder: str) -> Any:
+    """A calculator of ASE, made once in a process.
+
+    Args:
+        spec: ``chgnet``, or ``module:factory`` of a function without arguments that returns a calculator.
+        folder: Where modules of the user's are looked for, beside the installed ones.
+
+    Raises:
+        UserError: There is none.
+    """
+    with redirect_stdout(io.StringIO()):  # stdout is the results'
+        return _chgnet() if spec == CHGNET else _find_factory(spec, folder)()
+
+
+def _chgnet() -> Any:
+    import torch
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    torch.set_num_threads(1)  # workers are the parallelism
+    return CHGNetCalculator(use_device=None if torch.cuda.is_available() else "cpu", on_isolated_atoms="ignore")
+
+
+def _require(library: str) -> None:
+    try:
+        importlib.import_module(library)
+    except ImportError:
+        raise UserError(f"{library} is missing; {EXTRA}") from None
+
+
+def _find_factory(spec: str, folder: str) -> Callable[[], Any]:
+    """The function that a specification names.
+
+    Raises:
+        UserError: It names none.
+    """
+    module, _, name = spec.partition(":")
+    if not name:
+        raise UserError(
+            f"`calculator` {spec}: none of ours. Take {CHGNET}, or module:factory for a function of yours that "
+            "returns a calculator of ASE."
+        )
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        factory: object = importlib.import_module(module)
+        for part in name.split("."):
+            factory = getattr(factory, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"`calculator` {spec}: cannot be imported ({' '.join(str(error).split())}).") from None
+    if not callable(factory):
+        raise UserError(f"`calculator` {spec}: cannot be called; name a function that returns a calculator of ASE.")
+    return factory
+
+
+SAVED = 20
+"""Steps from one checkpoint to the next."""
+SWOLLEN, SHRUNKEN = 3.0, 0.4
+"""Of the volume at the start; a crystal beyond is no crystal any more, and no use going on with."""
+
+
+@dataclass
+class _State:
+    """Where a relaxation is; `steps` and `seconds` count those before an interruption, too."""
+
+    atoms: Any
+    steps: int = 0
+    seconds: float = 0.0
+
+    def save(self, path: Path) -> None:
+        where = {"cell": self.atoms.cell.tolist(), "positions": self.atoms.positions.tolist()}
+        write_whole(path, json.dumps(where | {"steps": self.steps, "seconds": self.seconds}))
+
+    def load(self, path: Path) -> None:
+        """Go on where a checkpoint is; without a sound one from the start."""
+        with suppress(OSError, ValueError, KeyError):
+            saved = json.loads(read_text(path))
+            cell, positions = np.array(saved["cell"], dtype=float), np.array(saved["positions"], dtype=float)
+            if cell.shape == (3, 3) and positions.shape == self.atoms.positions.shape:
+                self.atoms.set_cell(cell)
+                self.atoms.set_positions(positions)
+                self.steps, self.seconds = int(saved["steps"]), float(saved["seconds"])
+
+
+def relax(task: Task, settings: Settings, checkpoint: Path) -> Relaxed:
+    """Relax a structure; whatever goes wrong with it becomes the reason of the result.
+
+    Args:
+        task: What to relax.
+        settings: How.
+        checkpoint: File of where it is, every `SAVED` steps; if it is there, the relaxation goes on from it.
+
+    Raises:
+        UserError: There is no such calculator, or the checkpoint cannot be written.
+    """
+    from pymatgen.core.structure import Structure
+
+    calculator = make_calculator(settings.calculator, settings.folder)
+    start = Structure.from_dict(task.structure)
+    known = Relaxed(task.index, task.formula, task.tilts, "", start.volume / len(start))
+    try:
+        with warnings.catch_warnings(), threadpool_limits(1):  # matrices of the cell are 3 by 3: threads only wait
+            warnings.simplefilter("ignore")  # of calculators to who wrote them
+            state, reason, force = _descend(start, calculator, settings, checkpoint)
+        found = replace(known, reason=reason, steps=state.steps, seconds=round(state.seconds, 3))
+        return _described(found, start, state.atoms, force)
+    except (MemoryError, UserError):  # the machine's fault, or the place's
+        raise
+    except Exception as error:  # noqa: BLE001  # becomes the reason: calculators raise whatever they like
+        return replace(known, reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _descend(start: Structure, calculator: Any, settings: Settings, checkpoint: Path) -> tuple[_State, str, float]:
+    """Where the relaxation ends, why it is not relaxed there, if so, and the largest force that is left, eV/Å."""
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import FIRE
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    state = _State(AseAtomsAdaptor.get_atoms(start, msonable=False))
+    state.load(checkpoint)
+    state.atoms.calc = calculator
+    before, seconds, begun = state.steps, state.seconds, time.monotonic()
+    moving = FrechetCellFilter(state.atoms)
+    with redirect_stdout(io.StringIO()), FIRE(moving, logfile=None) as optimizer:
+        for converged in optimizer.irun(fmax=settings.fmax, steps=max(settings.steps - before, 0)):
+            state.steps, state.seconds = before + optimizer.nsteps, seconds + time.monotonic() - begun
+            reason = _broken(state.atoms, start.volume)
+            if converged or reason:
+                break
+            if state.steps % SAVED == 0:
+                state.save(checkpoint)
+        force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
+    if not reason and not converged:
+        reason = f"not relaxed after {state.steps} steps: a force of {force:.2f} eV/Å is left"
+    return state, reason, force
+
+
+def _broken(atoms: Any, volume: float) -> str:
+    """Why a crystal is none any more, if so; volume is that at the start, Å³."""
+    if not math.isfinite(atoms.get_potential_energy()):
+        return "its energy is no finite number"
+    ratio = atoms.get_volume() / volume
+    if not SHRUNKEN < ratio < SWOLLEN:
+        return f"it fell apart: its volume became {ratio:.2f} times what it was"
+    return ""
+
+
+def _described(found: Relaxed, start: Structure, atoms: Any, force: float) -> Relaxed:
+    """The result with energy, volume, structure, and what it became."""
+    energy = float(atoms.get_potential_energy()) / len(atoms)
+    if not math.isfinite(energy):
+        return found
+    end = start.copy()
+    end.lattice = atoms.cell.array
+    for site, position in zip(end, atoms.get_scaled_positions(), strict=True):
+        site.frac_coords = position
+    kind = find_perovskite(end)
+    return replace(
+        found,
+        largest_force=force,
+        energy_per_atom=energy,
+        volume=end.volume / len(end),
+        became=kind.text if kind else "",
+        structure=json.loads(end.to_json()),  # as it will be read
+    )

@@ -1,0 +1,182 @@
+"""What relaxations say of the candidates of a ranking: which start won, what it became, whether the model agrees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cgcnn.elements import SYMBOLS
+from screening.candidates.kind import UNTILTED
+from screening.chemistry.competing import count_atoms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from screening.chemistry.competing import Distance, Phases
+    from screening.relax.crystal import Relaxed
+
+FORMULA_UNIT = 5
+"""Atoms of ABX3; of a double perovskite half of its formula."""
+FEWEST = 4
+"""Candidates of which a rank correlation says something."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """A candidate relaxed.
+
+    Attributes:
+        rank: In the ranking, from 1.
+        row: What the run says of it: `index`, `formula`, its sites or id, and the model's columns.
+        relaxations: Of all starts, in their order.
+        phases: The user's competing phases, if there are any.
+    """
+
+    rank: int
+    row: Mapping[str, Any] = field(compare=False)
+    relaxations: tuple[Relaxed, ...]
+    phases: Phases | None = field(default=None, compare=False)
+
+    @property
+    def won(self) -> Relaxed | None:
+        """The lowest in energy of those relaxed, or if none is, of those that have an energy."""
+        known = [found for found in self.relaxations if found.energy_per_atom is not None]
+        relaxed = [found for found in known if found.converged]
+        return min(relaxed or known, key=lambda found: found.energy_per_atom or 0.0, default=None)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no relaxed structure of it; empty if there is."""
+        if self.won is not None:
+            return self.won.reason
+        return self.relaxations[0].reason if self.relaxations else "not relaxed yet"
+
+    @property
+    def a(self) -> float:
+        """Edge of a cube with the volume of one formula unit ABX3 of what won, Å; NaN if it is no perovskite."""
+        won = self.won
+        return math.cbrt(FORMULA_UNIT * (won.volume or math.nan)) if won and won.became else math.nan
+
+    @property
+    def volume_change(self) -> float:
+        """Of what won, against the predicted volume (of a structure the one given), as a fraction; NaN if unknown."""
+        if self.won is None or self.won.volume is None:
+            return math.nan
+        predicted = float(self.row.get("a_angstrom", math.nan)) ** 3 / FORMULA_UNIT
+        return self.won.volume / (self.won.start_volume if math.isnan(predicted) else predicted) - 1
+
+    @property
+    def gain(self) -> float:
+        """How much lower what won is than what became of the untilted start, eV/atom; NaN without one."""
+        flat = [found for found in self.relaxations if found.tilts == UNTILTED and found.converged]
+        if not flat or self.won is None or not self.won.converged:
+            return math.nan
+        return (flat[0].energy_per_atom or math.nan) - (self.won.energy_per_atom or math.nan)
+
+    @property
+    def above(self) -> Distance | None:
+        """How far what won is above the hull of the competing phases, by the calculator's energy.
+
+        None where the phases do not cover it.
+        """
+        if self.phases is None or self.won is None or self.won.energy_per_atom is None:
+            return None
+        counts = count_atoms(numbers_of(self.won))
+        if self.phases.missing(counts):
+            return None
+        return self.phases.distance(counts, self.phases.formation_energy(counts, self.won.energy_per_atom))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far relaxations and the model agree in one thing.
+
+    Attributes:
+        what: The thing, in words.
+        figure: In words: a rank correlation, a mean difference, a count.
+        count: Candidates that are compared.
+    """
+
+    what: str
+    figure: str
+    count: int
+
+
+def compare(opinions: Sequence[Opinion]) -> list[Agreement]:
+    """Where relaxations and the model speak of the same thing, how far they agree.
+
+    Energies of different compositions do not compare without those of competing phases; what does is the lattice
+    constant, whether the octahedra tilt, and how much is gained by that; with competing phases also the energy above
+    their hull, and so the order of the ranking.
+    """
+    found = [_lattice(opinions), _tilting(opinions), _gain(opinions), _above(opinions)]
+    return [agreement for agreement in found if agreement is not None]
+
+
+def _pairs(opinions: Sequence[Opinion], of: Callable[[Opinion], tuple[float, float]]) -> np.ndarray:
+    """(n, 2) what the model and what the relaxation says, of candidates of which both say something."""
+    pairs: np.ndarray = np.array([of(opinion) for opinion in opinions], dtype=float).reshape(-1, 2)
+    kept: np.ndarray = pairs[np.isfinite(pairs).all(axis=1)]
+    return kept
+
+
+def _lattice(opinions: Sequence[Opinion]) -> Agreement | None:
+    pairs = _pairs(opinions, lambda o: (float(o.row.get("a_angstrom", math.nan)), o.a))
+    if not len(pairs):
+        return None
+    off = 100 * float(np.abs(pairs[:, 0] / pairs[:, 1] - 1).mean())
+    return Agreement("lattice constant", f"{off:.1f} % apart in the mean{_correlation(pairs)}", len(pairs))
+
+
+def _tilting(opinions: Sequence[Opinion]) -> Agreement | None:
+    pairs = _pairs(
+        opinions,
+        lambda o: (
+            float(o.row.get("p_tilted", math.nan)),
+            float(o.won.is_tilted) if o.won and o.won.became else math.nan,
+        ),
+    )
+    if not len(pairs):
+        return None
+    same = int(((pairs[:, 0] >= 0.5) == (pairs[:, 1] > 0)).sum())
+    return Agreement("tilted or not", f"the same {same} times", len(pairs))
+
+
+def _gain(opinions: Sequence[Opinion]) -> Agreement | None:
+    def of(opinion: Opinion) -> tuple[float, float]:
+        cubic = float(opinion.row.get("e_above_hull_cubic", math.nan))
+        return max(cubic - float(opinion.row["e_above_hull"]), 0.0), opinion.gain
+
+    pairs = _pairs(opinions, of)
+    if not len(pairs):
+        return None
+    off = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
+    return Agreement("gain by tilting", f"{off:.3f} eV/atom apart in the mean{_correlation(pairs)}", len(pairs))
+
+
+def _above(opinions: Sequence[Opinion]) -> Agreement | None:
+    def of(opinion: Opinion) -> tuple[float, float]:
+        return float(opinion.row["e_above_hull"]), opinion.above.energy if opinion.above else math.nan
+
+    pairs = _pairs(opinions, of)
+    if not len(pairs):
+        return None
+    off = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
+    return Agreement("energy above hull", f"{off:.3f} eV/atom apart in the mean{_correlation(pairs)}", len(pairs))
+
+
+def numbers_of(found: Relaxed) -> list[int]:
+    """Atomic numbers of a relaxed structure; of each site the first species, for none is disordered."""
+    return [SYMBOLS.index(site["species"][0]["element"]) for site in (found.structure or {})["sites"]]
+
+
+def _correlation(pairs: np.ndarray) -> str:
+    """Spearman's rank correlation in words, of enough candidates that are not all alike."""
+    if len(pairs) < FEWEST or (np.ptp(pairs, axis=0) == 0).any():
+        return ""
+    from scipy.stats import spearmanr
+
+    return f", Spearman's rho {spearmanr(*pairs.T).statistic:.2f}"

@@ -1,0 +1,270 @@
+"""A second opinion on the best candidates of a run: starts made, relaxed, kept, compared with the model."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from cgcnn.data.overwriting import Output
+from cgcnn.errors import UserError
+from cgcnn.graphs.tilts import SYSTEMS, find_system
+from cgcnn.models.card import model_files
+from screening.candidates.kind import UNTILTED
+from screening.chemistry.competing import listed, read_phases
+from screening.cluster import Choice, choose, preflight, start
+from screening.cluster.profile import LocalProfile
+from screening.cluster.settings import DEATHS, HEALTH
+from screening.engine.notice import on_notice
+from screening.ranking.frames import make_starts
+from screening.ranking.outputs import Outputs, rank_run
+from screening.relax.crystal import CHGNET, Relaxed, Settings, Task, name_calculator, relax
+from screening.relax.folder import WRITTEN, Folder, name_candidates, usual_place, write_opinions
+from screening.relax.opinion import Agreement, Opinion, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from distributed import Future
+
+    from screening.chemistry.competing import Paths, Phases
+    from screening.cluster.workforce import Workforce
+    from screening.engine.notice import Notice
+    from screening.ranking.frames import Start
+    from screening.ranking.table import Table
+    from screening.store import Run
+
+
+def relax_all(
+    tasks: Sequence[Task], settings: Settings, folder: Folder, choice: Choice, notice: Notice
+) -> Iterator[Relaxed]:
+    """Relax structures and keep the results; they come in order of completion.
+
+    Args:
+        tasks: What to relax.
+        settings: How.
+        folder: Where results are kept; workers must see it.
+        choice: Of workers.
+        notice: Once it comes, nothing more is waited for; what is under way has its checkpoint.
+
+    Raises:
+        UserError: There is no such calculator, workers cannot be had, or a result cannot be kept.
+    """
+    work = partial(relax_and_keep, settings, folder)
+    if isinstance(choice.source, LocalProfile) and not choice.inference and min(choice.workers, len(tasks)) == 1:
+        for task in tasks:
+            if notice:
+                return
+            yield work(task)
+        return
+    with start(choice, len(tasks)) as force:
+        under_way: dict[Future[Relaxed], Task] = {}
+        ended: SimpleQueue[Future[Relaxed]] = SimpleQueue()
+        name = uuid.uuid4()
+        for task in tasks:
+            key, needs = f"relax-{task.key}-{name}", force.resources or None
+            future = force.client.submit(work, task, key=key, resources=needs, pure=False)
+            under_way[future] = task
+            future.add_done_callback(ended.put)
+        while under_way and not notice:
+            try:
+                future = ended.get(timeout=HEALTH)
+            except Empty:
+                force.check()
+                continue
+            task = under_way.pop(future)
+            yield _result(future, task, folder, force)
+            future.release()
+
+
+def relax_and_keep(settings: Settings, folder: Folder, task: Task) -> Relaxed:
+    """Relax a structure and keep the result; what a worker does."""
+    found = relax(task, settings, folder.checkpoint_path(task))
+    folder.save(task, found)
+    return found
+
+
+def _result(future: Future[Relaxed], task: Task, folder: Folder, force: Workforce) -> Relaxed:
+    """What a worker reports; of a structure that no worker survived, a row that says so."""
+    from distributed import CancelledError, KilledWorker
+
+    while True:
+        try:
+            return future.result(timeout=HEALTH)
+        except KilledWorker:
+            lost = Relaxed(task.index, task.formula, task.tilts, f"{DEATHS} workers died on it", _volume(task))
+            folder.save(task, lost)
+            return lost
+        except TimeoutError:
+            force.check()
+        except (CancelledError, OSError) as error:
+            raise UserError("the connection to the Dask scheduler is lost. The same again goes on.") from error
+
+
+def _volume(task: Task) -> float:
+    """Å³/atom of the start."""
+    return float(task.structure["lattice"]["volume"]) / len(task.structure["sites"])
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """What to relax, how, by whom.
+
+    Attributes:
+        out: Directory of the results; None is ``RUN-relaxed`` beside the run.
+        outputs: How to rank, and how many candidates: `outputs.shown`.
+        calculator: ``chgnet``, or ``module:factory``.
+        tilts: Of the starts, see `cgcnn.graphs.tilts`.
+        fmax: Largest force that may be left, eV/Å.
+        steps: At most so many.
+        cluster: Where workers come from, as of a screen.
+        workers: How many; None for one a core.
+        competing_phases: Files or folders of the user's own, see `screening.chemistry.entries`; how far above their
+            hull the relaxed crystals are.
+        exclude_self: Leave a candidate's own composition out of that hull.
+    """
+
+    out: Path | None = None
+    outputs: Outputs = field(default_factory=Outputs)
+    calculator: str = CHGNET
+    tilts: tuple[str, ...] = tuple(SYSTEMS)
+    fmax: float = 0.05
+    steps: int = 500
+    cluster: str = "local"
+    workers: int | None = None
+    competing_phases: Paths | None = None
+    exclude_self: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        """How to relax."""
+        return Settings(self.calculator, str(Path.cwd()), self.fmax, self.steps)
+
+    def place(self, url: str) -> Path:
+        """The directory of the results of a run.
+
+        Raises:
+            UserError: The run is no local directory beside which one could be.
+        """
+        place = self.out or usual_place(url)
+        if place is None:
+            raise UserError(f"{url}: is no directory of this machine; name one for the results as `out`.")
+        return place.absolute()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A relaxation ended.
+
+    Attributes:
+        result: What it came to.
+        done: How many have ended, those of earlier times included.
+        total: How many there are.
+    """
+
+    result: Relaxed
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """Candidates relaxed.
+
+    Attributes:
+        folder: Where everything is.
+        calculator: Its name and version.
+        opinions: In order of rank.
+        agreements: With the model.
+        left: Relaxations that are yet to be done, after a notice of the end; the same again does them.
+        notes: What is worth a warning about the competing phases.
+    """
+
+    folder: Path
+    calculator: str
+    opinions: tuple[Opinion, ...]
+    agreements: tuple[Agreement, ...]
+    left: int
+    notes: tuple[str, ...] = ()
+
+
+def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None] = lambda _: None) -> SecondOpinion:
+    """Relax the best candidates of a run, each from several tilts, and compare with what the model said.
+
+    Results that are there already are not made again; a relaxation that was killed goes on from its last checkpoint.
+
+    Args:
+        run: Finished or not.
+        wanted: What, how, by whom.
+        progress: Called with each end of a relaxation.
+
+    Raises:
+        UserError: A setting is wrong, the calculator or workers cannot be had, or results cannot be kept.
+    """
+    wanted.settings.check()
+    for system in wanted.tilts:
+        find_system(system)
+    calculator, choice = name_calculator(wanted.calculator), choose(wanted.cluster, wanted.workers)
+    by_dft = wanted.calculator == CHGNET  # others may be a toy
+    phases = None
+    if wanted.competing_phases:
+        phases = read_phases(wanted.competing_phases, exclude_self=wanted.exclude_self, by_dft=by_dft)
+    place = wanted.place(run.target.url)
+    given = [*model_files(run.header.model), *listed(wanted.competing_phases)]
+    wanted.outputs.spare(given, [Output("out", place, WRITTEN)])
+    table, starts = _starts(run, wanted)
+    notes: list[str] = []
+    if phases is not None:
+        sets = {_task(start).index: tuple(sorted(set(start.structure.atomic_numbers))) for start in starts}
+        notes = [*phases.source.notes, *phases.uncovered(Counter(sets.values()))]
+        notes += phases.compare_known() if by_dft else []
+    tasks = [_task(start) for start in starts]
+    folder = Folder(place)
+    folder.open(_decisive(run, wanted, calculator))
+    results = {task.key: found for task in tasks if (found := folder.load(task))}
+    todo = [task for task in tasks if task.key not in results]
+    if todo:
+        preflight(choice)
+        with on_notice() as notice:
+            for found in relax_all(todo, wanted.settings, folder, choice, notice):
+                results[Task(found.index, found.formula, found.tilts, {}).key] = found
+                progress(Progress(found, len(results), len(tasks)))
+    opinions = _opinions(table, tasks, results, phases)
+    write_opinions(folder.path, opinions, {_task(start).key: start for start in starts}, calculator)
+    agreements, left = tuple(compare(opinions)), len(tasks) - len(results)
+    return SecondOpinion(folder.path, calculator, opinions, agreements, left, tuple(notes))
+
+
+def _starts(run: Run, wanted: Relaxation) -> tuple[Table, list[Start]]:
+    table = rank_run(run, wanted.outputs, wanted.outputs.shown)
+    tilts = wanted.tilts if table.plan.candidates.site_groups else (UNTILTED,)
+    return table, list(make_starts(table, tilts))
+
+
+def _task(start: Start) -> Task:
+    about = start.structure.properties
+    return Task(int(about["index"]), str(about["formula"]), str(about.get("tilts", "")), start.structure.as_dict())
+
+
+def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
+    """All that decides what a relaxation comes to."""
+    return {
+        "run": run.target.url,
+        "candidates": name_candidates(run),
+        "calculator": calculator,
+        "fmax": wanted.fmax,
+        "steps": wanted.steps,
+    }
+
+
+def _opinions(
+    table: Table, tasks: Sequence[Task], results: dict[str, Relaxed], phases: Phases | None
+) -> tuple[Opinion, ...]:
+    by_index: dict[int, list[Relaxed]] = {}
+    for task in tasks:
+        by_index.setdefault(task.index, []).extend([results[task.key]] if task.key in results else [])
+    return tuple(Opinion(row["rank"], row, tuple(by_index[row["index"]]), phases) for row in table.rows())

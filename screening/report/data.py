@@ -1,0 +1,357 @@
+"""What the page of a report computes with, as JSON: the listed candidates, maps of all, structures, neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cgcnn.elements import MAX_Z, SYMBOLS
+from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.graphs.tilts import build
+from screening.candidates.columns import DECIMALS
+from screening.candidates.compositions import formula
+from screening.chemistry.filters import KINDS
+from screening.ranking.known import GIVEN
+from screening.ranking.user_hull import ABOVE, TARGET
+from screening.report.neighbours import mendeleev_numbers
+from screening.report.survey import LOWEST, STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cgcnn.graphs.prototype import Prototype
+    from screening.candidates.kind import Candidates
+    from screening.plan import Plan
+    from screening.ranking.table import Table
+    from screening.relax.folder import Kept
+    from screening.report.neighbours import Neighbours
+    from screening.report.survey import Best, ByElement, Survey
+    from screening.store import Column
+
+
+LABELS = {
+    "rank": "#",
+    "formula": "Formula",
+    "e_above_hull": "E above hull",
+    "e_above_hull_std": "± σ",  # noqa: RUF001  # sigma, as everybody writes it
+    "p_stable": "P(≤{stable_at:g})",
+    "in_domain": "In domain",
+    "a_angstrom": "a",
+    "tolerance_factor": "t",
+    "octahedral_factor": "μ",
+    "tau": "τ",
+    "charge_balanced": "Charges balance",
+    "radii_imputed": "Radii estimated",
+    "in_training": "In training",
+    "domain_distance": "Novelty",
+    "state_reluctance": "Rarity of states",
+    "redox": "Redox margin",
+    "known_e_above_hull": "DFT in training",
+    "known_is_bound": "Bound only",
+    "known_source": "DFT by",
+    "known_id": "Training row",
+    "hhi": "HHI",
+    "e_above_hull_cubic": "E cubic",
+    ABOVE: "E above your hull",
+    TARGET: "Formation energy",
+    GIVEN: "E above hull, yours",
+    "decomposition": "Decomposes into",
+    "relaxed_became": "Relaxed to",
+    "relaxed_above_hull": "E above your hull, relaxed",
+    "relaxed_gain": "Gain by tilting, relaxed",
+    "relaxed_volume": "ΔV, relaxed",
+    "p_tilted": "P(tilted)",
+    "band_gap": "Band gap",
+    "p_perovskite": "P(perovskite)",
+    "p_leaves": "P(leaves ideal)",
+    "e_if_stays": "E if ideal",
+    "e_if_leaves": "E if distorted",
+    "states": "Oxidation states",
+    "perovskite": "Kind of perovskite",
+    "known_as": "You have",
+    "id": "Id",
+    "path": "File",
+}
+"""Headings; other columns are called as the CSV calls them."""
+
+MEANINGS = {
+    "rank": "place in the ranking of this report",
+    "formula": "elements in the order of their sites",
+    "in_domain": "the model was trained on each element on this kind of site; if not, the numbers mean little",
+    "radii_imputed": "an ionic radius is not in the table for this site and was estimated, so t, μ and τ are rougher",
+    "in_training": "the model was trained on this very composition, so its energy is hardly a prediction",
+    "domain_distance": "0: each element, and the anions together, occur in the training; about 1: as new as a training "
+    "element would be to the others; errors are larger than the deviation says where it is above 0",
+    "state_reluctance": "how rare the rarest oxidation state here is in the ICSD, as a power of ten: 2 means 1 in 100",
+    "redox": "by how many volts no ion oxidises another one or the anion; negative: it may react with itself",
+    "known_e_above_hull": "energy above hull that was computed by DFT for this composition, and is in the training",
+    "known_is_bound": "the DFT value is that of the cubic crystal; a tilted one may be lower",
+    "known_source": "whose the DFT value in the training is",
+    "known_id": "the id of its row in the training data",
+    "hhi": "how concentrated the production of the elements is on few countries; above 2500 is highly concentrated",
+    "tau": "tolerance factor of Bartel et al. 2019; perovskites are mostly below 4.18",
+    "a_angstrom": "predicted lattice constant: distance of neighbouring B",
+    ABOVE: "predicted energy above the hull of the competing phases that were given",
+    TARGET: "predicted formation energy, from which that follows",
+    "decomposition": "those of these phases that have the lowest energy together",
+    "relaxed_became": "what the lowest of its relaxed crystals is, with its tilts",
+    "relaxed_above_hull": "energy of that crystal above the hull of the competing phases that were given then",
+    "relaxed_gain": "how much lower that is than the best untilted one",
+    "relaxed_volume": "its volume compared with the predicted one",
+    "states": "the most usual oxidation states that balance; none if empty",
+    "perovskite": "what kind of perovskite the structure is, with its tilts; none if empty",
+    GIVEN: "energy above hull that you have of it",
+    "known_as": "what you have already, by this name",
+    "id": "its name in what was screened",
+    "path": "the file that it came from",
+}
+"""What columns say, where the run's own description is too short for a reader who has nothing else."""
+
+FIRST = (
+    *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", ABOVE),
+    *("decomposition", "relaxed_became", "relaxed_above_hull", "relaxed_gain", "relaxed_volume"),
+    *("e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "in_training"),
+    *("known_e_above_hull", "known_id", "known_as", GIVEN, "band_gap", "states", "perovskite"),
+    *("tolerance_factor", "octahedral_factor", "tau", "a_angstrom", "in_domain"),
+)
+"""What a reader looks at first, in this order; the other columns come after these, sites behind the formula."""
+
+FIRST_HIDDEN = frozenset((
+    *(TARGET, "known_is_bound", "known_source", "octahedral_factor", "radii_imputed", "domain_distance"),
+    *("state_reluctance", "redox", "hhi", "path"),
+))  # fmt: skip
+"""Columns that a reader may show, but does not see at first."""
+MORE_DECIMALS = 3
+"""Decimals of energies on the screen; files have more."""
+NUMBERS = {
+    **dict.fromkeys((ABOVE, TARGET, GIVEN, "relaxed_above_hull", "relaxed_gain"), ("eV/atom", MORE_DECIMALS)),
+    "relaxed_volume": ("%", 1),
+}
+"""Unit and decimals of numbers that come as texts."""
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Columns in the order in which the page has them."""
+    there = list(names)
+    sites = [name for name in there[: there.index("e_above_hull")] if name not in {"formula", "id"}]
+    order = ["formula", "id", *sites, *FIRST[2:]]
+    return [name for name in order if name in there] + [name for name in there if name not in order]
+
+
+def sort_words(sort: str, stable_at: float) -> str:
+    """What a ranking is sorted by, such as ``tau:desc,e_above_hull``, in words."""
+    keys = [key.strip().partition(":") for key in sort.split(",")]
+    ways = {"asc": ", smallest first", "desc": ", largest first", "": ""}
+    return ", then ".join(LABELS.get(name, name).format(stable_at=stable_at) + ways[way] for name, _, way in keys)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column as the page shows it.
+
+    Attributes:
+        name: Of the column, as in the CSV.
+        label: Its heading.
+        unit: Of its values.
+        meaning: What it says.
+        kind: "number", "flag" or "text".
+        decimals: Of numbers, on the screen.
+        hidden: A reader sees it only when it is asked for.
+    """
+
+    name: str
+    label: str
+    unit: str
+    meaning: str
+    kind: str
+    decimals: int
+    hidden: bool
+
+
+def show_value(column: Column, stable_at: float) -> Shown:
+    """A column of values of a run.
+
+    Args:
+        column: Of the run.
+        stable_at: Threshold of `p_stable`, eV/atom.
+    """
+    name = column.name
+    decimals = min(DECIMALS.get(name, MORE_DECIMALS), MORE_DECIMALS)
+    return Shown(
+        name=name,
+        label=LABELS.get(name, name).format(stable_at=stable_at),
+        unit=column.unit,
+        meaning=MEANINGS.get(name, column.description),
+        kind="flag" if column.dtype == "bool" else "number",
+        decimals=decimals,
+        hidden=name in FIRST_HIDDEN,
+    )
+
+
+def show_text(name: str, sites: Iterable[str]) -> Shown:
+    """A column of texts: a formula, the element on a site, an id, or what came with a candidate."""
+    label = LABELS.get(name, name)
+    meaning = MEANINGS.get(name, f"element on {name}" if name in sites else "as it was given")
+    if name in NUMBERS:
+        unit, decimals = NUMBERS[name]
+        return Shown(name, label, unit, meaning, "number", decimals, name in FIRST_HIDDEN)
+    return Shown(name, label, "", meaning, "text", 0, name in FIRST_HIDDEN)
+
+
+MOST_STRUCTURES = 1_000
+"""Structures that go with a report of structures, the best ones; compositions are built in the browser."""
+MOST_ATOMS = 20_000
+"""Atoms of all of these together, some twenty bytes each."""
+MOST_TEXT = 400
+"""Characters of a text in a table that may have come from anywhere."""
+
+
+def browser_data(
+    survey: Survey,
+    table: Table,
+    neighbours: Neighbours | None,
+    source: str = "",
+    relaxed: Kept | None = None,
+) -> dict[str, Any]:
+    """What the page of a report computes with, as JSON values.
+
+    Args:
+        survey: Of all candidates.
+        table: The candidates to list.
+        neighbours: Of these, in the training of the model; None where that is not known.
+        source: Whose numbers those of the training are.
+        relaxed: What candidates became when they were relaxed, if some were.
+    """
+    plan = table.plan
+    prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
+    return {
+        "stable_at": plan.stable_at,
+        "model": plan.model.name,
+        "source": source,
+        "filters": list(told_filters(plan)),
+        **_table(table, prototype, relaxed),
+        "histogram": _histogram(survey),
+        "pairs": _pairs(survey, plan.candidates),
+        "elements": {role: list(_elements(found, plan.candidates)) for role, found in survey.elements.items()},
+        "neighbours": None if neighbours is None or prototype is None else _neighbours(neighbours, prototype),
+        "prototype": None if prototype is None else _prototype(prototype),
+        "species": None if prototype is None else table.species.tolist(),
+        "symbols": SYMBOLS,
+        "order": [SYMBOLS[z] for z in np.argsort(mendeleev_numbers(), kind="stable")[1:]],
+        "structures": None if prototype else list(_structures(table)),
+    }
+
+
+def _table(table: Table, prototype: Prototype | None, relaxed: Kept | None) -> dict[str, Any]:
+    """The columns that have anything to say, and their values: numbers, 0 and 1, or texts; None where there is none."""
+    values = {column.name: column for column in table.plan.candidates.ranked}
+    sites = prototype.sites if prototype else ()
+    told = table.arrays()
+    del told["rank"]
+    columns, rows = [], {"index": told.pop("index").tolist()}
+    told |= {name: np.array(texts) for name, texts in (relaxed.columns(rows["index"]) if relaxed else {}).items()}
+    for name in in_order(told):
+        shown = show_value(values[name], table.plan.stable_at) if name in values else show_text(name, sites)
+        cells = _cells(name, told[name], shown.kind)
+        if any(cell not in {None, ""} for cell in cells):
+            same = shown.kind == "flag" and len(set(cells)) == 1
+            columns.append(asdict(shown) | {"hidden": shown.hidden or same})
+            rows[name] = cells
+    return {"columns": columns, "rows": rows}
+
+
+def _cells(name: str, values: np.ndarray, kind: str) -> list[float | int | str | None]:
+    if kind == "text":
+        return [_text(str(value)) for value in values]
+    if kind == "flag":
+        return [int(value) for value in values]
+    numbers = (float("nan" if value == "" else value) for value in values.tolist())
+    return [_rounded(value, DECIMALS.get(name, 5)) for value in numbers]
+
+
+def _text(value: str) -> str:
+    return value if len(value) <= MOST_TEXT else f"{value[:MOST_TEXT]}…"
+
+
+def _rounded(value: float, decimals: int) -> float | None:
+    """As JSON has it; None of what is no number."""
+    return round(value, decimals) if np.isfinite(value) else None
+
+
+def told_filters(plan: Plan) -> Iterator[dict[str, str]]:
+    """The filters of a run: text, meaning, source, and the column that each looks at."""
+    for chosen in plan.filters:
+        kind = KINDS[chosen.name]
+        yield {"text": str(chosen), "meaning": kind.meaning, "source": kind.source, "column": kind.column}
+
+
+def _histogram(survey: Survey) -> dict[str, Any]:
+    """Counts of consecutive bins, from the first that has any to the last."""
+    filled = np.flatnonzero(survey.histogram)
+    first, last = int(filled[0]), int(filled[-1])
+    low = round(LOWEST + STEP * first, 9)
+    return {"low": low, "step": STEP, "counts": survey.histogram[first : last + 1].tolist()}
+
+
+def _pairs(survey: Survey, candidates: Candidates) -> dict[str, Any] | None:
+    """The map of pairs: the names of the sites, and for each pair both symbols and its best; None without a map."""
+    if not survey.pair:
+        return None
+    cells = [[*_pair(key), *_best(survey.pairs, key, candidates)] for key in survey.pairs.there.tolist()]
+    return {"sites": list(candidates.map_sites), "cells": cells}
+
+
+def _pair(key: int) -> tuple[str, str]:
+    return SYMBOLS[key // (MAX_Z + 1)], SYMBOLS[key % (MAX_Z + 1)]
+
+
+def _elements(found: ByElement, candidates: Candidates) -> Iterator[list[Any]]:
+    """Symbol, candidates, how many of them are expected to be stable, and the best, of each element there."""
+    for z in found.best.there.tolist():
+        expected = _rounded(float(found.expected[z]), 3)
+        yield [SYMBOLS[z], int(found.count[z]), expected, *_best(found.best, z, candidates)]
+
+
+def _best(best: Best, kind: int, candidates: Candidates) -> list[Any]:
+    """Energy, deviation, formula and index of the best of a kind."""
+    formula_of = candidates.formula(best.atoms[kind])
+    numbers = (_rounded(float(value[kind]), 4) for value in (best.energy, best.deviation))
+    return [*numbers, formula_of, int(best.index[kind])]
+
+
+def _neighbours(neighbours: Neighbours, prototype: Prototype) -> dict[str, Any]:
+    """Formula, elements on the sites, energy, whether it is a bound, and id; and for each candidate the nearest."""
+    told = neighbours.energy.tolist(), neighbours.bound.tolist(), neighbours.ids
+    rows = zip(neighbours.species, *told, strict=True)
+    known = [[formula(row, prototype), [SYMBOLS[z] for z in row], _rounded(e, 4), *more] for row, e, *more in rows]
+    return {"known": known, "of": neighbours.of.tolist()}
+
+
+def _prototype(prototype: Prototype) -> dict[str, Any]:
+    """The cell that CIF files of its candidates have: vectors in units of a, site and fractions of each atom."""
+    cell = build(prototype, np.arange(1, len(prototype.sites) + 1, dtype=np.uint8), 1.0)
+    return {
+        "name": prototype.name,
+        "sites": prototype.sites,
+        "roles": prototype.roles,
+        "atoms": [prototype.sites.index(site) for site in cell.site_properties["site"]],
+        "frac": cell.frac_coords.tolist(),
+        "lattice": cell.lattice.matrix.tolist(),
+    }
+
+
+def _structures(table: Table) -> Iterator[dict[str, Any]]:
+    """The best structures, as many as go: edges in Å and angles in degrees, symbols, fractions of the cell."""
+    room = MOST_ATOMS
+    for index in table.arrays("index")["index"][:MOST_STRUCTURES].tolist():
+        structure = table.plan.candidates.structure(index, float("nan"))
+        room -= len(structure)
+        if room < 0:
+            return
+        yield {
+            "cell": [round(value, 5) for value in structure.lattice.parameters],
+            "symbols": [site.specie.symbol for site in structure],
+            "frac": np.round(structure.frac_coords % 1.0, 5).tolist(),
+        }

@@ -1,0 +1,270 @@
+"""A report: a run as one HTML file to explore, which needs no other file and no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cgcnn.data.overwriting import Output
+from cgcnn.errors import UserError
+from cgcnn.files import write_whole
+from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.models.card import model_files, read_card
+from cgcnn.models.model import PrototypeModel
+from screening.chemistry.competing import listed
+from screening.engine.score import load_model
+from screening.plan import from_header
+from screening.ranking.ledger import make_ledger
+from screening.ranking.outputs import rank_run
+from screening.relax.folder import read_kept
+from screening.report.data import browser_data, sort_words, told_filters
+from screening.report.neighbours import find_neighbours
+from screening.report.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cgcnn.models.card import Card
+    from screening.plan import Plan
+    from screening.ranking.outputs import Outputs
+    from screening.ranking.table import Table
+    from screening.relax.folder import Kept
+    from screening.report.neighbours import Neighbours
+    from screening.store import Run
+
+
+VENDOR = ("echarts.min.js", "3Dmol.min.js")
+"""Libraries, see the table beside them."""
+SCRIPTS = (
+    *("data.js", "format.js", "filters.js", "table.js", "structure.js", "cif.js", "card.js"),
+    *("charts.js", "maps.js", "periodic.js", "main.js"),
+)
+"""Our scripts; each uses those before it."""
+
+
+def fill_page(data: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    """The page.
+
+    Args:
+        data: What its scripts compute with, as JSON values.
+        told: The values of its template.
+    """
+    scripts = [_asset(f"vendor/{name}") for name in VENDOR]
+    scripts.append("\n".join(_asset(f"scripts/{name}") for name in SCRIPTS))
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            **told,
+            policy=_policy(scripts),
+            style=Markup(_asset("report.css")),  # noqa: S704  # ours
+            scripts=[Markup(script) for script in scripts],  # noqa: S704  # ours, and libraries
+            data=Markup(_embedded(data)),  # noqa: S704  # no character of it ends a script
+        )
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("screening.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: list[str]) -> str:
+    """What the page may do: run these scripts, and neither load nor send anything."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _embedded(data: Mapping[str, Any]) -> str:
+    """JSON that HTML takes for nothing else, whatever texts it has."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("screening.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+REASONS = 10
+"""Reasons of failures that are shown."""
+LISTED = 10_000
+"""Candidates that a report lists, unless `top` says otherwise."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a report tells of a run.
+
+    Attributes:
+        plan: Of the run, with the threshold asked for.
+        survey: Of all its candidates.
+        table: The candidates to list.
+        card: Of the model that made the run; None if it is not there any more, or is another now.
+        neighbours: In the training of the model; None where that is not known.
+        relaxed: What candidates became when they were relaxed; None if none was.
+        notes: What is worth a warning about the user's competing phases.
+    """
+
+    plan: Plan
+    survey: Survey
+    table: Table
+    card: Card | None
+    neighbours: Neighbours | None
+    relaxed: Kept | None
+    notes: tuple[str, ...] = ()
+
+
+def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) -> tuple[str, ...]:
+    """Write the report of a run: what was screened by what, what became of it, and the best candidates.
+
+    Args:
+        run: Finished or not.
+        path: The HTML file; it appears whole or not at all.
+        outputs: How to rank, and how many candidates to list; by default `LISTED`.
+        relaxed: Directory of a `screening.relax`, see `read_kept`; by default ``RUN-relaxed``, if it is
+            there.
+
+    Returns:
+        What is worth a warning about the user's competing phases.
+
+    Raises:
+        UserError: The run is damaged or has no candidate to rank, the directory holds no relaxations of it, or the file
+            cannot be written.
+    """
+    outputs.check()
+    outputs.spare([*model_files(run.header.model), relaxed], [Output("output", path)])
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
+    plan = from_header(run.header, run.records)
+    outputs.check_order(plan)
+    kept = read_kept(run, relaxed)
+    found = find(run, plan, replace(outputs, top=outputs.top or LISTED), kept)
+    source = found.card.source if found.card else ""
+    data = browser_data(found.survey, found.table, found.neighbours, source, kept)
+    write_whole(path, fill_page(data, {"columns": data["columns"], **told(run, found, outputs)}))
+    return found.notes
+
+
+def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) -> Findings:
+    """What a report of so many candidates tells."""
+    prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
+    roles = (
+        {"": ()} if prototype is None else {role: plan.candidates.site_groups[role] for role in prototype.role_names}
+    )
+    stable_at = plan.stable_at if outputs.stable_at is None else outputs.stable_at
+    survey = Survey(stable_at, tuple(plan.candidates.map_sites.values()), roles)
+    table = rank_run(run, outputs, outputs.top, survey.watch)
+    card = _card(run, plan)
+    return Findings(table.plan, survey, table, card, _neighbours(table) if card else None, relaxed, table.notes)
+
+
+def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
+    """What the page says in words: the values of its template."""
+    plan, card = found.plan, found.card
+    return {
+        "title": Path(run.target.url.rstrip("/")).name,
+        "header": run.header,
+        "filters": list(told_filters(plan)),
+        "plan": plan,
+        "card": card,
+        "figures": _figures(card) if card else None,
+        "ledger": make_ledger(run.ledger(), plan.filters, plan.candidates.count).counts,
+        "survey": found.survey,
+        "ranking": found.table.counts,
+        "listed": len(found.table),
+        "relaxed_with": found.relaxed.calculator if found.relaxed else "",
+        "user_hull": outputs.phases.source if outputs.phases is not None else "",
+        "hull_notes": found.notes,
+        "choices": " ".join(_choices(outputs, plan)),
+        "narrowed": bool(outputs.filters or outputs.no_filter or outputs.drop_known or outputs.group_by),
+        "sorted_by": sort_words(outputs.ranked_by(plan), plan.stable_at),
+        "reasons": list(islice(_reasons(run), REASONS)),
+        "committed": run.n_committed,
+        "cascade": _cascade(found, outputs.ranked_by(plan)),
+        "pair": tuple(plan.candidates.map_sites),
+    }
+
+
+def _choices(outputs: Outputs, plan: Plan) -> Iterator[str]:
+    """How the candidates were ranked, as options of `screen rank`; of files the names alone."""
+    yield f"--sort {outputs.ranked_by(plan)}"
+    if outputs.stable_at is not None:
+        yield f"--stable-at {outputs.stable_at:g}"
+    yield from (f"--filter {text}" for text in outputs.filters)
+    if outputs.group_by is not None:
+        yield f"--group-by {outputs.group_by} --per-group {outputs.per_group}"
+    if outputs.known is not None:
+        yield f"--known {outputs.known.name}"
+    yield from (f"--competing-phases {path.name}" for path in listed(outputs.competing_phases))
+    for name in ("no_filter", "prefer_known", "drop_known", "exclude_self"):
+        if getattr(outputs, name):
+            yield f"--{name.replace('_', '-')}"
+
+
+def _cascade(found: Findings, sort: str) -> str:
+    """What the ranking of a run with a cascade may lack, in words; empty of one without."""
+    if found.plan.cascade is None:
+        return ""
+    measured = found.plan.cascade.measured
+    if not measured.covers(sort):
+        return f"{measured}. Ranked by {sort}, the best may be among what it has set aside."
+    beyond = measured.beyond(found.table.arrays(measured.by, "in_domain"))
+    lacks = f" {beyond:,} rows of the ranking are beyond {measured.cut:.4f}: as good ones may have been set aside."
+    return f"{measured}.{lacks if beyond else ''}"
+
+
+def _card(run: Run, plan: Plan) -> Card | None:
+    try:
+        card = read_card(plan.model.path)
+    except UserError:
+        return None
+    return card if card.digest == run.header.model_digest else None
+
+
+def _figures(card: Card) -> dict[str, Any] | None:
+    """How good a model's energies were, by what they were measured on; None if its card does not say."""
+    rows: dict[str, dict[str, str]] = {}
+    names: dict[str, None] = {}
+    for metric in card.metrics:
+        if metric.target == "e_above_hull":
+            name = f"{metric.metric} ({metric.unit})" if metric.unit else metric.metric
+            rows.setdefault(f"{metric.split}; {metric.input} input", {})[name] = f"{metric.value:.3f}"
+            names[name] = None
+    return {"names": list(names), "rows": rows} if rows else None
+
+
+def _neighbours(table: Table) -> Neighbours | None:
+    """Those in the training of the run's model; None of models of structures, which do not know theirs."""
+    try:
+        model = load_model(table.plan)
+    except UserError:
+        return None
+    return find_neighbours(model, table.species) if isinstance(model, PrototypeModel) else None
+
+
+def _reasons(run: Run) -> Iterator[tuple[str, int]]:
+    """Why candidates failed, and how many, the most frequent first."""
+    counts: dict[str, int] = {}
+    for first, stop, reason in run.failures():
+        counts[reason] = counts.get(reason, 0) + stop - first
+    yield from sorted(counts.items(), key=lambda item: (-item[1], item[0]))

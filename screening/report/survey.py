@@ -1,0 +1,162 @@
+"""What a run holds as a whole: distributions, and the best of each element and pair, in bounded memory.
+
+It is gathered block by block, on the way of the blocks to the ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgcnn.elements import MAX_Z
+from screening.ranking.table import Picked
+from screening.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+STEP = 0.02
+"""Width of the histogram's bins, eV/atom."""
+LOWEST, HIGHEST = -1.0, 5.0
+"""Its range, eV/atom; what lies outside counts in the first or the last bin."""
+
+NOTED = ("index", "e_above_hull", "e_above_hull_std", "atoms")
+"""What is noted of the best of a kind."""
+
+Rows = Mapping[str, np.ndarray]
+
+
+class Best:
+    """The candidate of lowest energy of each kind, such as of each pair of elements.
+
+    Attributes:
+        energy: (k,) lowest predicted energy above hull, eV/atom; infinite where there is no candidate.
+        deviation: (k,) its standard deviation.
+        index: (k,) which candidate it is; of several equal ones the first.
+        atoms: (k, …) what names it: its row of `species`, or of structures `composition`.
+    """
+
+    def __init__(self, kinds: int) -> None:
+        self.energy = np.full(kinds, np.inf)
+        self.deviation = np.full(kinds, np.nan)
+        self.index = np.zeros(kinds, dtype=np.int64)
+        self.atoms = np.zeros((kinds, 0), dtype=np.uint8)
+
+    def add(self, kind: NDArray[np.intp], rows: Rows) -> None:
+        """Take note of n rows, with `atoms` and ascending `index`, of the kinds (n,)."""
+        energy = rows["e_above_hull"].astype(np.float64)
+        lower = np.flatnonzero(energy < self.energy[kind])
+        order = lower[np.lexsort((-rows["index"][lower], -energy[lower]))]  # the last one of a kind stays
+        if not self.atoms.size:
+            self.atoms = np.zeros((len(self.energy), rows["atoms"].shape[1]), dtype=rows["atoms"].dtype)
+        self.energy[kind[order]] = energy[order]
+        self.deviation[kind[order]] = rows["e_above_hull_std"][order]
+        self.index[kind[order]] = rows["index"][order]
+        self.atoms[kind[order]] = rows["atoms"][order]
+
+    @property
+    def there(self) -> NDArray[np.intp]:
+        """The kinds of which there is a candidate."""
+        return np.flatnonzero(np.isfinite(self.energy))
+
+
+class ByElement:
+    """What becomes of the candidates that hold an element in a role, or anywhere.
+
+    Attributes:
+        columns: Of `species`, whose elements count; none: all elements of `composition`.
+        count: (101,) candidates.
+        expected: (101,) how many of them are expected to be stable, the sum of their `p_stable`.
+        best: The best of each element.
+    """
+
+    def __init__(self, columns: tuple[int, ...]) -> None:
+        self.columns = columns
+        self.count = np.zeros(MAX_Z + 1, dtype=np.int64)
+        self.expected = np.zeros(MAX_Z + 1)
+        self.best = Best(MAX_Z + 1)
+
+    def add(self, rows: Rows) -> None:
+        """Take note of rows."""
+        row, element = self._held(rows)
+        self.count += np.bincount(element, minlength=MAX_Z + 1)
+        self.expected += np.bincount(element, np.nan_to_num(rows["p_stable"][row]), minlength=MAX_Z + 1)
+        self.best.add(element, {name: rows[name][row] for name in NOTED})
+
+    def _held(self, rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and atomic number of each element that a row holds, each once."""
+        if not self.columns:
+            row, element = np.nonzero(rows["atoms"])
+            return row, element
+        species = rows["atoms"][:, self.columns].astype(np.intp)  # (n, k)
+        new = np.array([(species[:, [i]] != species[:, :i]).all(axis=1) for i in range(species.shape[1])])  # (k, n)
+        row, column = np.nonzero(new.T)
+        return row, species[row, column]
+
+
+@dataclass
+class Survey:
+    """Counts and extremes of the scored candidates of a run.
+
+    Attributes:
+        threshold: Energy above hull, eV/atom, up to which a candidate counts as stable.
+        pair: Columns of `species` whose elements make the map: A and B, or B and B'; empty without a map.
+        roles: Role → its columns of `species`; one without columns is of all elements of a structure.
+        scored: How many candidates have a prediction.
+        below: How many of them are predicted at or below the threshold.
+        near: How many are near the model's training: their elements and their anions together are known to it.
+        expected: The sum of the `p_stable` of all.
+        histogram: Candidates by energy above hull, in bins of `STEP` from `LOWEST` on.
+        pairs: The best of each pair of elements a and b, as a · 101 + b, among those near the training.
+        elements: Role → what becomes of each element there, among those near the training.
+    """
+
+    threshold: float
+    pair: tuple[int, ...]
+    roles: Mapping[str, tuple[int, ...]]
+    scored: int = 0
+    below: int = 0
+    near: int = 0
+    expected: float = 0.0
+    histogram: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(round((HIGHEST - LOWEST) / STEP), dtype=np.int64)
+    )
+    pairs: Best = field(default_factory=lambda: Best((MAX_Z + 1) ** 2))
+    elements: dict[str, ByElement] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.elements = {role: ByElement(columns) for role, columns in self.roles.items()}
+
+    def watch(self, blocks: Iterable[tuple[int, Rows]]) -> Iterator[tuple[int, Rows]]:
+        """The blocks as they are, each taken note of on its way."""
+        for start, rows in blocks:
+            self._add(Picked(rows, np.flatnonzero(rows["status"] == Status.OK), start))
+            yield start, rows
+
+    def _add(self, rows: Rows) -> None:
+        energy = rows["e_above_hull"].astype(np.float64)
+        self.scored += len(energy)
+        self.below += int((energy <= self.threshold).sum())
+        self.expected += float(np.nansum(rows["p_stable"], dtype=np.float64))
+        bins = np.floor((energy - LOWEST) / STEP).astype(np.int64).clip(0, len(self.histogram) - 1)
+        self.histogram += np.bincount(bins, minlength=len(self.histogram))
+        near = _near(rows)
+        self.near += len(near)
+        atoms = rows["species" if "species" in rows else "composition"]
+        kept = {name: rows[name][near] for name in ("p_stable", *NOTED[:-1])} | {"atoms": atoms[near]}
+        for by_element in self.elements.values():
+            by_element.add(kept)
+        if self.pair:
+            first, second = (kept["atoms"][:, column].astype(np.intp) for column in self.pair)
+            self.pairs.add(first * (MAX_Z + 1) + second, kept)
+
+
+def _near(rows: Rows) -> NDArray[np.intp]:
+    """The rows that are near the training of the model."""
+    near = rows["in_domain"]
+    return np.flatnonzero(near & ~(rows["domain_distance"] > 0) if "domain_distance" in rows else near)

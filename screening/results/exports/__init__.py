@@ -1,1 +1,0 @@
-"""Ranked candidates as files for other programs."""
