@@ -19,7 +19,7 @@ import click
 
 from cgcnn.errors import UserError
 from cgcnn.files import printable, whole_number
-from cgcnn.machine import STOPPING, limit_hit, stopping
+from cgcnn.machine import STOPPING, forget_working_folder, limit_hit, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,7 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
+    forget_working_folder()
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
