@@ -70,6 +70,7 @@ def lists(rng: Random) -> Iterator[Case]:
         encoding = rng.choice(ENCODINGS) if rng.random() < 0.3 else "utf-8"
         quoting = rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
         end = rng.choice(["\n", "\r\n", "\r"]) if rng.random() < 0.3 else "\n"
+        quoting = csv.QUOTE_ALL if end == "\r" else quoting  # or line feeds in notes would end lines
         lines, plain = _further(rng, [header, *rows])
         lines, failed, damage = _damaged(rng, lines, width)
         text = written(lines, SEPARATORS[separator], quoting, end)

@@ -30,9 +30,8 @@ _ROLES = {0: "A", 2: "X", 6: "B"}  # bonds of an atom → its role in a perovski
 
 
 _SITE_WORDS = "sites?|elements?|elem|el|ions?|cations?|anions?|atoms?|symbols?"
-_SITE = re.compile(
-    rf"(?:{_SITE_WORDS})?([abx])((?:'|(?:double)?prime|[\d?\ufffd*^~+])*)(?:{_SITE_WORDS})?((?:'|(?:double)?prime|\d)*)"
-)  # a prime that an encoding does not have becomes a question mark
+_MARKS = "((?:'|(?:double)?prime|[\\d?\ufffd*^~+])*)"  # ? and such are primes that an encoding lost; no site has them
+_SITE = re.compile(rf"(?:{_SITE_WORDS})?([abx]){_MARKS}(?:{_SITE_WORDS})?{_MARKS}")
 _PAIRS = ({"", "'"}, {"", "''"}, {"", "2"}, {"'", "''"}, {"1", "2"})  # marks of the two columns of B and B'
 
 

@@ -60,7 +60,9 @@ def test_a_file_without_candidates_is_refused(parse, text, prototype, message):
         parse(text, prototype)
 
 
-@pytest.mark.parametrize("header", ["A,B,B1,X", "A,B,B',X", "A,B,X,X1", "A',A,B,X", "A,B,B',B'',X", "A,A site,B,X"])
+@pytest.mark.parametrize(
+    "header", ["A,B,B1,X", "A,B,B',X", "A,B,X,X1", "A',A,B,X", "A,B,B',B'',X", "A,A site,B,X", "A,B,B?,X"]
+)
 def test_a_column_that_looks_like_a_site_and_is_none_is_refused_with_the_names_that_are_meant(parse, header):
     prototype = "cubic-perovskite" if header == "A,B,B',X" else None
     with pytest.raises(UserError, match=r"looks like a site; .* or A,B,B',X \(double-perovskite\)"):
