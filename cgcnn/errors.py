@@ -9,3 +9,7 @@ class UserError(Exception):
     Messages name settings in backquotes, as a Python user knows them: ``"`sort` beauty: no such column."`` The command
     line shows its option instead: ``--sort beauty: no such column.``
     """
+
+
+class OddFileError(UserError):
+    """What lies under a name is not a regular file, or larger than what is expected there can honestly be."""

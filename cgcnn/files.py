@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, CSV tables safe for spreadsheets, and the package's TOML files."""
+"""Files: written whole or not at all, read in bounded memory, CSV tables, and the package's TOML files."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from io import BufferedReader
 
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/([0-9]{1,9})|(stdout)|(stderr))|/proc/self/fd/([0-9]{1,9})")
 DIGITS = 18
 """Of a whole number that can be meant."""
-LARGEST = 2**31
-"""Bytes of a file that is read as a whole, unless a smaller limit is known."""
-SMALL = 2**24
-"""Bytes of a card, a recipe or a profile at most."""
 STDOUT = Path("/dev/stdout")
 """Standard output, also if it is redirected."""
 ENDS = (".safetensors", ".json", ".csv", ".png", ".svg")
 """Suffixes of the files that are written under one name."""
+SMALL = 16 * 2**20
+"""Bytes that recipes, cards, profiles and the like may have."""
+PIECE = 2**20
+"""Bytes that are read at once where the size is not known."""
+LONGEST_LINE = 64 * 2**20
+"""Bytes of a line of a log: many times what a block whose rows all fail for reasons of their own needs."""
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes text with these for a formula; a tab is escaped anyway
 
 
@@ -122,42 +125,73 @@ def replacing(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def open_regular(path: str | Path, limit: int | None = None) -> BufferedReader:
+    """Open a regular file, or a link to one, for reading.
+
+    A FIFO or a socket would block for ever, a device may never end.
+
+    Args:
+        path: The file.
+        limit: Bytes that it may have at most.
+
+    Raises:
+        OSError: It cannot be opened, is not a regular file, or is too large.
+    """
+    _check_regular(path, os.stat(path), limit)  # noqa: PTH116  # before it is opened: a device may notice that
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        _check_regular(path, os.fstat(descriptor), limit)  # it may be another one by now
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | Path, limit: int = SMALL) -> bytes:
+    """Read a regular file whole.
+
+    Raises:
+        OSError: As `open_regular`.
+    """
+    with open_regular(path, limit) as file:
+        parts = [file.read(os.fstat(file.fileno()).st_size + 1)]  # asked for, the limit would be reserved as memory
+        while len(parts[-1]) and sum(map(len, parts)) <= limit:  # it grew, or its file system does not know its size
+            parts.append(file.read(PIECE))
+    if sum(map(len, parts)) > limit:
+        raise too_large(path, limit)
+    return b"".join(parts)
+
+
+def read_text(path: str | Path, limit: int = SMALL) -> str:
+    """Read a regular file of UTF-8 text.
+
+    Raises:
+        OSError: As `open_regular`.
+        ValueError: It is not UTF-8.
+    """
+    return read_regular(path, limit).decode("utf-8")
+
+
+def _check_regular(path: str | Path, found: os.stat_result, limit: int | None) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if limit is not None and found.st_size > limit:
+        raise too_large(path, limit)
+
+
+def too_large(path: str | Path, limit: int) -> OSError:
+    """Make the error for a file that is larger than it can honestly be."""
+    return OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))
+
+
 def whole_number(text: str) -> int | None:
     """The whole number that a text is, in up to 18 digits from 0 to 9; None if it is none.
 
     `str.isdigit` also holds for ``²`` and for 5,000 digits, of which `int` makes nothing.
     """
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS else None
-
-
-@contextmanager
-def open_regular(path: Path, limit: int = LARGEST) -> Iterator[BinaryIO]:
-    """Open a regular file to read, and nothing else: a FIFO would be waited for, and a device never ends.
-
-    Args:
-        path: Of the file.
-        limit: Bytes that it may have.
-
-    Raises:
-        UserError: It is no regular file, or larger.
-        OSError: It cannot be opened.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(found.st_mode):
-            raise UserError(f"{path}: no regular file; put the file itself there")
-        if found.st_size > limit:
-            raise UserError(f"{path}: {found.st_size:,} bytes; at most {limit:,} are read")
-        yield file
-
-
-def read_regular(path: Path, limit: int = LARGEST) -> bytes:
-    """Read a regular file, see `open_regular`."""
-    with open_regular(path, limit) as file:  # read(limit) would ask for so much memory, whatever there is
-        return file.read(os.fstat(file.fileno()).st_size)
 
 
 def with_end(path: Path, end: str) -> Path:

@@ -7,7 +7,13 @@ import os
 import re
 import resource
 import signal
+import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that ask a process to end: Ctrl-C, a batch system, a terminal that closes, Ctrl-\\."""
@@ -20,6 +26,38 @@ _SHORT = ("failed to map segment", "annot allocate memory", "can't allocate memo
 def stopping() -> tuple[signal.Signals, ...]:
     """The signals that ask this process to end, but for those that it was started to ignore, as by `nohup`."""
     return tuple(number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN)
+
+
+@contextmanager
+def safe_children() -> Iterator[None]:
+    """Keep the working folder off `sys.path` of Python processes that are started meanwhile.
+
+    A new process looks there first, even for `multiprocessing`, unless it is told otherwise; and an empty entry in
+    PYTHONPATH, as of ``export PYTHONPATH=$PYTHONPATH:/x``, means the working folder, too. Others may be able to write
+    into it.
+    """
+    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if before["PYTHONPATH"] is not None:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, before["PYTHONPATH"].split(os.pathsep)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def forget_working_folder() -> None:
+    """Take the working folder off `sys.path` of this process if only an empty entry in PYTHONPATH put it there."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    here = Path.cwd()
+    named = any(entry and Path(entry).absolute() == here for entry in entries)
+    if len(entries) > 1 and not all(entries) and not named:
+        first = 0 if sys.flags.safe_path else 1  # else the folder of the script, or what `python -m` was started in
+        sys.path[first:] = [entry for entry in sys.path[first:] if entry and Path(entry) != here]
 
 
 def cores() -> int:

@@ -9,7 +9,7 @@ from typing import Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cgcnn.errors import UserError
-from cgcnn.files import SMALL, find_recipe, read_regular
+from cgcnn.files import find_recipe, read_text
 from cgcnn.models.card import model_files
 
 Symbols = tuple[str, ...]
@@ -171,8 +171,8 @@ def read_recipe(name_or_path: str, **overrides: object) -> Recipe:
     """
     path = find_recipe(name_or_path)
     try:
-        settings = tomllib.loads(read_regular(path, SMALL).decode())
-    except (OSError, ValueError) as error:
+        settings = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a TOML file: {error}.") from None
     if "kind" not in settings:
         raise UserError(f"{path}: says nothing to screen (no `kind`). Recipes of trainings go to `cgcnn train`.")

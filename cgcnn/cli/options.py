@@ -9,6 +9,8 @@ import os
 import re
 import signal
 import sys
+import traceback
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,7 +19,7 @@ import click
 
 from cgcnn.errors import UserError
 from cgcnn.files import printable, whole_number
-from cgcnn.machine import STOPPING, limit_hit, stopping
+from cgcnn.machine import STOPPING, forget_working_folder, limit_hit, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +101,7 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
+    forget_working_folder()
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
@@ -108,7 +111,9 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
         error.show()
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        echo(shown.getvalue().rstrip("\n"), err=True, lines=True)  # it quotes arguments, perhaps names of files
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail(name, "interrupted.", 130)
@@ -151,15 +156,22 @@ def plain(text: str) -> str:
 
 
 class _PlainFormatter(logging.Formatter):
-    """Log lines as `plain` text."""
+    """Log lines as `printable` text, one line each unless they have a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain(super().format(record))
+        return plain(super().format(record)) if record.exc_info else printable(super().format(record))
 
 
-def echo(text: object = "", *, err: bool = False) -> None:
-    """Print a text: whatever it quotes, such as the name of a file or a field of a card, cannot rewrite the screen."""
-    click.echo(plain(str(text)), err=err)
+def echo(text: object = "", *, err: bool = False, lines: bool = False) -> None:
+    """Print a text: whatever it quotes, such as the name of a file or a field of a card, cannot rewrite the screen.
+
+    Args:
+        text: What to print.
+        err: Print to stderr, otherwise to stdout.
+        lines: The text has several lines, whose parts are `printable`; otherwise it is one line, and a line end in a
+            name cannot make another.
+    """
+    click.echo(plain(str(text)) if lines else printable(str(text)), err=err)
 
 
 def _make_streams_whole() -> None:
@@ -171,6 +183,8 @@ def _make_streams_whole() -> None:
     """
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_PlainFormatter())  # warnings name hosts and files of others
+    warnings.showwarning = lambda message, kind, *_: echo(f"{kind.__name__}: {message}", err=True)
+    sys.excepthook = lambda *error: echo("".join(traceback.format_exception(*error)).rstrip(), err=True, lines=True)
     for number in range(3):
         with suppress(OSError):
             os.fstat(number)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import Progress as Bars
-from rich.progress import TaskID
+from rich.progress import ProgressColumn, TaskID, TextColumn
 from rich.table import Table
 
-from cgcnn.cli.options import plain
 from cgcnn.data.build import Builder, Rule
 from cgcnn.data.cache import default_folder
+from cgcnn.files import printable
 from cgcnn.machine import cores
 
 if TYPE_CHECKING:
@@ -30,13 +30,18 @@ LINES = 10  # plain lines a member
 SECONDS = 10.0  # between plain lines of a counter
 
 
+def _columns() -> list[ProgressColumn]:
+    """The columns of bars, whose descriptions are text as it is."""
+    return [TextColumn("{task.description}", markup=False), *Bars.get_default_columns()[1:]]
+
+
 class Reporter:
     """A bar for each member in training, or lines if stderr is no terminal; called after every epoch."""
 
     def __init__(self, members: int) -> None:
         self.members = members
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self.bars = Bars(console=self.console, disable=not self.console.is_terminal)
+        self.bars = Bars(*_columns(), console=self.console, disable=not self.console.is_terminal)
         self.tasks: dict[str, TaskID] = {}
         self.start = time.monotonic()
 
@@ -50,7 +55,7 @@ class Reporter:
     def __call__(self, stage: str, member: int, progress: Progress) -> None:
         """Show how far a member has come."""
         of = "" if "teachers" in stage else f" of {self.members}"
-        name = f"{stage}: member {member + 1}{of}"
+        name = printable(f"{stage}: member {member + 1}{of}")
         if not self.bars.disable:
             task = self.tasks.setdefault(name, TaskID(-1))
             if task < 0:
@@ -75,7 +80,7 @@ class Counter:
     def __init__(self, what: str) -> None:
         self.what = what
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self.bars = Bars(console=self.console, disable=not self.console.is_terminal, transient=True)
+        self.bars = Bars(*_columns(), console=self.console, disable=not self.console.is_terminal, transient=True)
         self.task = self.bars.add_task(what, total=None)
         self.start = self.shown = time.monotonic()
 
@@ -102,7 +107,7 @@ def builder(settings: Settings, workers: int | None, cache: Path | None, *, no_c
     with Counter("building graphs") as report:
         note = report.console.print
         yield Builder(
-            Rule.of(settings), workers or cores(), folder, report, lambda text: note(plain(text), soft_wrap=True)
+            Rule.of(settings), workers or cores(), folder, report, lambda text: note(printable(text), soft_wrap=True)
         )
 
 
@@ -112,7 +117,7 @@ def show_card(card: Card) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(card):
-        table.add_row(plain(name), plain(value))
+        table.add_row(printable(name), printable(value))
     Console(soft_wrap=False, highlight=False, markup=False, emoji=False).print(table)
 
 

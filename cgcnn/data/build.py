@@ -22,6 +22,7 @@ from cgcnn.data.bounds import check_reach
 from cgcnn.data.crystal import structure
 from cgcnn.errors import UserError
 from cgcnn.graphs.graph import EQUAL, CrystalGraph, original_graph
+from cgcnn.machine import safe_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,7 +116,8 @@ class Builder:
         if workers < 2:
             yield from map(run, waiting)
             return
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # torch has threads: never fork
+        spawn = get_context("spawn")  # torch has threads: never fork
+        with safe_children(), ProcessPoolExecutor(workers, mp_context=spawn) as pool:
             try:
                 yield from pool.map(run, waiting)
             except BrokenProcessPool:

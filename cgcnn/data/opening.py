@@ -6,9 +6,11 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 from cgcnn.errors import UserError
+from cgcnn.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +33,10 @@ class _Guarded(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path, self.done = path, 0
-        self.limit = _FREE + RATIO * path.stat().st_size
-        self.inner = _OPEN.get(path.suffix.lower(), open)(path, "rb")
+        self.packed = open_regular(path)
+        self.limit = _FREE + RATIO * os.fstat(self.packed.fileno()).st_size
+        unpack = _OPEN.get(path.suffix.lower())
+        self.inner = cast("Any", self.packed) if unpack is None else unpack(self.packed, "rb")
 
     def readable(self) -> bool:
         return True
@@ -46,6 +50,7 @@ class _Guarded(io.RawIOBase):
 
     def close(self) -> None:
         self.inner.close()
+        self.packed.close()
         super().close()
 
 

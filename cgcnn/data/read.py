@@ -16,6 +16,7 @@ from cgcnn.data.formats import ID_PROP, SUFFIXES, Source, kind_of, read_file, re
 from cgcnn.data.opening import uncompressed_name
 from cgcnn.data.sample import Sample, broken
 from cgcnn.errors import UserError
+from cgcnn.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -216,9 +217,7 @@ def _is_exported(file: Path) -> bool:
 def _head(file: Path, size: int) -> bytes:
     """The first bytes of a regular file; none where it cannot be read, which its reader says."""
     try:
-        if not file.is_file():
-            return b""
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             return stream.read(size)
     except OSError:
         return b""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import lzma
 import re
+import zipfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+WORKBOOK = 2**30
+"""Bytes of XML in a workbook, which openpyxl reads piece by piece."""
 HEAD = 1000
 """Rows that decide what a comma in a number means."""
 
@@ -491,6 +494,7 @@ def _workbook(stream: io.BufferedReader, source: str) -> Iterator[tuple[int, lis
     try:
         with stream:
             content = io.BytesIO(stream.read(CRYSTAL))
+        _check_size(content, source)
         values, formulas = (load_workbook(content, data_only=only, read_only=True) for only in (True, False))
         sheets = {name: list(_sheet(values[name], formulas[name], source)) for name in values.sheetnames}
     except UserError:
@@ -501,6 +505,13 @@ def _workbook(stream: io.BufferedReader, source: str) -> Iterator[tuple[int, lis
     if len(filled) > 1:
         raise UserError(f"{source}: the sheets {', '.join(filled)} hold something. Save the one that you mean as CSV.")
     yield from next(iter(filled.values()), [])
+
+
+def _check_size(content: io.BytesIO, source: str) -> None:
+    """Refuse a workbook that unpacks to more than any that people fill."""
+    with zipfile.ZipFile(content) as parts:
+        if sum(part.file_size for part in parts.infolist()) > WORKBOOK:
+            raise UserError(f"{source}: a workbook of more than {WORKBOOK >> 20} MiB. Save the sheet as CSV.")
 
 
 def _sheet(values: Any, formulas: Any, source: str) -> Iterator[tuple[int, list[str], str]]:  # openpyxl has no types

@@ -162,6 +162,8 @@ def read_card(name_or_path: str | Path) -> Card:
         card = Card.model_validate_json(read_regular(path, SMALL))
     except FileNotFoundError:
         raise UserError(f"{name_or_path}: the card {path.name} is missing; copy it beside the weights") from None
+    except OSError as error:
+        raise UserError(f"{path}: not a model card ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "file"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
+from safetensors import SafetensorError
+from safetensors.numpy import load as deserialize
 from safetensors.numpy import save as serialize
 
 from cgcnn.errors import UserError
-from cgcnn.files import open_regular, with_end, write_whole
+from cgcnn.files import read_regular, with_end, write_whole
 from cgcnn.models.arrays import named_arrays, wrong_with_card, wrong_with_domain, wrong_with_likeness, wrong_with_member
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.domain import Domain, Likeness
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
+
+LARGEST = 2**30
+"""Bytes of the weights of a model; shipped ones have up to 7 million."""
+HEADER = 4 * 2**20
+"""Bytes of names, types and shapes in it: tens of thousands of arrays."""
 
 
 def save(model: Model, path: str | Path) -> Path:
@@ -44,11 +49,7 @@ def load(name_or_path: str | Path) -> Model:
     card = read_card(path)
     if reason := wrong_with_card(card):
         raise UserError(f"{path}: not a model ({reason}); pass a file written by 'cgcnn train'")
-    try:
-        with open_regular(path):
-            named = load_file(path)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
+    named = _arrays(path)
     members = [_part(named, f"members.{i}.") for i in range(card.members)]
     wrong = next(filter(None, (wrong_with_member(member, card.settings) for member in members)), "")
     parts = _part(named, "domain.")
@@ -75,15 +76,25 @@ def read_domain(path: str | Path) -> Domain | None:
     card = read_card(path)
     if card.input != "prototype":
         return None
-    try:
-        with open_regular(path), safe_open(path, "numpy") as file:
-            names = [name for name in file.keys() if name.startswith("domain.")]  # noqa: SIM118  # it is no dictionary
-            parts = _part({name: file.get_tensor(name) for name in names}, "domain.")
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
+    parts = _part(_arrays(path), "domain.")
     if wrong := wrong_with_domain(parts, card.prototypes):
         raise UserError(f"{path}: not a model file ({wrong}); pass a file written by 'cgcnn train'")
     return Domain(**parts)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of a file, by name.
+
+    Raises:
+        UserError: It is not a model file.
+    """
+    try:
+        data = read_regular(path, LARGEST)
+        if int.from_bytes(data[:8], "little") > HEADER:
+            raise ValueError(f"a header of more than {HEADER:,} bytes")  # noqa: TRY301  # one message for all
+        return deserialize(data)
+    except (SafetensorError, OSError, KeyError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{path}: not a model file ({error}); pass a file written by 'cgcnn train'") from None
 
 
 def _part(named: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

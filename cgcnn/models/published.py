@@ -6,8 +6,10 @@ softmax of two outputs is the sigmoid of their difference. What differs is the g
 
 from __future__ import annotations
 
+import io
 import json
-import os
+import pickletools
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +21,27 @@ import torch
 from cgcnn import __version__
 from cgcnn.elements import MAX_Z
 from cgcnn.errors import UserError
-from cgcnn.files import SMALL, open_regular, read_regular
+from cgcnn.files import SMALL, read_regular, read_text
+from cgcnn.models.arrays import shapes, wrong_with_card
 from cgcnn.models.card import Card, Metric, Target
 from cgcnn.models.model import Model
 from cgcnn.network.reference import CGCNN, weights
 from cgcnn.network.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import Tensor
 
+LARGEST = 256 * 2**20  # bytes of a checkpoint; those that were published have some hundred thousand
+PICKLED = 2 * 2**20  # bytes of what is in it beside numbers
+ENTRIES = 10_000  # tensors and the like
+FEATURES = 10_000  # numbers that describe an element
+TEXT = 10_000  # characters of an option or a name
+GLOBALS = re.compile(
+    r"collections OrderedDict|torch._utils _rebuild_(tensor|tensor_v2|parameter)|torch(\.storage)? \w+Storage"
+    r"|torch (device|Size|b?float\d*|double|half|u?int\d+|long|bool)|_codecs encode"
+    r"|numpy\._?core\.multiarray scalar|numpy dtype"
+)
+"""What a checkpoint may name. Some of what `weights_only` allows beside it allocates what the file declares."""
 STEP = 0.2  # Å, between the Gaussians of the published code; also their width
 _UNITS = {
     "formation_energy_per_atom": "eV/atom",
@@ -86,20 +98,16 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     file = Path(path)
     try:
-        _check_size(file)
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        _check_tensors(file, (*content["state_dict"].values(), *content["normalizer"].values()))
+        data = read_regular(file, LARGEST)
+        content = _loaded(data)
         checkpoint = Checkpoint(
             path=file,
-            state={str(name): tensor.float() for name, tensor in content["state_dict"].items()},
+            state=_tensors(content["state_dict"], len(data)),
             mean=float(content["normalizer"]["mean"]),
             std=float(content["normalizer"]["std"]),
-            arguments=dict(content["args"]),
+            arguments=_options(content["args"]),
             best=float(content.get("best_mae_error", np.nan)),
         )
-    except UserError:
-        raise
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
     except Exception as error:  # noqa: BLE001  # torch.load documents no set of errors for damaged files
@@ -107,25 +115,6 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{file}: not a checkpoint of the published code ({reason}); expected its .pth.tar") from None
     _check(checkpoint)
     return checkpoint
-
-
-def _check_size(file: Path) -> None:
-    """Refuse what would fill the memory before it can be looked at: checkpoints are not compressed."""
-    with open_regular(file) as opened:
-        size = os.fstat(opened.fileno()).st_size
-        if zipfile.is_zipfile(opened):
-            inside = sum(member.file_size for member in zipfile.ZipFile(opened).infolist())
-            if inside > 2 * size + SMALL:
-                raise UserError(f"{file}: {size:,} bytes that unpack to {inside:,}; no checkpoint does")
-
-
-def _check_tensors(file: Path, values: Iterable[object]) -> None:
-    """Refuse a tensor that is larger than what it holds: copied, it would fill the memory."""
-    for tensor in values:
-        if isinstance(tensor, torch.Tensor) and tensor.nbytes > tensor.untyped_storage().nbytes():
-            raise UserError(
-                f"{file}: has a tensor of {tensor.nbytes:,} bytes that holds far fewer; no training makes it"
-            )
 
 
 def _check(checkpoint: Checkpoint) -> None:
@@ -142,11 +131,92 @@ def _check(checkpoint: Checkpoint) -> None:
         )
 
 
-def _numpy_scalars() -> list[Any]:
-    """What some of the published files need besides tensors: a NumPy float under its old and its new address."""
-    scalar = np.float64(0).__reduce__()[0]
-    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]
-    return [*((scalar, name) for name in names), np.dtype, type(np.dtype(np.float64))]
+def _loaded(data: bytes) -> Any:
+    """Load a checkpoint, which is a zip file or, before torch 1.6, pickles and then numbers.
+
+    What a few bytes may declare is refused before torch allocates it.
+
+    Raises:
+        ValueError: It holds what no checkpoint needs, or more than its size.
+        Exception: Whatever else torch finds; it documents no set of errors.
+    """
+    if data.startswith(b"PK\x03\x04"):
+        data = _plain_zip(data)
+    else:
+        stream = io.BytesIO(data[:PICKLED])
+        for _ in range(5):  # a magic number, the protocol, the system, the content, and the names of its storages
+            _check_pickle(stream)
+    allowed: list[Any] = [(_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    with torch.serialization.safe_globals([*allowed, (_Kind, "numpy.dtype")]):
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _plain_zip(data: bytes) -> bytes:
+    """The same files as another zip file, as torch writes them: not compressed, none twice or within another."""
+    if data.count(b"PK\x01\x02") > ENTRIES:
+        raise ValueError(f"more than {ENTRIES:,} files in it")
+    plain = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as packed, zipfile.ZipFile(plain, "w") as unpacked:
+        infos = packed.infolist()
+        stored = all(i.compress_type == zipfile.ZIP_STORED and i.file_size == i.compress_size for i in infos)
+        if not stored or sum(info.file_size for info in infos) > len(data):
+            raise ValueError("it is compressed, or its files overlap")
+        if len({info.filename for info in infos}) < len(infos):
+            raise ValueError("a file is in it twice")
+        for info in infos:
+            content = packed.read(info)
+            if info.filename.endswith(".pkl"):
+                if len(content) > PICKLED:
+                    raise ValueError(f"{info.filename} has more than {PICKLED:,} bytes")
+                _check_pickle(io.BytesIO(content))
+            unpacked.writestr(info.filename, content)
+    return plain.getvalue()
+
+
+def _check_pickle(stream: io.BytesIO) -> None:
+    """Raise ValueError unless a pickle names nothing but what checkpoints need."""
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name == "GLOBAL" and not GLOBALS.fullmatch(str(argument)):
+            raise ValueError(f"it needs {argument}, which no checkpoint of that code does")
+        if isinstance(argument, (str, bytes)) and len(argument) > TEXT:
+            raise ValueError(f"a text of more than {TEXT:,} characters")
+
+
+class _Kind:
+    """Stands for NumPy's type of a number, which some of the published files name."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        self.name = name
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and the like: little-endian, as all of them are."""
+
+
+def _number(kind: _Kind, content: bytes) -> float:
+    """Make a number as NumPy pickles one."""
+    if kind.name not in {"f4", "f8", "i4", "i8"}:
+        raise ValueError(f"a NumPy object of type {kind.name}")
+    return float(np.frombuffer(content, f"<{kind.name}", count=1)[0])
+
+
+def _tensors(state: Any, size: int) -> dict[str, Tensor]:
+    """The tensors as float32, if a file of so many bytes can hold them: views may declare any size."""
+    tensors: dict[str, Tensor] = {str(name): tensor for name, tensor in state.items()}
+    if any(tensor.layout is not torch.strided or tensor.device.type != "cpu" for tensor in tensors.values()):
+        raise ValueError("a tensor is not plain numbers")
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > size:
+        raise ValueError("its tensors declare more numbers than the file holds")
+    return {name: tensor.detach().float() for name, tensor in tensors.items()}
+
+
+def _options(arguments: Any) -> dict[str, Any]:
+    """The options of the command line, as far as they are texts and numbers or lists of texts."""
+    plain = (str, int, float, bool)
+    return {
+        name: value
+        for name, value in arguments.items()
+        if isinstance(value, plain) or (isinstance(value, list) and all(isinstance(text, str) for text in value))
+    }
 
 
 def read_atom_init(path: str | Path) -> Tensor:
@@ -157,10 +227,10 @@ def read_atom_init(path: str | Path) -> Tensor:
     """
     file = Path(path)
     try:
-        vectors = {
-            int(key): np.array(value, dtype=np.float32)
-            for key, value in json.loads(read_regular(file, 4 * SMALL)).items()
-        }
+        content = json.loads(read_text(file, SMALL))
+        vectors = {int(key): np.array(value, dtype=np.float32) for key, value in content.items()}
+        if any(vector.size > FEATURES for vector in vectors.values()):
+            raise ValueError(f"a vector of more than {FEATURES:,} numbers")  # noqa: TRY301  # one message for all
         features = np.full((MAX_Z + 1, len(next(iter(vectors.values())))), np.nan, dtype=np.float32)
         features[0] = 0
         for number, vector in vectors.items():
@@ -198,9 +268,13 @@ def import_model(checkpoint: Checkpoint, features: Tensor, name: str) -> Model:
             f"{checkpoint.path}: trained on element vectors of {width} numbers, `atom_init` has {features.shape[1]}; "
             "pass the atom_init.json of its training"
         )
-    network = CGCNN(settings, features)
+    if wrong := wrong_with_card(about):
+        raise UserError(f"{checkpoint.path}: no such model is possible ({wrong})")
     try:
-        network.load_state_dict(_renamed(checkpoint, network))
+        theirs = _renamed(checkpoint, settings)
+        _check_shapes(theirs, shapes(settings, width))  # before a network of that size is made
+        network = CGCNN(settings, features)
+        network.load_state_dict(network.state_dict() | theirs)
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{checkpoint.path}: not the published network ({reason})") from None
@@ -237,21 +311,30 @@ def _settings(checkpoint: Checkpoint) -> Settings:
     )
 
 
-def _renamed(checkpoint: Checkpoint, network: CGCNN) -> dict[str, Tensor]:
-    """The checkpoint's tensors under our names; those that it has none of are as in a new network."""
-    state, width = checkpoint.state, network.settings.width
-    ours = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    ours |= {"embed.weight": state["embedding.weight"], "embed.bias": state["embedding.bias"]}
-    for i in range(network.settings.layers):
+def _check_shapes(theirs: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
+    """Raise KeyError or RuntimeError unless the tensors are those of the network, beside those that it makes itself."""
+    for name, shape in expected.items():
+        if name not in _OWN and tuple(theirs[name].shape) != shape:
+            raise RuntimeError(f"{name} has the shape {tuple(theirs[name].shape)}, not {shape}")
+
+
+_OWN = {"element_features", "learned", "centres", "target_mean", "target_std"}
+
+
+def _renamed(checkpoint: Checkpoint, settings: Settings) -> dict[str, Tensor]:
+    """The checkpoint's tensors under our names."""
+    state, width = checkpoint.state, settings.width
+    ours = {"embed.weight": state["embedding.weight"], "embed.bias": state["embedding.bias"]}
+    for i in range(settings.layers):
         theirs, mine = f"convs.{i}.", f"convolutions.{i}."
         receiver, sender, distance = torch.split(
-            state[theirs + "fc_full.weight"], [width, width, network.settings.gaussians], dim=1
+            state[theirs + "fc_full.weight"], [width, width, settings.gaussians], dim=1
         )
         ours |= {mine + "receiver.weight": receiver, mine + "receiver.bias": state[theirs + "fc_full.bias"]}
         ours |= {mine + "sender.weight": sender, mine + "distance.weight": distance}
         for bn, norm in (("bn1.", "edge_norm."), ("bn2.", "node_norm.")):
             ours |= {mine + norm + new: state[theirs + bn + old] for old, new in _NORM.items()}
-    layers = ["conv_to_fc", *(f"fcs.{i}" for i in range(network.settings.hidden_layers - 1))]
+    layers = ["conv_to_fc", *(f"fcs.{i}" for i in range(settings.hidden_layers - 1))]
     for i, layer in enumerate(layers):
         ours |= {f"hidden.{i}.{part}": state[f"{layer}.{part}"] for part in ("weight", "bias")}
     ours |= {f"output.{part}": _output(checkpoint, state[f"fc_out.{part}"]) for part in ("weight", "bias")}

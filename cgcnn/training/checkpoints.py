@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.errors import UserError
-from cgcnn.files import write_whole
+from cgcnn.files import read_text, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,13 +32,21 @@ def claim(folder: Path, table: Table, recipe: TrainRecipe, splits: Sequence[Spli
     mark, own = folder / "identity", identity(table, recipe, splits)
     if mark.exists() and not resume:
         raise UserError(f"{folder}: holds an unfinished training; pass `resume`, or delete the folder")
-    if mark.exists() and mark.read_text(encoding="utf-8") != own:
+    if mark.exists() and _mark(mark) != own:
         raise UserError(f"{folder}: made from other data or another recipe; use those, or delete the folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another output") from None
     write_whole(mark, own)
+
+
+def _mark(path: Path) -> str:
+    """What a mark says; nothing of ours if it is not readable text."""
+    try:
+        return read_text(path)
+    except (OSError, ValueError):
+        return ""
 
 
 def identity(table: Table, recipe: TrainRecipe, splits: Sequence[Split] = ()) -> str:

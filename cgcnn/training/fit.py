@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.errors import UserError
-from cgcnn.files import write_whole
+from cgcnn.files import open_regular, write_whole
 from cgcnn.network.reference import CGCNN, TensorBatch
 from cgcnn.training.sets import grid_network
 
@@ -284,7 +284,8 @@ def _write(state: _State, path: Path) -> None:
 
 def _restore(state: _State, path: Path) -> None:
     try:
-        content: dict[str, Any] = torch.load(path, weights_only=True)
+        with open_regular(path) as file:
+            content: dict[str, Any] = torch.load(file, weights_only=True)
         state.network.load_state_dict(content["network"])
         state.average.load_state_dict(content["average"])
         state.optimizer.load_state_dict(content["optimizer"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cgcnn.errors import UserError
-from cgcnn.files import SMALL, find_recipe, read_regular
+from cgcnn.files import find_recipe, read_text
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import InputKind, Target
 from cgcnn.network.settings import Activation, ConvolutionKind, GraphKind, Pooling, Settings
@@ -266,10 +266,10 @@ def read_recipe(name_or_path: str | Path) -> TrainRecipe:
     """
     path = find_recipe(str(name_or_path))
     try:
-        return TrainRecipe.model_validate(tomllib.loads(read_regular(path, SMALL).decode()))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not TOML ({error})") from None
-    except ValidationError as error:
+        return TrainRecipe.model_validate(tomllib.loads(read_text(path)))
+    except ValidationError as error:  # a ValueError, too
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "recipe"
         raise UserError(f"{path}: {where}: {first['msg']}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not TOML ({error})") from None

@@ -29,6 +29,7 @@ import numpy as np
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.files import open_regular
 from screening.chemistry.sources import NUMBERS, formation_energies
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def read_entries(paths: Sequence[Path]) -> Entries:
                     found.append(_entry(value, place))
                 except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
                     odd.append(f"{path}, entry {place} ({_words(error)})")
-        with path.open("rb") as content:
+        with open_regular(path) as content:
             digests.append(hashlib.file_digest(content, "sha256").hexdigest())
         date = max(date, path.stat().st_mtime)
         if len(found) + len(odd) == before:
@@ -249,7 +250,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"`competing_phases` {path}: is no regular file.")
-        with path.open("rb") as plain:
+        with open_regular(path) as plain:
             start = plain.read(6)
             plain.seek(0)
             unpack = next((unpack for magic, unpack in PACKED.items() if start.startswith(magic)), None)

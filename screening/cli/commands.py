@@ -146,7 +146,7 @@ def verify(run: str, *, repair: bool) -> int:
     from screening.campaign import check_run
 
     report = check_run(run, mend=repair)
-    command_line.echo(report.text())
+    command_line.echo(report.text(), lines=True)
     return 0 if report.ok else 1
 
 

@@ -25,7 +25,8 @@ def print_explanation(url: str, named: str) -> None:
     for remark in _remarks(told):
         show(f"  {remark}")
     if told.contributions:
-        show("\nWhat each element contributes: the energy less the median with another element of the training there")
+        show("")
+        show("What each element contributes: the energy less the median with another element of the training there")
         lines = table({"site": "left", "element": "left", "eV/atom": "right", "place": "right"})
         for part in told.contributions:
             lines.add_row(part.role, part.element, f"{part.energy:+.3f}", f"{part.place} of {part.others}")
@@ -46,7 +47,8 @@ def _remarks(told: Explanation) -> list[str]:
 def _print_exchanges(title: str, exchanges: Sequence[Exchanged]) -> None:
     if not exchanges:
         return
-    show(f"\n{title}")
+    show("")
+    show(title)
     lines = table({"formula": "left", "exchange": "left", "E_hull (eV/atom)": "right", "in the training": "right"})
     for found in exchanges:
         label = "" if not found.known else "known" if found.label != found.label else f"{found.label:.3f}"  # NaN

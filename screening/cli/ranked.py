@@ -79,7 +79,8 @@ def print_ranking(ranking: Table, count: int, look: Look) -> None:
         echo(
             "[\n"
             + ",\n".join(json.dumps(record, ensure_ascii=False) for record in records(rows, ranking.fields))
-            + "\n]"
+            + "\n]",
+            lines=True,
         )
     elif look.verbose:
         _print_table(

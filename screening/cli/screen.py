@@ -70,7 +70,7 @@ def screen(  # noqa: PLR0913  # the flags of a command
         note_skipped(*recipe.paths)
     if dry_run:
         _name_model(plan, default=recipe.model is None)
-        echo(dry_ledger(plan))
+        echo(dry_ledger(plan), lines=True)
         if recipe.cascade:
             ranked_by(recipe.sort)
             echo("note: a dry run fits no student; most of the ok ones will be set aside by the cascade.", err=True)
@@ -82,7 +82,7 @@ def screen(  # noqa: PLR0913  # the flags of a command
     if not campaign.done:
         return AGAIN
     with Run.open(campaign.url) as run:
-        echo(make_ledger(run.ledger(), plan.filters, plan.candidates.count), err=True)
+        echo(make_ledger(run.ledger(), plan.filters, plan.candidates.count), err=True, lines=True)
         if not campaign.complete:
             return 0
         _tell(present(run, outputs), outputs, look)

@@ -22,7 +22,7 @@ def print_state(url: str) -> None:
     with Run.open(url) as run:
         done, blocks = run.n_committed, run.header.n_blocks
         echo(f"{url}: {done:,} of {blocks:,} blocks are committed ({100 * done / blocks:.1f} %)")
-        echo(make_ledger(run.ledger(), run.header.filters, run.header.rows))
+        echo(make_ledger(run.ledger(), run.header.filters, run.header.rows), lines=True)
         place = run.place
         told = [_tell_holders(place, part) for part in lock.parts(place)]
         if done < blocks:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cgcnn.cli.options import plain
+from cgcnn.files import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +23,7 @@ class PlainTable(Table):
 
     def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
         """Add a row of texts."""
-        super().add_row(*(Text(plain(cell)) if isinstance(cell, str) else cell for cell in cells), **settings)
+        super().add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells), **settings)
 
 
 def table(headers: dict[str, str]) -> PlainTable:
@@ -31,7 +31,9 @@ def table(headers: dict[str, str]) -> PlainTable:
     empty = PlainTable(box=None, pad_edge=False)
     for header, justify in headers.items():
         is_number = justify == "right"
-        empty.add_column(plain(header), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        empty.add_column(
+            printable(header), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+        )
     return empty
 
 
@@ -44,10 +46,10 @@ def show(content: Table | str, width: int = WIDE, *, exactly: int | None = None)
     """Print to stdout: fitted to a terminal; elsewhere, or if that is less, to so many characters.
 
     Args:
-        content: What to print.
+        content: What to print; text is one line, whoever wrote parts of it.
         width: Characters of a line at most.
         exactly: So many, even if the terminal has fewer.
     """
     console = Console(markup=False, emoji=False, highlight=False)
     console.width = exactly or (min(console.width, width) if sys.stdout.isatty() else width)
-    console.print(plain(content) if isinstance(content, str) else content)
+    console.print(printable(content) if isinstance(content, str) else content)

@@ -140,7 +140,7 @@ def _step(
 ) -> Iterator[subprocess.Popen[bytes]]:
     step, resources = (profile.inference, INFER) if part.kind == "infer" else (profile.builders, BUILD)
     worker = [
-        *(sys.executable, "-m", "screening.cluster.worker", str(profile.scratch), f"{part.kind}-%t", address),
+        *(sys.executable, "-P", "-m", "screening.cluster.worker", str(profile.scratch), f"{part.kind}-%t", address),
         *("--nthreads", "1", "--memory-limit", "0"),  # SLURM watches the memory
         *("--death-timeout", str(DEATH_TIMEOUT), *tls_arguments(security)),
         *(["--interface", profile.interface] if profile.interface else []),

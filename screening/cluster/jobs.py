@@ -38,7 +38,7 @@ class Template:
     def script(self, name: str) -> str:
         """The batch script of the job whose worker has this name."""
         variable, _, value = inherited().partition("=")
-        command = f"exec {shlex.quote(sys.executable)} -m screening.cluster.worker"
+        command = f"exec {shlex.quote(sys.executable)} -P -m screening.cluster.worker"
         return "\n".join(
             [
                 "#!/usr/bin/env bash",

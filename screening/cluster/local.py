@@ -14,7 +14,7 @@ from screening.cluster.limits import make_room, not_startable
 from screening.cluster.remote import NO_DASHBOARD, describe
 from screening.cluster.scratch import private_scratch
 from screening.cluster.settings import HEALTH, WORKER_SETTINGS
-from screening.cluster.signals import started, uninterrupted
+from screening.cluster.signals import LIMIT, started, uninterrupted
 from screening.cluster.tls import in_memory
 from screening.cluster.workforce import BUILD, INFER, Workforce
 
@@ -62,7 +62,7 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
                 silence_logs=SILENT,
                 resources=BUILD,
             )
-            cluster = started(begin, came)
+            cluster = started(begin, came, LIMIT + builders)
             client = closing.enter_context(Client(closing.enter_context(cluster), security=security))
             _add_inference(cluster, inference)
             keeper = Keeper(cluster, builders + inference)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cgcnn.errors import UserError
-from cgcnn.files import SMALL, read_regular, shipped_files
+from cgcnn.files import read_text, shipped_files
 from screening.cluster.walltime import parse_walltime
 
 UNITS = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}
@@ -177,7 +177,7 @@ def read_profile(name_or_path: str) -> Profile:
             f"scheduler, or one of: {', '.join(known)}."
         )
     try:
-        return _ANY.validate_python(tomllib.loads(read_regular(path, SMALL).decode()))
+        return _ANY.validate_python(tomllib.loads(read_text(path)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "kind"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
+from cgcnn.files import read_text
 from screening.cluster.remote import describe, names, scheduler_address, wait_for, workers
+from screening.cluster.scratch import private_scratch
 from screening.cluster.workforce import Workforce
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def running_workers(address: str) -> Iterator[Workforce]:
     from distributed.utils import silence_logging_cmgr
 
     # A lost scheduler is an error of one line; Dask's client would log its attempts to reach it, also at the end.
-    with silence_logging_cmgr(logging.CRITICAL, "distributed.client"), connect(address) as client:
+    quiet = silence_logging_cmgr(logging.CRITICAL, "distributed.client")
+    with private_scratch(), quiet, connect(address) as client:
         wait_for(lambda: bool(names(client)), PATIENCE, lambda: f"none at {address} yet", lambda: None)
         found = [worker["resources"] for worker in workers(client)]
         builders, inference = sum("BUILD" in has for has in found), sum("INFER" in has for has in found)
@@ -73,7 +75,7 @@ def _address(address: str) -> str:
     if "://" in address:
         return address
     try:
-        where = scheduler_address(Path(address).read_text(encoding="utf-8"))
+        where = scheduler_address(read_text(address))
     except (OSError, ValueError) as error:
         raise UserError(f"`cluster` {address}: not a file that a scheduler wrote ({error}).") from None
     if not where.startswith(("tls://", "tcp://127.0.0.1:")):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
+from cgcnn.machine import safe_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 @contextmanager
 def private_scratch() -> Iterator[Path]:
     """Give all schedulers, workers and clients of this process a folder of their own, removed at the end.
+
+    Processes that are started meanwhile do not look for code in the working folder.
 
     Raises:
         UserError: It cannot be made.
@@ -35,7 +38,7 @@ def private_scratch() -> Iterator[Path]:
     except OSError as error:
         raise _impossible(parent, error) from None
     try:
-        with dask.config.set({"temporary-directory": str(folder)}):
+        with dask.config.set({"temporary-directory": str(folder)}), safe_children():
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,10 +69,10 @@ def private_folder(parent: Path) -> Path:
 
 
 def _safe(parent: Path) -> Path:
-    """The folder itself if nobody else can rename what we make in it, else one in the user's cache."""
+    """The folder itself, without links, if nobody else can rename what we make in it; else one in the user's cache."""
     real = Path(os.path.realpath(parent))
     if all(map(_keeps_names, (real, *real.parents))):
-        return parent
+        return real
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perovskite-screening" / "scratch"
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Started = TypeVar("Started")
 
 LIMIT = 120.0
-"""Seconds in which a scheduler and its first worker processes must be up."""
+"""Seconds in which a scheduler must be up; worker processes get more, by their number."""
 PATIENCE = 10.0
 """Seconds that a start may go on after Ctrl-C or SIGTERM, to end in order."""
 LOOK = 0.1

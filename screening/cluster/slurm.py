@@ -120,8 +120,8 @@ class Keeper:
         """
         thread = threading.Thread(target=self._keep, name="slurm-keeper", daemon=True)
         try:
-            with uninterrupted():
-                self._fill()
+            with uninterrupted() as came:
+                self._fill(came)
                 thread.start()
             yield
         finally:
@@ -183,8 +183,8 @@ class Keeper:
             what = f"ended before their workers came, the last one {state}" if state else "are not known to squeue"
             self.problem = f"{self.name}: the {kind} jobs {what}. See their logs in {self.logs}."
 
-    def _fill(self) -> None:
-        """Submit what is missing.
+    def _fill(self, came: Callable[[], bool] = lambda: False) -> None:
+        """Submit what is missing, unless a signal `came`.
 
         Raises:
             UserError: SLURM does not take one.
@@ -193,7 +193,7 @@ class Keeper:
         for kind, count in self.wanted.items():
             template = self.templates[kind]
             for _ in range(count - there[kind]):
-                if self._stop.is_set():
+                if self._stop.is_set() or came():
                     return
                 name = f"{kind}-{next(self._numbers)}"
                 what = f"the {kind} jobs of {self.name}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
+from cgcnn.files import read_text
 from screening.store.lock import Holder, alive
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ def _security(certificate: str, key: str) -> Security:
 
 def _abandoned(folder: Path) -> bool:
     try:
-        return alive(Holder(**json.loads((folder / OWNER).read_text(encoding="ascii")))) is False
-    except (OSError, ValueError, TypeError):
+        return alive(Holder(**json.loads(read_text(folder / OWNER)))) is False
+    except (OSError, ValueError, TypeError, RecursionError):
         return False  # another one is just being made, or it is none of ours
 
 

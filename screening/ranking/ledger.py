@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cgcnn.files import printable
 from screening.engine.score import load_model, sift
 from screening.status import Status, labels
 
@@ -34,7 +35,7 @@ class Ledger:
         about = "" if self.sampled is None else f" (estimated from {self.sampled:,})"
         width = max(map(len, self.counts))
         lines = [f"  {label:<{width}}  {count:>15,}" for label, count in self.counts.items()]
-        return "\n".join([f"{self.size:,} candidates{about}", *lines])
+        return "\n".join([f"{self.size:,} candidates{about}", *map(printable, lines)])
 
 
 def make_ledger(by_status: dict[int, int], filters: Iterable[object], size: int) -> Ledger:

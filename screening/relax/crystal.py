@@ -20,7 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from cgcnn.errors import UserError
-from cgcnn.files import write_whole
+from cgcnn.files import read_text, write_whole
 from cgcnn.graphs.perovskite import find_perovskite
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class _State:
     def load(self, path: Path) -> None:
         """Go on where a checkpoint is; without a sound one from the start."""
         with suppress(OSError, ValueError, KeyError):
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = json.loads(read_text(path))
             cell, positions = np.array(saved["cell"], dtype=float), np.array(saved["positions"], dtype=float)
             if cell.shape == (3, 3) and positions.shape == self.atoms.positions.shape:
                 self.atoms.set_cell(cell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cgcnn import __version__
 from cgcnn.errors import UserError
-from cgcnn.files import write_csv, write_whole
+from cgcnn.files import open_regular, read_text, write_csv, write_whole
 from screening.candidates.columns import DECIMALS
 from screening.export import Export, write_starts
 from screening.ranking.frames import Start
@@ -79,7 +80,7 @@ class Folder:
 
     def _compare(self, kept: Path, settings: dict[str, Any]) -> None:
         try:
-            found = json.loads(kept.read_text(encoding="utf-8"))
+            found = json.loads(read_text(kept))
         except (OSError, ValueError, RecursionError):
             raise UserError(f"{kept}: cannot be read. Remove the directory, or name another.") from None
         for name, value in settings.items():
@@ -103,7 +104,7 @@ class Folder:
     def load(self, task: Task) -> Relaxed | None:
         """The result of a task, if there is one."""
         try:
-            return Relaxed.of_json(json.loads(self.result_path(task).read_text(encoding="utf-8")))
+            return Relaxed.of_json(json.loads(read_text(self.result_path(task))))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 
@@ -152,10 +153,10 @@ def read_kept(run: Run, folder: Path | None = None) -> Kept | None:
 
 def _read(place: Path, candidates: str) -> Kept | None:
     try:
-        settings: dict[str, Any] = json.loads((place / SETTINGS).read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads(read_text(place / SETTINGS))
         if settings["candidates"] != candidates:
             return None
-        with (place / CANDIDATES).open(encoding="utf-8", newline="") as file:
+        with io.TextIOWrapper(open_regular(place / CANDIDATES), encoding="utf-8", newline="") as file:
             return Kept(str(settings["calculator"]), {int(row["index"]): row for row in csv.DictReader(file)})
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgcnn.errors import UserError
+from cgcnn.errors import OddFileError, UserError
 from screening.status import Status
 from screening.store import header as headers
 from screening.store.header import COPY, ROOT, Header
 from screening.store.manifest import BlockReceipt
 from screening.store.place import Place, open_place
 from screening.store.records import Records
-from screening.store.shard import Array, checksum, column_checksum, decode, encode, shard_name
+from screening.store.shard import Array, checksum, column_checksum, decode, encode, largest_shard, shard_name
 from screening.store.versions import decisive
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def write_block(  # noqa: PLR0913  # the last four only describe the block
         ValueError: If the columns are not those of the block.
     """
     place, header, documents = _opened(target)
-    root = place.read(ROOT) or place.read(COPY)
+    root = place.read(ROOT, headers.LARGEST) or place.read(COPY, headers.LARGEST)
     if root is None or target.digest.encode() not in root:
         raise UserError(f"{target.url}: the run that this block belongs to is gone, or its header is damaged.")
     block, stop = start // header.block_rows, header.bounds(start // header.block_rows)[1]
@@ -114,7 +114,10 @@ def load_shard(  # noqa: PLR0913  # a run, and which part of it
     """
     column = header.column(name)
     shard = shard_name(column, block)
-    data = place.read(f"{name}/{shard}")
+    try:
+        data = place.read(f"{name}/{shard}", largest_shard(column, header.block_rows))
+    except OddFileError as error:
+        raise ValueError(str(error)) from error
     if data is None:
         raise ValueError(f"{name}/{shard} is missing")
     try:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.errors import UserError
-from screening.store.shard import Column, array_document
+from screening.store.shard import Column, array_document, check_column, check_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,10 +22,13 @@ ROOT = "zarr.json"  # the file that makes a directory a run
 MANIFEST = "status/manifest"  # inside an array's directory: Zarr readers list groups, never arrays
 COPY = f"{MANIFEST}/header.json"  # second copy of the header, so that a flipped bit in one can be mended
 MOST_BLOCKS = 2**26  # what a reader keeps of each is some hundred bytes
+MOST_BLOCK_ROWS = 2**26  # a reader holds the columns of one block in memory
+MOST_COLUMNS = 1_000
+LARGEST = 64 * 2**20  # bytes of a header, which holds the recipe
 NAME = re.compile(r"[a-z0-9_]+")  # of a column, which is also the name of its directory
 VERSIONS = ("versions", "kernel")
 """What of a run's identity may be other by the user's wish."""
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 """What parsing damaged or hostile JSON raises."""
 
 
@@ -75,12 +78,16 @@ class Header:
 
     def __post_init__(self) -> None:
         """Check the grid of blocks and the names of the columns."""
+        if type(self.rows) is not int or type(self.block_rows) is not int:
+            raise ValueError("rows and block_rows must be whole numbers")
         if self.rows < 1 or self.block_rows < 1:
             raise UserError(f"{self.rows} candidates in blocks of {self.block_rows}: both must be at least 1.")
         if self.n_blocks > MOST_BLOCKS:
             raise UserError(
                 f"{self.n_blocks} blocks: more than {MOST_BLOCKS} cannot be kept track of; larger blocks can."
             )
+        if self.block_rows > MOST_BLOCK_ROWS:
+            raise UserError(f"blocks of {self.block_rows} candidates: up to {MOST_BLOCK_ROWS} are possible.")
         names = [column.name for column in self.columns]
         if odd := [name for name in names if not NAME.fullmatch(name)]:
             raise ValueError(f"column {odd[0]!r}: a name has small letters, digits and underscores alone")
@@ -150,9 +157,28 @@ def parse(root: bytes) -> Header:
         raise ValueError("the digest of the header does not match its content")
     fields = {name: attributes[name] for name in Header.__dataclass_fields__.keys() & attributes if name != "columns"}
     columns = tuple(_column(record) for record in attributes["columns"])
-    if array_documents(root).keys() != {column.name for column in columns}:
+    documents = array_documents(root)
+    if documents.keys() != {column.name for column in columns} or len(columns) > MOST_COLUMNS:
         raise ValueError("its arrays are not its columns")
-    return Header(**{**fields, "columns": columns, "filters": tuple(attributes["filters"])})
+    _check_texts(attributes)
+    header = Header(**{**fields, "columns": columns, "filters": tuple(attributes["filters"])})
+    for column in columns:
+        check_column(column)
+        check_document(documents[column.name], column, header.rows, header.block_rows)
+    return header
+
+
+def _check_texts(attributes: Mapping[str, Any]) -> None:
+    """Raise ValueError unless what readers take for text or a mapping is such."""
+    texts = ("model", "model_digest", "code_version", "created", "records", "kernel", "digest")
+    if odd := [name for name in texts if not isinstance(attributes.get(name, ""), str)]:
+        raise ValueError(f"{odd[0]} is not text")
+    maps = ("recipe", "space", "versions", "remarks")
+    if odd := [name for name in maps if not isinstance(attributes.get(name, {}), dict)]:
+        raise ValueError(f"{odd[0]} is not a mapping")
+    lists = [*attributes["filters"], *attributes.get("versions", {}).values(), *attributes.get("remarks", {}).values()]
+    if not all(isinstance(text, str) for text in lists):
+        raise ValueError("filters, versions and remarks are not text")
 
 
 def load(place: Place) -> tuple[Header, bytes]:
@@ -161,7 +187,7 @@ def load(place: Place) -> tuple[Header, bytes]:
     Raises:
         UserError: Where there is no run, or its header is damaged.
     """
-    root, copy = place.read(ROOT), place.read(COPY)
+    root, copy = place.read(ROOT, LARGEST), place.read(COPY, LARGEST)
     if root is None and copy is None:
         raise UserError(f"{place.url}: no run here. Pass the path that `out` had.")
     try:
@@ -205,7 +231,7 @@ def of_another_run(place: Place) -> UserError:
 
 def is_run(place: Place) -> bool:
     """Whether a run was made here, however damaged."""
-    return FORMAT.encode() in (place.read(ROOT) or b"") or place.exists(COPY)
+    return FORMAT.encode() in (place.read(ROOT, LARGEST) or b"") or place.exists(COPY)
 
 
 def differences(run: Header, asked: Header, *, but: tuple[str, ...] = ()) -> list[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import getpass
 import json
 import logging
+import math
 import os
 import random
 import re
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cgcnn.errors import UserError
+from cgcnn.files import printable
 from screening.store.header import MANIFEST
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 BEAT = 5.0  # s between heartbeats
 PATIENCE = 60.0  # s without a heartbeat after which a holder elsewhere counts as gone: many beats, for slow disks
+SMALLEST = 2**16  # bytes of a claim or a heartbeat
 TRIES = 5  # times that claimants who met step back before giving up
 
 log = logging.getLogger(__name__)
@@ -75,7 +78,7 @@ class Holder:
         return cls(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _start(os.getpid()), _boot(), _user(), now)
 
     def __str__(self) -> str:
-        return f"process {self.pid} of {self.user} on {self.host} since {self.since}"
+        return printable(f"process {self.pid} of {self.user} on {self.host} since {self.since}")
 
 
 class Lock:
@@ -146,18 +149,19 @@ def claims(place: Place, part: int) -> Iterator[Holder]:
     prefix = f"lock-{part:04d}."
     for name in sorted(place.names(MANIFEST)):
         if name.startswith(prefix) and name.endswith(".json"):
-            data = place.read(f"{MANIFEST}/{name}")
+            data = place.read(f"{MANIFEST}/{name}", SMALLEST)
             if data is not None:  # None: withdrawn since the listing
                 yield _holder(data, name.removeprefix(prefix).removesuffix(".json"))
 
 
 def rate(place: Place, part: int, holder: Holder) -> float:
     """What a holder's heart told last of its speed, candidates/s; 0 if nothing yet."""
-    _, _, told = (place.read(_beat_key(part, holder.token)) or b"").partition(b" ")
+    _, _, told = (place.read(_beat_key(part, holder.token), SMALLEST) or b"").partition(b" ")
     try:
-        return float(told)
+        found = float(told)
     except ValueError:
         return 0.0
+    return found if 0 < found < math.inf else 0.0
 
 
 def alive(holder: Holder) -> bool | None:
@@ -203,13 +207,13 @@ def _gone(place: Place, part: int, holder: Holder, patience: float) -> bool:
 
 
 def _silent(place: Place, part: int, token: str, patience: float) -> bool:
-    first = place.read(_beat_key(part, token))
+    first = place.read(_beat_key(part, token), SMALLEST)
     end = time.monotonic() + patience
     while time.monotonic() < end:
         time.sleep(min(1.0, patience / 10))
         if not place.exists(_claim_key(part, token)):
             return True
-        if place.read(_beat_key(part, token)) != first:
+        if place.read(_beat_key(part, token), SMALLEST) != first:
             return False
     return True
 
@@ -225,9 +229,13 @@ def _beat_key(part: int, token: str) -> str:
 def _holder(data: bytes, token: str) -> Holder:
     """A claim as read; of a damaged one only the heartbeat can tell whether its owner lives."""
     try:
-        return Holder(**{**json.loads(data), "token": token})
+        found = Holder(**{**json.loads(data), "token": token})
+        texts = (found.host, found.boot, found.user, found.since)
+        if all(type(number) is int for number in (found.pid, found.start)) and all(isinstance(t, str) for t in texts):
+            return found
     except (ValueError, TypeError, RecursionError):
-        return Holder(token, "an unknown host", 0, 0, "", "an unknown user", "an unknown time")
+        pass
+    return Holder(token, "an unknown host", 0, 0, "", "an unknown user", "an unknown time")
 
 
 def _user() -> str:

@@ -105,6 +105,8 @@ def from_line(data: bytes, header: Header) -> BlockReceipt:
     record = _intact(data)
     if data != canonical({**record, "crc": _crc(record)}) + b"\n":
         raise ValueError("not in the form that this program writes")
+    if not isinstance(record["counts"], dict) or not isinstance(record["failures"], dict):
+        raise ValueError("its counts or failures are not mappings")  # noqa: TRY004  # as for all that is wrong in a line
     record["counts"] = {int(status): count for status, count in record["counts"].items()}
     record["failures"] = {why: tuple((a, b) for a, b in ranges) for why, ranges in record["failures"].items()}
     receipt = BlockReceipt(**record)
@@ -123,24 +125,44 @@ def runs_named(place: Place) -> Iterator[str]:
 
 
 def check(receipt: BlockReceipt, header: Header) -> None:
-    """Raise ValueError unless the receipt is of a block of this run and its counts add up."""
+    """Raise ValueError unless the receipt is of a block of this run, and its counts and failures are of its rows."""
+    _check_types(receipt)
     if receipt.run != header.digest:
         raise ValueError(f"block {receipt.block} belongs to another run")
     if not 0 <= receipt.block < header.n_blocks or (receipt.start, receipt.stop) != header.bounds(receipt.block):
         raise ValueError(f"block {receipt.block} with rows {receipt.start} to {receipt.stop} is none of this run")
-    if min(receipt.counts.values(), default=0) < 0:
-        raise ValueError(f"block {receipt.block} has a count below 0")
-    failed, end = 0, receipt.start
-    for first, last in sorted(pair for ranges in receipt.failures.values() for pair in ranges):
-        if not end <= first < last <= receipt.stop:
-            raise ValueError(f"block {receipt.block} has failures of rows {first} to {last}, which are not its own")
-        failed, end = failed + last - first, last
-    if failed != receipt.counts.get(int(Status.FAILED), 0):
-        raise ValueError(f"block {receipt.block} has reasons for {failed} failures, but counts others")
     if receipt.rows != receipt.stop - receipt.start or sum(receipt.counts.values()) != receipt.rows:
         raise ValueError(f"the counts of block {receipt.block} do not add up to its rows")
+    _check_failures(receipt)
     if not re.fullmatch(f"[0-9a-f]{{{CHECKSUM_DIGITS * len(header.columns)}}}", receipt.checksum):
         raise ValueError(f"block {receipt.block} has not one checksum for each column")
+
+
+def _check_types(receipt: BlockReceipt) -> None:
+    """Raise ValueError unless numbers are whole, counts not below 0, and texts text."""
+    numbers = (receipt.block, receipt.start, receipt.stop, receipt.rows, *receipt.counts.values())
+    if not all(type(number) is int for number in numbers):
+        raise ValueError("its numbers are not whole")
+    if min(receipt.counts.values(), default=0) < 0:
+        raise ValueError(f"block {receipt.block} has a count below 0")
+    texts = (receipt.checksum, receipt.worker, receipt.device, receipt.run, *receipt.failures)
+    if not all(isinstance(text, str) for text in (*texts, *receipt.versions, *receipt.versions.values())):
+        raise ValueError("its worker, device, reasons or versions are not text")
+
+
+def _check_failures(receipt: BlockReceipt) -> None:
+    """Raise ValueError unless the failures are ranges of the block's rows, no row twice, as many as its counts say."""
+    pairs = [pair for ranges in receipt.failures.values() for pair in ranges]
+    if not all(type(first) is int and type(end) is int for first, end in pairs):
+        raise ValueError(f"failures of block {receipt.block} are not rows")
+    end = receipt.start
+    for first, last in sorted(pairs):
+        if not end <= first < last <= receipt.stop:
+            raise ValueError(f"block {receipt.block} has failures of rows {first} to {last}, which are not its own")
+        end = last
+    failed = sum(last - first for first, last in pairs)
+    if failed != receipt.counts.get(Status.FAILED, 0):
+        raise ValueError(f"block {receipt.block} has reasons for {failed} failures, but counts others")
 
 
 def read_lines(place: Place, header: Header) -> Iterator[Line]:

@@ -15,12 +15,14 @@ from fsspec import get_filesystem_class  # type: ignore[import-untyped]
 from fsspec.archive import AbstractArchiveFileSystem  # type: ignore[import-untyped]
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-from cgcnn.errors import UserError
+from cgcnn.errors import OddFileError, UserError
+from cgcnn.files import LONGEST_LINE, SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 BATCH = 256  # objects of a log that are fetched at once
+LONGEST_LOG = 2**30  # bytes of one of them: `replace_log` makes one of all
 
 
 class ObjectPlace:
@@ -49,13 +51,20 @@ class ObjectPlace:
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
-    def read(self, key: str) -> bytes | None:
+    def read(self, key: str, limit: int = SMALL) -> bytes | None:
         """See `Place`."""
         with _explained(self.url):
             try:
-                return bytes(self._fs.cat_file(self._path(key)))
+                content = bytes(self._fs.cat_file(self._path(key), start=0, end=limit + 1))
             except FileNotFoundError:
                 return None
+            except OSError:
+                if self._fs.size(self._path(key)):
+                    raise
+                content = b""  # S3 has no range of an empty object
+        if len(content) > limit:
+            raise OddFileError(f"{self.url}: {key} is larger than {limit:,} bytes.")
+        return content
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """See `Place`."""
@@ -92,12 +101,16 @@ class ObjectPlace:
 
     def names(self, directory: str) -> Iterator[str]:
         """See `Place`."""
+        yield from (name for name, _ in self._listed(directory))
+
+    def _listed(self, directory: str) -> Iterator[tuple[str, int]]:
+        """Name and size of what lies directly in a directory."""
         with _explained(self.url):
             try:
                 found = self._fs.ls(self._path(directory), detail=True)
             except FileNotFoundError:
                 return
-        yield from (entry["name"].rstrip("/").rsplit("/", 1)[1] for entry in found)
+        yield from ((entry["name"].rstrip("/").rsplit("/", 1)[1], entry.get("size") or 0) for entry in found)
 
     def walk(self) -> Iterator[str]:
         """See `Place`."""
@@ -116,13 +129,19 @@ class ObjectPlace:
 
     def lines(self, log: str) -> Iterator[bytes]:
         """See `Place`."""
-        names = sorted(self.names(log))
+        sizes = dict(sorted(self._listed(log)))
+        if large := next((name for name, size in sizes.items() if size > LONGEST_LOG), None):
+            raise OddFileError(f"{self.url}: {log}/{large} is larger than {LONGEST_LOG:,} bytes.")
+        names = list(sizes)
         for first in range(0, len(names), BATCH):
             paths = [self._path(f"{log}/{name}") for name in names[first : first + BATCH]]
             with _explained(self.url):
                 found = self._fs.cat(paths)
             for path in paths:
-                yield from found[path].splitlines(keepends=True)
+                for line in found[path].splitlines(keepends=True):
+                    if len(line) > LONGEST_LINE:
+                        raise OddFileError(f"{self.url}: {log} has a line of more than {LONGEST_LINE:,} bytes.")
+                    yield line
 
     def replace_log(self, log: str, lines: Iterable[bytes]) -> None:
         """See `Place`. The new object comes first: lines that are there twice for a moment are harmless."""

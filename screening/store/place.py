@@ -6,16 +6,19 @@ log that grows by whole lines, listing and deleting. Keys are relative paths wit
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from cgcnn.errors import UserError
-from cgcnn.files import open_regular, read_regular
+from cgcnn.errors import OddFileError, UserError
+from cgcnn.files import LONGEST_LINE, SMALL, open_regular, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,8 +33,13 @@ class Place(Protocol):
     def url(self) -> str:
         """The place as the user named it."""
 
-    def read(self, key: str) -> bytes | None:
-        """The whole content, or None where there is none."""
+    def read(self, key: str, limit: int = SMALL) -> bytes | None:
+        """Read the whole content, at most so many bytes; None where there is none.
+
+        Raises:
+            OddFileError: There is more, or it is not a regular file.
+            UserError: It cannot be read.
+        """
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Each file whole or not at all; all of them durable on return. Never brings back a run that was removed."""
@@ -58,7 +66,11 @@ class Place(Protocol):
         """Add whole lines to a log, durably. On failure the log is as before, or has a torn end."""
 
     def lines(self, log: str) -> Iterator[bytes]:
-        """The lines of a log; a torn last line lacks its newline."""
+        """Read the lines of a log; a torn last line lacks its newline.
+
+        Raises:
+            OddFileError: A line is longer than `LONGEST_LINE`, or it is not a regular file.
+        """
 
     def replace_log(self, log: str, lines: Iterable[bytes]) -> None:
         """Put these lines in place of the whole log; a crash leaves the old log or the new one."""
@@ -86,10 +98,6 @@ def explain(url: str, error: OSError) -> UserError:
     return UserError(f"{url}: {reason}. Mend that and go on with `resume`, or pass another `out`.")
 
 
-LONGEST_LINE = 2**26
-"""Bytes of a line of a log; what is longer is read in pieces, none of which is a line of ours."""
-
-
 class LocalPlace:
     """A directory. Files are written beside their place, synced, renamed, and the directory synced."""
 
@@ -101,10 +109,10 @@ class LocalPlace:
         """The path as the user named it."""
         return str(self.root)
 
-    def read(self, key: str) -> bytes | None:
+    def read(self, key: str, limit: int = SMALL) -> bytes | None:
         """See `Place`."""
         try:
-            return read_regular(self.root / key)
+            return read_regular(self.root / key, limit)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -179,15 +187,18 @@ class LocalPlace:
     def append(self, log: str, data: bytes) -> None:
         """See `Place`. A line that did not fit on the disk is cut off again."""
         try:
-            handle = os.open(self._path(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            handle = os.open(self._path(log), _APPENDING, 0o666)
         except OSError as error:
             raise explain(self.url, error) from error
         size = os.fstat(handle).st_size
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")  # noqa: TRY301  # explained like the others
             _write_fully(handle, data)
             os.fsync(handle)
         except OSError as error:
-            os.ftruncate(handle, size)
+            with suppress(OSError):  # what is not a regular file cannot be cut
+                os.ftruncate(handle, size)
             raise explain(self.url, error) from error
         finally:
             os.close(handle)
@@ -196,7 +207,10 @@ class LocalPlace:
         """See `Place`."""
         try:
             with open_regular(self.root / log) as handle:
-                yield from iter(lambda: handle.readline(LONGEST_LINE), b"")
+                while line := handle.readline(LONGEST_LINE + 1):
+                    if len(line) > LONGEST_LINE:
+                        raise OddFileError(f"{self.root / log}: a line of more than {LONGEST_LINE:,} bytes.")
+                    yield line
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -232,7 +246,11 @@ class LocalPlace:
         return path
 
     def _unreadable(self, key: str, error: OSError) -> UserError:
-        return UserError(f"{self.root / key}: {error.strerror or error}. Nothing was changed; mend that first.")
+        kind = OddFileError if error.errno in {errno.EINVAL, errno.EFBIG} else UserError
+        return kind(f"{self.root / key}: {error.strerror or error}. Nothing was changed; mend that first.")
+
+
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def _beside(path: Path) -> Path:

@@ -16,11 +16,11 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import accumulate
 from typing import Self
 
-from cgcnn.errors import UserError
+from cgcnn.errors import OddFileError, UserError
 from screening.store.header import MANIFEST, UNREADABLE, canonical
 from screening.store.place import Place, explain
 
@@ -28,6 +28,12 @@ FOLDER = f"{MANIFEST}/records"
 INDEX = f"{FOLDER}/index.json"
 CHUNK_BYTES = 2**20
 """Bytes of records after which a chunk is full."""
+LARGEST_CHUNK = 2**28
+"""Bytes of a chunk: the last record of one may be as large as a file of a crystal can be."""
+LARGEST_INDEX = 2**28
+"""Bytes of the index, enough for millions of chunks."""
+GZIP = 16
+"""Added to the window's size, it tells zlib that the content is gzip's."""
 IN_MEMORY = 2**26
 """Bytes of compressed records that a draft keeps in memory; beyond, they go to a temporary file."""
 CACHED = 4
@@ -79,15 +85,16 @@ class Records:
         Raises:
             UserError: The index is missing or damaged.
         """
-        content = place.read(INDEX)
+        content = place.read(INDEX, LARGEST_INDEX)
         if content is None or _digest(content) != digest:
             raise _damage(place.url, f"{INDEX} is {'missing' if content is None else 'damaged'}")
         try:
             fields = json.loads(content)
-            index = Index(tuple(map(int, fields["counts"])), tuple(map(str, fields["digests"])))
+            index = Index(tuple(fields["counts"]), tuple(fields["digests"]))
+            _check(index)
         except UNREADABLE as error:
             raise _damage(place.url, f"{INDEX} is no index") from error
-        return cls(index, lambda number: place.read(chunk_key(number)), place.url)
+        return cls(index, partial(_chunk, place), place.url)
 
     def __len__(self) -> int:
         return self.index.starts[-1]
@@ -99,6 +106,7 @@ class Records:
             UserError: A chunk is missing or damaged.
         """
         starts = self.index.starts
+        self._expect(stop)
         found: list[bytes] = []
         for number in range(bisect_right(starts, start) - 1, len(self.index.counts)):
             if starts[number] >= stop:
@@ -113,6 +121,7 @@ class Records:
             UserError: A chunk is missing or damaged.
         """
         for number in sorted(numbers):
+            self._expect(number + 1)
             chunk = bisect_right(self.index.starts, number) - 1
             yield number, self._lines(chunk)[number - self.index.starts[chunk]]
 
@@ -128,11 +137,15 @@ class Records:
         Raises:
             UserError: It cannot be written.
         """
-        if place.read(INDEX) != self.index.content:
+        if place.read(INDEX, LARGEST_INDEX) != self.index.content:
             place.write({INDEX: self.index.content})
-        there = Records(self.index, lambda number: place.read(chunk_key(number)), place.url)
+        there = Records(self.index, partial(_chunk, place), place.url)
         for key, _ in list(there.problems()):
             place.write({key: self._fetch(chunk_number(key)) or b""})
+
+    def _expect(self, count: int) -> None:
+        if count > len(self):
+            raise _damage(self.source, f"{INDEX} has {len(self)} records, not {count}")
 
     def _load(self, number: int) -> list[bytes]:
         packed = self._fetch(number)
@@ -203,12 +216,30 @@ def _chunks(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield chunk
 
 
+def _chunk(place: Place, number: int) -> bytes | None:
+    """The compressed chunk; nothing of a run, and so damaged, if what lies there is not a file of such a size."""
+    try:
+        return place.read(chunk_key(number), LARGEST_CHUNK)
+    except OddFileError:
+        return b""
+
+
+def _check(index: Index) -> None:
+    """Raise ValueError unless the numbers of records are such, and each chunk has a digest."""
+    counts = index.counts
+    possible = all(type(count) is int and 0 < count <= LARGEST_CHUNK for count in counts)  # each has a line break
+    if len(counts) != len(index.digests) or not possible:
+        raise ValueError("not as many records as digests")
+
+
 def _unpacked(packed: bytes) -> bytes:
     """The content of a chunk; nothing where it is damaged, which no chunk with records is."""
+    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | GZIP)
     try:
-        return gzip.decompress(packed)
-    except (OSError, EOFError, ValueError, zlib.error):
+        content = unpack.decompress(packed, LARGEST_CHUNK)
+    except zlib.error:
         return b""
+    return content if unpack.eof else b""
 
 
 def _digest(content: bytes) -> str:

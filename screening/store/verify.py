@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cgcnn.errors import UserError
+from cgcnn.errors import OddFileError, UserError
+from cgcnn.files import printable
 from screening.status import Status
 from screening.store import header as headers
 from screening.store import lock, manifest
@@ -78,7 +79,7 @@ class Report:
         lines = [f"{self.url}: {self.sound} of {self.blocks} blocks are sound ({self.rows} candidates in all)"]
         lines += [f"  {finding}" for finding in self.findings]
         lines += [f"  mended: {what}" for what in self.mended]
-        return "\n".join([*lines, self._remedy()])
+        return "\n".join(map(printable, [*lines, self._remedy()]))
 
     def _wrong(self) -> set[str]:
         wrong = {finding.kind for finding in self.findings if finding.wrong}
@@ -158,7 +159,7 @@ class _Audit:
 
     def mend(self) -> Iterator[str]:
         files = self._expected_files()
-        broken = {key: data for key, data in files.items() if self.place.read(key) != data}
+        broken = {key: data for key, data in files.items() if self._found(key) != data}
         if broken:
             self.place.write(broken)
             yield f"wrote {', '.join(broken)} anew"
@@ -184,12 +185,19 @@ class _Audit:
 
     def _metadata(self) -> Iterator[Finding]:
         for key, expected in self._expected_files().items():
-            found = self.place.read(key)
+            found = self._found(key)
             if found != expected:
                 kind = "header" if key in {ROOT, COPY} else "metadata"
                 other = kind == "header" and found is not None and headers.is_sound(found)
                 what = "missing" if found is None else "that of another run" if other else "not as it was written"
                 yield Finding(kind, key, what)
+
+    def _found(self, key: str) -> bytes | None:
+        """What lies there; nothing of a run if it is not a regular file, or too large for one."""
+        try:
+            return self.place.read(key, headers.LARGEST)
+        except OddFileError:
+            return b""
 
     def _records(self) -> Iterator[Finding]:
         if self.header.records:
@@ -280,7 +288,11 @@ def _header_of(place: Place) -> tuple[Header, bytes]:
     Raises:
         UserError: Neither is sound, or it cannot be told which is the run's own.
     """
-    found = {root: headers.parse(root) for key in (ROOT, COPY) if (root := place.read(key)) and headers.is_sound(root)}
+    found = {
+        root: headers.parse(root)
+        for key in (ROOT, COPY)
+        if (root := place.read(key, headers.LARGEST)) and headers.is_sound(root)
+    }
     if len(found) == 2:
         named = set(manifest.runs_named(place))
         found = {root: header for root, header in found.items() if header.digest in named}

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cgcnn.errors import UserError
-from cgcnn.files import csv_cell, printable, write_csv, write_whole
+from cgcnn.files import csv_cell, printable, read_regular, write_csv, write_whole
 
 
 def names_in(folder: Path) -> set[str]:
@@ -140,3 +141,30 @@ def test_cells_are_plain_text_for_terminals_and_spreadsheets(tmp_path: Path, val
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [["id", "number"], [cell, "1"]]
     assert printable(cell) == cell
+
+
+def odd_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    os.mkfifo(folder / "fifo")
+    (folder / "device").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket"))
+        yield from ((name, folder / name) for name in ("fifo", "device", "socket"))
+
+
+def test_only_regular_files_are_read_and_only_so_much_of_them(tmp_path: Path) -> None:
+    for _, path in odd_files(tmp_path):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_regular(path)
+    with pytest.raises(IsADirectoryError):
+        read_regular(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "none")
+    plain, link = tmp_path / "plain", tmp_path / "link"
+    plain.write_bytes(b"12345")
+    link.symlink_to(plain)
+    assert read_regular(link, 5) == b"12345"
+    for path in (plain, link):
+        with pytest.raises(OSError, match="larger than 4 bytes"):
+            read_regular(path, 4)
+    with pytest.raises(OSError, match="larger than 1 bytes"):
+        read_regular("/proc/self/status", 1)  # has no size before it is read

@@ -54,14 +54,14 @@ def test_a_checkpoint_that_would_fill_the_memory_is_refused(make, tmp_path):
     )
     assert ended.returncode == 1
     assert "UserError" in ended.stderr
-    with pytest.raises(UserError, match=r"no training makes it|no checkpoint does"):
+    with pytest.raises(UserError, match=r"declare more numbers than the file holds|it is compressed"):
         read_checkpoint(path)
 
 
 @pytest.mark.timeout(20)
 def test_a_fifo_is_no_checkpoint(tmp_path):
     os.mkfifo(tmp_path / "odd.pth.tar")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         read_checkpoint(tmp_path / "odd.pth.tar")
 
 

@@ -19,8 +19,11 @@ import pytest
 from distributed import Client
 
 from cgcnn.errors import UserError
+from cgcnn.machine import forget_working_folder, safe_children
 from screening.cluster import choose, limits, preflight
+from screening.cluster.jobs import templates
 from screening.cluster.local import local_workers
+from screening.cluster.profile import read_profile
 from screening.cluster.scratch import private_folder, private_scratch
 from screening.cluster.signals import started, uninterrupted
 from screening.cluster.slurm_environment import counted
@@ -227,37 +230,84 @@ def test_no_threads_left_is_named():
 
 HOSTILE = """
 import json, os, sys
-from pathlib import Path
+from cgcnn.machine import forget_working_folder
+forget_working_folder()
 from screening.cluster.local import local_workers
 
 if __name__ == "__main__":
-    with local_workers(1, 0) as force:
-        force.client.wait_for_workers(1)
+    with local_workers(1, 1) as force:
+        force.client.wait_for_workers(2)
         paths = {"client": sys.path, **force.client.run(lambda: __import__("sys").path)}
+        nannies = force.client.run(lambda: __import__("sys").path, nanny=True)
+        paths |= {f"nanny {where}": path for where, path in nannies.items()}
     print(json.dumps(paths))
 """
+MARK = "import pathlib; pathlib.Path({!r}).touch()\n"
 
 
 @pytest.mark.slow
-def test_what_others_put_into_the_folder_for_temporary_files_is_never_imported_or_waited_for(tmp_path):
-    there = tmp_path / "temporary" / "dask-scratch-space"
-    there.mkdir(parents=True)
-    (tmp_path / "temporary").chmod(0o1777)
-    (there / "gilknocker.py").write_text("raise SystemExit('imported')")
+@pytest.mark.parametrize("path", [str(ROOT), f":{ROOT}", f"{ROOT}:"], ids=["PYTHONPATH", "empty first", "empty last"])
+def test_what_others_put_into_shared_folders_is_never_imported_or_waited_for(tmp_path, path):
+    shared = tmp_path / "temporary"
+    there = shared / "dask-scratch-space"
+    (there / "scheduler-abc").mkdir(parents=True)
+    shared.chmod(0o1777)
+    there.chmod(0o777)
+    mark = tmp_path / "imported"
+    for folder in (there, there / "scheduler-abc", shared):
+        (folder / "gilknocker.py").write_text(MARK.format(str(mark)))
+    if path == str(ROOT):  # the working folder, too: with an empty entry Python itself looks there before we begin
+        for name in ("multiprocessing", "tornado", "msgpack", "pickle", "distributed"):
+            (shared / f"{name}.py").write_text(MARK.format(str(mark)))
     for name in ("global.lock", "purge.lock"):
         os.mkfifo(there / name)
-    before = sorted(there.iterdir())
+    before = sorted(shared.rglob("*"))
     (tmp_path / "start.py").write_text(HOSTILE)
     ended = subprocess.run(
-        [sys.executable, "start.py"], cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
-        capture_output=True, text=True, timeout=100, check=True,
+        [sys.executable, str(tmp_path / "start.py")], cwd=shared, capture_output=True, text=True, timeout=100,
+        check=True, env={**os.environ, "TMPDIR": str(shared), "PYTHONPATH": path},
     )  # fmt: skip
-    assert sorted(there.iterdir()) == before
-    paths = json.loads(ended.stdout)
-    assert len(paths) == 2
-    for path in (Path(path) for some in paths.values() for path in some):
-        assert there not in {path, *path.parents}
-    assert list((tmp_path / "temporary").iterdir()) == [there]  # our own is gone
+    assert not mark.exists()
+    assert sorted(shared.rglob("*")) == before  # our own is gone, and nothing was made in Dask's
+    paths = json.loads(ended.stdout.splitlines()[-1])
+    assert len(paths) == 5
+    for process, folders in paths.items():
+        for folder in map(Path, folders):
+            assert there not in {folder, *folder.parents}, process
+            assert shared != folder, process
+            assert str(folder) not in {"", "."}, process
+
+
+def test_children_do_not_look_into_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    say = [sys.executable, "-c", "import json, os; print(os.environ['PYTHONPATH'])"]
+    monkeypatch.setenv("PYTHONPATH", f":{ROOT}:")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)  # of workers that another test has
+    assert subprocess.run(say, capture_output=True, text=True, check=False).stderr == "imported\n"
+    with safe_children():
+        assert subprocess.check_output(say, text=True) == f"{ROOT}\n"
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+    assert os.environ["PYTHONPATH"] == f":{ROOT}:"
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_the_working_folder_is_forgotten_where_nobody_named_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for variable, kept in ((f":{ROOT}", False), (f"{ROOT}:", False), (str(tmp_path), True), (f"{tmp_path}:", True)):
+        monkeypatch.setenv("PYTHONPATH", variable)
+        monkeypatch.setattr(sys, "path", ["/script", str(tmp_path), str(ROOT)])
+        forget_working_folder()
+        assert (str(tmp_path) in sys.path) == kept
+        assert {"/script", str(ROOT)} <= set(sys.path)
+
+
+def test_workers_of_jobs_do_not_look_into_the_working_folder(tmp_path):
+    assert command(str(tmp_path), "build-0", "tls://1.2.3.4:5")[:3] == [sys.executable, "-P", "-m"]
+    profile = tmp_path / "site.toml"
+    profile.write_text(PROFILE)
+    script = templates(read_profile(str(profile)), "tls://1.2.3.4:5")["build"].script("build-0")
+    assert f"exec {sys.executable} -P -m screening.cluster.worker" in script
 
 
 def test_a_folder_in_which_others_can_rename_is_not_used(tmp_path, monkeypatch):
@@ -294,3 +344,51 @@ def test_a_start_that_takes_too_long_is_given_up(monkeypatch):
     assert started(lambda: 7, lambda: False) == 7
     with pytest.raises(UserError, match="no"):
         started(lambda: (_ for _ in ()).throw(UserError("no")).__next__(), lambda: False)
+
+
+STUCK = """
+import sys, time
+import distributed.diskutils
+from screening.cluster import signals
+from cgcnn.errors import UserError
+from screening.cluster.local import local_workers
+
+def hang(*_, **__):
+    print("hangs", flush=True)
+    open(sys.argv[1]).read()  # a FIFO that nobody writes into
+
+signals.PATIENCE = 0.5
+if len(sys.argv) > 2:
+    import screening.cluster.local as local
+    local.LIMIT = float(sys.argv[2]) - 1
+distributed.diskutils.WorkSpace.new_work_dir = hang
+if __name__ == "__main__":
+    try:
+        with local_workers(1, 0):
+            print("up")
+    except (KeyboardInterrupt, UserError) as error:
+        print(type(error).__name__, error, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, None])
+def test_a_start_that_hangs_on_a_fifo_ends_by_a_signal_or_after_its_time(tmp_path, how):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "start.py").write_text(STUCK)
+    limit = ["1.0"] if how is None else []
+    with subprocess.Popen(
+        [sys.executable, "start.py", str(tmp_path / "fifo"), *limit], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout.readline() == "hangs\n"
+            began = time.monotonic()
+            if how is not None:
+                process.send_signal(how)
+            said, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert time.monotonic() - began < 20
+    assert said.startswith("UserError workers did not start within 1 s" if how is None else "KeyboardInterrupt")
+    assert not [found for found in psutil.process_iter(["cwd"]) if found.info["cwd"] == str(tmp_path)]
