@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -99,6 +100,8 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     called = Path(sys.argv[0]).name
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
+    # What waits in Dask when a signal comes is given up, of which Python would warn.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
