@@ -102,6 +102,8 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
     forget_working_folder()
+    # What waits in Dask when a signal comes is given up, of which Python would warn.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     for number in stopping():  # each stops as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
