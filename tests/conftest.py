@@ -35,8 +35,3 @@ def pytest_configure() -> None:
         return
     if any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         subprocess.run([sys.executable, str(ROOT / "hatch_build.py")], check=False)
-
-
-def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name a lambda the same in every process of pytest-xdist; by default its address is part of the name."""
-    return "lambda" if getattr(val, "__name__", "") == "<lambda>" else None

@@ -184,7 +184,6 @@ def headers(toy, tmp_path, change):
         ),
         (lambda d: arrays(d)["status"].update(data_type="uint64"), "not as its column says"),
     ],
-    ids=str,
 )
 def test_a_header_that_declares_too_much_is_refused(toy, tmp_path, change, message):
     root = headers(toy, tmp_path, change)
