@@ -235,6 +235,6 @@ def test_every_word_of_a_script_is_quoted(tmp_path, monkeypatch):
     )
     words = shown.stdout.splitlines()
     assert words[0] == "/opt/a b/$(touch pwned)/python"
-    assert words[3:5] == ["/t p", "build-1"]
+    assert words[1:6] == ["-P", "-m", "screening.cluster.worker", "/t p", "build-1"]
     assert words[-1] == "/x/`touch pwned`/$(touch pwned)"
     assert not list(tmp_path.iterdir())
