@@ -6,6 +6,7 @@ softmax of two outputs is the sigmoid of their difference. What differs is the g
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import pickletools
@@ -36,8 +37,9 @@ PICKLED = 2 * 2**20  # bytes of what is in it beside numbers
 ENTRIES = 10_000  # tensors and the like
 FEATURES = 10_000  # numbers that describe an element
 TEXT = 10_000  # characters of an option or a name
+COPIES = 2**27  # calls times bytes of a pickle: each call may copy all of it. Ten layers with Adam come to 2**24
 GLOBALS = re.compile(
-    r"collections OrderedDict|torch._utils _rebuild_(tensor|tensor_v2|parameter)|torch(\.storage)? \w+Storage"
+    r"collections OrderedDict|torch._utils _rebuild_(tensor|tensor_v2|parameter)|torch \w+Storage"
     r"|torch (device|Size|b?float\d*|double|half|u?int\d+|long|bool)|_codecs encode"
     r"|numpy\._?core\.multiarray scalar|numpy dtype"
 )
@@ -174,12 +176,36 @@ def _plain_zip(data: bytes) -> bytes:
 
 
 def _check_pickle(stream: io.BytesIO) -> None:
-    """Raise ValueError unless a pickle names nothing but what checkpoints need."""
+    """Raise ValueError unless a pickle names nothing but what checkpoints need, and cannot grow when it is read."""
+    start, calls, encodes, transform = stream.tell(), 0, False, ""
     for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name == "GLOBAL" and not GLOBALS.fullmatch(str(argument)):
-            raise ValueError(f"it needs {argument}, which no checkpoint of that code does")
-        if isinstance(argument, (str, bytes)) and len(argument) > TEXT:
-            raise ValueError(f"a text of more than {TEXT:,} characters")
+        calls += opcode.name == "REDUCE"
+        if opcode.name == "GLOBAL":
+            encodes = encodes or argument == "_codecs encode"
+            if not GLOBALS.fullmatch(str(argument)):
+                raise ValueError(f"it needs {argument}, which no checkpoint of that code does")
+        elif isinstance(argument, (str, bytes)):
+            if len(argument) > TEXT:
+                raise ValueError(f"a text of more than {TEXT:,} characters")
+            if isinstance(argument, str) and _makes_bytes_of_bytes(argument):
+                transform = argument
+    if encodes and transform:  # again and again, as hex does, it doubles what is there
+        raise ValueError(f"it encodes, perhaps as {transform}, which no checkpoint of that code does")
+    if calls * (stream.tell() - start) > COPIES:
+        raise ValueError(f"{calls:,} calls, more than any checkpoint of that code needs")
+
+
+def _makes_bytes_of_bytes(codec: str) -> bool:
+    """Whether a text names a codec such as hex or base64, whose output can be encoded once more."""
+    try:
+        codecs.lookup(codec)
+    except (LookupError, ValueError):  # ValueError: a NUL
+        return False
+    try:
+        "".encode(codec)
+    except (LookupError, ValueError):
+        return True
+    return False
 
 
 class _Kind:

@@ -102,8 +102,33 @@ def calling(module: str, name: str, *arguments: object) -> bytes:
         def __reduce__(self) -> Any:
             return getattr(sys.modules[module], name), arguments
 
-    pickled = pickle.dumps({"args": Call()}, protocol=2)
-    return repacked(saved(), lambda entry, found: pickled if entry.endswith("pkl") else found)
+    called = pickle.dumps({"args": Call()}, protocol=2)
+    return repacked(saved(), lambda entry, found: called if entry.endswith("pkl") else found)
+
+
+def text(content: str) -> bytes:
+    return b"X" + struct.pack("<I", len(content)) + content.encode()
+
+
+def pickled(value: bytes) -> bytes:
+    """A checkpoint that also holds a value, written by hand."""
+    number = text("mean") + b"K\x00" + text("std") + b"K\x01"
+    start = b"\x80\x02}(" + text("state_dict") + b"}" + text("normalizer") + b"}(" + number + b"u" + text("args") + b"}"
+    whole = start + text("x") + value + b"u."
+    return repacked(saved(), lambda entry, found: whole if entry.endswith("pkl") else found)
+
+
+def doubling(codec: str) -> bytes:
+    """A text that is encoded again and again, and is twice as long each time."""
+    times = 18
+    start = b"c_codecs\nencode\nq\x01" + b"h\x01" * times + text("x" * 9_000) + text("latin1") + b"\x86R"
+    return pickled(start + (text(codec) + b"\x86R") * times)
+
+
+def copying() -> bytes:
+    """A list of many numbers, of which many copies are made."""
+    numbers = b"](" + b"K\x01" * 500_000 + b"eq\x01"
+    return pickled(b"](" + numbers + b"ctorch\nSize\nq\x02h\x01\x85R" + b"h\x02h\x01\x85R" * 1_000 + b"e")
 
 
 def overlapping() -> bytes:
@@ -121,6 +146,9 @@ CASES: dict[str, Callable[[], bytes]] = {
     "declared, older format": lambda: old(2**31 - 1),
     "bytearray": lambda: calling("builtins", "bytearray", 2**33),
     "tensor": lambda: calling("torch", "FloatTensor", 2**31),
+    "a text that doubles": lambda: doubling("hex"),
+    "a text that doubles, spelled otherwise": lambda: doubling("-Hex--codec-"),
+    "copies": copying,
     "sparse": lambda: saved(w=torch.zeros(3, 3).to_sparse()),
     "a network of 40 GB": lambda: saved(
         **{"embedding.weight": torch.zeros(4_000, 2), "embedding.bias": torch.zeros(4_000)},
@@ -140,6 +168,20 @@ def test_a_checkpoint_takes_no_more_memory_than_its_file(tmp_path: Path, name: s
     said, mebibytes = imported(tmp_path, path)
     assert said.startswith(f"refused: {path}: "), said
     assert mebibytes < 400 + 4 * path.stat().st_size // 2**20
+
+
+def test_a_checkpoint_reserves_no_storage_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth.tar"
+    path.write_bytes(calling("torch", "UntypedStorage", 2**20))
+    with pytest.raises(UserError, match=r"it needs torch\.storage UntypedStorage"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("option", ["hex", "zip", "latin1"])
+def test_options_named_as_codecs_are_no_harm_where_nothing_is_encoded(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "model.pth.tar"
+    torch.save({**content(w=torch.zeros(2)), "args": {"task": option}}, path)
+    assert read_checkpoint(path).arguments == {"task": option}
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "directory", "huge"])
