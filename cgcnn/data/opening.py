@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+_MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"BZh": ".bz2"}  # how these begin
 CRYSTAL = 64 * 2**20
 """Characters of one crystal: of a CIF or a POSCAR, or of a line of records."""
 WHOLE = 4 * 2**30
@@ -30,12 +31,14 @@ _FREE = 64 * 2**20  # bytes that any file may decompress to
 class _Guarded(io.RawIOBase):
     """A decompressed stream that ends with an error where a file of its size cannot honestly hold so much."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, by_content: bool) -> None:
         super().__init__()
         self.path, self.done = path, 0
         self.packed = open_regular(path)
         self.limit = _FREE + RATIO * os.fstat(self.packed.fileno()).st_size
-        unpack = _OPEN.get(path.suffix.lower())
+        begins = self.packed.peek(6) if by_content else b""
+        found = next((end for magic, end in _MAGIC.items() if begins.startswith(magic)), "")
+        unpack = _OPEN.get(found if by_content else path.suffix.lower())
         self.inner = cast("Any", self.packed) if unpack is None else unpack(self.packed, "rb")
 
     def readable(self) -> bool:
@@ -62,9 +65,9 @@ def uncompressed_name(path: Path) -> str:
     return name
 
 
-def decompressed(path: Path) -> io.BufferedReader:
-    """The bytes of a file, decompressed as they are read."""
-    return io.BufferedReader(_Guarded(path), 2**17)
+def decompressed(path: Path, *, by_content: bool = False) -> io.BufferedReader:
+    """The bytes of a file, decompressed as they are read: by its suffix, or by how it begins."""
+    return io.BufferedReader(_Guarded(path, by_content=by_content), 2**17)
 
 
 def opened(path: Path, errors: str, encoding: str = "utf-8") -> io.TextIOWrapper:

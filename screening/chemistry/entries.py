@@ -9,8 +9,6 @@ Shapes: N entries, M compositions.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
 import io
 import json
@@ -23,10 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 import numpy as np
 
+from cgcnn.data.opening import decompressed
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import open_regular
@@ -50,12 +49,12 @@ GET_ONE_SCALE = (
     "the others out"
 )
 SUFFIXES = (".json", ".jsonl", ".ndjson")
-PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
-"""How compressed files begin -> what reads them."""
 NEAR = 1e-4
 """How far from a whole number the atoms of a cell may be."""
 CHUNK = 1 << 20
 """Characters that are read at once."""
+VALUE = 1 << 29
+"""Characters of one JSON value, such as an entry or a whole `PhaseDiagram`."""
 
 SOME = 0.02
 """Share of entries from which on a fault is one of the file, not of a few entries."""
@@ -250,12 +249,8 @@ def _opened(path: Path) -> Iterator[TextIO]:
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"`competing_phases` {path}: is no regular file.")
-        with open_regular(path) as plain:
-            start = plain.read(6)
-            plain.seek(0)
-            unpack = next((unpack for magic, unpack in PACKED.items() if start.startswith(magic)), None)
-            unpacked = cast("BinaryIO", plain if unpack is None else unpack(plain))
-            yield io.TextIOWrapper(unpacked, encoding="utf-8-sig")
+        with io.TextIOWrapper(decompressed(path, by_content=True), encoding="utf-8-sig") as text:
+            yield text
     except (OSError, EOFError, ValueError, RecursionError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"`competing_phases` {path}: cannot be read ({error}). {FORM}.") from None
 
@@ -312,7 +307,10 @@ class _Text:
             self._fill()
 
     def _fill(self) -> None:
-        more = self.file.read(max(CHUNK, len(self.part) - self.at))
+        rest = len(self.part) - self.at
+        if rest >= VALUE:
+            raise ValueError(f"one value of more than {VALUE:,} characters")
+        more = self.file.read(min(max(CHUNK, rest), VALUE - rest))
         self.part, self.at, self.ended = self.part[self.at :] + more, 0, not more
 
 

@@ -11,8 +11,10 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry, GibbsComputedStructureEntry
 
+from cgcnn.data import opening
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from screening.chemistry import entries as reading
 from screening.chemistry.competing import count_atoms, read_phases
 
 ZERO = {"Sr": -1.69, "Ti": -7.90, "O": -4.95}  # eV/atom
@@ -240,6 +242,23 @@ def test_what_breaks_off_is_refused(tmp_path, content):
     (tmp_path / "broken.json").write_text(content)
     with pytest.raises(UserError, match="cannot be read"):
         read_phases(tmp_path / "broken.json")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
+def test_what_unpacks_without_end_is_refused(tmp_path, compress, monkeypatch):
+    monkeypatch.setattr(opening, "_FREE", 2**20)
+    (tmp_path / "bomb.json").write_bytes(compress(b'["' + b"x" * 2**25))
+    with pytest.raises(UserError, match="times its size"):
+        read_phases(tmp_path / "bomb.json")
+
+
+def test_a_value_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "VALUE", 2**22)
+    path = tmp_path / "zeros.json"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # sparse
+    with pytest.raises(UserError, match="one value of more than"):
+        read_phases(path)
 
 
 def test_the_compound_itself_may_be_left_out(tmp_path):
