@@ -33,8 +33,8 @@ from rich.table import Table
 from cgcnn.models.files import save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
-from screening.candidates.columns import SORTABLE
 from screening.candidates.compositions import BATCH
+from screening.candidates.kind import SORTABLE
 from screening.cluster import local
 from screening.cluster.local import local_workers
 from screening.cluster.settings import WORKER_SETTINGS

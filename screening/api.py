@@ -19,8 +19,8 @@ from screening.engine.score import load_model, score_block
 from screening.export import Export, export_run
 from screening.plan import make_plan, plan_of
 from screening.ranking.frames import RankedTable, to_pandas, to_xarray
-from screening.ranking.ledger import Ledger, make_ledger
-from screening.ranking.outputs import Outputs, asked_of, present, rank_run, written_run
+from screening.ranking.outputs import Outputs, asked_of, rank_run, written_run
+from screening.ranking.results import Ledger, make_ledger, present
 from screening.ranking.table import check_sort, rank
 from screening.recipe import make_recipe
 from screening.report.report import report

@@ -15,7 +15,7 @@ from cgcnn.files import whole_number, write_csv
 from cgcnn.inference.explain import MAPS, check_explains, explain, predictions, site_contributions
 from cgcnn.models.card import model_files, weights_path
 from cgcnn.models.files import load
-from screening.candidates.compositions import formula
+from screening.candidates.texts import formulas
 from screening.chemistry.descriptors import columns as describe
 from screening.engine.score import load_model
 from screening.plan import plan_of
@@ -25,17 +25,13 @@ from screening.store import Run, exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from cgcnn.models.model import PrototypeModel
-    from screening.candidates.kind import Compositions
+    from cgcnn.models.model import Model, PrototypeModel
+    from screening.candidates.compositions import Compositions, Species
     from screening.plan import Plan
-
-    Species = NDArray[np.uint8]
-    from pathlib import Path
-
-    from cgcnn.models.model import Model
     from screening.ranking.table import Table
 
 
@@ -45,7 +41,7 @@ PART = re.compile(r"([A-Z][a-z]?)([0-9]{0,9})")
 
 
 @dataclass(frozen=True)
-class Exchanged:
+class Substitution:
     """A candidate with one element exchanged.
 
     Attributes:
@@ -120,8 +116,8 @@ class Explanation:
     known: bool
     distance: float
     contributions: tuple[Contribution, ...]
-    better: tuple[Exchanged, ...]
-    neighbours: tuple[Exchanged, ...]
+    better: tuple[Substitution, ...]
+    neighbours: tuple[Substitution, ...]
 
 
 def explain_candidate(url: str, named: str) -> Explanation:
@@ -198,20 +194,21 @@ def _explained(plan: Plan[Compositions], model: PrototypeModel, index: int) -> E
     energy, deviation = model.predict(species)["e_above_hull"]
     balanced = describe(species, ideal, plan.states)["charge_balanced"]
     known, labels = model.known(species), model.known_labels(species, "e_above_hull")
+    names = formulas(species, ideal).to_pylist()
     contributions, exchanged, start = [], [], 1
     for (role, z, sites), part in zip(groups, parts, strict=True):
         rows = range(start, start := start + len(part))
         if part.size:
             contributions.append(_contribution(role, z, float(energy[0]), energy[rows.start : rows.stop]))
         for i in rows:
-            names = formula(species[i], ideal), role, SYMBOLS[z], SYMBOLS[species[i, sites[0]]]
+            which = names[i], role, SYMBOLS[z], SYMBOLS[species[i, sites[0]]]
             whether = bool(balanced[i]), bool(known[i])
-            exchanged.append(Exchanged(*names, float(energy[i]), float(deviation[i]), *whether, float(labels[i])))
+            exchanged.append(Substitution(*which, float(energy[i]), float(deviation[i]), *whether, float(labels[i])))
     better = sorted((e for e in exchanged if e.balanced and e.energy < energy[0]), key=lambda e: e.energy)
     neighbours = sorted((e for e in exchanged if e.known), key=lambda e: abs(e.energy - float(energy[0])))
     return Explanation(
         index=index,
-        formula=formula(own[0], ideal),
+        formula=names[0],
         model=plan.model.name,
         energy=float(energy[0]),
         deviation=float(deviation[0]),

@@ -24,8 +24,8 @@ from cgcnn.files import write_whole
 from cgcnn.graphs.tilts import find_system
 from cgcnn.models.card import model_files
 from screening.candidates.kind import UNTILTED
-from screening.ranking.frames import Start, make_starts
-from screening.ranking.outputs import rank_run, refuse_other_cifs
+from screening.ranking.crystals import Start, make_starts, refuse_other_cifs
+from screening.ranking.outputs import rank_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core.structure import Structure
 
-    from screening.ranking.frames import Start
+    from screening.ranking.crystals import Start
     from screening.ranking.outputs import Outputs
     from screening.store import Run
 

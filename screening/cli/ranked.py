@@ -20,8 +20,7 @@ from screening.ranking.user_hull import ABOVE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from screening.candidates.columns import Field
-    from screening.candidates.kind import Candidates
+    from screening.candidates.kind import Candidates, Field
     from screening.ranking.table import Table
 
 GAP = 2

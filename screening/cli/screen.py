@@ -11,7 +11,7 @@ from cgcnn.files import STDOUT
 from cgcnn.models.card import model_files, read_card
 from cgcnn.network.choice import note_slowness
 from screening.campaign import run_campaign, url_of
-from screening.candidates.default_model import RULE
+from screening.candidates.kind import RULE
 from screening.chemistry.filters import KINDS, parse_filter
 from screening.cli.progress import Listener
 from screening.cli.ranked import Look, print_ranking
@@ -19,8 +19,8 @@ from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.ranking.known import GIVEN
-from screening.ranking.ledger import dry_ledger, make_ledger
-from screening.ranking.outputs import Outputs, Presented, asked_of, present, written_run
+from screening.ranking.outputs import Outputs, asked_of, written_run
+from screening.ranking.results import Presented, dry_ledger, make_ledger, present
 from screening.recipe import SHOWN
 from screening.status import Status
 from screening.store import Run

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from cgcnn import __version__
 from cgcnn.errors import UserError
 from screening.candidates.kind import UNTILTED
-from screening.chemistry.magnetism import guess_moments
 from screening.plan import from_header
+from screening.ranking.crystals import complete, describe
 from screening.ranking.table import labels_of
 from screening.status import Status, labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import xarray as xr
     from pymatgen.core.structure import Structure
@@ -26,89 +24,6 @@ if TYPE_CHECKING:
     from screening.plan import Plan
     from screening.ranking.table import Table
     from screening.store import Column, Run
-
-
-TOLD = (
-    *("e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "in_training"),
-    *("a_angstrom", "tolerance_factor", "tau", "e_above_hull_cubic", "p_tilted", "band_gap"),
-)
-"""Columns of a ranking that go with a structure."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """A structure from which a calculation starts.
-
-    Attributes:
-        name: Of its file: rank, formula, index, and tilts if there are any.
-        structure: Of pymatgen. Site properties: `site`, and `magmom` where an atom has a moment; `properties` has where
-            it comes from (`run`, `index`, `rank`, `model` …) and what is predicted of it.
-    """
-
-    name: str
-    structure: Structure
-
-
-def describe_run(table: Table) -> dict[str, Any]:
-    """Say what every structure of a ranking says of where it comes from."""
-    return {
-        "program": f"perovskite-screening {__version__}",
-        "run": table.about.get("run", ""),
-        "model": table.plan.model.name,
-        "model_digest": table.plan.model.digest,
-        "stable_at": table.plan.stable_at,
-    }
-
-
-def make_starts(
-    table: Table,
-    tilts: Sequence[str] = (UNTILTED,),
-    *,
-    count: int | None = None,
-    conventional: bool = False,
-) -> Iterator[Start]:
-    """Make the structures of a ranking, one for each candidate and tilt system, candidates in order of rank.
-
-    Args:
-        table: The ranking.
-        tilts: Tilt systems, see `cgcnn.graphs.tilts`.
-        count: How many candidates; None for all.
-        conventional: The usual cell of the space group rather than the smallest.
-
-    Raises:
-        UserError: There is no such tilt system, or the candidates are structures, which have no octahedra to turn.
-    """
-    candidates, about = table.plan.candidates, describe_run(table)
-    for row in table.rows(count):
-        for system in tilts:
-            a = row.get("a_angstrom", np.nan)
-            structure = candidates.structure(row["index"], a, system, conventional=conventional)
-            turned = {"tilts": system} if candidates.site_groups else {}  # structures have whatever they have
-            stem = f"{row['rank']:04d}-{row['formula']}-{row['index']}"
-            name = stem if system == UNTILTED else f"{stem}-{system}"
-            yield Start(name, complete(structure, {**about, "rank": row["rank"], **describe(row), **turned}))
-
-
-def describe(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes with a structure of a row of a ranking; which element is on which site its atoms say themselves."""
-    names = {name: str(row[name]) for name in ("formula", "id") if name in row}
-    return {"index": int(row["index"]), **names, **{name: _plain(row[name]) for name in TOLD if name in row}}
-
-
-def complete(structure: Structure, properties: Mapping[str, Any]) -> Structure:
-    """A structure with initial moments, and properties of the whole."""
-    moments = guess_moments(site.specie.symbol for site in structure)
-    if moments:
-        structure.add_site_property("magmom", moments)
-    structure.properties.update(properties)
-    return structure
-
-
-def _plain(value: Any) -> bool | float | None:
-    """A value as JSON has it; None where there is none; of single precision only what it has of decimals."""
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    return None if np.isnan(value) else float(f"{value:.7g}")
 
 
 class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without types

@@ -21,7 +21,7 @@ from cgcnn.data.sample import broken, from_record
 from cgcnn.data.tables import open_table
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
-from screening.candidates.columns import Field
+from screening.candidates.kind import Field
 from screening.candidates.texts import array, strings
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ _WEIGHTS = np.random.default_rng(0).integers(1, 2**40, MAX_Z + 1)
 class Known:
     """Compounds that a user has, by composition; which element sits where does not count.
 
-    They are notes on candidates, see `screening.candidates.notes`.
+    They are notes on candidates, see `screening.candidates.compositions`.
 
     Attributes:
         names: Reduced composition -> name; of several, all with blanks between.

@@ -16,15 +16,17 @@ import numpy as np
 
 from cgcnn.data.overwriting import ALL, Output, of_csv, refuse_overwriting
 from cgcnn.errors import UserError
-from cgcnn.files import failures_path, is_stream, write_csv, write_whole
+from cgcnn.files import failures_path, is_stream
 from cgcnn.graphs.prototype import PROTOTYPES
 from screening.candidates.kind import read_columns
 from screening.chemistry.competing import Phases, listed, read_phases
+from screening.chemistry.descriptors import columns as describe
 from screening.chemistry.filters import apply, parse_filter
 from screening.engine.block import stable_probability
 from screening.plan import from_header
+from screening.ranking.crystals import refuse_other_cifs
 from screening.ranking.known import Known, read_known
-from screening.ranking.table import Groups, Picked, Table, check_sort, free, rank
+from screening.ranking.table import Groups, Picked, Table, check_sort, rank
 from screening.ranking.user_hull import ABOVE, UserHull
 from screening.recipe import SHOWN, SORT
 from screening.status import Status
@@ -32,6 +34,7 @@ from screening.status import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 
+    from cgcnn.graphs.prototype import Prototype
     from screening.chemistry.competing import Paths
     from screening.chemistry.filters import Filter
     from screening.plan import ModelReference, Plan
@@ -41,44 +44,6 @@ if TYPE_CHECKING:
 
     Block = tuple[int, Mapping[str, np.ndarray]]
     Watch = Callable[[Iterable[Block]], Iterable[Block]]
-
-
-CIF_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+(-[abc0+-]{6})?\.(cif|vasp)")
-"""Names of the CIF and POSCAR files of a ranking: rank, formula, index, and tilts if there are any."""
-
-
-def write_cifs(table: Table, directory: Path, count: int) -> None:
-    """Write the first candidates as CIF files, named by rank, formula and index.
-
-    They have the predicted lattice constant; structures are written as they were given.
-
-    Raises:
-        UserError: The directory or a file in it cannot be written, or there are CIF files of another ranking in it.
-    """
-    rows = table.rows(count)
-    names = [f"{row['rank']:04d}-{row['formula']}-{row['index']}.cif" for row in rows]
-    try:
-        refuse_other_cifs(directory, set(names))
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, row in zip(names, rows, strict=True):
-            write_whole(directory / name, table.plan.candidates.cif(row["index"], row.get("a_angstrom", float("nan"))))
-    except OSError as error:
-        raise UserError(f"`cif` {directory}: cannot be written: {error.strerror}.") from None
-
-
-def refuse_other_cifs(directory: Path, names: set[str], setting: str = "cif") -> None:
-    """Refuse a directory with the files of another ranking, which nobody could tell from those with these names.
-
-    Raises:
-        UserError: Naming one of them.
-    """
-    there = (path.name for path in directory.iterdir()) if directory.is_dir() else iter(())
-    if others := sorted(name for name in there if CIF_NAME.fullmatch(name) and name not in names):
-        kind = others[0].rpartition(".")[2].upper().replace("VASP", "POSCAR")
-        raise UserError(
-            f"`{setting}` {directory}: holds {len(others)} {kind} files of another ranking, such as {others[0]}. "
-            "Name another directory, or empty this one."
-        )
 
 
 @dataclass(frozen=True)
@@ -220,7 +185,7 @@ class Outputs:
         if self.filters:
             new["status"] = refiltered(new, plan, [parse_filter(text) for text in self.filters])
         if self.drop_known and self.had is not None:
-            had = self.had.are_known(new["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
+            had = self.had.are_known(new["species"], prototype_of(plan))
             had &= new["status"] == Status.OK
             new["status"] = np.where(had, np.uint8(Status.FILTERED), new["status"])
         if self.phases is not None and ABOVE in self.ranked_by(plan):
@@ -316,8 +281,13 @@ def _above(hull: UserHull, columns: Mapping[str, np.ndarray], plan: Plan) -> np.
     found = np.full(len(columns["status"]), np.nan, dtype=np.float32)
     kept = np.flatnonzero(columns["status"] == Status.OK)
     if len(kept):
-        found[kept] = hull.above(columns["species"][kept], PROTOTYPES[plan.candidates.definition["prototype"]])
+        found[kept] = hull.above(columns["species"][kept], prototype_of(plan))
     return found
+
+
+def prototype_of(plan: Plan) -> Prototype:
+    """Return the prototype of a plan of compositions."""
+    return PROTOTYPES[plan.candidates.definition["prototype"]]
 
 
 def _refuse_structures(plan: Plan) -> None:
@@ -335,7 +305,7 @@ def _best_energy(columns: Mapping[str, np.ndarray], had: Known | None, plan: Pla
     best = np.where(np.isnan(known) | lower, energy, known)
     if had is None or not had.energies:
         return best
-    given = had.energies_of(columns["species"], PROTOTYPES[plan.candidates.definition["prototype"]])
+    given = had.energies_of(columns["species"], prototype_of(plan))
     return np.where(np.isnan(given), best, given)
 
 
@@ -350,40 +320,10 @@ def refiltered(columns: Mapping[str, np.ndarray], plan: Plan, filters: Sequence[
     status = columns["status"].copy()
     kept = np.flatnonzero(status == Status.OK)
     rows = Picked(columns, kept, 0)
-    described = plan.candidates.described(rows, plan.states)
+    described = describe(rows["species"], prototype_of(plan), plan.states)
     failed = apply(filters, ChainMap(dict(described), rows)) != Status.OK  # type: ignore[arg-type]  # nothing is written
     status[kept[failed]] = Status.FILTERED
     return status
-
-
-@dataclass(frozen=True)
-class Failures:
-    """Candidates of a run that failed.
-
-    Attributes:
-        count: How many.
-        first: Name of the first.
-        reason: Why that one did.
-        file: The CSV file of all reasons, if one was written.
-    """
-
-    count: int
-    first: str
-    reason: str
-    file: Path | None
-
-
-@dataclass(frozen=True)
-class Presented:
-    """What was made of a run.
-
-    Attributes:
-        table: The candidates asked for.
-        failures: None without any.
-    """
-
-    table: Table
-    failures: Failures | None
 
 
 def _unwatched(blocks: Iterable[Block]) -> Iterable[Block]:
@@ -426,45 +366,6 @@ def _species_of(run: Run, plan: Plan) -> Iterator[Block]:
     """First row, status and species of each committed block of a run of compositions."""
     for rows in run.blocks(("status", "species"), plan.candidates.ranked):
         yield rows.start, rows.columns
-
-
-def present(run: Run, outputs: Outputs) -> Presented:
-    """Rank the committed candidates of a run, and write the files asked for; each appears whole or not at all.
-
-    Beside a ranked CSV lies one of the reasons of failures; without failures, one that was left there is removed.
-
-    Raises:
-        UserError: The run is damaged or has no candidate to rank, there is no such column, or a file cannot be written.
-    """
-    table = rank_run(run, outputs, outputs.top if outputs.csv else outputs.shown)
-    failures = _failures(run, table.plan, outputs.csv)
-    if outputs.csv:
-        table.write_csv(outputs.csv)
-    if outputs.cif:
-        write_cifs(table, outputs.cif, outputs.shown)
-    return Presented(table, failures)
-
-
-def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
-    count = run.ledger().get(int(Status.FAILED), 0)
-    path = csv and failures_path(csv)
-    if not count:
-        if path:
-            path.unlink(missing_ok=True)
-        return None
-    first, _, reason = min(run.failures())
-    candidates = plan.candidates
-    names = dict(zip(candidates.text_columns, candidates.texts([first]).get(first, []), strict=False))
-    if path:
-        own = {"index", "reason"}
-        write_csv(path, ["index", *(free(name, own) for name in candidates.text_columns), "reason"], _rows(run, plan))
-    return Failures(count, names.get("id") or f"candidate {first}", reason, path)
-
-
-def _rows(run: Run, plan: Plan) -> Iterator[list[str]]:
-    for first, stop, reason in sorted(run.failures()):
-        texts = plan.candidates.texts(range(first, stop)) if plan.candidates.text_columns else {}
-        yield from ([str(index), *texts.get(index, []), reason] for index in range(first, stop))
 
 
 def _check_folder(setting: str, path: Path, folder: Path) -> None:

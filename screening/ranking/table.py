@@ -27,7 +27,7 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import replacing
 from cgcnn.machine import cores
-from screening.candidates.columns import DECIMALS, Field, split_ranked
+from screening.candidates.kind import DECIMALS, Field, split_ranked
 from screening.candidates.texts import array, strings
 from screening.status import Status
 

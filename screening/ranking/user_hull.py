@@ -16,7 +16,7 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card
 from cgcnn.models.domain import Domain
-from screening.candidates.columns import Field
+from screening.candidates.kind import Field
 from screening.candidates.texts import array, strings
 from screening.chemistry.competing import compare, count_atoms
 from screening.chemistry.entries import unit_of
@@ -49,8 +49,7 @@ above those with the ones of 2020."""
 class UserHull:
     """The distance of candidates from a hull of the user's, by the formation energies that the model predicts.
 
-    They are notes on candidates, see `screening.candidates.notes`. The model is asked when a ranking is made, so that a
-    run need not keep them.
+    The ranking asks the model, so that runs need not store them.
 
     Attributes:
         phases: Of the hull.

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from cgcnn import __version__
 from cgcnn.errors import UserError
 from cgcnn.files import open_regular, read_text, write_csv, write_whole
-from screening.candidates.columns import DECIMALS
+from screening.candidates.kind import DECIMALS
 from screening.export import Export, write_starts
-from screening.ranking.frames import Start
-from screening.ranking.outputs import CIF_NAME
+from screening.ranking.crystals import CIF_NAME, Start
 from screening.relax.crystal import Relaxed
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from screening.cluster import Choice, choose, preflight, start
 from screening.cluster.profile import LocalProfile
 from screening.cluster.settings import DEATHS, HEALTH
 from screening.engine.notice import on_notice
-from screening.ranking.frames import make_starts
+from screening.ranking.crystals import make_starts
 from screening.ranking.outputs import Outputs, rank_run
 from screening.relax.crystal import CHGNET, Relaxed, Settings, Task, name_calculator, relax
 from screening.relax.folder import WRITTEN, Folder, name_candidates, usual_place, write_opinions
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from screening.chemistry.competing import Paths, Phases
     from screening.cluster.workforce import Workforce
     from screening.engine.notice import Notice
-    from screening.ranking.frames import Start
+    from screening.ranking.crystals import Start
     from screening.ranking.table import Table
     from screening.store import Run
 

@@ -10,8 +10,8 @@ import numpy as np
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.graphs.tilts import build
-from screening.candidates.columns import DECIMALS
-from screening.candidates.compositions import formula
+from screening.candidates.kind import DECIMALS
+from screening.candidates.texts import formulas
 from screening.chemistry.filters import KINDS
 from screening.ranking.known import GIVEN
 from screening.ranking.user_hull import ABOVE, TARGET
@@ -299,33 +299,34 @@ def _pairs(survey: Survey, candidates: Candidates) -> dict[str, Any] | None:
     """The map of pairs: the names of the sites, and for each pair both symbols and its best; None without a map."""
     if not survey.pair:
         return None
-    cells = [[*_pair(key), *_best(survey.pairs, key, candidates)] for key in survey.pairs.there.tolist()]
-    return {"sites": list(candidates.map_sites), "cells": cells}
-
-
-def _pair(key: int) -> tuple[str, str]:
-    return SYMBOLS[key // (MAX_Z + 1)], SYMBOLS[key % (MAX_Z + 1)]
+    pairs = (divmod(key, MAX_Z + 1) for key in survey.pairs.there.tolist())
+    best = _best(survey.pairs, candidates)
+    return {
+        "sites": list(survey.pair),
+        "cells": [[SYMBOLS[a], SYMBOLS[b], *cells] for (a, b), cells in zip(pairs, best, strict=True)],
+    }
 
 
 def _elements(found: ByElement, candidates: Candidates) -> Iterator[list[Any]]:
     """Symbol, candidates, how many of them are expected to be stable, and the best, of each element there."""
-    for z in found.best.there.tolist():
-        expected = _rounded(float(found.expected[z]), 3)
-        yield [SYMBOLS[z], int(found.count[z]), expected, *_best(found.best, z, candidates)]
+    for z, cells in zip(found.best.there.tolist(), _best(found.best, candidates), strict=True):
+        yield [SYMBOLS[z], int(found.count[z]), _rounded(float(found.expected[z]), 3), *cells]
 
 
-def _best(best: Best, kind: int, candidates: Candidates) -> list[Any]:
-    """Energy, deviation, formula and index of the best of a kind."""
-    formula_of = candidates.formula(best.atoms[kind])
-    numbers = (_rounded(float(value[kind]), 4) for value in (best.energy, best.deviation))
-    return [*numbers, formula_of, int(best.index[kind])]
+def _best(best: Best, candidates: Candidates) -> Iterator[list[Any]]:
+    """List energy, deviation, formula and index of the best of each kind that has one."""
+    kinds = best.there
+    formulas_of = candidates.formulas(best.atoms[kinds]).to_pylist() if len(kinds) else []
+    for kind, formula in zip(kinds.tolist(), formulas_of, strict=True):
+        numbers = (_rounded(float(value[kind]), 4) for value in (best.energy, best.deviation))
+        yield [*numbers, formula, int(best.index[kind])]
 
 
 def _neighbours(neighbours: Neighbours, prototype: Prototype) -> dict[str, Any]:
     """Formula, elements on the sites, energy, whether it is a bound, and id; and for each candidate the nearest."""
     told = neighbours.energy.tolist(), neighbours.bound.tolist(), neighbours.ids
-    rows = zip(neighbours.species, *told, strict=True)
-    known = [[formula(row, prototype), [SYMBOLS[z] for z in row], _rounded(e, 4), *more] for row, e, *more in rows]
+    rows = zip(formulas(neighbours.species, prototype).to_pylist(), neighbours.species, *told, strict=True)
+    known = [[formula, [SYMBOLS[z] for z in row], _rounded(e, 4), *more] for formula, row, e, *more in rows]
     return {"known": known, "of": neighbours.of.tolist()}
 
 

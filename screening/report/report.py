@@ -23,12 +23,12 @@ from cgcnn.models.model import PrototypeModel
 from screening.chemistry.competing import listed
 from screening.engine.score import load_model
 from screening.plan import from_header
-from screening.ranking.ledger import make_ledger
 from screening.ranking.outputs import rank_run
+from screening.ranking.results import make_ledger
 from screening.relax.folder import read_kept
 from screening.report.data import browser_data, sort_words, told_filters
 from screening.report.neighbours import find_neighbours
-from screening.report.survey import Survey
+from screening.report.survey import Survey, map_sites
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -172,7 +172,7 @@ def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) ->
         {"": ()} if prototype is None else {role: plan.candidates.site_groups[role] for role in prototype.role_names}
     )
     stable_at = plan.stable_at if outputs.stable_at is None else outputs.stable_at
-    survey = Survey(stable_at, tuple(plan.candidates.map_sites.values()), roles)
+    survey = Survey(stable_at, map_sites(plan.candidates), roles)
     table = rank_run(run, outputs, outputs.top, survey.watch)
     card = _card(run, plan)
     return Findings(table.plan, survey, table, card, _neighbours(table) if card else None, relaxed, table.notes)
@@ -201,7 +201,7 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
         "reasons": list(islice(_reasons(run), REASONS)),
         "committed": run.n_committed,
         "cascade": _cascade(found, outputs.ranked_by(plan)),
-        "pair": tuple(plan.candidates.map_sites),
+        "pair": tuple(found.survey.pair),
     }
 
 

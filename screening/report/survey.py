@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from screening.candidates.kind import Candidates
+
 STEP = 0.02
 """Width of the histogram's bins, eV/atom."""
 LOWEST, HIGHEST = -1.0, 5.0
@@ -105,7 +107,7 @@ class Survey:
 
     Attributes:
         threshold: Energy above hull, eV/atom, up to which a candidate counts as stable.
-        pair: Columns of `species` whose elements make the map: A and B, or B and B'; empty without a map.
+        pair: The two sites of the map, see `map_sites`, and their columns in `species`; empty without a map.
         roles: Role → its columns of `species`; one without columns is of all elements of a structure.
         scored: How many candidates have a prediction.
         below: How many of them are predicted at or below the threshold.
@@ -117,7 +119,7 @@ class Survey:
     """
 
     threshold: float
-    pair: tuple[int, ...]
+    pair: Mapping[str, int]
     roles: Mapping[str, tuple[int, ...]]
     scored: int = 0
     below: int = 0
@@ -152,8 +154,14 @@ class Survey:
         for by_element in self.elements.values():
             by_element.add(kept)
         if self.pair:
-            first, second = (kept["atoms"][:, column].astype(np.intp) for column in self.pair)
+            first, second = (kept["atoms"][:, column].astype(np.intp) for column in self.pair.values())
             self.pairs.add(first * (MAX_Z + 1) + second, kept)
+
+
+def map_sites(candidates: Candidates) -> dict[str, int]:
+    """Return the sites that a map is of, B and B' if there is a B', else A and B; and their columns in `species`."""
+    groups = candidates.site_groups
+    return {site: groups[site][0] for site in (("B", "B'") if "B'" in groups else ("A", "B")) if site in groups}
 
 
 def _near(rows: Rows) -> NDArray[np.intp]:

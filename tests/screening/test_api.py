@@ -14,7 +14,8 @@ from cgcnn.data.composition import composition_keys
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
 from screening.campaign import Advanced, Begun, Opened
-from screening.ranking.outputs import Outputs, present
+from screening.ranking.outputs import Outputs
+from screening.ranking.results import present
 from screening.store import Run as StoredRun
 from screening.store import write_block
 

@@ -11,7 +11,8 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from screening.cli.commands import app
 from screening.ranking.known import read_known
-from screening.ranking.outputs import Outputs, present
+from screening.ranking.outputs import Outputs
+from screening.ranking.results import present
 from screening.store import Run as StoredRun
 
 TITANATE, MIXED, ZIRCONATE = [56, 22, 8, 8, 8], [57, 22, 8, 8, 7], [56, 40, 8, 8, 8]

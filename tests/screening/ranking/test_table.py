@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from cgcnn.errors import UserError
-from screening.candidates.multisets import Multiset
-from screening.candidates.space import Space
+from screening.candidates.space import Multiset, Space
 from screening.ranking.table import Groups, check_sort, free
 from screening.ranking.table import rank as rank_blocks
 from screening.status import Status
