@@ -31,7 +31,7 @@ from cgcnn.files import write_csv
 from cgcnn.graphs.perovskite import Perovskite, find_perovskite
 from screening import open_run, screen
 from screening.ranking.outputs import Outputs
-from screening.relax.run import Progress, Relaxation, relax_run
+from screening.relax.run import Relaxation, RelaxationProgress, relax_run
 from screening.store import Run
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def relaxed(chosen: list[Compound], folder: Path, settings: dict[str, float]) ->
     return sorted(made.opinions, key=lambda opinion: int(opinion.row["index"]))
 
 
-def tell(progress: Progress) -> None:
+def tell(progress: RelaxationProgress) -> None:
     """Print a line for a relaxation that ended."""
     found = progress.result
     print(f"{progress.done}/{progress.total} {found.formula} {found.tilts} {found.became} {found.reason}", flush=True)

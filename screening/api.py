@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from screening.candidates.cascade import Measured
     from screening.plan import Plan
     from screening.recipe import Recipe
-    from screening.relax.run import Progress, SecondOpinion
+    from screening.relax.run import RelaxationProgress, SecondOpinion
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Run:
         *,
         top: int | None = None,
         sort: str | None = None,
-        progress: Callable[[Progress], None] = lambda _: None,
+        progress: Callable[[RelaxationProgress], None] = lambda _: None,
         **settings: Any,
     ) -> SecondOpinion:
         """Relax the best candidates, cubic and tilted, with a calculator of ASE, and compare with the model.

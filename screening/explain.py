@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cgcnn.models.model import Model, PrototypeModel
     from screening.candidates.compositions import Compositions, Species
     from screening.plan import Plan
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
 
 
 SOME = 5
@@ -42,7 +42,7 @@ PART = re.compile(r"([A-Z][a-z]?)([0-9]{0,9})")
 
 @dataclass(frozen=True)
 class Substitution:
-    """A candidate with one element exchanged.
+    """A candidate with one element replaced.
 
     Attributes:
         formula: What it is then.
@@ -69,7 +69,7 @@ class Substitution:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What an element on its sites contributes.
+    """The contribution of an element on its sites.
 
     Attributes:
         role: "A", "B" or "X".
@@ -89,7 +89,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A candidate explained.
+    """An explained candidate.
 
     Attributes:
         index: Its number in the run.
@@ -121,7 +121,7 @@ class Explanation:
 
 
 def explain_candidate(url: str, named: str) -> Explanation:
-    """Explain a candidate of a run by exchanging its elements.
+    """Explain a candidate of a run by replacing its elements, one at a time.
 
     Args:
         url: Of the run.
@@ -143,7 +143,7 @@ def explain_candidate(url: str, named: str) -> Explanation:
 
 
 def find_candidate(candidates: Compositions, named: str) -> int:
-    """The index of a candidate.
+    """Find a candidate by index, id or formula, and return its index.
 
     Raises:
         UserError: There is none, or several have this formula.
@@ -168,7 +168,7 @@ def _with_id(candidates: Compositions, named: str) -> Iterator[int]:
 
 
 def _with_formula(candidates: Compositions, named: str) -> Iterator[int]:
-    """The candidates with these elements in these numbers, in whatever order they are written."""
+    """Find the candidates with these elements in these numbers, in any order."""
     parts = PART.findall(named)
     if "".join(symbol + count for symbol, count in parts) != named or not {s for s, _ in parts} <= set(SYMBOLS[1:]):
         return
@@ -228,7 +228,7 @@ def _contribution(role: str, z: int, energy: float, others: NDArray[np.float32])
 
 
 def _groups(candidates: Compositions, species: NDArray[np.uint8]) -> list[tuple[str, int, list[int]]]:
-    """Role, atomic number, and the sites of each element in each role."""
+    """List role, atomic number and sites of each element in each role."""
     found: dict[tuple[str, int], list[int]] = {}
     for site, (role, z) in enumerate(zip(candidates.ideal.roles, species.tolist(), strict=True)):
         found.setdefault((role, z), []).append(site)
@@ -236,7 +236,7 @@ def _groups(candidates: Compositions, species: NDArray[np.uint8]) -> list[tuple[
 
 
 def _exchanges(model: PrototypeModel, species: NDArray[np.uint8], sites: Sequence[int]) -> Species:
-    """The candidate with each other element on these sites that the model was trained on there, one a row."""
+    """Replace the element on these sites by each other one that the model was trained on there, one a row."""
     rows = np.repeat(species[None], MAX_Z, axis=0)
     rows[:, sites] = np.arange(1, MAX_Z + 1)[:, None]
     distinct = (rows != species).any(axis=1)
@@ -252,7 +252,7 @@ CANDIDATES = "candidates.csv"
 
 
 def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> list[Path]:
-    """Explain a model; or the model of a run (or another one, by name or path), and the run's best candidates.
+    """Explain a model; or a run's best candidates, by its own model or another one.
 
     Returns:
         The files written.
@@ -293,8 +293,8 @@ def _check(model: Model, run: Run, plan: Plan, *, named: bool) -> None:
         raise UserError(f"`model` {model.card.name}: {reason}.")
 
 
-def _write_candidates(path: Path, table: Table, model: PrototypeModel) -> None:
-    """Write ``rank,index,formula``, the element on each site, the prediction and what each site contributes to it."""
+def _write_candidates(path: Path, table: Ranking, model: PrototypeModel) -> None:
+    """Write ``rank,index,formula``, the element on each site, the prediction and each site's contribution to it."""
     target, sites = model.settings.targets[0], model.prototype.sites
     species = model.prototype.canonical(table.species)
     values = site_contributions(model, species)[target]  # (n, n_sites)

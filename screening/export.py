@@ -43,7 +43,7 @@ PREFIX = "_screen_"
 
 
 def optimade_lines(starts: Sequence[Start]) -> Iterator[dict[str, Any]]:
-    """The lines of a file, as JSON values."""
+    """Write the lines of an OPTIMADE file, as JSON values."""
     yield {"x-optimade": {"meta": {"api_version": VERSION}}}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     for start in starts:
@@ -54,7 +54,7 @@ def optimade_lines(starts: Sequence[Start]) -> Iterator[dict[str, Any]]:
 
 
 def attributes_of(structure: Structure) -> dict[str, Any]:
-    """A structure in OPTIMADE's names: lengths in Å, formulas and ratios as its specification has them."""
+    """Describe a structure in OPTIMADE's names: lengths in Å, formulas and ratios as its specification has them."""
     symbols = [site.specie.symbol for site in structure]
     counts, atoms = dict(sorted(Counter(symbols).items())), len(symbols)
     units = math.gcd(*counts.values())
@@ -79,14 +79,14 @@ def attributes_of(structure: Structure) -> dict[str, Any]:
 
 
 def anonymous(counts: Sequence[int]) -> str:
-    """OPTIMADE's formula without elements: the letters A, B, …, Z, Aa, Ba, … with the numbers from the largest on."""
+    """Write OPTIMADE's formula without elements: letters A, B, …, Z, Aa, Ba, … with numbers, largest first."""
     letters = [f"{big}{small}" for small, big in product(["", *string.ascii_lowercase], string.ascii_uppercase)]
     ordered = sorted(counts, reverse=True)
     return "".join(f"{letter}{n if n > 1 else ''}" for letter, n in zip(letters, ordered, strict=False))
 
 
 def hill(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """Elements in Hill's order: with carbon, it and hydrogen come first."""
+    """Sort elements in Hill's order: carbon and hydrogen first if there is carbon."""
     first = [symbol for symbol in ("C", "H") if "C" in counts and symbol in counts]
     return [(symbol, counts[symbol]) for symbol in [*first, *(s for s in counts if s not in first)]]
 
@@ -124,11 +124,11 @@ class Export:
 
     @property
     def output(self) -> Output:
-        """What is written."""
+        """The files to write."""
         return Output("export", self.path, (f"*{FOLDERS[self.kind]}",) if self.kind in FOLDERS else ())
 
     def check(self) -> None:
-        """Find out before the work that it could not be written.
+        """Refuse, before the work begins, an export that could not be written.
 
         Raises:
             UserError: Naming what is wrong.
@@ -147,7 +147,7 @@ class Export:
 
 
 def export_run(run: Run, outputs: Outputs, export: Export) -> int:
-    """Write the best candidates of a run as structures, or the ranking as Parquet; how many there are.
+    """Write the best candidates of a run as structures, or the ranking as Parquet, and return their number.
 
     Args:
         run: Finished or not.
@@ -198,7 +198,7 @@ def _write_folder(starts: Sequence[Start], folder: Path, suffix: str) -> None:
 
 
 def _cif(start: Start) -> str:
-    """All atoms of the cell, named by their sites, below lines that say where it comes from."""
+    """Write all atoms of the cell, named by their sites, below comments that say where the structure comes from."""
     told = "".join(f"# {line}\n" for line in _provenance(start))
     return told + str(start.structure.to(fmt="cif"))
 
@@ -234,7 +234,7 @@ def _extxyz(starts: Sequence[Start]) -> str:
 
 
 def _write_ase_db(starts: Sequence[Start], path: Path) -> None:
-    """Write a database of ASE: numbers and tilts can be selected by, as in ``p_stable>0.5``; texts are in `data`."""
+    """Write an ASE database: select by numbers and tilts, as in ``p_stable>0.5``; texts are in `data`."""
     from ase.db import connect
 
     partial = path.with_name(f".{secrets.token_hex(8)}.partial.db")
@@ -257,7 +257,7 @@ def _write_ase_db(starts: Sequence[Start], path: Path) -> None:
 
 
 def _require(kind: str) -> None:
-    """Refuse a format whose library is missing.
+    """Refuse a format that needs a missing library.
 
     Raises:
         UserError: With what to install.

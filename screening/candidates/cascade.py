@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a cascade from a random sample of its candidates that the student never saw.
+    """What a cascade achieves on a random sample of its candidates that the student never saw.
 
     Attributes:
         by: Column whose best candidates it is after.
@@ -53,12 +53,12 @@ class Measured:
     whole_domain: bool
 
     def covers(self, sort: str) -> bool:
-        """Whether a ranking by these columns begins with the best that the cascade is after."""
+        """Tell whether a ranking by these columns begins with the best that the cascade looks for."""
         column, _, direction = sort.split(",", maxsplit=1)[0].strip().partition(":")
         return column == self.by and direction in {"", "asc" if self.by == "e_above_hull" else "desc"}
 
     def beyond(self, rows: Mapping[str, np.ndarray]) -> int:
-        """How many rows of a ranking are not as good as the cut, so that others like them may have been set aside."""
+        """Count the rows of a ranking beyond the cut: the cascade may have set aside candidates as good as these."""
         values = rows[self.by]
         worse = values > self.cut if self.by == "e_above_hull" else values < self.cut
         return int(np.count_nonzero(worse & ~rows["in_domain"] if self.whole_domain else worse))
@@ -75,7 +75,7 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
-    """A student and the limit up to which it passes candidates on.
+    """A student network, and the limit up to which it passes candidates on to the ensemble.
 
     Attributes:
         measured: What it is after, its limit, and what is known of it.
@@ -87,7 +87,7 @@ class Cascade:
 
     @classmethod
     def of_records(cls, records: Records) -> Cascade:
-        """The cascade of a run, from its records.
+        """Read the cascade of a run from its records.
 
         Raises:
             UserError: They are missing or damaged.
@@ -98,7 +98,7 @@ class Cascade:
 
     @cached_property
     def records(self) -> Records:
-        """What a run keeps of it; its digest tells it from others."""
+        """The run's copy of the cascade; its digest identifies it."""
         content = asdict(self.measured) | {"student": base64.b64encode(self.student.to_bytes()).decode()}
         return draft([json.dumps(content, sort_keys=True).encode()])
 
@@ -109,7 +109,7 @@ class Cascade:
         a: NDArray[np.float32],
         in_domain: NDArray[np.bool_],
     ) -> NDArray[np.bool_]:
-        """(n,) which candidates the ensemble is to see; all are among them of which the student can say nothing.
+        """Choose the candidates that the ensemble is to see: (n,). It sees every one that the student knows nothing of.
 
         Args:
             prototype: Of the candidates.

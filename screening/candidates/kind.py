@@ -92,7 +92,7 @@ OF_STRUCTURES = SORTABLE[:4]
 
 
 def split_ranked(ranked: Iterable[Column]) -> tuple[list[Column], list[Column]]:
-    """The columns of a ranking before the texts that are worked out of a row, and those after them."""
+    """Split the columns of a ranking into those before the texts that are worked out of a row, and those after."""
     columns = list(ranked)
     return [c for c in columns if c not in OF_SOME_MODELS], [c for c in columns if c in OF_SOME_MODELS]
 
@@ -102,7 +102,7 @@ STATUS = Column("status", "uint8", "", "how the candidate ended; see the run's s
 
 
 def with_threshold(columns: Iterable[Column], stable_at: float) -> tuple[Column, ...]:
-    """Columns whose `p_stable` says of which energy above hull, eV/atom, it speaks."""
+    """Describe `p_stable` by its threshold, in eV/atom above hull; other columns stay as they are."""
     meaning = f"probability that the energy above hull is at most {stable_at:g} eV/atom"
     return tuple(replace(column, description=meaning) if column.name == "p_stable" else column for column in columns)
 
@@ -113,7 +113,7 @@ UNTILTED = "a0a0a0"
 
 @dataclass(frozen=True)
 class Grain:
-    """What decides how many candidates of a kind are handled at once; benchmarks/cluster.py has the costs behind it.
+    """How many candidates of a kind to handle at once; `benchmarks/cluster.py` measures the costs behind the numbers.
 
     Attributes:
         batch: Candidates that the model sees at once; blocks are a multiple of it.
@@ -242,7 +242,7 @@ class Candidates(Protocol):
 
 
 def read_columns(candidates: Candidates) -> tuple[str, ...]:
-    """The columns of a run that a ranking reads."""
+    """List the columns of a run that a ranking reads."""
     return ("status", *candidates.shown_by, *(column.name for column in candidates.ranked))
 
 
@@ -253,7 +253,7 @@ PREFERRED = ("mp", "castelli", "mp-structures", "castelli-relaxed")
 
 
 def default_model(candidates: Candidates) -> str:
-    """The model by `RULE`; where that is not shipped, the first of `PREFERRED` that takes the candidates.
+    """Choose the model by `RULE`; if it is not shipped, the first of `PREFERRED` that takes the candidates.
 
     Raises:
         UserError: No shipped model takes them.

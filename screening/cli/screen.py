@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from screening.campaign import Campaign
     from screening.candidates.cascade import Measured
     from screening.export import Export
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
     from screening.recipe import Recipe
 
 MOST_NAMED = 3
@@ -208,7 +208,7 @@ def _of_known(outputs: Outputs) -> Iterator[str]:
         yield f"note: `known` {outputs.known}: {outputs.had.other_energies} is not used; e_above_hull would be."
 
 
-def _tell_cascade(measured: Measured, table: Table, sort: str) -> None:
+def _tell_cascade(measured: Measured, table: Ranking, sort: str) -> None:
     """Say what the ranking of a run with a cascade lacks."""
     echo(str(measured), err=True)
     if not measured.covers(sort):
@@ -225,7 +225,7 @@ def _tell_cascade(measured: Measured, table: Table, sort: str) -> None:
         )
 
 
-def _warn(table: Table) -> None:
+def _warn(table: Ranking) -> None:
     ranking, model = table.counts, table.plan.model.name
     if ranking.out_of_domain:
         sites = table.plan.candidates.site_groups

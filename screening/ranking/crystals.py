@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core.structure import Structure
 
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
 
 
 TOLD = (
@@ -32,7 +32,7 @@ TOLD = (
 
 @dataclass(frozen=True)
 class Start:
-    """A structure from which a calculation starts.
+    """A crystal from which a calculation starts.
 
     Attributes:
         name: Of its file: rank, formula, index, and tilts if there are any.
@@ -44,8 +44,8 @@ class Start:
     structure: Structure
 
 
-def describe_run(table: Table) -> dict[str, Any]:
-    """Say what every structure of a ranking says of where it comes from."""
+def describe_run(table: Ranking) -> dict[str, Any]:
+    """Collect what the crystals of a ranking say about where they come from."""
     return {
         "program": f"perovskite-screening {__version__}",
         "run": table.about.get("run", ""),
@@ -56,13 +56,13 @@ def describe_run(table: Table) -> dict[str, Any]:
 
 
 def make_starts(
-    table: Table,
+    table: Ranking,
     tilts: Sequence[str] = (UNTILTED,),
     *,
     count: int | None = None,
     conventional: bool = False,
 ) -> Iterator[Start]:
-    """Make the structures of a ranking, one for each candidate and tilt system, candidates in order of rank.
+    """Make the crystals of a ranking, one for each candidate and tilt system, in order of rank.
 
     Args:
         table: The ranking.
@@ -85,13 +85,13 @@ def make_starts(
 
 
 def describe(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes with a structure of a row of a ranking; which element is on which site its atoms say themselves."""
+    """Collect what a crystal says about its row of a ranking; its atoms already say which element is on which site."""
     names = {name: str(row[name]) for name in ("formula", "id") if name in row}
     return {"index": int(row["index"]), **names, **{name: _plain(row[name]) for name in TOLD if name in row}}
 
 
 def complete(structure: Structure, properties: Mapping[str, Any]) -> Structure:
-    """A structure with initial moments, and properties of the whole."""
+    """Add initial magnetic moments and properties to a crystal."""
     moments = guess_moments(site.specie.symbol for site in structure)
     if moments:
         structure.add_site_property("magmom", moments)
@@ -100,7 +100,7 @@ def complete(structure: Structure, properties: Mapping[str, Any]) -> Structure:
 
 
 def _plain(value: Any) -> bool | float | None:
-    """A value as JSON has it; None where there is none; of single precision only what it has of decimals."""
+    """Convert a value for JSON: None if there is none, and only the digits that single precision has."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     return None if np.isnan(value) else float(f"{value:.7g}")
@@ -110,7 +110,7 @@ CIF_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+(-[abc0+-]{6})?\.(cif|vasp)")
 """Names of the CIF and POSCAR files of a ranking: rank, formula, index, and tilts if there are any."""
 
 
-def write_cifs(table: Table, directory: Path, count: int) -> None:
+def write_cifs(table: Ranking, directory: Path, count: int) -> None:
     """Write the first candidates as CIF files, named by rank, formula and index.
 
     They have the predicted lattice constant; structures are written as they were given.
@@ -130,7 +130,7 @@ def write_cifs(table: Table, directory: Path, count: int) -> None:
 
 
 def refuse_other_cifs(directory: Path, names: set[str], setting: str = "cif") -> None:
-    """Refuse a directory with the files of another ranking, which nobody could tell from those with these names.
+    """Refuse a directory with the files of another ranking, which would mix with those of these names.
 
     Raises:
         UserError: Naming one of them.

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
     from screening.store import Column, Run
 
 
 class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without types
-    """A ranking: a `pandas.DataFrame` with a row for each candidate, the best first; the row labels are the ranks.
+    """A ranking as a `pandas.DataFrame`: a row for each candidate, the best first; the row labels are the ranks.
 
     Columns are those of the ranked CSV: `index` (the candidate's number in the run), `formula`, the sites or the id,
     what is known of each candidate, and the texts that came with it. `attrs` holds `units` (column -> unit),
@@ -43,12 +43,12 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
         return RankedTable
 
     def __repr__(self) -> str:
-        """All columns, on as many lines as they take: what matters is in the middle, where pandas leaves out."""
+        """Show all columns, on as many lines as they take; pandas would leave out the middle, where the results are."""
         with pd.option_context("display.max_columns", None):
             return str(super().__repr__())
 
     def structures(self, tilts: str = UNTILTED, *, conventional: bool = False) -> list[Structure]:
-        """The candidates as crystals of pymatgen, in the order of the rows.
+        """Build the candidates as pymatgen crystals, in the order of the rows.
 
         Compositions sit on the positions of their prototype, with the predicted lattice constant; structures are as
         they were given. Site properties are `site` and, where an atom has one, `magmom`, an initial moment; the
@@ -74,8 +74,8 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
         return found
 
 
-def to_pandas(table: Table) -> RankedTable:
-    """Read a ranking into a table of pandas."""
+def to_pandas(table: Ranking) -> RankedTable:
+    """Read a ranking into a pandas table."""
     columns = table.arrays()
     ranks = columns.pop("rank")
     frame = RankedTable(columns, index=pd.Index(ranks, name="rank"))
@@ -87,7 +87,7 @@ def to_pandas(table: Table) -> RankedTable:
 
 
 def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
-    """The committed rows of a run as a data set of xarray, all of them in memory.
+    """Read the committed rows of a run into memory as an xarray data set.
 
     Args:
         run: Finished or not.
@@ -122,7 +122,7 @@ def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
 
 
 def _kept(run: Run, *, filtered: bool) -> dict[str, np.ndarray]:
-    """The columns of a run and `index`, of all committed rows or of those with a prediction."""
+    """Read the columns of a run and `index`, of all committed rows or of those with a prediction."""
     names = [column.name for column in run.header.columns]
     parts: list[dict[str, np.ndarray]] = []
     for rows in run.blocks(names):
@@ -135,7 +135,7 @@ def _kept(run: Run, *, filtered: bool) -> dict[str, np.ndarray]:
 
 
 def _names(plan: Plan, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Formula and sites or id of each row, and its states; empty of a candidate that is none."""
+    """Write formula, sites or id, and states of each row; empty for a row that is no candidate."""
     candidates = plan.candidates
     names = ("formula", *candidates.name_columns, *(field.name for field in candidates.remark_columns))
     shown = np.flatnonzero(rows[candidates.shown_by[0]].any(axis=1))
@@ -155,5 +155,5 @@ def _attributes(column: Column, run: Run) -> dict[str, Any]:
 
 
 def _flags(meanings: Sequence[str]) -> str:
-    """Meanings of flags as the CF conventions write them: words, joined by blanks."""
+    """Write the meanings of flags as the CF conventions have them: words joined by underscores, separated by blanks."""
     return " ".join(meaning.replace(" ", "_") for meaning in meanings)

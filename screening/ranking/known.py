@@ -65,7 +65,7 @@ _WEIGHTS = np.random.default_rng(0).integers(1, 2**40, MAX_Z + 1)
 
 @dataclass(frozen=True)
 class Known:
-    """Compounds that a user has, by composition; which element sits where does not count.
+    """Compounds that the user already has, by composition; which element sits where does not count.
 
     They are notes on candidates, see `screening.candidates.compositions`.
 
@@ -83,31 +83,31 @@ class Known:
 
     @property
     def columns(self) -> tuple[Field, ...]:
-        """What it says of a candidate."""
+        """The columns that it adds to a ranking."""
         named = Field("known_as", "text", description="what you have already, by this name")
         given = Field(GIVEN, "number", "eV/atom", "energy above hull that came with what you have", 5)
         return (named, given) if self.energies else (named,)
 
     def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
-        """Give the name of each of n rows that is known, and the energy that came with it."""
+        """Look up the names of n rows, and the energies that came with them."""
         found = {"known_as": strings(self.names_of(rows["species"], prototype))}
         if self.energies:
             found[GIVEN] = array(self.energies_of(rows["species"], prototype).astype(np.float32))
         return found
 
     def names_of(self, species: np.ndarray, prototype: Prototype) -> list[str]:
-        """The name of each of species (n, n_sites) that is known, else an empty text."""
+        """Look up the name of each of species (n, n_sites); empty for those that are not known."""
         coded = self._coded(len(prototype.atoms))
         return [self.names[coded[code]] if code in coded else "" for code in _codes(species, prototype).tolist()]
 
     def energies_of(self, species: np.ndarray, prototype: Prototype) -> np.ndarray:
-        """(n,) float32 energies above hull of species (n, n_sites), eV/atom; NaN where none came with them."""
+        """Look up energies above hull of species (n, n_sites), eV/atom: (n,) float32, NaN where none came with them."""
         coded = self._coded(len(prototype.atoms))
         found = (self.energies.get(coded.get(code, ()), math.nan) for code in _codes(species, prototype).tolist())
         return np.fromiter(found, dtype=np.float32, count=len(species))
 
     def are_known(self, species: np.ndarray, prototype: Prototype) -> np.ndarray:
-        """(n,) whether species (n, n_sites) are known."""
+        """Tell which of species (n, n_sites) are known: (n,)."""
         return np.isin(_codes(species, prototype), list(self._coded(len(prototype.atoms))))
 
     def _coded(self, atoms: int) -> dict[int, Reduced]:
@@ -121,7 +121,7 @@ class Known:
 
 
 def read_known(path: Path) -> Known:
-    """Read what a user has.
+    """Read what the user already has.
 
     Args:
         path: A table as `cgcnn.data.tables` reads it, or a file or folder as `cgcnn.data.read.read` takes it: rows,
@@ -171,12 +171,12 @@ def read_known(path: Path) -> Known:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether a path is that of a table, by its name."""
+    """Tell from its name whether a path is a table."""
     return uncompressed_name(path).lower().endswith(TABLES) and path.is_file()
 
 
 def _rows(path: Path) -> Iterator[Sample]:
-    """The rows of a table; broken ones where a row cannot be trusted."""
+    """Read the rows of a table; a row that cannot be trusted comes as a broken one."""
     table = open_table(path)
     empty = True
     for row in table.rows:
@@ -206,7 +206,7 @@ def _more(odd: list[str]) -> str:
 
 
 def _compound(sample: Sample) -> tuple[dict[str, float], str]:
-    """Amounts by symbol and name of a row or crystal.
+    """Read amounts by symbol, and the name, of a row or crystal.
 
     Raises:
         UserError: It says no composition.
@@ -227,7 +227,7 @@ def _compound(sample: Sample) -> tuple[dict[str, float], str]:
 
 
 def _amounts(formula: Any, name: str) -> dict[str, float]:  # a value of JSON
-    """Amounts by symbol of a formula, or of a composition as JSON."""
+    """Read amounts by symbol from a formula, or from a composition as JSON."""
     from pymatgen.core.composition import Composition  # heavy; only where there is something known
 
     try:
@@ -241,7 +241,7 @@ def _amounts(formula: Any, name: str) -> dict[str, float]:  # a value of JSON
 
 
 def _reduced(amounts: Mapping[str, float]) -> Reduced:
-    """The smallest formula in whole numbers of amounts by symbol: of SrTiO2.6 it is Sr5Ti5O13."""
+    """Reduce amounts by symbol to the smallest formula in whole numbers: SrTiO2.6 becomes Sr5Ti5O13."""
     parts = {symbol: Fraction(amount).limit_denominator(_FINEST) for symbol, amount in amounts.items() if amount > 0}
     common = math.lcm(*(part.denominator for part in parts.values()))
     whole = {symbol: int(part * common) for symbol, part in parts.items()}
@@ -250,18 +250,18 @@ def _reduced(amounts: Mapping[str, float]) -> Reduced:
 
 
 def _plain(column: str) -> str:
-    """A column's name in lower case, with one underscore for whatever is no letter."""
+    """Write a column's name in lower case, with one underscore for anything that is not a letter."""
     return re.sub(r"[^a-z]+", "_", column.lower()).strip("_")
 
 
 def _energy_unit(column: str) -> float:
-    """eV/atom for one in a column's unit, if it has energies above hull; else 0."""
+    """Return the eV/atom of one unit of a column of energies above hull; 0 for any other column."""
     found = _ENERGY.fullmatch(_plain(column))
     return 0.0 if found is None else 1e-3 if found[1] == "mev" else 1.0
 
 
 def _energy(sample: Sample) -> float:
-    """The energy above hull of a row, eV/atom; infinite where it has none.
+    """Read the energy above hull of a row, eV/atom; infinite if it has none.
 
     Raises:
         ValueError: There is one, but not a number.
@@ -276,7 +276,7 @@ def _energy(sample: Sample) -> float:
 
 
 def _coded_compositions(names: Mapping[Reduced, str], atoms: int) -> Iterator[tuple[int, Reduced]]:
-    """Code of each compound whose formula fills a cell of so many atoms."""
+    """Code each compound whose formula fills a cell of so many atoms."""
     for composition in names:
         cells, rest = divmod(atoms, sum(count for _, count in composition))
         if cells and not rest:

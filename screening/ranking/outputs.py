@@ -26,7 +26,7 @@ from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.ranking.crystals import refuse_other_cifs
 from screening.ranking.known import Known, read_known
-from screening.ranking.table import Groups, Picked, Table, check_sort, rank
+from screening.ranking.table import Groups, Picked, Ranking, check_sort, rank
 from screening.ranking.user_hull import ABOVE, UserHull
 from screening.recipe import SHOWN, SORT
 from screening.status import Status
@@ -38,17 +38,16 @@ if TYPE_CHECKING:
     from screening.chemistry.competing import Paths
     from screening.chemistry.filters import Filter
     from screening.plan import ModelReference, Plan
-    from screening.ranking.table import Table
+    from screening.ranking.table import BlockRows
     from screening.recipe import Recipe
     from screening.store import Run
 
-    Block = tuple[int, Mapping[str, np.ndarray]]
-    Watch = Callable[[Iterable[Block]], Iterable[Block]]
+    Watch = Callable[[Iterable[BlockRows]], Iterable[BlockRows]]
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to make of a run.
+    """How to rank a run, and which files to write.
 
     Attributes:
         sort: Columns to rank by, see `screening.ranking.table.check_sort`; None for those of the run's recipe.
@@ -86,7 +85,7 @@ class Outputs:
     cif: Path | None = None
 
     def spare(self, inputs: Iterable[str | Path | None], further: Sequence[Output] = ()) -> None:
-        """Refuse outputs that would destroy what is read, see `cgcnn.data.overwriting`.
+        """Refuse outputs that would destroy an input; see `cgcnn.data.overwriting`.
 
         Args:
             inputs: What is read, besides what is known and competes.
@@ -101,7 +100,7 @@ class Outputs:
         )
 
     def check(self, *, fresh: bool = False) -> None:
-        """Find out before the work, not after it, that its results could not be written.
+        """Refuse, before the work begins, results that could not be written after it.
 
         Args:
             fresh: The run is yet to be made, so that CIF files that are there are those of another ranking.
@@ -128,11 +127,11 @@ class Outputs:
 
     @property
     def shown(self) -> int:
-        """How many candidates to show."""
+        """The number of candidates to show."""
         return self.top or SHOWN
 
     def of(self, plan: Plan) -> Plan:
-        """The plan with the threshold asked for, and notes on what the user has and on the user's hull.
+        """Return the plan with the requested threshold, and with notes on known compounds and on the user's hull.
 
         Raises:
             UserError: What is known or competes cannot be read, the candidates are structures, or the model predicts no
@@ -158,12 +157,12 @@ class Outputs:
         return _user_hull(phases, plan.model)
 
     def check_order(self, plan: Plan) -> None:
-        """Refuse columns to rank by that there are not; see `screening.ranking.table.check_sort`."""
+        """Refuse sort columns that do not exist; see `screening.ranking.table.check_sort`."""
         names = [column.name for column in plan.candidates.ranked]
         check_sort(self.ranked_by(plan), [*names, ABOVE] if self.phases else names)
 
     def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
-        """First row and columns of each committed block of a run, with `p_stable` for the threshold asked for."""
+        """Read each committed block of a run as requested: index of its first row, and its columns."""
         names = read_columns(plan.candidates)
         if self.prefer_known and "known_e_above_hull" not in names:
             raise UserError("structures are no compositions of a training; leave out `prefer_known`")
@@ -173,7 +172,7 @@ class Outputs:
             yield rows.start, self.changed(rows.columns, plan) if changed else rows.columns
 
     def changed(self, columns: Mapping[str, np.ndarray], plan: Plan) -> Mapping[str, np.ndarray]:
-        """The columns of a block as they are asked for; those that stay are read when they are asked for."""
+        """Change the columns of a block as requested; the others are read only when something asks for them."""
         new: MutableMapping[str, np.ndarray] = ChainMap({}, columns)  # type: ignore[arg-type]  # the last one is not written
         if self.stable_at is not None:
             new["p_stable"] = stable_probability(new["e_above_hull"], new["e_above_hull_std"], self.stable_at)
@@ -192,8 +191,8 @@ class Outputs:
             new[ABOVE] = _above(self._hull(plan, self.phases), new, plan)
         return new
 
-    def notes_on_hull(self, plan: Plan, blocks: Iterable[Block]) -> tuple[str, ...]:
-        """What is worth a warning about the competing phases; see `screening.ranking.user_hull`.
+    def notes_on_hull(self, plan: Plan, blocks: Iterable[BlockRows]) -> tuple[str, ...]:
+        """List warnings about the competing phases; see `screening.ranking.user_hull`.
 
         Args:
             plan: Of the run.
@@ -216,22 +215,22 @@ class Outputs:
 
     @cached_property
     def had(self) -> Known | None:
-        """What the user has, read once."""
+        """The known compounds, read once."""
         return None if self.known is None else read_known(self.known)
 
     def ranked_by(self, plan: Plan) -> str:
-        """The columns to rank by, as a user would name them."""
+        """Return the columns to rank by, as a user would name them."""
         if self.sort is not None:
             return self.sort
         return plan.sort if ABOVE not in plan.sort or self.phases else SORT  # that column is not kept
 
     def order(self, plan: Plan) -> str:
-        """The columns to rank by, known energies in place of predicted ones if that is asked for."""
+        """Return the columns to rank by, with known energies in place of predicted ones if requested."""
         sort = self.ranked_by(plan)
         return re.sub(r"\be_above_hull\b", "best_energy", sort) if self.prefer_known else sort
 
     def groups(self, plan: Plan) -> Groups | None:
-        """The groups to rank by.
+        """Return the groups to rank by.
 
         Raises:
             UserError: The candidates have no such site.
@@ -247,14 +246,14 @@ class Outputs:
 
 @lru_cache(maxsize=1)
 def _user_hull(phases: Phases, model: ModelReference) -> UserHull:
-    """One for all blocks of a ranking, so that its model is loaded once."""
+    """Make one hull for all blocks of a ranking, so that its model is loaded once."""
     hull = UserHull(phases, model)
     hull.check()
     return hull
 
 
 def asked_of(recipe: Recipe) -> Outputs:
-    """What a recipe asks to have made of its run."""
+    """Return the outputs that a recipe asks for."""
     of_ranking = (
         "sort",
         "top",
@@ -271,13 +270,13 @@ def asked_of(recipe: Recipe) -> Outputs:
 
 
 def written_run(url: str) -> list[Output]:
-    """The run at a URL as an output: none elsewhere than on this machine."""
+    """List the run at a URL as an output; a run on another machine is none."""
     path = url.removeprefix("file://")
     return [] if "://" in path else [Output("out", Path(path), (ALL,))]
 
 
 def _above(hull: UserHull, columns: Mapping[str, np.ndarray], plan: Plan) -> np.ndarray:
-    """(n,) distance from the user's hull of the rows that can be ranked, eV/atom; NaN of others."""
+    """Compute distances from the user's hull of the rows that can be ranked: (n,), eV/atom; NaN for others."""
     found = np.full(len(columns["status"]), np.nan, dtype=np.float32)
     kept = np.flatnonzero(columns["status"] == Status.OK)
     if len(kept):
@@ -296,7 +295,7 @@ def _refuse_structures(plan: Plan) -> None:
 
 
 def _best_energy(columns: Mapping[str, np.ndarray], had: Known | None, plan: Plan) -> np.ndarray:
-    """(n,) eV/atom that the user has of a composition, else that of the training, else predicted.
+    """Choose the user's energy of each composition, else that of the training, else the prediction: (n,), eV/atom.
 
     Of a bound in the training and the prediction, the less.
     """
@@ -310,7 +309,7 @@ def _best_energy(columns: Mapping[str, np.ndarray], had: Known | None, plan: Pla
 
 
 def refiltered(columns: Mapping[str, np.ndarray], plan: Plan, filters: Sequence[Filter]) -> np.ndarray:
-    """The status (n,) of rows of a run after further filters; those that fail one count as filtered.
+    """Apply further filters to rows of a run: status (n,), in which rows that fail one are filtered.
 
     Raises:
         UserError: The candidates have no sites, which filters look at.
@@ -326,11 +325,11 @@ def refiltered(columns: Mapping[str, np.ndarray], plan: Plan, filters: Sequence[
     return status
 
 
-def _unwatched(blocks: Iterable[Block]) -> Iterable[Block]:
+def _unwatched(blocks: Iterable[BlockRows]) -> Iterable[BlockRows]:
     return blocks
 
 
-def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatched) -> Table:
+def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatched) -> Ranking:
     """Rank the committed candidates of a run.
 
     Args:
@@ -362,8 +361,8 @@ def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatc
     return table
 
 
-def _species_of(run: Run, plan: Plan) -> Iterator[Block]:
-    """First row, status and species of each committed block of a run of compositions."""
+def _species_of(run: Run, plan: Plan) -> Iterator[BlockRows]:
+    """Read index of the first row, status and species of each committed block of a run of compositions."""
     for rows in run.blocks(("status", "species"), plan.candidates.ranked):
         yield rows.start, rows.columns
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from screening.plan import Plan
     from screening.ranking.outputs import Outputs
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
     from screening.store import Run
 
 
@@ -46,7 +46,7 @@ class Ledger:
 
 
 def make_ledger(by_status: dict[int, int], filters: Iterable[object], size: int) -> Ledger:
-    """The ledger of a space of this size, screened with these filters, from its counts by status code."""
+    """Make the ledger of a space of this size, screened with these filters, from its counts by status code."""
     texts = labels(filters, cascade=Status.SET_ASIDE in by_status)
     counts = {text: by_status.get(code, 0) for code, text in texts.items()}
     unwritten = size - sum(counts.values())
@@ -54,7 +54,7 @@ def make_ledger(by_status: dict[int, int], filters: Iterable[object], size: int)
 
 
 def dry_ledger(plan: Plan) -> Ledger:
-    """The ledger that a run of this plan will have, short of failures; nothing is predicted.
+    """Work out the ledger that a run of this plan will have, short of failures, without predicting anything.
 
     Up to `Grain.counted` candidates each one is counted; of more, evenly spread chunks are, and scaled up.
     """
@@ -71,7 +71,7 @@ def dry_ledger(plan: Plan) -> Ledger:
 
 
 def _starts(size: int, exact: int, chunk: int) -> list[int]:
-    """Where the chunks start: all of them, or as many as make `exact` candidates, evenly spread."""
+    """Choose where the chunks start: all of them, or as many as hold `exact` candidates, evenly spread."""
     if size <= exact:
         return list(range(0, size, chunk))
     chunks = exact // chunk
@@ -97,19 +97,19 @@ class Failures:
 
 @dataclass(frozen=True)
 class Presented:
-    """What was made of a run.
+    """A ranking that was written, and the failures of its run.
 
     Attributes:
         table: The candidates asked for.
         failures: None without any.
     """
 
-    table: Table
+    table: Ranking
     failures: Failures | None
 
 
 def present(run: Run, outputs: Outputs) -> Presented:
-    """Rank the committed candidates of a run, and write the files asked for; each appears whole or not at all.
+    """Rank the committed candidates of a run and write the requested files; each appears whole or not at all.
 
     Beside a ranked CSV lies one of the reasons of failures; without failures, one that was left there is removed.
 

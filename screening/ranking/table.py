@@ -1,4 +1,4 @@
-"""Rank a run: `rank` is the only way from the blocks of a run to an order, and a `Table` is what every output takes.
+"""Rank a run: `rank` is the only way from the blocks of a run to an order, and a `Ranking` is what every output takes.
 
 DuckDB sorts and writes, out of core: a ranking of all candidates of a large run lies in a temporary folder, not in
 memory.
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from screening.store import Column
 
     Columns = Mapping[str, np.ndarray]
-    Blocks = Callable[[], Iterable[tuple[int, Columns]]]
-    """Gives (index of the first row, columns) of each block of a run, anew each time it is called."""
+    BlockRows = tuple[int, Columns]
+    """Index of the first row of a block, and its columns."""
+    Blocks = Callable[[], Iterable[BlockRows]]
+    """Reads the blocks of a run, anew each time it is called."""
 
 DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox", "p_perovskite"})
 """Columns whose largest value ranks first unless asked otherwise; all others rank from the smallest."""
@@ -62,7 +64,7 @@ FORMULA_STARTS = "^[=+@-]"
 
 @dataclass(frozen=True)
 class Groups:
-    """The few best of each kind, for picks that are not alike.
+    """The few best of each kind, for picks that differ from one another.
 
     Attributes:
         sites: Columns of `species` whose elements, in any order, make a kind.
@@ -97,7 +99,7 @@ class Counts:
         self.new_anions += int(np.count_nonzero(new))
 
 
-class Table:
+class Ranking:
     """A ranking: candidates in order of rank, out of core.
 
     Attributes:
@@ -119,7 +121,7 @@ class Table:
         self._length = int(database.sql("SELECT count(*) FROM ranked").fetchall()[0][0])
 
     def __len__(self) -> int:
-        """Give the number of rows."""
+        """Return the number of rows."""
         return self._length
 
     @property
@@ -137,7 +139,7 @@ class Table:
 
     @property
     def species(self) -> NDArray[np.uint8]:
-        """Atomic numbers on the sites of each candidate, (n, n_sites); none of structures."""
+        """Atomic numbers on the sites of each candidate, (n, n_sites); no sites for structures."""
         candidates = self.plan.candidates
         sites = candidates.site_groups
         shown = self.arrays(*candidates.name_columns)
@@ -159,7 +161,7 @@ class Table:
         return [{name: _text(value) for name, value in zip(self.names, row, strict=True)} for row in found]
 
     def query(self, statement: str) -> pa.Table:
-        """Run a query of SQL over `candidates`, the rows of this table, with DuckDB.
+        """Run an SQL query over `candidates`, the rows of this ranking, with DuckDB.
 
         Raises:
             UserError: The statement is wrong, or selects nothing.
@@ -227,7 +229,7 @@ def rank(  # noqa: PLR0913  # all but two have defaults
     groups: Groups | None = None,
     spill: Path | None = None,
     about: Mapping[str, Any] | None = None,
-) -> Table:
+) -> Ranking:
     """Rank the scored candidates of a run.
 
     Candidates in the model's domain come first, where the run knows it; then the sorted columns decide, then the
@@ -253,7 +255,7 @@ def rank(  # noqa: PLR0913  # all but two have defaults
     else:
         rows = map_counted(rows, counts)
     _fill(database, rows, plan.candidates, sort)
-    return Table(database, plan, counts, about or {})
+    return Ranking(database, plan, counts, about or {})
 
 
 def check_sort(sort: str, names: Sequence[str]) -> None:
@@ -287,15 +289,15 @@ def map_counted(batches: Iterable[Columns], counts: Counts) -> Iterator[Columns]
         raise UserError("No candidate of this run can be ranked: all were filtered or failed.")
 
 
-def _scored(blocks: Iterable[tuple[int, Columns]]) -> Iterator[Columns]:
+def _scored(blocks: Iterable[BlockRows]) -> Iterator[Columns]:
     for start, columns in blocks:
         kept = np.flatnonzero(columns["status"] == Status.OK)
         if len(kept):
             yield Picked(columns, kept, start)
 
 
-def _picked(blocks: Iterable[tuple[int, Columns]], best: NDArray[np.int64]) -> Iterator[Columns]:
-    """The rows of these candidates, whose indices ascend."""
+def _picked(blocks: Iterable[BlockRows], best: NDArray[np.int64]) -> Iterator[Columns]:
+    """Pick the rows of these candidates, whose indices ascend."""
     for start, columns in blocks:
         first, last = np.searchsorted(best, [start, start + len(columns["status"])])
         if last > first:
@@ -303,7 +305,7 @@ def _picked(blocks: Iterable[tuple[int, Columns]], best: NDArray[np.int64]) -> I
 
 
 class Picked(Mapping[str, np.ndarray]):
-    """Some rows of a block, with their `index`; their columns are read when they are asked for."""
+    """Some rows of a block, with their `index`; a column is read only when something asks for it."""
 
     def __init__(self, columns: Columns, kept: NDArray[np.int64], start: int) -> None:
         self._columns, self._kept = columns, kept
@@ -320,11 +322,11 @@ class Picked(Mapping[str, np.ndarray]):
         return iter(("index", *self._columns))
 
     def __len__(self) -> int:
-        """Give the number of columns."""
+        """Return the number of columns."""
         return 1 + len(self._columns)
 
     def __contains__(self, name: object) -> bool:
-        """Say whether there is such a column; it is not read."""
+        """Tell whether there is such a column, without reading it."""
         return name == "index" or name in self._columns
 
 
@@ -348,7 +350,7 @@ def _best(
 
 
 def _fill(database: Database, batches: Iterable[Columns], candidates: Candidates, sort: str) -> None:
-    """Make the table `ranked` of rows, in order."""
+    """Fill the table `ranked` with rows, in order."""
     kept = [field for field in table_fields(candidates) if field.name != "rank"]
     further = {column for column, _ in _keys(sort)} - {field.name for field in kept}
     unknown = "in_domain" not in {field.name for field in kept}
@@ -370,7 +372,7 @@ def _fill(database: Database, batches: Iterable[Columns], candidates: Candidates
 def _ahead(
     pool: ThreadPoolExecutor, make: Callable[[Columns], pa.RecordBatch], batches: Iterable[Columns]
 ) -> Iterator[pa.RecordBatch]:
-    """Make record batches in order, some of them ahead."""
+    """Make record batches in order, a few of them ahead."""
     waiting = deque[Future[pa.RecordBatch]]()
     for rows in batches:
         waiting.append(pool.submit(make, rows))
@@ -380,7 +382,7 @@ def _ahead(
 
 
 def labels_of(candidates: Candidates, rows: Columns) -> dict[str, pa.Array]:
-    """Give all texts of n rows with their `index`, by the names that `table_fields` gives them."""
+    """Write all texts of n rows with their `index`, by the names that `table_fields` gives them."""
     found = dict(candidates.labels(rows))
     if candidates.text_columns:
         indices = rows["index"].tolist()
@@ -399,7 +401,7 @@ def _own_names(candidates: Candidates) -> set[str]:
 
 
 def _keys(sort: str) -> list[tuple[str, bool]]:
-    """Read what decides: columns, and whether the largest value of each ranks first."""
+    """Parse the sort columns, each with whether its largest value ranks first."""
     keys = [key.strip().partition(":") for key in sort.split(",")]
     return [(column, DIRECTIONS.get(direction, column in DESCENDING)) for column, _, direction in keys]
 
@@ -438,7 +440,7 @@ def _text(value: Decimal | float | str | bool | None) -> str:  # noqa: FBT001
 
 
 def quoted(name: str) -> str:
-    """Write a name as SQL has it."""
+    """Quote a name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -456,7 +458,7 @@ def table_fields(candidates: Candidates) -> list[Field]:
 
 
 def free(name: str, taken: Collection[str]) -> str:
-    """Find a column name that hides none of those taken, which are casefolded."""
+    """Find a column name that hides none of the taken ones, which are casefolded."""
     while name.casefold() in taken:
         name = f"input_{name}"
     return name
@@ -481,7 +483,7 @@ _FIRST = (
 
 
 class Database:
-    """A DuckDB in memory that spills to a folder of its own, gone with it."""
+    """An in-memory DuckDB that spills to a folder of its own, and removes it."""
 
     def __init__(self, spill: Path | None = None) -> None:
         folder = Path(spill or tempfile.gettempdir()) / f".ranking-{secrets.token_hex(8)}"
@@ -497,7 +499,7 @@ class Database:
         self.close = weakref.finalize(self, _close, self._connection, folder)
 
     def ingest(self, query: str, batches: Iterator[pa.RecordBatch]) -> dict[str, np.ndarray]:
-        """Run a query over `source`: record batches, each read once; its result by column.
+        """Run a query over `source`, record batches that are read once each, and return the result by column.
 
         Raises:
             UserError: A batch cannot be had, or the disk is full.
@@ -523,11 +525,11 @@ class Database:
             self._connection.unregister("source")
 
     def sql(self, query: str) -> Any:
-        """Give the result of a query, a relation of DuckDB; None of a statement without one."""
+        """Return the result of a query as a DuckDB relation; None for a statement without a result."""
         return self._connection.sql(query)
 
     def run(self, query: str) -> dict[str, np.ndarray]:
-        """Run a query; its result by column.
+        """Run a query and return its result by column.
 
         Raises:
             UserError: It cannot be done, for example as the disk is full.

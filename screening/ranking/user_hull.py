@@ -47,7 +47,7 @@ above those with the ones of 2020."""
 
 @dataclass(frozen=True)
 class UserHull:
-    """The distance of candidates from a hull of the user's, by the formation energies that the model predicts.
+    """Notes on how far candidates are from a hull of the user's, by the formation energies that the model predicts.
 
     The ranking asks the model, so that runs need not store them.
 
@@ -77,7 +77,7 @@ class UserHull:
             )
 
     def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
-        """Give predicted formation energy, distance from the hull (both eV/atom) and decomposition of n rows.
+        """Compute formation energy, distance from the hull (both eV/atom) and decomposition of n rows.
 
         The last two are null for what the phases do not cover.
         """
@@ -91,12 +91,12 @@ class UserHull:
         }
 
     def above(self, species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float32]:
-        """(n,) distances of species (n, n_sites) from the hull, eV/atom, NaN where not covered; about 2 ms each."""
+        """Compute distances of species (n, n_sites) from the hull: (n,), eV/atom, NaN where not covered; 2 ms each."""
         found = self._distances(species, self._energies(species, prototype), prototype)
         return np.array([distance.energy if distance else np.nan for distance in found], dtype=np.float32)
 
     def notes(self, species: Iterable[NDArray[np.uint8]]) -> list[str]:
-        """Say what is worth a warning about the phases: what they do not cover, and whether energies compare.
+        """Warn about the phases: what they do not cover, and energies that do not compare.
 
         Args:
             species: Those of all candidates, (n, n_sites) at a time.
@@ -114,7 +114,7 @@ class UserHull:
         return [*self.phases.source.notes, *uncovered, *self._scale(set().union(*counts)), *self._training()]
 
     def _scale(self, elements: set[int]) -> Iterator[str]:
-        """Whether the corrections of the file are those of the model, as far as candidates have them."""
+        """Compare the corrections of the file with those of the model, as far as they matter to the candidates."""
         card, source = read_card(self.model.path), self.phases.source
         model = scale_of(card)
         if not model:
@@ -137,7 +137,7 @@ class UserHull:
             yield from self.phases.compare_known()
 
     def _training(self) -> Iterator[str]:
-        """Whether compounds of the training that are on its hull have the same formation energies in the file.
+        """Compare formation energies in the file with those of compounds of the training that are on its hull.
 
         The model stands for its labels, which it does not keep: in the training it is off by some hundredths.
         """
@@ -159,7 +159,7 @@ class UserHull:
         yield from compare(pairs, f"model {self.model.name} learned")
 
     def _energies(self, species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float32]:
-        """(n,) predicted formation energies, eV/atom."""
+        """Predict formation energies: (n,), eV/atom."""
         return self._loaded.on(prototype.name).predict(species)[TARGET][0]
 
     def _distances(
@@ -185,7 +185,7 @@ class UserHull:
 
 
 def scale_of(card: Card) -> str:
-    """On whose corrections a model's formation energies are: MP2020 or legacy; empty where they are not MP's."""
+    """Find out whose corrections a model's formation energies have: MP2020 or legacy; empty if they are not MP's."""
     target = next((target.description for target in card.targets if target.name == TARGET), "")
     said = f"{target} {card.label} {card.hull} {card.source}"
     if "2020" in said:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class RelaxationTask:
     """A structure to relax.
 
     Attributes:
@@ -47,12 +47,12 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What tells it from the others of a run; the name of its files."""
+        """The name of its files, unique within a run."""
         return f"{self.index}-{self.tilts or 'given'}"
 
 
 @dataclass(frozen=True)
-class Settings:
+class RelaxationSettings:
     """How to relax: cell and atoms together, by FIRE.
 
     Attributes:
@@ -68,7 +68,7 @@ class Settings:
     steps: int = 500
 
     def check(self) -> None:
-        """Refuse what nothing could be relaxed with.
+        """Refuse settings with which nothing could be relaxed.
 
         Raises:
             UserError: Naming it.
@@ -81,12 +81,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Relaxed:
-    """What a relaxation came to.
+    """The result of a relaxation.
 
     Attributes:
         index: Of the candidate in the run.
         formula: Of the candidate.
-        tilts: Of the start, see `Task`.
+        tilts: Of the start, see `RelaxationTask`.
         reason: Why there is no result, or why it does not count as relaxed; empty if it does.
         steps: That were taken.
         seconds: That they took.
@@ -113,21 +113,21 @@ class Relaxed:
 
     @property
     def converged(self) -> bool:
-        """Whether it is relaxed."""
+        """Whether the structure is relaxed."""
         return not self.reason
 
     @property
     def is_tilted(self) -> bool:
-        """Whether it is a perovskite with rotated octahedra now."""
+        """Whether the result is a perovskite with rotated octahedra."""
         return " tilted " in self.became
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Read a result that `to_json` wrote."""
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Write the result as JSON values."""
         return asdict(self)
 
 
@@ -138,7 +138,7 @@ EXTRA = "pip install 'perovskite-screening[relax]'"
 
 
 def name_calculator(spec: str) -> str:
-    """What tells a calculator from others: the name asked for, with a version where there is one.
+    """Identify a calculator: the requested name, with a version if there is one.
 
     Raises:
         UserError: There is no such calculator, or what it needs is missing.
@@ -156,7 +156,7 @@ def name_calculator(spec: str) -> str:
 
 @lru_cache(maxsize=1)
 def make_calculator(spec: str, folder: str) -> Any:
-    """A calculator of ASE, made once in a process.
+    """Make an ASE calculator, once in a process.
 
     Args:
         spec: ``chgnet``, or ``module:factory`` of a function without arguments that returns a calculator.
@@ -185,7 +185,7 @@ def _require(library: str) -> None:
 
 
 def _find_factory(spec: str, folder: str) -> Callable[[], Any]:
-    """The function that a specification names.
+    """Import the function that a specification names.
 
     Raises:
         UserError: It names none.
@@ -217,7 +217,7 @@ SWOLLEN, SHRUNKEN = 3.0, 0.4
 
 @dataclass
 class _State:
-    """Where a relaxation is; `steps` and `seconds` count those before an interruption, too."""
+    """The state of a relaxation; `steps` and `seconds` include those before an interruption."""
 
     atoms: Any
     steps: int = 0
@@ -228,7 +228,7 @@ class _State:
         write_whole(path, json.dumps(where | {"steps": self.steps, "seconds": self.seconds}))
 
     def load(self, path: Path) -> None:
-        """Go on where a checkpoint is; without a sound one from the start."""
+        """Go on from a checkpoint; without a sound one, from the start."""
         with suppress(OSError, ValueError, KeyError):
             saved = json.loads(read_text(path))
             cell, positions = np.array(saved["cell"], dtype=float), np.array(saved["positions"], dtype=float)
@@ -238,8 +238,8 @@ class _State:
                 self.steps, self.seconds = int(saved["steps"]), float(saved["seconds"])
 
 
-def relax(task: Task, settings: Settings, checkpoint: Path) -> Relaxed:
-    """Relax a structure; whatever goes wrong with it becomes the reason of the result.
+def relax(task: RelaxationTask, settings: RelaxationSettings, checkpoint: Path) -> Relaxed:
+    """Relax a structure; whatever goes wrong with it becomes the `reason` of the result.
 
     Args:
         task: What to relax.
@@ -266,8 +266,10 @@ def relax(task: Task, settings: Settings, checkpoint: Path) -> Relaxed:
         return replace(known, reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _descend(start: Structure, calculator: Any, settings: Settings, checkpoint: Path) -> tuple[_State, str, float]:
-    """Where the relaxation ends, why it is not relaxed there, if so, and the largest force that is left, eV/Å."""
+def _descend(
+    start: Structure, calculator: Any, settings: RelaxationSettings, checkpoint: Path
+) -> tuple[_State, str, float]:
+    """Relax: return the final state, the reason why it is not relaxed, if so, and the largest force left, eV/Å."""
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
     from pymatgen.io.ase import AseAtomsAdaptor
@@ -292,7 +294,7 @@ def _descend(start: Structure, calculator: Any, settings: Settings, checkpoint: 
 
 
 def _broken(atoms: Any, volume: float) -> str:
-    """Why a crystal is none any more, if so; volume is that at the start, Å³."""
+    """Explain why the atoms are no crystal any more; empty if they are. The volume is that of the start, Å³."""
     if not math.isfinite(atoms.get_potential_energy()):
         return "its energy is no finite number"
     ratio = atoms.get_volume() / volume
@@ -302,7 +304,7 @@ def _broken(atoms: Any, volume: float) -> str:
 
 
 def _described(found: Relaxed, start: Structure, atoms: Any, force: float) -> Relaxed:
-    """The result with energy, volume, structure, and what it became."""
+    """Complete a result with energy, volume, structure, and what it became."""
     energy = float(atoms.get_potential_energy()) / len(atoms)
     if not math.isfinite(energy):
         return found

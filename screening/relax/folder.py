@@ -22,7 +22,7 @@ from screening.relax.crystal import Relaxed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from screening.relax.crystal import Task
+    from screening.relax.crystal import RelaxationTask
     from screening.relax.opinion import Opinion
     from screening.store import Run
 
@@ -33,23 +33,23 @@ RELAXATIONS = "relaxations"
 WRITTEN = (SETTINGS, CANDIDATES, "relaxations.csv")
 """Files that are written each time."""
 ASIDE = ("program", "run")
-"""Settings that may differ: they are told, and decide nothing."""
+"""RelaxationSettings that may differ: they are told, and decide nothing."""
 
 
 def usual_place(url: str) -> Path | None:
-    """The directory of the results of a run unless another one is named; None of a run that is no local directory."""
+    """Return the default directory for the results of a run; None if the run is not a local directory."""
     return None if "://" in url else Path(f"{url.removesuffix('/').removesuffix('.zarr')}-relaxed").absolute()
 
 
 def name_candidates(run: Run) -> str:
-    """A digest of the candidates of a run and of the model that ranks them."""
+    """Compute a digest of the candidates of a run and of the model that ranks them."""
     named = json.dumps([run.header.space, run.header.records, run.header.model_digest], sort_keys=True)
     return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Where results are kept; each file appears whole or not at all.
+    """The directory of the results; each file appears whole or not at all.
 
     Attributes:
         path: The directory.
@@ -58,7 +58,7 @@ class Folder:
     path: Path
 
     def open(self, settings: dict[str, Any]) -> None:
-        """Make the directory, or find it made with the same settings.
+        """Make the directory, or check that it was made with the same settings.
 
         Args:
             settings: All that decides what a relaxation comes to; JSON values.
@@ -87,21 +87,21 @@ class Folder:
                 was = f"was relaxed with {name} {found.get(name)}, not {value}"
                 raise UserError(f"`out` {self.path}: {was}. Name another directory.")
 
-    def result_path(self, task: Task) -> Path:
-        """The file of a result."""
+    def result_path(self, task: RelaxationTask) -> Path:
+        """Return the file of a result."""
         return self.path / RELAXATIONS / f"{task.key}.json"
 
-    def checkpoint_path(self, task: Task) -> Path:
-        """The file of a relaxation that is under way."""
+    def checkpoint_path(self, task: RelaxationTask) -> Path:
+        """Return the checkpoint of a relaxation in progress."""
         return self.path / RELAXATIONS / f"{task.key}.checkpoint.json"
 
-    def save(self, task: Task, result: Relaxed) -> None:
-        """Keep a result; its checkpoint is of no use any more."""
+    def save(self, task: RelaxationTask, result: Relaxed) -> None:
+        """Write a result and remove its checkpoint."""
         write_whole(self.result_path(task), json.dumps(result.to_json()))
         self.checkpoint_path(task).unlink(missing_ok=True)
 
-    def load(self, task: Task) -> Relaxed | None:
-        """The result of a task, if there is one."""
+    def load(self, task: RelaxationTask) -> Relaxed | None:
+        """Read the result of a task; None if there is none."""
         try:
             return Relaxed.of_json(json.loads(read_text(self.result_path(task))))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -109,8 +109,8 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Candidates that were relaxed.
+class RelaxedCandidates:
+    """Candidates of a run that were relaxed.
 
     Attributes:
         calculator: Its name and version.
@@ -121,7 +121,7 @@ class Kept:
     rows: Mapping[int, Mapping[str, str]]
 
     def columns(self, indices: Iterable[int]) -> dict[str, list[str]]:
-        """What is told of candidates: what each became; above the user's hull and gained by tilting, eV/atom; ΔV, %."""
+        """Look up what candidates became; energy above the user's hull and gain by tilting, eV/atom; ΔV, %."""
         rows = [self.rows.get(index, {}) for index in indices]
         return {
             "relaxed_became": [_became(row) for row in rows],
@@ -131,8 +131,8 @@ class Kept:
         }
 
 
-def read_kept(run: Run, folder: Path | None = None) -> Kept | None:
-    """Read what the last relaxation of a run's candidates came to; None if there was none.
+def read_relaxed(run: Run, folder: Path | None = None) -> RelaxedCandidates | None:
+    """Read the results of the last relaxation of a run's candidates; None if there was none.
 
     Args:
         run: Finished or not.
@@ -150,19 +150,21 @@ def read_kept(run: Run, folder: Path | None = None) -> Kept | None:
     return found
 
 
-def _read(place: Path, candidates: str) -> Kept | None:
+def _read(place: Path, candidates: str) -> RelaxedCandidates | None:
     try:
         settings: dict[str, Any] = json.loads(read_text(place / SETTINGS))
         if settings["candidates"] != candidates:
             return None
         with io.TextIOWrapper(open_regular(place / CANDIDATES), encoding="utf-8", newline="") as file:
-            return Kept(str(settings["calculator"]), {int(row["index"]): row for row in csv.DictReader(file)})
+            return RelaxedCandidates(
+                str(settings["calculator"]), {int(row["index"]): row for row in csv.DictReader(file)}
+            )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _became(row: Mapping[str, str]) -> str:
-    """What a candidate became; why it is not relaxed if it is not."""
+    """Say what a candidate became, and if it is not relaxed, why."""
     if not row or row["converged"] == "true":
         return row.get("became", "")
     return f"{row['became']} (not relaxed: {row['reason']})".strip()
@@ -177,7 +179,7 @@ OF_MODEL = ("e_above_hull", "e_above_hull_std", "p_stable", "e_above_hull_cubic"
 
 
 def write_opinions(folder: Path, opinions: Sequence[Opinion], starts: Mapping[str, Start], calculator: str) -> None:
-    """Write ``candidates.csv``, ``relaxations.csv`` and, of each candidate, the crystal that won to ``cif/``.
+    """Write ``candidates.csv``, ``relaxations.csv``, and each candidate's lowest crystal to ``cif/``.
 
     Args:
         folder: Where.
@@ -199,7 +201,7 @@ def write_opinions(folder: Path, opinions: Sequence[Opinion], starts: Mapping[st
 
 
 def candidate_row(opinion: Opinion) -> dict[str, str]:
-    """What there is to say of a candidate, as text; empty where there is nothing."""
+    """Write the row of a candidate as texts; empty where there is nothing."""
     won, row = opinion.won, opinion.row
     named = {"rank": str(opinion.rank), "index": str(row["index"]), "formula": str(row["formula"])}
     named |= {"id": str(row["id"])} if "id" in row else {}
@@ -223,7 +225,7 @@ def candidate_row(opinion: Opinion) -> dict[str, str]:
 
 
 def _above(opinion: Opinion) -> dict[str, str]:
-    """The distance from the user's hull and the decomposition there, if there is such a hull."""
+    """Write distance from the user's hull and decomposition; nothing without such a hull."""
     if opinion.phases is None:
         return {}
     above = opinion.above
@@ -232,7 +234,7 @@ def _above(opinion: Opinion) -> dict[str, str]:
 
 
 def relaxation_rows(opinion: Opinion) -> Iterator[dict[str, str]]:
-    """The same of each of a candidate's relaxations."""
+    """Write a row for each relaxation of a candidate."""
     lowest = opinion.won.energy_per_atom if opinion.won else None
     for found in opinion.relaxations:
         known = found.energy_per_atom is not None and lowest is not None
@@ -268,7 +270,7 @@ def _crystal(won: Relaxed, starts: Mapping[str, Start], calculator: str) -> Star
 
 
 def _clear(folder: Path) -> None:
-    """Remove the crystals of an earlier call, which may have had other winners."""
+    """Remove the crystals of an earlier call, which may have had other lowest starts."""
     try:
         for path in folder.glob("*.cif"):
             if CIF_NAME.fullmatch(path.name):

@@ -22,7 +22,7 @@ from screening.cluster.settings import DEATHS, HEALTH
 from screening.engine.notice import on_notice
 from screening.ranking.crystals import make_starts
 from screening.ranking.outputs import Outputs, rank_run
-from screening.relax.crystal import CHGNET, Relaxed, Settings, Task, name_calculator, relax
+from screening.relax.crystal import CHGNET, RelaxationSettings, RelaxationTask, Relaxed, name_calculator, relax
 from screening.relax.folder import WRITTEN, Folder, name_candidates, usual_place, write_opinions
 from screening.relax.opinion import Agreement, Opinion, compare
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from screening.cluster.workforce import Workforce
     from screening.engine.notice import Notice
     from screening.ranking.crystals import Start
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
     from screening.store import Run
 
 
 def relax_all(
-    tasks: Sequence[Task], settings: Settings, folder: Folder, choice: Choice, notice: Notice
+    tasks: Sequence[RelaxationTask], settings: RelaxationSettings, folder: Folder, choice: Choice, notice: Notice
 ) -> Iterator[Relaxed]:
-    """Relax structures and keep the results; they come in order of completion.
+    """Relax structures and keep the results, which come in order of completion.
 
     Args:
         tasks: What to relax.
@@ -62,7 +62,7 @@ def relax_all(
             yield work(task)
         return
     with start(choice, len(tasks)) as force:
-        under_way: dict[Future[Relaxed], Task] = {}
+        under_way: dict[Future[Relaxed], RelaxationTask] = {}
         ended: SimpleQueue[Future[Relaxed]] = SimpleQueue()
         name = uuid.uuid4()
         for task in tasks:
@@ -81,15 +81,15 @@ def relax_all(
             future.release()
 
 
-def relax_and_keep(settings: Settings, folder: Folder, task: Task) -> Relaxed:
-    """Relax a structure and keep the result; what a worker does."""
+def relax_and_keep(settings: RelaxationSettings, folder: Folder, task: RelaxationTask) -> Relaxed:
+    """Relax a structure and keep the result. This runs on a worker."""
     found = relax(task, settings, folder.checkpoint_path(task))
     folder.save(task, found)
     return found
 
 
-def _result(future: Future[Relaxed], task: Task, folder: Folder, force: Workforce) -> Relaxed:
-    """What a worker reports; of a structure that no worker survived, a row that says so."""
+def _result(future: Future[Relaxed], task: RelaxationTask, folder: Folder, force: Workforce) -> Relaxed:
+    """Return what a worker reports; for a structure that no worker survived, a result that says so."""
     from distributed import CancelledError, KilledWorker
 
     while True:
@@ -105,14 +105,14 @@ def _result(future: Future[Relaxed], task: Task, folder: Folder, force: Workforc
             raise UserError("the connection to the Dask scheduler is lost. The same again goes on.") from error
 
 
-def _volume(task: Task) -> float:
-    """Å³/atom of the start."""
+def _volume(task: RelaxationTask) -> float:
+    """Compute the volume of the start, Å³/atom."""
     return float(task.structure["lattice"]["volume"]) / len(task.structure["sites"])
 
 
 @dataclass(frozen=True)
 class Relaxation:
-    """What to relax, how, by whom.
+    """What to relax, how, and on which workers.
 
     Attributes:
         out: Directory of the results; None is ``RUN-relaxed`` beside the run.
@@ -140,12 +140,12 @@ class Relaxation:
     exclude_self: bool = False
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> RelaxationSettings:
         """How to relax."""
-        return Settings(self.calculator, str(Path.cwd()), self.fmax, self.steps)
+        return RelaxationSettings(self.calculator, str(Path.cwd()), self.fmax, self.steps)
 
     def place(self, url: str) -> Path:
-        """The directory of the results of a run.
+        """Return the directory of the results of a run.
 
         Raises:
             UserError: The run is no local directory beside which one could be.
@@ -157,8 +157,8 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """A relaxation ended.
+class RelaxationProgress:
+    """A relaxation that just ended.
 
     Attributes:
         result: What it came to.
@@ -173,7 +173,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class SecondOpinion:
-    """Candidates relaxed.
+    """The relaxed candidates of a run.
 
     Attributes:
         folder: Where everything is.
@@ -192,8 +192,10 @@ class SecondOpinion:
     notes: tuple[str, ...] = ()
 
 
-def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None] = lambda _: None) -> SecondOpinion:
-    """Relax the best candidates of a run, each from several tilts, and compare with what the model said.
+def relax_run(
+    run: Run, wanted: Relaxation, progress: Callable[[RelaxationProgress], None] = lambda _: None
+) -> SecondOpinion:
+    """Relax the best candidates of a run, each from several tilts, and compare the results with the model.
 
     Results that are there already are not made again; a relaxation that was killed goes on from its last checkpoint.
 
@@ -231,27 +233,29 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
         preflight(choice)
         with on_notice() as notice:
             for found in relax_all(todo, wanted.settings, folder, choice, notice):
-                results[Task(found.index, found.formula, found.tilts, {}).key] = found
-                progress(Progress(found, len(results), len(tasks)))
+                results[RelaxationTask(found.index, found.formula, found.tilts, {}).key] = found
+                progress(RelaxationProgress(found, len(results), len(tasks)))
     opinions = _opinions(table, tasks, results, phases)
     write_opinions(folder.path, opinions, {_task(start).key: start for start in starts}, calculator)
     agreements, left = tuple(compare(opinions)), len(tasks) - len(results)
     return SecondOpinion(folder.path, calculator, opinions, agreements, left, tuple(notes))
 
 
-def _starts(run: Run, wanted: Relaxation) -> tuple[Table, list[Start]]:
+def _starts(run: Run, wanted: Relaxation) -> tuple[Ranking, list[Start]]:
     table = rank_run(run, wanted.outputs, wanted.outputs.shown)
     tilts = wanted.tilts if table.plan.candidates.site_groups else (UNTILTED,)
     return table, list(make_starts(table, tilts))
 
 
-def _task(start: Start) -> Task:
+def _task(start: Start) -> RelaxationTask:
     about = start.structure.properties
-    return Task(int(about["index"]), str(about["formula"]), str(about.get("tilts", "")), start.structure.as_dict())
+    return RelaxationTask(
+        int(about["index"]), str(about["formula"]), str(about.get("tilts", "")), start.structure.as_dict()
+    )
 
 
 def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
-    """All that decides what a relaxation comes to."""
+    """Collect everything that decides the result of a relaxation."""
     return {
         "run": run.target.url,
         "candidates": name_candidates(run),
@@ -262,7 +266,7 @@ def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
 
 
 def _opinions(
-    table: Table, tasks: Sequence[Task], results: dict[str, Relaxed], phases: Phases | None
+    table: Ranking, tasks: Sequence[RelaxationTask], results: dict[str, Relaxed], phases: Phases | None
 ) -> tuple[Opinion, ...]:
     by_index: dict[int, list[Relaxed]] = {}
     for task in tasks:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
-    from screening.ranking.table import Table
-    from screening.relax.folder import Kept
+    from screening.ranking.table import Ranking
+    from screening.relax.folder import RelaxedCandidates
     from screening.report.neighbours import Neighbours
     from screening.report.survey import Best, ByElement, Survey
     from screening.store import Column
@@ -133,7 +133,7 @@ NUMBERS = {
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Columns in the order in which the page has them."""
+    """Sort columns as the page shows them."""
     there = list(names)
     sites = [name for name in there[: there.index("e_above_hull")] if name not in {"formula", "id"}]
     order = ["formula", "id", *sites, *FIRST[2:]]
@@ -141,14 +141,14 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def sort_words(sort: str, stable_at: float) -> str:
-    """What a ranking is sorted by, such as ``tau:desc,e_above_hull``, in words."""
+    """Say in words how a ranking is sorted, such as ``tau:desc,e_above_hull``."""
     keys = [key.strip().partition(":") for key in sort.split(",")]
     ways = {"asc": ", smallest first", "desc": ", largest first", "": ""}
     return ", then ".join(LABELS.get(name, name).format(stable_at=stable_at) + ways[way] for name, _, way in keys)
 
 
 @dataclass(frozen=True)
-class Shown:
+class PageColumn:
     """A column as the page shows it.
 
     Attributes:
@@ -170,8 +170,8 @@ class Shown:
     hidden: bool
 
 
-def show_value(column: Column, stable_at: float) -> Shown:
-    """A column of values of a run.
+def show_value(column: Column, stable_at: float) -> PageColumn:
+    """Describe a column of values of a run for the page.
 
     Args:
         column: Of the run.
@@ -179,7 +179,7 @@ def show_value(column: Column, stable_at: float) -> Shown:
     """
     name = column.name
     decimals = min(DECIMALS.get(name, MORE_DECIMALS), MORE_DECIMALS)
-    return Shown(
+    return PageColumn(
         name=name,
         label=LABELS.get(name, name).format(stable_at=stable_at),
         unit=column.unit,
@@ -190,14 +190,14 @@ def show_value(column: Column, stable_at: float) -> Shown:
     )
 
 
-def show_text(name: str, sites: Iterable[str]) -> Shown:
-    """A column of texts: a formula, the element on a site, an id, or what came with a candidate."""
+def show_text(name: str, sites: Iterable[str]) -> PageColumn:
+    """Describe a column of texts for the page: formula, element on a site, id, or what came with a candidate."""
     label = LABELS.get(name, name)
     meaning = MEANINGS.get(name, f"element on {name}" if name in sites else "as it was given")
     if name in NUMBERS:
         unit, decimals = NUMBERS[name]
-        return Shown(name, label, unit, meaning, "number", decimals, name in FIRST_HIDDEN)
-    return Shown(name, label, "", meaning, "text", 0, name in FIRST_HIDDEN)
+        return PageColumn(name, label, unit, meaning, "number", decimals, name in FIRST_HIDDEN)
+    return PageColumn(name, label, "", meaning, "text", 0, name in FIRST_HIDDEN)
 
 
 MOST_STRUCTURES = 1_000
@@ -210,12 +210,12 @@ MOST_TEXT = 400
 
 def browser_data(
     survey: Survey,
-    table: Table,
+    table: Ranking,
     neighbours: Neighbours | None,
     source: str = "",
-    relaxed: Kept | None = None,
+    relaxed: RelaxedCandidates | None = None,
 ) -> dict[str, Any]:
-    """What the page of a report computes with, as JSON values.
+    """Collect what the page of a report computes with, as JSON values.
 
     Args:
         survey: Of all candidates.
@@ -244,8 +244,8 @@ def browser_data(
     }
 
 
-def _table(table: Table, prototype: Prototype | None, relaxed: Kept | None) -> dict[str, Any]:
-    """The columns that have anything to say, and their values: numbers, 0 and 1, or texts; None where there is none."""
+def _table(table: Ranking, prototype: Prototype | None, relaxed: RelaxedCandidates | None) -> dict[str, Any]:
+    """Collect the columns that are not empty: numbers, 0 and 1, or texts; None where there is no value."""
     values = {column.name: column for column in table.plan.candidates.ranked}
     sites = prototype.sites if prototype else ()
     told = table.arrays()
@@ -276,19 +276,19 @@ def _text(value: str) -> str:
 
 
 def _rounded(value: float, decimals: int) -> float | None:
-    """As JSON has it; None of what is no number."""
+    """Round a number for JSON; None if it is not finite."""
     return round(value, decimals) if np.isfinite(value) else None
 
 
 def told_filters(plan: Plan) -> Iterator[dict[str, str]]:
-    """The filters of a run: text, meaning, source, and the column that each looks at."""
+    """List the filters of a run: text, meaning, source, and the column that each looks at."""
     for chosen in plan.filters:
         kind = KINDS[chosen.name]
         yield {"text": str(chosen), "meaning": kind.meaning, "source": kind.source, "column": kind.column}
 
 
 def _histogram(survey: Survey) -> dict[str, Any]:
-    """Counts of consecutive bins, from the first that has any to the last."""
+    """List the counts of consecutive bins, from the first that is filled to the last."""
     filled = np.flatnonzero(survey.histogram)
     first, last = int(filled[0]), int(filled[-1])
     low = round(LOWEST + STEP * first, 9)
@@ -296,7 +296,7 @@ def _histogram(survey: Survey) -> dict[str, Any]:
 
 
 def _pairs(survey: Survey, candidates: Candidates) -> dict[str, Any] | None:
-    """The map of pairs: the names of the sites, and for each pair both symbols and its best; None without a map."""
+    """Make the map of pairs: the sites, and for each pair both symbols and its best candidate; None without a map."""
     if not survey.pair:
         return None
     pairs = (divmod(key, MAX_Z + 1) for key in survey.pairs.there.tolist())
@@ -308,7 +308,7 @@ def _pairs(survey: Survey, candidates: Candidates) -> dict[str, Any] | None:
 
 
 def _elements(found: ByElement, candidates: Candidates) -> Iterator[list[Any]]:
-    """Symbol, candidates, how many of them are expected to be stable, and the best, of each element there."""
+    """List symbol, candidates, expected number of stable ones, and the best candidate of each element."""
     for z, cells in zip(found.best.there.tolist(), _best(found.best, candidates), strict=True):
         yield [SYMBOLS[z], int(found.count[z]), _rounded(float(found.expected[z]), 3), *cells]
 
@@ -323,7 +323,10 @@ def _best(best: Best, candidates: Candidates) -> Iterator[list[Any]]:
 
 
 def _neighbours(neighbours: Neighbours, prototype: Prototype) -> dict[str, Any]:
-    """Formula, elements on the sites, energy, whether it is a bound, and id; and for each candidate the nearest."""
+    """List formula, elements, energy, whether it is a bound, and id of each neighbour.
+
+    And the nearest of each candidate.
+    """
     told = neighbours.energy.tolist(), neighbours.bound.tolist(), neighbours.ids
     rows = zip(formulas(neighbours.species, prototype).to_pylist(), neighbours.species, *told, strict=True)
     known = [[formula, [SYMBOLS[z] for z in row], _rounded(e, 4), *more] for formula, row, e, *more in rows]
@@ -331,7 +334,7 @@ def _neighbours(neighbours: Neighbours, prototype: Prototype) -> dict[str, Any]:
 
 
 def _prototype(prototype: Prototype) -> dict[str, Any]:
-    """The cell that CIF files of its candidates have: vectors in units of a, site and fractions of each atom."""
+    """Describe the cell of the candidates' CIF files: vectors in units of a, site and fractions of each atom."""
     cell = build(prototype, np.arange(1, len(prototype.sites) + 1, dtype=np.uint8), 1.0)
     return {
         "name": prototype.name,
@@ -343,8 +346,8 @@ def _prototype(prototype: Prototype) -> dict[str, Any]:
     }
 
 
-def _structures(table: Table) -> Iterator[dict[str, Any]]:
-    """The best structures, as many as go: edges in Å and angles in degrees, symbols, fractions of the cell."""
+def _structures(table: Ranking) -> Iterator[dict[str, Any]]:
+    """List the best structures, as many as fit: edges in Å and angles in degrees, symbols, fractional coordinates."""
     room = MOST_ATOMS
     for index in table.arrays("index")["index"][:MOST_STRUCTURES].tolist():
         structure = table.plan.candidates.structure(index, float("nan"))

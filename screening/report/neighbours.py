@@ -29,7 +29,7 @@ COUNT = 5
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Compositions of a training that are near some candidates.
+    """Compositions of a model's training that are near some candidates.
 
     Attributes:
         species: (k, n_sites) atomic numbers of each, canonical.
@@ -47,7 +47,7 @@ class Neighbours:
 
 
 def find_neighbours(model: PrototypeModel, species: NDArray[np.uint8], count: int = COUNT) -> Neighbours:
-    """The compositions of a model's training nearest to candidates; a candidate itself is among them if it was there.
+    """Find the compositions of a model's training that are nearest to candidates.
 
     Where the model keeps what was computed of its training, only compositions that have a value count.
 
@@ -78,7 +78,7 @@ def _told(model: PrototypeModel, species: NDArray[np.uint8], of: NDArray[np.int6
 
 
 def _places(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float64]:
-    """(n, n_sites) Mendeleev numbers; those of a role in order, and weighted so that each role counts as much.
+    """Place species (n, n_sites) by Mendeleev number: sorted within a role, weighted so that each role counts the same.
 
     Sorted, the sum of the differences is that of the best matching of the two sides.
     """
@@ -93,7 +93,7 @@ def _places(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.floa
 
 @lru_cache(maxsize=1)
 def mendeleev_numbers() -> NDArray[np.float64]:
-    """(101,) by atomic number."""
+    """List the Mendeleev numbers by atomic number: (101,)."""
     from pymatgen.core.periodic_table import Element
 
     with warnings.catch_warnings():

@@ -25,7 +25,7 @@ from screening.engine.score import load_model
 from screening.plan import from_header
 from screening.ranking.outputs import rank_run
 from screening.ranking.results import make_ledger
-from screening.relax.folder import read_kept
+from screening.relax.folder import read_relaxed
 from screening.report.data import browser_data, sort_words, told_filters
 from screening.report.neighbours import find_neighbours
 from screening.report.survey import Survey, map_sites
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from cgcnn.models.card import Card
     from screening.plan import Plan
     from screening.ranking.outputs import Outputs
-    from screening.ranking.table import Table
-    from screening.relax.folder import Kept
+    from screening.ranking.table import Ranking
+    from screening.relax.folder import RelaxedCandidates
     from screening.report.neighbours import Neighbours
     from screening.store import Run
 
@@ -52,7 +52,7 @@ SCRIPTS = (
 
 
 def fill_page(data: Mapping[str, Any], told: Mapping[str, Any]) -> str:
-    """The page.
+    """Write the HTML of the page.
 
     Args:
         data: What its scripts compute with, as JSON values.
@@ -78,7 +78,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(scripts: list[str]) -> str:
-    """What the page may do: run these scripts, and neither load nor send anything."""
+    """Write the page's content security policy: it runs these scripts, and neither loads nor sends anything."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
@@ -88,7 +88,7 @@ def _policy(scripts: list[str]) -> str:
 
 
 def _embedded(data: Mapping[str, Any]) -> str:
-    """JSON that HTML takes for nothing else, whatever texts it has."""
+    """Write JSON in which HTML finds no markup, whatever texts it holds."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -113,7 +113,7 @@ LISTED = 10_000
 
 @dataclass(frozen=True)
 class Findings:
-    """What a report tells of a run.
+    """Everything that a report says about a run.
 
     Attributes:
         plan: Of the run, with the threshold asked for.
@@ -127,21 +127,21 @@ class Findings:
 
     plan: Plan
     survey: Survey
-    table: Table
+    table: Ranking
     card: Card | None
     neighbours: Neighbours | None
-    relaxed: Kept | None
+    relaxed: RelaxedCandidates | None
     notes: tuple[str, ...] = ()
 
 
 def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) -> tuple[str, ...]:
-    """Write the report of a run: what was screened by what, what became of it, and the best candidates.
+    """Write the report of a run: what was screened and how, what came of it, and the best candidates.
 
     Args:
         run: Finished or not.
         path: The HTML file; it appears whole or not at all.
         outputs: How to rank, and how many candidates to list; by default `LISTED`.
-        relaxed: Directory of a `screening.relax`, see `read_kept`; by default ``RUN-relaxed``, if it is
+        relaxed: Directory of a `screening.relax`, see `read_relaxed`; by default ``RUN-relaxed``, if it is
             there.
 
     Returns:
@@ -157,7 +157,7 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
         raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
     plan = from_header(run.header, run.records)
     outputs.check_order(plan)
-    kept = read_kept(run, relaxed)
+    kept = read_relaxed(run, relaxed)
     found = find(run, plan, replace(outputs, top=outputs.top or LISTED), kept)
     source = found.card.source if found.card else ""
     data = browser_data(found.survey, found.table, found.neighbours, source, kept)
@@ -165,8 +165,8 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
     return found.notes
 
 
-def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) -> Findings:
-    """What a report of so many candidates tells."""
+def find(run: Run, plan: Plan, outputs: Outputs, relaxed: RelaxedCandidates | None = None) -> Findings:
+    """Gather what a report says."""
     prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
     roles = (
         {"": ()} if prototype is None else {role: plan.candidates.site_groups[role] for role in prototype.role_names}
@@ -179,7 +179,7 @@ def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) ->
 
 
 def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
-    """What the page says in words: the values of its template."""
+    """Gather the values of the page's template: what it says in words."""
     plan, card = found.plan, found.card
     return {
         "title": Path(run.target.url.rstrip("/")).name,
@@ -206,7 +206,7 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
 
 
 def _choices(outputs: Outputs, plan: Plan) -> Iterator[str]:
-    """How the candidates were ranked, as options of `screen rank`; of files the names alone."""
+    """List how the candidates were ranked, as options of `screen rank`; files by name only."""
     yield f"--sort {outputs.ranked_by(plan)}"
     if outputs.stable_at is not None:
         yield f"--stable-at {outputs.stable_at:g}"
@@ -222,7 +222,7 @@ def _choices(outputs: Outputs, plan: Plan) -> Iterator[str]:
 
 
 def _cascade(found: Findings, sort: str) -> str:
-    """What the ranking of a run with a cascade may lack, in words; empty of one without."""
+    """Say what the ranking of a run with a cascade may lack; empty for a run without one."""
     if found.plan.cascade is None:
         return ""
     measured = found.plan.cascade.measured
@@ -242,7 +242,7 @@ def _card(run: Run, plan: Plan) -> Card | None:
 
 
 def _figures(card: Card) -> dict[str, Any] | None:
-    """How good a model's energies were, by what they were measured on; None if its card does not say."""
+    """Tabulate how accurate a model's energies are, by test set; None if its card does not say."""
     rows: dict[str, dict[str, str]] = {}
     names: dict[str, None] = {}
     for metric in card.metrics:
@@ -253,8 +253,8 @@ def _figures(card: Card) -> dict[str, Any] | None:
     return {"names": list(names), "rows": rows} if rows else None
 
 
-def _neighbours(table: Table) -> Neighbours | None:
-    """Those in the training of the run's model; None of models of structures, which do not know theirs."""
+def _neighbours(table: Ranking) -> Neighbours | None:
+    """Find neighbours in the training of the run's model; None for models of structures, which do not know theirs."""
     try:
         model = load_model(table.plan)
     except UserError:
@@ -263,7 +263,7 @@ def _neighbours(table: Table) -> Neighbours | None:
 
 
 def _reasons(run: Run) -> Iterator[tuple[str, int]]:
-    """Why candidates failed, and how many, the most frequent first."""
+    """Count why candidates failed, the most frequent reason first."""
     counts: dict[str, int] = {}
     for first, stop, reason in run.failures():
         counts[reason] = counts.get(reason, 0) + stop - first

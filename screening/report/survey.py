@@ -5,7 +5,6 @@ It is gathered block by block, on the way of the blocks to the ranking.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,12 @@ from screening.ranking.table import Picked
 from screening.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from screening.candidates.kind import Candidates
+    from screening.ranking.table import Columns
 
 STEP = 0.02
 """Width of the histogram's bins, eV/atom."""
@@ -29,8 +29,6 @@ LOWEST, HIGHEST = -1.0, 5.0
 
 NOTED = ("index", "e_above_hull", "e_above_hull_std", "atoms")
 """What is noted of the best of a kind."""
-
-Rows = Mapping[str, np.ndarray]
 
 
 class Best:
@@ -49,8 +47,8 @@ class Best:
         self.index = np.zeros(kinds, dtype=np.int64)
         self.atoms = np.zeros((kinds, 0), dtype=np.uint8)
 
-    def add(self, kind: NDArray[np.intp], rows: Rows) -> None:
-        """Take note of n rows, with `atoms` and ascending `index`, of the kinds (n,)."""
+    def add(self, kind: NDArray[np.intp], rows: Columns) -> None:
+        """Take n rows, with `atoms` and ascending `index`, of the kinds (n,) into account."""
         energy = rows["e_above_hull"].astype(np.float64)
         lower = np.flatnonzero(energy < self.energy[kind])
         order = lower[np.lexsort((-rows["index"][lower], -energy[lower]))]  # the last one of a kind stays
@@ -63,12 +61,12 @@ class Best:
 
     @property
     def there(self) -> NDArray[np.intp]:
-        """The kinds of which there is a candidate."""
+        """The kinds that have a candidate."""
         return np.flatnonzero(np.isfinite(self.energy))
 
 
 class ByElement:
-    """What becomes of the candidates that hold an element in a role, or anywhere.
+    """Counts of the candidates that hold each element in a role, or anywhere, and the best of them.
 
     Attributes:
         columns: Of `species`, whose elements count; none: all elements of `composition`.
@@ -83,15 +81,15 @@ class ByElement:
         self.expected = np.zeros(MAX_Z + 1)
         self.best = Best(MAX_Z + 1)
 
-    def add(self, rows: Rows) -> None:
-        """Take note of rows."""
+    def add(self, rows: Columns) -> None:
+        """Take rows into account."""
         row, element = self._held(rows)
         self.count += np.bincount(element, minlength=MAX_Z + 1)
         self.expected += np.bincount(element, np.nan_to_num(rows["p_stable"][row]), minlength=MAX_Z + 1)
         self.best.add(element, {name: rows[name][row] for name in NOTED})
 
-    def _held(self, rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Row and atomic number of each element that a row holds, each once."""
+    def _held(self, rows: Columns) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """List row and atomic number of each element that a row holds, each once."""
         if not self.columns:
             row, element = np.nonzero(rows["atoms"])
             return row, element
@@ -134,13 +132,13 @@ class Survey:
     def __post_init__(self) -> None:
         self.elements = {role: ByElement(columns) for role, columns in self.roles.items()}
 
-    def watch(self, blocks: Iterable[tuple[int, Rows]]) -> Iterator[tuple[int, Rows]]:
-        """The blocks as they are, each taken note of on its way."""
+    def watch(self, blocks: Iterable[tuple[int, Columns]]) -> Iterator[tuple[int, Columns]]:
+        """Pass blocks on unchanged, taking each into account."""
         for start, rows in blocks:
             self._add(Picked(rows, np.flatnonzero(rows["status"] == Status.OK), start))
             yield start, rows
 
-    def _add(self, rows: Rows) -> None:
+    def _add(self, rows: Columns) -> None:
         energy = rows["e_above_hull"].astype(np.float64)
         self.scored += len(energy)
         self.below += int((energy <= self.threshold).sum())
@@ -164,7 +162,7 @@ def map_sites(candidates: Candidates) -> dict[str, int]:
     return {site: groups[site][0] for site in (("B", "B'") if "B'" in groups else ("A", "B")) if site in groups}
 
 
-def _near(rows: Rows) -> NDArray[np.intp]:
-    """The rows that are near the training of the model."""
+def _near(rows: Columns) -> NDArray[np.intp]:
+    """Find the rows that are near the training of the model."""
     near = rows["in_domain"]
     return np.flatnonzero(near & ~(rows["domain_distance"] > 0) if "domain_distance" in rows else near)
