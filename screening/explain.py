@@ -1,4 +1,4 @@
-"""What each site contributes: maps of a model, and the best candidates of a run site by site."""
+"""Explanations: what each site contributes to a prediction, and what replacing an element would change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 SOME = 5
-"""Exchanges and neighbours that are told."""
+"""Substitutions and neighbours of an explanation."""
 PART = re.compile(r"([A-Z][a-z]?)([0-9]{0,9})")
 
 
@@ -45,15 +45,15 @@ class Substitution:
     """A candidate with one element replaced.
 
     Attributes:
-        formula: What it is then.
-        role: Where: "A", "B" or "X".
-        removed: Symbol of the element that was there.
-        put: Symbol of the one that is there instead.
+        formula: Its new formula.
+        role: Role of the replaced element: "A", "B" or "X".
+        removed: Symbol of that element.
+        put: Symbol of the new element.
         energy: Predicted energy above hull, eV/atom.
         deviation: Its standard deviation, eV/atom.
         balanced: Whether some oxidation states balance.
         known: Whether the model was trained on it.
-        label: Its energy in the training, eV/atom; NaN where the model does not keep it.
+        label: Its energy in the training, eV/atom; NaN if the model does not store it.
     """
 
     formula: str
@@ -74,10 +74,10 @@ class Contribution:
     Attributes:
         role: "A", "B" or "X".
         element: Its symbol.
-        energy: That of the candidate less the median over the elements that could be there instead, eV/atom: negative
-            where this one is good there.
-        place: How many of these give a lower energy, plus one.
-        others: How many there are.
+        energy: Energy of the candidate less the median over the elements that could replace this one, eV/atom;
+            negative if this one is good there.
+        place: Place of this element among them, from 1, the lowest energy.
+        others: Number of these elements.
     """
 
     role: str
@@ -101,9 +101,9 @@ class Explanation:
         in_domain: Whether the model was trained on each element on its site.
         known: Whether it was trained on this very composition.
         distance: How new its newest element, or X as a whole, is to the model; see `domain_distance` of a ranking.
-        contributions: Of each element, the most favourable first.
-        better: Exchanges that balance and lower the energy, the lowest first.
-        neighbours: Exchanges that the model was trained on, the nearest in energy first.
+        contributions: Contributions of the elements, the most favourable first.
+        better: Substitutions that balance and lower the energy, the lowest first.
+        neighbours: Substitutions that the model was trained on, the nearest in energy first.
     """
 
     index: int
@@ -124,7 +124,7 @@ def explain_candidate(url: str, named: str) -> Explanation:
     """Explain a candidate of a run by replacing its elements, one at a time.
 
     Args:
-        url: Of the run.
+        url: Path or URL of the run.
         named: The candidate's index, formula, or id.
 
     Raises:
@@ -133,12 +133,12 @@ def explain_candidate(url: str, named: str) -> Explanation:
     """
     any_plan = plan_of(url)
     if not any_plan.candidates.site_groups:
-        raise UserError(f"{url}: its candidates are structures, which have no sites whose elements could be exchanged.")
+        raise UserError(f"{url}: its candidates are structures, which have no sites whose elements could be replaced.")
     plan = cast("Plan[Compositions]", any_plan)
     index = find_candidate(plan.candidates, named)
     model = cast("PrototypeModel", load_model(plan))
     if model.digest != plan.model.digest:
-        raise UserError(f"{plan.model.path}: not the model that made {url} any more. Put that one back.")
+        raise UserError(f"{plan.model.path}: no longer the model that made {url}. Put that one back.")
     return _explained(plan, model, index)
 
 
@@ -146,7 +146,7 @@ def find_candidate(candidates: Compositions, named: str) -> int:
     """Find a candidate by index, id or formula, and return its index.
 
     Raises:
-        UserError: There is none, or several have this formula.
+        UserError: There is no such candidate, or several have this formula.
     """
     number = whole_number(named)
     if number is not None and number < candidates.count:
@@ -287,7 +287,7 @@ def _model_path(what: str) -> Path:
 
 def _check(model: Model, run: Run, plan: Plan, *, named: bool) -> None:
     if not named and model.digest != plan.model.digest:
-        raise UserError(f"{plan.model.path}: not the model that made {run.target.url} any more. Name a `model`.")
+        raise UserError(f"{plan.model.path}: no longer the model that made {run.target.url}. Name a `model`.")
     check_explains(model.card)
     if reason := plan.candidates.unfit(model.card):
         raise UserError(f"`model` {model.card.name}: {reason}.")

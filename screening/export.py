@@ -1,6 +1,6 @@
-"""Candidates for other programs: structures from which calculations start, and the ranking as Parquet.
+"""Exports for other programs: structures from which calculations start, and the ranking as Parquet.
 
-Files appear whole or not at all.
+Each file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ BY_SUFFIX = {
     ".extxyz": "extxyz", ".xyz": "extxyz", ".db": "ase-db", ".json": "json", ".jsonl": "optimade",
     ".parquet": "parquet",
 }  # fmt: skip
-"""Formats that are one file, by how its name ends."""
+"""Single-file formats by suffix."""
 FOLDERS = {"cif": ".cif", "poscar": ".vasp"}
-"""Formats that are a file for each structure, and how their names end."""
+"""Formats with a file for each structure, and the suffixes of these."""
 FORMATS = (*FOLDERS, *dict.fromkeys(BY_SUFFIX.values()))
 
 
@@ -107,9 +107,9 @@ class Export:
 
     Attributes:
         path: A file, or for CIF and POSCAR a directory.
-        format: One of `FORMATS`; None goes by the name of the file, and takes CIF for a directory.
-        tilts: Tilt systems, see `cgcnn.graphs.tilts`; each candidate is written once in each.
-        conventional: The usual cell of the space group rather than the smallest.
+        format: One of `FORMATS`; None goes by the suffix, and takes CIF for a directory.
+        tilts: Tilt systems, see `cgcnn.graphs.tilts`; each candidate is written in each of them.
+        conventional: Write the conventional cell of the space group rather than the smallest cell.
     """
 
     path: Path
@@ -131,19 +131,19 @@ class Export:
         """Refuse, before the work begins, an export that could not be written.
 
         Raises:
-            UserError: Naming what is wrong.
+            UserError: The format, a tilt system or the path is wrong, or a library is missing.
         """
         if self.kind not in FORMATS:
-            raise UserError(f"format {self.kind}: unknown; there is {', '.join(FORMATS)}.")
+            raise UserError(f"format {self.kind}: unknown; choose one of {', '.join(FORMATS)}.")
         for system in self.tilts:
             find_system(system)
         _require(self.kind)
         wants_folder = self.kind in FOLDERS
         if self.path.exists() and self.path.is_dir() != wants_folder:
-            raise UserError(f"`export` {self.path}: {self.kind} goes to a {'directory' if wants_folder else 'file'}.")
+            raise UserError(f"`export` {self.path}: {self.kind} needs a {'directory' if wants_folder else 'file'}.")
         above = self.path.absolute().parent
         if not above.is_dir() or not os.access(above, os.W_OK):
-            raise UserError(f"`export` {self.path}: {above} is no directory that can be written. Name another place.")
+            raise UserError(f"`export` {self.path}: {above} is not a writable directory. Name another place.")
 
 
 def export_run(run: Run, outputs: Outputs, export: Export) -> int:
@@ -151,11 +151,11 @@ def export_run(run: Run, outputs: Outputs, export: Export) -> int:
 
     Args:
         run: Finished or not.
-        outputs: How to rank, and how many candidates: `outputs.shown`; of Parquet all, unless `top` says.
+        outputs: How to rank, and how many candidates: `outputs.shown`, or for Parquet all unless `top` is set.
         export: What to write.
 
     Raises:
-        UserError: The ranking or the file cannot be made; nothing is half-written then.
+        UserError: The ranking or the file cannot be made; no file is left half-written.
     """
     export.check()
     outputs.spare(model_files(run.header.model), [export.output])
@@ -172,7 +172,7 @@ def write_starts(starts: Sequence[Start], export: Export) -> None:
     """Write structures.
 
     Raises:
-        UserError: A file cannot be written, a library is missing, or the directory has files of another ranking.
+        UserError: A file cannot be written, a library is missing, or the directory holds files of another ranking.
     """
     if export.kind in FOLDERS:
         _write_folder(starts, export.path, FOLDERS[export.kind])
@@ -199,8 +199,8 @@ def _write_folder(starts: Sequence[Start], folder: Path, suffix: str) -> None:
 
 def _cif(start: Start) -> str:
     """Write all atoms of the cell, named by their sites, below comments that say where the structure comes from."""
-    told = "".join(f"# {line}\n" for line in _provenance(start))
-    return told + str(start.structure.to(fmt="cif"))
+    comments = "".join(f"# {line}\n" for line in _provenance(start))
+    return comments + str(start.structure.to(fmt="cif"))
 
 
 def _poscar(start: Start) -> str:
@@ -260,7 +260,7 @@ def _require(kind: str) -> None:
     """Refuse a format that needs a missing library.
 
     Raises:
-        UserError: With what to install.
+        UserError: The library is missing; the message says what to install.
     """
     library, extra = {"extxyz": ("ase", "ase"), "ase-db": ("ase", "ase")}.get(kind, ("", ""))
     if library:

@@ -1,7 +1,7 @@
-"""A cascade: a student looks at every candidate, the ensemble at those alone that may reach the top.
+"""Cascades: a student network sees every candidate, the ensemble only those that may reach the top.
 
-What decides is kept in the run as its one record, so that workers find it, `verify` proves it, and resuming a run needs
-no second fit. `screening.engine.cascade` makes it.
+The run keeps the cascade as its only record: workers read it, `verify` checks it, and a resumed run needs no second
+fit. `screening.engine.cascade` makes it.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Measured:
     """What a cascade achieves on a random sample of its candidates that the student never saw.
 
     Attributes:
-        by: Column whose best candidates it is after.
-        share: Share of the candidates that pass the filters, which it means by best.
-        cut: Value of the column that the last of these has, of all that were sampled.
-        sampled: Candidates in the sample.
-        best: How many of them are the best share, by the ensemble.
-        kept: How many of the best the student passes on.
-        passed: How many of all of them.
-        threshold: Largest value of the student that it passes on, on a scale of its own.
-        whole_domain: Whether it passes on all that are in the model's domain, which rank first, as they are fewer than
-            the best share; the cut is then among the others.
+        by: Column by which candidates are the best.
+        share: Share of the candidates that pass the filters that counts as the best.
+        cut: Value of the column for the last of the best in the sample.
+        sampled: Number of candidates in the sample.
+        best: Number of the best in the sample, by the ensemble.
+        kept: Number of the best that the student passes on.
+        passed: Number of all candidates of the sample that the student passes on.
+        threshold: Largest value that the student passes on, on a scale of its own.
+        whole_domain: Whether it passes on everything in the model's domain, which ranks first and is smaller than the
+            best share; the cut is then among the rest.
     """
 
     by: str
@@ -78,8 +78,8 @@ class Cascade:
     """A student network, and the limit up to which it passes candidates on to the ensemble.
 
     Attributes:
-        measured: What it is after, its limit, and what is known of it.
-        student: What looks at every candidate.
+        measured: Its aim, its limit and what it achieves.
+        student: The network that sees every candidate.
     """
 
     measured: Measured
@@ -90,7 +90,7 @@ class Cascade:
         """Read the cascade of a run from its records.
 
         Raises:
-            UserError: They are missing or damaged.
+            UserError: The records are missing or damaged.
         """
         content = json.loads(records.read(0, 1)[0])
         measured = Measured(**{field.name: content[field.name] for field in fields(Measured)})
@@ -112,10 +112,10 @@ class Cascade:
         """Choose the candidates that the ensemble is to see: (n,). It sees every one that the student knows nothing of.
 
         Args:
-            prototype: Of the candidates.
+            prototype: Prototype of the candidates.
             species: (n, n_sites) canonical species.
             a: (n,) Å, lattice constants.
-            in_domain: (n,) whether they are in the model's domain.
+            in_domain: (n,) which of them are in the model's domain.
         """
         hopeless = self.student.predict(prototype, species, a) > np.float32(self.measured.threshold)
         return ~(hopeless & ~in_domain if self.measured.whole_domain else hopeless)

@@ -42,7 +42,7 @@ BATCH = 512
 """Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a block:
 a candidate always meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
 
-_STATES = Field("states", "text", description="the most usual oxidation states that balance; none if empty")
+_STATES = Field("states", "text", description="the most common oxidation states that balance; empty if none do")
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ class Field:
     """A column of a table.
 
     Attributes:
-        name: As in the header of the ranked CSV.
+        name: Name in the header of the ranked CSV.
         kind: "number", "integer", "flag", or "text".
-        unit: Of its values; empty without one.
-        description: What it says.
-        decimals: Of a number in files; all digits if None.
+        unit: Unit of the values; empty if they have none.
+        description: Meaning.
+        decimals: Decimals of numbers in files; None writes all digits.
     """
 
     name: str
@@ -64,7 +64,7 @@ SORTABLE = (
         "known_is_bound", "bool", "", "known_e_above_hull is that of the cubic crystal; others may be lower", fill=False
     ),
 )
-"""What a ranking holds of each candidate, and may be sorted by, in the order of the ranked CSV."""
+"""Columns that every ranking of compositions has and can sort by, in the order of the ranked CSV."""
 
 OF_SOME_MODELS = (
     Column("e_above_hull_cubic", "float32", "eV/atom", "predicted energy above hull of the cubic crystal", math.nan),
@@ -75,7 +75,7 @@ OF_SOME_MODELS = (
     Column("e_if_stays", "float32", "eV/atom", "predicted energy above hull if it keeps them", math.nan),
     Column("e_if_leaves", "float32", "eV/atom", "predicted energy above hull if it leaves them", math.nan),
 )
-"""The same of what not every model predicts; the ranked CSV has it after the oxidation states."""
+"""Further such columns, which not every model predicts; they follow the oxidation states in the ranked CSV."""
 
 DECIMALS = {
     "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
@@ -85,10 +85,6 @@ DECIMALS = {
     "p_leaves": 4, "e_if_stays": 5, "e_if_leaves": 5,
 }  # fmt: skip
 """Decimals in the CSV."""
-
-
-OF_STRUCTURES = SORTABLE[:4]
-"""As `SORTABLE`, of structures, which have no sites to tell more of."""
 
 
 def split_ranked(ranked: Iterable[Column]) -> tuple[list[Column], list[Column]]:
@@ -108,7 +104,7 @@ def with_threshold(columns: Iterable[Column], stable_at: float) -> tuple[Column,
 
 
 UNTILTED = "a0a0a0"
-"""Glazer's symbol of octahedra that are not turned."""
+"""Glazer's symbol of untilted octahedra."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +113,12 @@ class Grain:
 
     Attributes:
         batch: Candidates that the model sees at once; blocks are a multiple of it.
-        block: Candidates that are some seconds of a core's work: with these a block's fixed cost is nothing.
-        per_worker: Candidates of a block for each worker there is, so that many workers do not end more blocks than
-            one scheduler can pass on: 11 ms of a core's work.
-        counted: Candidates up to which a dry run looks at every one; of more it looks at as many, evenly spread.
-        sifted: Candidates whose chemistry is worked out at once, which bounds memory.
-        few: Candidates that take less time than workers take to start, a second of a core's work or two.
+        block: Candidates that take a core a few seconds, beside which the fixed cost of a block does not count.
+        per_worker: Candidates of a block for each worker, 11 ms of a core's work, so that many workers do not finish
+            more blocks than one scheduler can handle.
+        counted: Largest number of candidates of which a dry run looks at every one; it samples larger spaces evenly.
+        sifted: Candidates whose chemistry is computed at once, which bounds memory.
+        few: Candidates that take less time than workers take to start, one or two seconds of a core's work.
     """
 
     batch: int
@@ -225,7 +221,7 @@ class Candidates(Protocol):
         """Build a candidate as a pymatgen crystal; each atom of a composition is labelled with its site.
 
         Args:
-            index: Of the candidate.
+            index: Index of the candidate.
             a: Predicted lattice constant, Å, where a ranking has one.
             tilts: Tilt system of the octahedra, see `cgcnn.graphs.tilts`.
             conventional: Build the conventional cell of the space group rather than the smallest cell.
@@ -247,7 +243,7 @@ def read_columns(candidates: Candidates) -> tuple[str, ...]:
 
 
 RULE = "mp; castelli where elements mix on X; mp-structures for structures"
-"""The rule in words. It does not ask which elements there are: naming one more changes neither model nor hull."""
+"""The rule in words. It does not depend on the elements: naming one more changes neither model nor hull."""
 
 PREFERRED = ("mp", "castelli", "mp-structures", "castelli-relaxed")
 

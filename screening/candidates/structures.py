@@ -62,11 +62,11 @@ class Structures:
     records: Records
     kind: ClassVar[str] = "structures"
     grain: ClassVar[Grain] = Grain(BATCH, block=8_192, per_worker=8, counted=2_048, sifted=64, few=256)
-    ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]  # they have no sites to tell more of
+    ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]
     shown_by: ClassVar[tuple[str, ...]] = ("composition", "perovskite")
     name_columns: ClassVar[tuple[str, ...]] = ("id",)
     remark_columns: ClassVar[tuple[Field, ...]] = (
-        Field("perovskite", "text", description="what kind of perovskite it is, with its tilts; none if empty"),
+        Field("perovskite", "text", description="kind of perovskite, with its tilts; empty if it is not one"),
     )
     text_columns: ClassVar[tuple[str, ...]] = ("id", "path")
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from screening.ranking.table import Ranking
 
 
-TOLD = (
+CARRIED = (
     *("e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "in_training"),
     *("a_angstrom", "tolerance_factor", "tau", "e_above_hull_cubic", "p_tilted", "band_gap"),
 )
-"""Columns of a ranking that go with a structure."""
+"""Columns of a ranking that a crystal carries as properties."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Start:
     """A crystal from which a calculation starts.
 
     Attributes:
-        name: Of its file: rank, formula, index, and tilts if there are any.
-        structure: Of pymatgen. Site properties: `site`, and `magmom` where an atom has a moment; `properties` has where
-            it comes from (`run`, `index`, `rank`, `model` …) and what is predicted of it.
+        name: Name of its file: rank, formula, index, and tilts if there are any.
+        structure: The crystal. Its site properties are `site`, and `magmom` if an atom has a moment; its `properties`
+            are where it comes from (`run`, `index`, `rank`, `model` …) and what is predicted for it.
     """
 
     name: str
@@ -67,18 +67,18 @@ def make_starts(
     Args:
         table: The ranking.
         tilts: Tilt systems, see `cgcnn.graphs.tilts`.
-        count: How many candidates; None for all.
-        conventional: The usual cell of the space group rather than the smallest.
+        count: Number of candidates; None for all.
+        conventional: Build the conventional cell of the space group rather than the smallest cell.
 
     Raises:
-        UserError: There is no such tilt system, or the candidates are structures, which have no octahedra to turn.
+        UserError: The tilt system is unknown, or the candidates are structures, which have no octahedra to tilt.
     """
     candidates, about = table.plan.candidates, describe_run(table)
     for row in table.rows(count):
         for system in tilts:
             a = row.get("a_angstrom", np.nan)
             structure = candidates.structure(row["index"], a, system, conventional=conventional)
-            turned = {"tilts": system} if candidates.site_groups else {}  # structures have whatever they have
+            turned = {"tilts": system} if candidates.site_groups else {}  # structures keep their own
             stem = f"{row['rank']:04d}-{row['formula']}-{row['index']}"
             name = stem if system == UNTILTED else f"{stem}-{system}"
             yield Start(name, complete(structure, {**about, "rank": row["rank"], **describe(row), **turned}))
@@ -87,7 +87,7 @@ def make_starts(
 def describe(row: Mapping[str, Any]) -> dict[str, Any]:
     """Collect what a crystal says about its row of a ranking; its atoms already say which element is on which site."""
     names = {name: str(row[name]) for name in ("formula", "id") if name in row}
-    return {"index": int(row["index"]), **names, **{name: _plain(row[name]) for name in TOLD if name in row}}
+    return {"index": int(row["index"]), **names, **{name: _plain(row[name]) for name in CARRIED if name in row}}
 
 
 def complete(structure: Structure, properties: Mapping[str, Any]) -> Structure:
@@ -113,10 +113,10 @@ CIF_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+(-[abc0+-]{6})?\.(cif|vasp)")
 def write_cifs(table: Ranking, directory: Path, count: int) -> None:
     """Write the first candidates as CIF files, named by rank, formula and index.
 
-    They have the predicted lattice constant; structures are written as they were given.
+    Compositions have the predicted lattice constant; structures are as they were given.
 
     Raises:
-        UserError: The directory or a file in it cannot be written, or there are CIF files of another ranking in it.
+        UserError: The directory or a file in it cannot be written, or it holds CIF files of another ranking.
     """
     rows = table.rows(count)
     names = [f"{row['rank']:04d}-{row['formula']}-{row['index']}.cif" for row in rows]
@@ -133,7 +133,7 @@ def refuse_other_cifs(directory: Path, names: set[str], setting: str = "cif") ->
     """Refuse a directory with the files of another ranking, which would mix with those of these names.
 
     Raises:
-        UserError: Naming one of them.
+        UserError: It holds such files; the message names one.
     """
     there = (path.name for path in directory.iterdir()) if directory.is_dir() else iter(())
     if others := sorted(name for name in there if CIF_NAME.fullmatch(name) and name not in names):

@@ -1,4 +1,4 @@
-"""A ranking as a table of pandas, a run as a data set of xarray; both say their units."""
+"""A ranking as a pandas table, a run as an xarray data set; both carry their units."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
     """A ranking as a `pandas.DataFrame`: a row for each candidate, the best first; the row labels are the ranks.
 
     Columns are those of the ranked CSV: `index` (the candidate's number in the run), `formula`, the sites or the id,
-    what is known of each candidate, and the texts that came with it. `attrs` holds `units` (column -> unit),
-    `model`, `stable_at` (eV/atom, the threshold of `p_stable`), `ranked` (how many candidates there were to rank),
-    `out_of_domain` and `new_anions` (how many of them the model does not know, see `screening.ranking.table`), and
-    of a run how many of its `blocks` are `committed`.
+    predictions and chemistry, and the texts that came with the candidate. `attrs` holds `units` (column -> unit),
+    `model`, `stable_at` (eV/atom, the threshold of `p_stable`), `ranked` (the number of candidates that could be
+    ranked), `out_of_domain` and `new_anions` (the numbers of those that the model does not know, see
+    `screening.ranking.table`), and how many of the run's `blocks` are `committed`.
     """
 
     _metadata: ClassVar[list[str]] = ["candidates"]
@@ -51,22 +51,22 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
         """Build the candidates as pymatgen crystals, in the order of the rows.
 
         Compositions sit on the positions of their prototype, with the predicted lattice constant; structures are as
-        they were given. Site properties are `site` and, where an atom has one, `magmom`, an initial moment; the
-        `properties` of each crystal say where it comes from and what is predicted of it.
+        they were given. Site properties are `site` and, if an atom has one, `magmom`, an initial moment. The
+        `properties` of each crystal are where it comes from and what is predicted for it.
 
         Args:
-            tilts: How octahedra are turned, see `cgcnn.graphs.tilts`; a relaxation never leaves an untilted start.
-            conventional: The usual cell of the space group rather than the smallest.
+            tilts: Tilt system, see `cgcnn.graphs.tilts`; a relaxation cannot tilt an untilted start.
+            conventional: Build the conventional cell of the space group rather than the smallest cell.
 
         Raises:
-            UserError: The column `index` is gone, or for compositions `a_angstrom`; there is no such tilt system.
+            UserError: The column `index` is missing, or for compositions `a_angstrom`; the tilt system is unknown.
         """
         candidates: Candidates | None = getattr(self, "candidates", None)
         if candidates is None or "index" not in self:
-            raise UserError("this table does not say which candidates its rows are; keep the column index")
+            raise UserError("this table does not say which candidates its rows are. Keep the column `index`.")
         lengths = self["a_angstrom"] if "a_angstrom" in self else np.full(len(self), np.nan)
         about = {name: self.attrs[name] for name in ("run", "model", "stable_at") if name in self.attrs}
-        turned = {"tilts": tilts} if candidates.site_groups else {}  # structures have whatever they have
+        turned = {"tilts": tilts} if candidates.site_groups else {}  # structures keep their own
         found = []
         for (place, row), a in zip(self.iterrows(), lengths, strict=True):
             structure = candidates.structure(int(row["index"]), float(a), tilts, conventional=conventional)
@@ -91,11 +91,11 @@ def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
 
     Args:
         run: Finished or not.
-        filtered: Keep the candidates that a filter rejected, which have no prediction; and those that failed.
+        filtered: Include candidates without a prediction, which a filter rejected or which failed.
 
     Returns:
-        A variable for each column of the run along `candidate`, with its unit and meaning; as coordinates the number of
-        each candidate, its formula, the symbol on each of its sites or its id, and its oxidation states.
+        A variable along `candidate` for each column of the run, with its unit and meaning. Coordinates are the number
+        of each candidate, its formula, the symbol on each of its sites or its id, and its oxidation states.
 
     Raises:
         UserError: xarray is missing, or the run is damaged.
@@ -130,7 +130,7 @@ def _kept(run: Run, *, filtered: bool) -> dict[str, np.ndarray]:
         part = {"index": np.arange(rows.start, rows.stop)} | dict(rows.columns)
         parts.append({name: values[kept] for name, values in part.items()})
     if not parts:
-        raise UserError(f"{run.target.url}: no block is done yet.")
+        raise UserError(f"{run.target.url}: no block is done yet. Wait for the first one, or run the screen.")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

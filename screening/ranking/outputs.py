@@ -1,4 +1,4 @@
-"""What a user asks to have made of a run, and the making of it: a ranking, its files, and the file of what failed."""
+"""Outputs of a run as the user requests them: check the request, apply it to the blocks of the run, rank."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ class Outputs:
     """How to rank a run, and which files to write.
 
     Attributes:
-        sort: Columns to rank by, see `screening.ranking.table.check_sort`; None for those of the run's recipe.
-        stable_at: Threshold of `p_stable`, eV/atom; None keeps what the run has.
-        top: How many candidates to keep; None keeps all, and shows `SHOWN`.
-        group_by: Site, such as B, of whose elements only the best `per_group` candidates are kept.
-        per_group: How many of each.
-        filters: Further filters, beside those of the run.
-        no_filter: Also rank what filters of the run left out after they saw its prediction; what was left out before
-            has none.
-        prefer_known: Rank compositions by the energy above hull that `known` has of them, else by that of the training,
-            which no prediction beats.
-        known: File or folder of what the user has, see `screening.ranking.known`; marked in `known_as`.
-        drop_known: Leave that out.
-        competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; how
-            far candidates are above the hull of these is told, and may be ranked by.
+        sort: Columns to rank by, see `screening.ranking.table.check_sort`; None takes those of the run's recipe.
+        stable_at: Threshold of `p_stable`, eV/atom; None keeps that of the run.
+        top: Number of candidates to keep; None keeps all, and shows `SHOWN`.
+        group_by: Site, such as B; only the best `per_group` candidates of each element there are kept.
+        per_group: Number of candidates of each element.
+        filters: Further filters, besides those of the run.
+        no_filter: Also rank candidates that the run's filters rejected after their prediction; those rejected before it
+            have none to rank by.
+        prefer_known: Rank compositions by their energy above hull in `known`, else by that in the training, else by the
+            prediction.
+        known: File or folder of compounds that the user has, see `screening.ranking.known`; marked in `known_as`.
+        drop_known: Leave these out.
+        competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; adds
+            the distance of candidates from their hull, which can be sorted by.
         exclude_self: Leave a candidate's own composition out of that hull.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
@@ -88,11 +88,11 @@ class Outputs:
         """Refuse outputs that would destroy an input; see `cgcnn.data.overwriting`.
 
         Args:
-            inputs: What is read, besides what is known and competes.
-            further: What else is written.
+            inputs: Inputs besides known compounds and competing phases.
+            further: Further outputs.
 
         Raises:
-            UserError: Naming the output and the input.
+            UserError: An output would destroy an input; the message names both.
         """
         cif = [] if self.cif is None else [Output("cif", self.cif, ("*.cif",))]
         refuse_overwriting(
@@ -103,13 +103,13 @@ class Outputs:
         """Refuse, before the work begins, results that could not be written after it.
 
         Args:
-            fresh: The run is yet to be made, so that CIF files that are there are those of another ranking.
+            fresh: The run does not exist yet, so any CIF files in the directory belong to another ranking.
 
         Raises:
-            UserError: Naming the setting, the place and what is wrong with it.
+            UserError: A setting or a place is wrong; the message names it.
         """
         if self.drop_known and self.known is None:
-            raise UserError("`drop_known`: nothing is `known` to drop. Name a file or folder of what you have.")
+            raise UserError("`drop_known`: there is nothing `known` to drop. Name a file or folder of your compounds.")
         if self.exclude_self and not self.competing_phases:
             raise UserError("`exclude_self`: there are no `competing_phases` to leave a compound out of. Name some.")
         if self.stable_at is not None and not math.isfinite(self.stable_at):
@@ -134,15 +134,15 @@ class Outputs:
         """Return the plan with the requested threshold, and with notes on known compounds and on the user's hull.
 
         Raises:
-            UserError: What is known or competes cannot be read, the candidates are structures, or the model predicts no
-                formation energy to compare with the hull.
+            UserError: Known compounds or competing phases cannot be read, the candidates are structures, or the model
+                predicts no formation energy to compare with the hull.
         """
         if self.had is not None:
             _refuse_structures(plan)
             if self.prefer_known and self.had.other_energies and not self.had.energies:
                 raise UserError(
-                    f"`known` {self.known}: {self.had.other_energies} is no energy above a hull, which `prefer_known` "
-                    "ranks by. Give e_above_hull (eV/atom), or leave prefer_known or that column out."
+                    f"`known` {self.known}: {self.had.other_energies} is not an energy above a hull, which "
+                    "`prefer_known` ranks by. Give e_above_hull (eV/atom), or leave out `prefer_known` or that column."
                 )
             if not self.drop_known:
                 plan = replace(plan, candidates=plan.candidates.noted(self.had))
@@ -153,7 +153,7 @@ class Outputs:
     @staticmethod
     def _hull(plan: Plan, phases: Phases) -> UserHull:
         if not plan.candidates.site_groups:
-            raise UserError("structures are not compared with `competing_phases`; leave them out")
+            raise UserError("structures cannot be compared with `competing_phases`; leave them out")
         return _user_hull(phases, plan.model)
 
     def check_order(self, plan: Plan) -> None:
@@ -165,7 +165,7 @@ class Outputs:
         """Read each committed block of a run as requested: index of its first row, and its columns."""
         names = read_columns(plan.candidates)
         if self.prefer_known and "known_e_above_hull" not in names:
-            raise UserError("structures are no compositions of a training; leave out `prefer_known`")
+            raise UserError("structures have no known energies to prefer; leave out `prefer_known`")
         changed = self.stable_at is not None or self.prefer_known or self.filters or self.no_filter or self.drop_known
         changed = changed or self.phases is not None
         for rows in run.blocks(names, plan.candidates.ranked):
@@ -195,7 +195,7 @@ class Outputs:
         """List warnings about the competing phases; see `screening.ranking.user_hull`.
 
         Args:
-            plan: Of the run.
+            plan: Plan of the run.
             blocks: (index of the first row, `status` and `species`) of each block.
 
         Raises:
@@ -222,7 +222,7 @@ class Outputs:
         """Return the columns to rank by, as a user would name them."""
         if self.sort is not None:
             return self.sort
-        return plan.sort if ABOVE not in plan.sort or self.phases else SORT  # that column is not kept
+        return plan.sort if ABOVE not in plan.sort or self.phases else SORT  # runs do not store that column
 
     def order(self, plan: Plan) -> str:
         """Return the columns to rank by, with known energies in place of predicted ones if requested."""
@@ -239,7 +239,7 @@ class Outputs:
             return None
         sites = plan.candidates.site_groups
         if self.group_by not in sites:
-            there = f"Choose of {', '.join(sites)}." if sites else "Structures have no sites to group by."
+            there = f"Choose one of {', '.join(sites)}." if sites else "Structures have no sites to group by."
             raise UserError(f"`group_by` {self.group_by}: no such site. {there}")
         return Groups(sites[self.group_by], self.per_group)
 
@@ -291,7 +291,7 @@ def prototype_of(plan: Plan) -> Prototype:
 
 def _refuse_structures(plan: Plan) -> None:
     if not plan.candidates.site_groups:
-        raise UserError("structures are not compared with what is `known`; leave it out")
+        raise UserError("structures cannot be compared with `known` compounds; leave them out")
 
 
 def _best_energy(columns: Mapping[str, np.ndarray], had: Known | None, plan: Plan) -> np.ndarray:
@@ -315,7 +315,7 @@ def refiltered(columns: Mapping[str, np.ndarray], plan: Plan, filters: Sequence[
         UserError: The candidates have no sites, which filters look at.
     """
     if not plan.candidates.site_groups:
-        raise UserError("structures have no sites A, B and X, which `filters` look at; leave the filters out")
+        raise UserError("structures have no sites A, B and X, which `filters` look at; leave them out")
     status = columns["status"].copy()
     kept = np.flatnonzero(status == Status.OK)
     rows = Picked(columns, kept, 0)
@@ -335,8 +335,8 @@ def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatc
     Args:
         run: Finished or not.
         outputs: How to rank.
-        top: How many to keep; None keeps all.
-        watch: Is given the blocks on their way, once.
+        top: Number of candidates to keep; None keeps all.
+        watch: Sees each block once, on its way to the ranking.
 
     Raises:
         UserError: The run is damaged or has no candidate to rank, or there is no such column.

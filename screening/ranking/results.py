@@ -1,4 +1,4 @@
-"""What became of a run: the ledger of how its candidates ended, its ranking, the files of both."""
+"""Results of a run: the ledger of how its candidates ended, and the ranking and failures that were written."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Ledger:
     """Counts of candidates by status.
 
     Attributes:
-        counts: Label -> candidates; zero counts are kept.
+        counts: Label -> candidates, also those with a count of 0.
         size: Candidates of the space.
-        sampled: None where every candidate was counted, else how many were looked at for the estimate.
+        sampled: Candidates behind the estimate; None if every candidate was counted.
     """
 
     counts: dict[str, int]
@@ -56,7 +56,7 @@ def make_ledger(by_status: dict[int, int], filters: Iterable[object], size: int)
 def dry_ledger(plan: Plan) -> Ledger:
     """Work out the ledger that a run of this plan will have, short of failures, without predicting anything.
 
-    Up to `Grain.counted` candidates each one is counted; of more, evenly spread chunks are, and scaled up.
+    Up to `Grain.counted` candidates it counts each one; in a larger space it counts evenly spread chunks and scales up.
     """
     model = load_model(plan)
     size, grain = plan.candidates.count, plan.candidates.grain
@@ -83,10 +83,10 @@ class Failures:
     """Candidates of a run that failed.
 
     Attributes:
-        count: How many.
-        first: Name of the first.
-        reason: Why that one did.
-        file: The CSV file of all reasons, if one was written.
+        count: Number of failures.
+        first: Name of the first candidate that failed.
+        reason: Reason of that failure.
+        file: CSV file of all failures; None if none was written.
     """
 
     count: int
@@ -100,8 +100,8 @@ class Presented:
     """A ranking that was written, and the failures of its run.
 
     Attributes:
-        table: The candidates asked for.
-        failures: None without any.
+        table: The requested candidates.
+        failures: The failures of the run; None without any.
     """
 
     table: Ranking
@@ -111,7 +111,7 @@ class Presented:
 def present(run: Run, outputs: Outputs) -> Presented:
     """Rank the committed candidates of a run and write the requested files; each appears whole or not at all.
 
-    Beside a ranked CSV lies one of the reasons of failures; without failures, one that was left there is removed.
+    A CSV of failures goes beside a ranked CSV. Without failures, one that an earlier call left there is removed.
 
     Raises:
         UserError: The run is damaged or has no candidate to rank, there is no such column, or a file cannot be written.

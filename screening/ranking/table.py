@@ -50,16 +50,16 @@ DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training
 """Columns whose largest value ranks first unless asked otherwise; all others rank from the smallest."""
 
 DIRECTIONS = {"asc": False, "desc": True}
-"""What may follow a column, after a colon -> whether its largest value ranks first."""
+"""Directions after a colon -> whether the largest value ranks first."""
 
 MEMORY = "1GB"
-"""What DuckDB may hold in memory; beyond, it spills to a temporary folder."""
+"""Memory of DuckDB, beyond which it spills to a temporary folder."""
 THREADS = 4
 """More threads need more memory, and writing does not get faster."""
 AHEAD = 2
 """Blocks that are read while others are sorted."""
 FORMULA_STARTS = "^[=+@-]"
-"""What a spreadsheet takes for a formula, as a regular expression."""
+"""Regular expression of texts that a spreadsheet would run as formulas."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Groups:
 
     Attributes:
         sites: Columns of `species` whose elements, in any order, make a kind.
-        size: How many of each to keep.
+        size: Number of each kind to keep.
     """
 
     sites: tuple[int, ...]
@@ -80,9 +80,9 @@ class Counts:
     """Counts of the rows that a ranking is made of.
 
     Attributes:
-        ranked: Candidates of the run that could be ranked; a table of the top has fewer rows.
-        out_of_domain: Those of them with an element on a site where the model never saw it.
-        new_anions: Those of the others with elements on X that the model never saw together.
+        ranked: Candidates of the run that could be ranked; a ranking of the top has fewer rows.
+        out_of_domain: Candidates among them with an element on a site where the model never saw it.
+        new_anions: Candidates among the others with elements on X that the model never saw together.
     """
 
     ranked: int = 0
@@ -103,12 +103,11 @@ class Ranking:
     """A ranking: candidates in order of rank, out of core.
 
     Attributes:
-        plan: Of the run; its candidates say what the rows are.
+        plan: Plan of the run; its candidates say what the rows are.
         fields: The columns, in the order of the ranked CSV.
-        counts: What the ranking was made of.
-        about: What else is known of it: of a run its `run` (a path or URL), and how many of its `blocks` are
-            `committed`.
-        notes: What is worth a warning.
+        counts: Counts of the candidates behind it.
+        about: Where it comes from: the `run` (a path or URL), and how many of its `blocks` are `committed`.
+        notes: Warnings.
     """
 
     notes: tuple[str, ...] = ()
@@ -237,12 +236,12 @@ def rank(  # noqa: PLR0913  # all but two have defaults
 
     Args:
         blocks: The blocks of the run, each with `status`.
-        plan: Of the run.
+        plan: Plan of the run.
         sort: The columns that decide, the first one first, separated by commas; see `check_sort`.
-        top: How many to keep; None keeps all.
+        top: Number of candidates to keep; None keeps all.
         groups: Keep only the best of each kind.
-        spill: Folder for what memory should not hold; None takes that for temporary files.
-        about: What else to say of the table, such as its run.
+        spill: Folder for what does not fit in memory; None takes the one for temporary files.
+        about: Where the ranking comes from, such as its run.
 
     Raises:
         UserError: No candidate can be ranked, or the disk is full.
@@ -266,21 +265,21 @@ def check_sort(sort: str, names: Sequence[str]) -> None:
         names: The columns that there are.
 
     Raises:
-        UserError: One is no column, or has another direction than asc and desc; the columns are named.
+        UserError: A column does not exist, or a direction is neither asc nor desc; the message lists the columns.
     """
     for key in sort.split(","):
         column, given, direction = key.strip().partition(":")
         if column not in names:
             raise UserError(f"`sort` {column}: no such column. Choose one of {', '.join(names)}.")
         if given and direction not in DIRECTIONS:
-            raise UserError(f"`sort` {sort}: {direction!r} is no direction. Write {column}:asc or {column}:desc.")
+            raise UserError(f"`sort` {sort}: {direction!r} is not a direction. Write {column}:asc or {column}:desc.")
 
 
 def map_counted(batches: Iterable[Columns], counts: Counts) -> Iterator[Columns]:
     """Pass rows on, counted.
 
     Raises:
-        UserError: There are none.
+        UserError: There are no rows.
     """
     for rows in batches:
         counts.add(rows)
@@ -502,7 +501,7 @@ class Database:
         """Run a query over `source`, record batches that are read once each, and return the result by column.
 
         Raises:
-            UserError: A batch cannot be had, or the disk is full.
+            UserError: A batch cannot be read, or the disk is full.
         """
         failed: list[BaseException] = []
 
@@ -518,7 +517,7 @@ class Database:
         try:
             return self.run(query)
         except UserError:
-            if failed:  # DuckDB knows it as a text alone
+            if failed:  # DuckDB keeps only its text
                 raise failed[0] from None
             raise
         finally:

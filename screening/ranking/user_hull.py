@@ -1,4 +1,4 @@
-"""Candidates against the user's own competing phases: how far above their hull, and whether energies compare."""
+"""The user's own competing phases: distances of candidates from their hull, and whether the energies compare."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 TARGET = "formation_energy"
 ABOVE = "e_above_user_hull"
 STABLE = 0.03
-"""Energy above hull, eV/atom, up to which a perovskite of the training is taken for the lowest of its composition."""
+"""Energy above hull, eV/atom, up to which a perovskite of the training counts as the lowest of its composition."""
 SHARED = 5000
-"""Compounds of a training that are looked at, at most."""
+"""Most compounds of a training to compare."""
 SCALES = {35: 0.320, 34: 0.283, 52: 0.253, 53: 0.227, 51: 0.115, 16: -0.096}
 """Anion, by atomic number -> eV/atom by which formation energies of ABX3 and A2BB'X6 with the legacy corrections lie
 above those with the ones of 2020."""
@@ -52,23 +52,27 @@ class UserHull:
     The ranking asks the model, so that runs need not store them.
 
     Attributes:
-        phases: Of the hull.
-        model: Of the run.
+        phases: The competing phases that make the hull.
+        model: The model of the run.
     """
 
     phases: Phases
     model: ModelReference
     columns: ClassVar[tuple[Field, ...]] = (
         Field(TARGET, "number", "eV/atom", "predicted formation energy", 5),
-        Field(ABOVE, "number", "eV/atom", "predicted energy above the hull of the competing phases given", 5),
-        Field("decomposition", "text", description="those of these phases that have the lowest energy together"),
+        Field(ABOVE, "number", "eV/atom", "predicted energy above the hull of the given competing phases", 5),
+        Field(
+            "decomposition",
+            "text",
+            description="the competing phases that it would decompose into",
+        ),
     )
 
     def check(self) -> None:
         """Refuse a model that predicts no formation energy.
 
         Raises:
-            UserError: Naming it, and one that does.
+            UserError: The model predicts none; the message names one that does.
         """
         if TARGET not in read_card(self.model.path).settings.targets:
             raise UserError(
@@ -139,7 +143,7 @@ class UserHull:
     def _training(self) -> Iterator[str]:
         """Compare formation energies in the file with those of compounds of the training that are on its hull.
 
-        The model stands for its labels, which it does not keep: in the training it is off by some hundredths.
+        The model stands in for its labels, which it does not store; on its training it is off by a few hundredths.
         """
         domain = self._loaded.domain
         if not isinstance(domain, Domain) or not len(domain.labels):
@@ -174,13 +178,13 @@ class UserHull:
         """The model of the run.
 
         Raises:
-            UserError: It is not there any more, or another one is.
+            UserError: The model is gone, or was replaced.
         """
         from cgcnn.models.files import load
 
         model = load(self.model.path)
         if model.digest != self.model.digest:
-            raise UserError(f"{self.model.path}: not the model that made this run any more. Put that one back.")
+            raise UserError(f"{self.model.path}: no longer the model that made this run. Put that one back.")
         return model
 
 

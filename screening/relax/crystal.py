@@ -1,4 +1,4 @@
-"""One relaxation: cell and atoms by FIRE in ASE; what is killed goes on from its last checkpoint."""
+"""One relaxation of cell and atoms, by FIRE in ASE; a killed one resumes from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class RelaxationTask:
     """A structure to relax.
 
     Attributes:
-        index: Of the candidate in the run.
-        formula: Of the candidate.
-        tilts: Tilt system of the start, by Glazer's symbol; empty of a structure that is taken as it was given.
-        structure: The start, as pymatgen writes it.
+        index: Number of the candidate in the run.
+        formula: Formula of the candidate.
+        tilts: Glazer's symbol of the start; empty for a structure, which starts as it was given.
+        structure: The start, as a pymatgen dictionary.
     """
 
     index: int
@@ -57,9 +57,9 @@ class RelaxationSettings:
 
     Attributes:
         calculator: ``chgnet`` or ``module:factory``.
-        folder: Where modules of the user's are looked for.
+        folder: Folder of the user's modules.
         fmax: Largest force, and stress as a force on the cell, at which a structure counts as relaxed, eV/Å.
-        steps: At most so many.
+        steps: Largest number of steps.
     """
 
     calculator: str
@@ -71,12 +71,12 @@ class RelaxationSettings:
         """Refuse settings with which nothing could be relaxed.
 
         Raises:
-            UserError: Naming it.
+            UserError: A setting is out of range; the message names it.
         """
         if not 1e-4 <= self.fmax <= 1:
             raise UserError(f"`fmax` {self.fmax}: give a force between 0.0001 and 1 eV/Å, such as 0.05.")
         if self.steps < 1:
-            raise UserError(f"`steps` {self.steps}: at least one.")
+            raise UserError(f"`steps` {self.steps}: give at least one.")
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,18 @@ class Relaxed:
     """The result of a relaxation.
 
     Attributes:
-        index: Of the candidate in the run.
-        formula: Of the candidate.
-        tilts: Of the start, see `RelaxationTask`.
-        reason: Why there is no result, or why it does not count as relaxed; empty if it does.
-        steps: That were taken.
-        seconds: That they took.
-        largest_force: That is left, eV/Å; None without a result.
-        energy_per_atom: eV/atom, as the calculator has it; None without a result.
-        start_volume: Å³/atom.
-        volume: Å³/atom, at the end; None without a result.
+        index: Number of the candidate in the run.
+        formula: Formula of the candidate.
+        tilts: Tilts of the start, see `RelaxationTask`.
+        reason: Why there is no result, or why it is not relaxed; empty if it is.
+        start_volume: Volume of the start, Å³/atom.
+        steps: Steps taken.
+        seconds: Time they took.
+        largest_force: Largest force left, eV/Å; None without a result.
+        energy_per_atom: Energy by the calculator, eV/atom; None without a result.
+        volume: Final volume, Å³/atom; None without a result.
         became: Order on B, family and Glazer's symbol, see `cgcnn.graphs.perovskite`; empty if it is no perovskite.
-        structure: At the end, as pymatgen writes it; None without a result.
+        structure: Final structure, as a pymatgen dictionary; None without a result.
     """
 
     index: int
@@ -133,7 +133,7 @@ class Relaxed:
 
 CHGNET = "chgnet"
 """CHGNet (Deng et al., Nature Machine Intelligence 5, 1031, 2023): its energies are those of GGA and GGA+U with the
-corrections MaterialsProject2020, so they compare with entries of the Materials Project; its wheel has its weights."""
+corrections MaterialsProject2020, so they compare with entries of the Materials Project. Its wheel has its weights."""
 EXTRA = "pip install 'perovskite-screening[relax]'"
 
 
@@ -141,7 +141,7 @@ def name_calculator(spec: str) -> str:
     """Identify a calculator: the requested name, with a version if there is one.
 
     Raises:
-        UserError: There is no such calculator, or what it needs is missing.
+        UserError: There is no such calculator, or a library that it needs is missing.
     """
     _require("ase")
     if spec == CHGNET:
@@ -160,12 +160,12 @@ def make_calculator(spec: str, folder: str) -> Any:
 
     Args:
         spec: ``chgnet``, or ``module:factory`` of a function without arguments that returns a calculator.
-        folder: Where modules of the user's are looked for, beside the installed ones.
+        folder: Folder of the user's modules, besides the installed ones.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such function.
     """
-    with redirect_stdout(io.StringIO()):  # stdout is the results'
+    with redirect_stdout(io.StringIO()):  # stdout belongs to the results
         return _chgnet() if spec == CHGNET else _find_factory(spec, folder)()
 
 
@@ -188,13 +188,13 @@ def _find_factory(spec: str, folder: str) -> Callable[[], Any]:
     """Import the function that a specification names.
 
     Raises:
-        UserError: It names none.
+        UserError: It does not name one.
     """
     module, _, name = spec.partition(":")
     if not name:
         raise UserError(
-            f"`calculator` {spec}: none of ours. Take {CHGNET}, or module:factory for a function of yours that "
-            "returns a calculator of ASE."
+            f"`calculator` {spec}: unknown. Write {CHGNET}, or module:factory for your own function that returns an "
+            "ASE calculator."
         )
     if folder not in sys.path:
         sys.path.append(folder)
@@ -205,14 +205,14 @@ def _find_factory(spec: str, folder: str) -> Callable[[], Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"`calculator` {spec}: cannot be imported ({' '.join(str(error).split())}).") from None
     if not callable(factory):
-        raise UserError(f"`calculator` {spec}: cannot be called; name a function that returns a calculator of ASE.")
+        raise UserError(f"`calculator` {spec}: not a function. Name one that returns an ASE calculator.")
     return factory
 
 
 SAVED = 20
 """Steps from one checkpoint to the next."""
 SWOLLEN, SHRUNKEN = 3.0, 0.4
-"""Of the volume at the start; a crystal beyond is no crystal any more, and no use going on with."""
+"""Ratios to the volume of the start beyond which the crystal has fallen apart, and the relaxation stops."""
 
 
 @dataclass
@@ -243,8 +243,8 @@ def relax(task: RelaxationTask, settings: RelaxationSettings, checkpoint: Path) 
 
     Args:
         task: What to relax.
-        settings: How.
-        checkpoint: File of where it is, every `SAVED` steps; if it is there, the relaxation goes on from it.
+        settings: How to relax.
+        checkpoint: File of the state, written every `SAVED` steps; if it exists, the relaxation resumes from it.
 
     Raises:
         UserError: There is no such calculator, or the checkpoint cannot be written.
@@ -255,14 +255,14 @@ def relax(task: RelaxationTask, settings: RelaxationSettings, checkpoint: Path) 
     start = Structure.from_dict(task.structure)
     known = Relaxed(task.index, task.formula, task.tilts, "", start.volume / len(start))
     try:
-        with warnings.catch_warnings(), threadpool_limits(1):  # matrices of the cell are 3 by 3: threads only wait
-            warnings.simplefilter("ignore")  # of calculators to who wrote them
+        with warnings.catch_warnings(), threadpool_limits(1):  # cell matrices are 3 by 3: threads only wait
+            warnings.simplefilter("ignore")  # calculators warn their authors
             state, reason, force = _descend(start, calculator, settings, checkpoint)
         found = replace(known, reason=reason, steps=state.steps, seconds=round(state.seconds, 3))
         return _described(found, start, state.atoms, force)
-    except (MemoryError, UserError):  # the machine's fault, or the place's
+    except (MemoryError, UserError):  # the machine or the folder is at fault, not the crystal
         raise
-    except Exception as error:  # noqa: BLE001  # becomes the reason: calculators raise whatever they like
+    except Exception as error:  # noqa: BLE001  # becomes the reason: a calculator may raise anything
         return replace(known, reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
@@ -319,5 +319,5 @@ def _described(found: Relaxed, start: Structure, atoms: Any, force: float) -> Re
         energy_per_atom=energy,
         volume=end.volume / len(end),
         became=kind.text if kind else "",
-        structure=json.loads(end.to_json()),  # as it will be read
+        structure=json.loads(end.to_json()),  # as it will be read back
     )

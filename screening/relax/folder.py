@@ -1,4 +1,4 @@
-"""What is written of a second opinion: a row for each candidate, a row for each relaxation, the final crystals."""
+"""The folder of a second opinion: a row for each candidate, a row for each relaxation, the final crystals."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ SETTINGS = "settings.json"
 CANDIDATES = "candidates.csv"
 RELAXATIONS = "relaxations"
 WRITTEN = (SETTINGS, CANDIDATES, "relaxations.csv")
-"""Files that are written each time."""
+"""Files that every call writes."""
 ASIDE = ("program", "run")
-"""RelaxationSettings that may differ: they are told, and decide nothing."""
+"""Settings that are recorded but decide nothing, and so may differ."""
 
 
 def usual_place(url: str) -> Path | None:
@@ -61,10 +61,10 @@ class Folder:
         """Make the directory, or check that it was made with the same settings.
 
         Args:
-            settings: All that decides what a relaxation comes to; JSON values.
+            settings: Everything that decides the result of a relaxation, as JSON values.
 
         Raises:
-            UserError: It was made with others, is something else, or cannot be written.
+            UserError: It was made with other settings, holds other things, or cannot be written.
         """
         kept = self.path / SETTINGS
         if kept.exists():
@@ -113,7 +113,7 @@ class RelaxedCandidates:
     """Candidates of a run that were relaxed.
 
     Attributes:
-        calculator: Its name and version.
+        calculator: Name and version of the calculator.
         rows: Index of a candidate → its row of ``candidates.csv``.
     """
 
@@ -136,10 +136,10 @@ def read_relaxed(run: Run, folder: Path | None = None) -> RelaxedCandidates | No
 
     Args:
         run: Finished or not.
-        folder: Its directory; None for ``RUN-relaxed`` beside the run, unless that is of another run.
+        folder: Directory of the relaxation; None takes ``RUN-relaxed`` beside the run, if it is of this run.
 
     Raises:
-        UserError: The directory that was named holds no relaxations of this run.
+        UserError: The given directory holds no relaxations of this run.
     """
     place = folder or usual_place(run.target.url)
     found = None if place is None else _read(place, name_candidates(run))
@@ -175,16 +175,16 @@ def _percent(share: str) -> str:
 
 
 OF_MODEL = ("e_above_hull", "e_above_hull_std", "p_stable", "e_above_hull_cubic", "p_tilted", "a_angstrom")
-"""What the model said, told beside what relaxations say."""
+"""Columns of the model beside the results of relaxations."""
 
 
 def write_opinions(folder: Path, opinions: Sequence[Opinion], starts: Mapping[str, Start], calculator: str) -> None:
     """Write ``candidates.csv``, ``relaxations.csv``, and each candidate's lowest crystal to ``cif/``.
 
     Args:
-        folder: Where.
-        opinions: In order of rank.
-        starts: Of each relaxation, by its key.
+        folder: Directory to write to.
+        opinions: Candidates in order of rank.
+        starts: Start of each relaxation, by its key.
         calculator: Name and version, for the CIF files.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What relaxations say of the candidates of a ranking: which start won, what it became, whether the model agrees."""
+"""Relaxations of ranked candidates, compared with the model: the lowest start, what it became, who agrees."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from screening.relax.crystal import Relaxed
 
 FORMULA_UNIT = 5
-"""Atoms of ABX3; of a double perovskite half of its formula."""
+"""Atoms of ABX3, or of half the formula of a double perovskite."""
 FEWEST = 4
-"""Candidates of which a rank correlation says something."""
+"""Fewest candidates for a rank correlation."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Opinion:
     """The relaxations of a candidate, beside what the model predicted.
 
     Attributes:
-        rank: In the ranking, from 1.
-        row: What the run says of it: `index`, `formula`, its sites or id, and the model's columns.
-        relaxations: Of all starts, in their order.
+        rank: Rank in the ranking, from 1.
+        row: Row of the ranking: `index`, `formula`, sites or id, and the model's columns.
+        relaxations: Results of all starts, in their order.
         phases: The user's competing phases, if there are any.
     """
 
@@ -80,7 +80,7 @@ class Opinion:
     def above(self) -> Distance | None:
         """Distance of the lowest result from the hull of the competing phases, by the calculator's energy.
 
-        None where the phases do not cover it.
+        None if the phases do not cover it.
         """
         if self.phases is None or self.won is None or self.won.energy_per_atom is None:
             return None
@@ -95,9 +95,9 @@ class Agreement:
     """How well relaxations and the model agree on one quantity.
 
     Attributes:
-        what: The thing, in words.
-        figure: In words: a rank correlation, a mean difference, a count.
-        count: Candidates that are compared.
+        what: Name of the quantity.
+        figure: A rank correlation, a mean difference or a count, in words.
+        count: Number of candidates compared.
     """
 
     what: str
@@ -108,9 +108,9 @@ class Agreement:
 def compare(opinions: Sequence[Opinion]) -> list[Agreement]:
     """Compare relaxations with the model, on each quantity that both speak of.
 
-    Energies of different compositions do not compare without those of competing phases; what does is the lattice
-    constant, whether the octahedra tilt, and how much is gained by that; with competing phases also the energy above
-    their hull, and so the order of the ranking.
+    Energies of different compositions do not compare without competing phases. Lattice constants do, and whether the
+    octahedra tilt, and the energy gained by tilting; with competing phases, so do energies above their hull, and the
+    order of the ranking.
     """
     found = [_lattice(opinions), _tilting(opinions), _gain(opinions), _above(opinions)]
     return [agreement for agreement in found if agreement is not None]
@@ -128,7 +128,7 @@ def _lattice(opinions: Sequence[Opinion]) -> Agreement | None:
     if not len(pairs):
         return None
     off = 100 * float(np.abs(pairs[:, 0] / pairs[:, 1] - 1).mean())
-    return Agreement("lattice constant", f"{off:.1f} % apart in the mean{_correlation(pairs)}", len(pairs))
+    return Agreement("lattice constant", f"{off:.1f} % apart on average{_correlation(pairs)}", len(pairs))
 
 
 def _tilting(opinions: Sequence[Opinion]) -> Agreement | None:
@@ -154,7 +154,7 @@ def _gain(opinions: Sequence[Opinion]) -> Agreement | None:
     if not len(pairs):
         return None
     off = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
-    return Agreement("gain by tilting", f"{off:.3f} eV/atom apart in the mean{_correlation(pairs)}", len(pairs))
+    return Agreement("gain by tilting", f"{off:.3f} eV/atom apart on average{_correlation(pairs)}", len(pairs))
 
 
 def _above(opinions: Sequence[Opinion]) -> Agreement | None:
@@ -165,7 +165,7 @@ def _above(opinions: Sequence[Opinion]) -> Agreement | None:
     if not len(pairs):
         return None
     off = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
-    return Agreement("energy above hull", f"{off:.3f} eV/atom apart in the mean{_correlation(pairs)}", len(pairs))
+    return Agreement("energy above hull", f"{off:.3f} eV/atom apart on average{_correlation(pairs)}", len(pairs))
 
 
 def numbers_of(found: Relaxed) -> list[int]:

@@ -1,4 +1,4 @@
-"""A second opinion on the best candidates of a run: starts made, relaxed, kept, compared with the model."""
+"""A second opinion on the best candidates of a run: make starts, relax and keep them, compare with the model."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def relax_all(
 
     Args:
         tasks: What to relax.
-        settings: How.
-        folder: Where results are kept; workers must see it.
-        choice: Of workers.
-        notice: Once it comes, nothing more is waited for; what is under way has its checkpoint.
+        settings: How to relax.
+        folder: Directory of the results; workers must see it.
+        choice: Choice of workers.
+        notice: Shutdown request, after which it waits for no more results; relaxations in progress have checkpoints.
 
     Raises:
-        UserError: There is no such calculator, workers cannot be had, or a result cannot be kept.
+        UserError: There is no such calculator, workers cannot be started, or a result cannot be written.
     """
     work = partial(relax_and_keep, settings, folder)
     if isinstance(choice.source, LocalProfile) and not choice.inference and min(choice.workers, len(tasks)) == 1:
@@ -102,7 +102,9 @@ def _result(future: Future[Relaxed], task: RelaxationTask, folder: Folder, force
         except TimeoutError:
             force.check()
         except (CancelledError, OSError) as error:
-            raise UserError("the connection to the Dask scheduler is lost. The same again goes on.") from error
+            raise UserError(
+                "the connection to the Dask scheduler is lost. Run the same command again to resume."
+            ) from error
 
 
 def _volume(task: RelaxationTask) -> float:
@@ -115,16 +117,16 @@ class Relaxation:
     """What to relax, how, and on which workers.
 
     Attributes:
-        out: Directory of the results; None is ``RUN-relaxed`` beside the run.
-        outputs: How to rank, and how many candidates: `outputs.shown`.
+        out: Directory of the results; None takes ``RUN-relaxed`` beside the run.
+        outputs: How to rank, and how many candidates to relax: `outputs.shown`.
         calculator: ``chgnet``, or ``module:factory``.
-        tilts: Of the starts, see `cgcnn.graphs.tilts`.
+        tilts: Tilt systems of the starts, see `cgcnn.graphs.tilts`.
         fmax: Largest force that may be left, eV/Å.
-        steps: At most so many.
-        cluster: Where workers come from, as of a screen.
-        workers: How many; None for one a core.
-        competing_phases: Files or folders of the user's own, see `screening.chemistry.entries`; how far above their
-            hull the relaxed crystals are.
+        steps: Largest number of steps.
+        cluster: Where workers come from, as for a screen.
+        workers: Number of workers; None starts one on each core.
+        competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; adds
+            the distance of the relaxed crystals from their hull.
         exclude_self: Leave a candidate's own composition out of that hull.
     """
 
@@ -148,11 +150,11 @@ class Relaxation:
         """Return the directory of the results of a run.
 
         Raises:
-            UserError: The run is no local directory beside which one could be.
+            UserError: The run is not a local directory, so the results need a directory of their own.
         """
         place = self.out or usual_place(url)
         if place is None:
-            raise UserError(f"{url}: is no directory of this machine; name one for the results as `out`.")
+            raise UserError(f"{url}: not a directory of this machine. Name one for the results as `out`.")
         return place.absolute()
 
 
@@ -161,9 +163,9 @@ class RelaxationProgress:
     """A relaxation that just ended.
 
     Attributes:
-        result: What it came to.
-        done: How many have ended, those of earlier times included.
-        total: How many there are.
+        result: Its result.
+        done: Number of relaxations that have ended, including those of earlier calls.
+        total: Number of relaxations.
     """
 
     result: Relaxed
@@ -176,12 +178,12 @@ class SecondOpinion:
     """The relaxed candidates of a run.
 
     Attributes:
-        folder: Where everything is.
-        calculator: Its name and version.
-        opinions: In order of rank.
-        agreements: With the model.
-        left: Relaxations that are yet to be done, after a notice of the end; the same again does them.
-        notes: What is worth a warning about the competing phases.
+        folder: Directory of the results.
+        calculator: Name and version of the calculator.
+        opinions: Candidates in order of rank.
+        agreements: How well they agree with the model.
+        left: Relaxations left after a shutdown request; the same call again does them.
+        notes: Warnings about the competing phases.
     """
 
     folder: Path
@@ -197,21 +199,21 @@ def relax_run(
 ) -> SecondOpinion:
     """Relax the best candidates of a run, each from several tilts, and compare the results with the model.
 
-    Results that are there already are not made again; a relaxation that was killed goes on from its last checkpoint.
+    Existing results are not computed again; a relaxation that was killed resumes from its last checkpoint.
 
     Args:
         run: Finished or not.
-        wanted: What, how, by whom.
-        progress: Called with each end of a relaxation.
+        wanted: What to relax, how, and on which workers.
+        progress: Called whenever a relaxation ends.
 
     Raises:
-        UserError: A setting is wrong, the calculator or workers cannot be had, or results cannot be kept.
+        UserError: A setting is wrong, the calculator or workers cannot be started, or results cannot be written.
     """
     wanted.settings.check()
     for system in wanted.tilts:
         find_system(system)
     calculator, choice = name_calculator(wanted.calculator), choose(wanted.cluster, wanted.workers)
-    by_dft = wanted.calculator == CHGNET  # others may be a toy
+    by_dft = wanted.calculator == CHGNET  # other calculators may be toys
     phases = None
     if wanted.competing_phases:
         phases = read_phases(wanted.competing_phases, exclude_self=wanted.exclude_self, by_dft=by_dft)

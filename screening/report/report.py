@@ -1,4 +1,4 @@
-"""A report: a run as one HTML file to explore, which needs no other file and no network."""
+"""Reports: a run as a single HTML page to explore, which needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from screening.plan import from_header
 from screening.ranking.outputs import rank_run
 from screening.ranking.results import make_ledger
 from screening.relax.folder import read_relaxed
-from screening.report.data import browser_data, sort_words, told_filters
+from screening.report.data import browser_data, describe_filters, sort_words
 from screening.report.neighbours import find_neighbours
 from screening.report.survey import Survey, map_sites
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 VENDOR = ("echarts.min.js", "3Dmol.min.js")
-"""Libraries, see the table beside them."""
+"""Libraries; a table beside them lists versions and licences."""
 SCRIPTS = (
     *("data.js", "format.js", "filters.js", "table.js", "structure.js", "cif.js", "card.js"),
     *("charts.js", "maps.js", "periodic.js", "main.js"),
@@ -51,12 +51,12 @@ SCRIPTS = (
 """Our scripts; each uses those before it."""
 
 
-def fill_page(data: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+def fill_page(data: Mapping[str, Any], words: Mapping[str, Any]) -> str:
     """Write the HTML of the page.
 
     Args:
-        data: What its scripts compute with, as JSON values.
-        told: The values of its template.
+        data: Data of its scripts, as JSON values.
+        words: Values of its template.
     """
     scripts = [_asset(f"vendor/{name}") for name in VENDOR]
     scripts.append("\n".join(_asset(f"scripts/{name}") for name in SCRIPTS))
@@ -64,7 +64,7 @@ def fill_page(data: Mapping[str, Any], told: Mapping[str, Any]) -> str:
         _environment()
         .get_template("report.html")
         .render(
-            **told,
+            **words,
             policy=_policy(scripts),
             style=Markup(_asset("report.css")),  # noqa: S704  # ours
             scripts=[Markup(script) for script in scripts],  # noqa: S704  # ours, and libraries
@@ -106,7 +106,7 @@ def _environment() -> Environment:
 
 
 REASONS = 10
-"""Reasons of failures that are shown."""
+"""Reasons of failures that the page shows."""
 LISTED = 10_000
 """Candidates that a report lists, unless `top` says otherwise."""
 
@@ -116,13 +116,13 @@ class Findings:
     """Everything that a report says about a run.
 
     Attributes:
-        plan: Of the run, with the threshold asked for.
-        survey: Of all its candidates.
+        plan: Plan of the run, with the requested threshold.
+        survey: Counts of all its candidates.
         table: The candidates to list.
-        card: Of the model that made the run; None if it is not there any more, or is another now.
-        neighbours: In the training of the model; None where that is not known.
-        relaxed: What candidates became when they were relaxed; None if none was.
-        notes: What is worth a warning about the user's competing phases.
+        card: Card of the model that made the run; None if that is gone or was replaced.
+        neighbours: Neighbours in the training of the model; None if the training is not known.
+        relaxed: Candidates that were relaxed; None without any.
+        notes: Warnings about the user's competing phases.
     """
 
     plan: Plan
@@ -140,12 +140,11 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
     Args:
         run: Finished or not.
         path: The HTML file; it appears whole or not at all.
-        outputs: How to rank, and how many candidates to list; by default `LISTED`.
-        relaxed: Directory of a `screening.relax`, see `read_relaxed`; by default ``RUN-relaxed``, if it is
-            there.
+        outputs: How to rank, and how many candidates to list, by default `LISTED`.
+        relaxed: Directory of a `screening.relax`, see `read_relaxed`; by default ``RUN-relaxed``, if it exists.
 
     Returns:
-        What is worth a warning about the user's competing phases.
+        Warnings about the user's competing phases.
 
     Raises:
         UserError: The run is damaged or has no candidate to rank, the directory holds no relaxations of it, or the file
@@ -154,14 +153,16 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
     outputs.check()
     outputs.spare([*model_files(run.header.model), relaxed], [Output("output", path)])
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
+        raise UserError(
+            f"`output` {path}: cannot be written: it is a directory, or its directory does not exist. Name another file."
+        )
     plan = from_header(run.header, run.records)
     outputs.check_order(plan)
     kept = read_relaxed(run, relaxed)
     found = find(run, plan, replace(outputs, top=outputs.top or LISTED), kept)
     source = found.card.source if found.card else ""
     data = browser_data(found.survey, found.table, found.neighbours, source, kept)
-    write_whole(path, fill_page(data, {"columns": data["columns"], **told(run, found, outputs)}))
+    write_whole(path, fill_page(data, {"columns": data["columns"], **template_values(run, found, outputs)}))
     return found.notes
 
 
@@ -178,13 +179,13 @@ def find(run: Run, plan: Plan, outputs: Outputs, relaxed: RelaxedCandidates | No
     return Findings(table.plan, survey, table, card, _neighbours(table) if card else None, relaxed, table.notes)
 
 
-def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
-    """Gather the values of the page's template: what it says in words."""
+def template_values(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
+    """Gather the values of the page's template."""
     plan, card = found.plan, found.card
     return {
         "title": Path(run.target.url.rstrip("/")).name,
         "header": run.header,
-        "filters": list(told_filters(plan)),
+        "filters": list(describe_filters(plan)),
         "plan": plan,
         "card": card,
         "figures": _figures(card) if card else None,
@@ -227,9 +228,9 @@ def _cascade(found: Findings, sort: str) -> str:
         return ""
     measured = found.plan.cascade.measured
     if not measured.covers(sort):
-        return f"{measured}. Ranked by {sort}, the best may be among what it has set aside."
+        return f"{measured}. Ranked by {sort}, the best may be among those that it set aside."
     beyond = measured.beyond(found.table.arrays(measured.by, "in_domain"))
-    lacks = f" {beyond:,} rows of the ranking are beyond {measured.cut:.4f}: as good ones may have been set aside."
+    lacks = f" {beyond:,} rows are beyond {measured.cut:.4f}: the cascade may have set aside some that are as good."
     return f"{measured}.{lacks if beyond else ''}"
 
 

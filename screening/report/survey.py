@@ -1,6 +1,6 @@
-"""What a run holds as a whole: distributions, and the best of each element and pair, in bounded memory.
+"""A run as a whole: distributions, and the best of each element and pair, in bounded memory.
 
-It is gathered block by block, on the way of the blocks to the ranking.
+A survey watches the blocks on their way to the ranking.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 STEP = 0.02
 """Width of the histogram's bins, eV/atom."""
 LOWEST, HIGHEST = -1.0, 5.0
-"""Its range, eV/atom; what lies outside counts in the first or the last bin."""
+"""Range of the histogram, eV/atom; energies outside count in the first or last bin."""
 
-NOTED = ("index", "e_above_hull", "e_above_hull_std", "atoms")
-"""What is noted of the best of a kind."""
+NEEDED = ("index", "e_above_hull", "e_above_hull_std", "atoms")
+"""Columns that the best of a kind needs."""
 
 
 class Best:
@@ -37,8 +37,8 @@ class Best:
     Attributes:
         energy: (k,) lowest predicted energy above hull, eV/atom; infinite where there is no candidate.
         deviation: (k,) its standard deviation.
-        index: (k,) which candidate it is; of several equal ones the first.
-        atoms: (k, …) what names it: its row of `species`, or of structures `composition`.
+        index: (k,) its index; the first of several equal ones.
+        atoms: (k, …) its row of `species`, or for structures of `composition`.
     """
 
     def __init__(self, kinds: int) -> None:
@@ -69,9 +69,9 @@ class ByElement:
     """Counts of the candidates that hold each element in a role, or anywhere, and the best of them.
 
     Attributes:
-        columns: Of `species`, whose elements count; none: all elements of `composition`.
+        columns: Columns of `species` whose elements count; without any, all elements of `composition` do.
         count: (101,) candidates.
-        expected: (101,) how many of them are expected to be stable, the sum of their `p_stable`.
+        expected: (101,) expected number of stable ones, the sum of their `p_stable`.
         best: The best of each element.
     """
 
@@ -86,7 +86,7 @@ class ByElement:
         row, element = self._held(rows)
         self.count += np.bincount(element, minlength=MAX_Z + 1)
         self.expected += np.bincount(element, np.nan_to_num(rows["p_stable"][row]), minlength=MAX_Z + 1)
-        self.best.add(element, {name: rows[name][row] for name in NOTED})
+        self.best.add(element, {name: rows[name][row] for name in NEEDED})
 
     def _held(self, rows: Columns) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """List row and atomic number of each element that a row holds, each once."""
@@ -107,10 +107,10 @@ class Survey:
         threshold: Energy above hull, eV/atom, up to which a candidate counts as stable.
         pair: The two sites of the map, see `map_sites`, and their columns in `species`; empty without a map.
         roles: Role → its columns of `species`; one without columns is of all elements of a structure.
-        scored: How many candidates have a prediction.
-        below: How many of them are predicted at or below the threshold.
-        near: How many are near the model's training: their elements and their anions together are known to it.
-        expected: The sum of the `p_stable` of all.
+        scored: Candidates with a prediction.
+        below: Candidates predicted at or below the threshold.
+        near: Candidates near the model's training: it knows all of their elements, and their anions together.
+        expected: Sum of `p_stable` over all.
         histogram: Candidates by energy above hull, in bins of `STEP` from `LOWEST` on.
         pairs: The best of each pair of elements a and b, as a · 101 + b, among those near the training.
         elements: Role → what becomes of each element there, among those near the training.
@@ -148,7 +148,7 @@ class Survey:
         near = _near(rows)
         self.near += len(near)
         atoms = rows["species" if "species" in rows else "composition"]
-        kept = {name: rows[name][near] for name in ("p_stable", *NOTED[:-1])} | {"atoms": atoms[near]}
+        kept = {name: rows[name][near] for name in ("p_stable", *NEEDED[:-1])} | {"atoms": atoms[near]}
         for by_element in self.elements.values():
             by_element.add(kept)
         if self.pair:
