@@ -82,8 +82,8 @@ MEANINGS = {
     "in_domain": "the model was trained on every element on this kind of site; if not, the numbers mean little",
     "radii_imputed": "an ionic radius is not in the table for this site and was estimated, so t, μ and τ are rougher",
     "in_training": "the model was trained on this very composition, so its energy is hardly a prediction",
-    "domain_distance": "0: each element, and the combination of anions, is in the training; about 1: as new as a training "
-    "element would be to the others; above 0, errors are larger than the deviation suggests",
+    "domain_distance": "0: each element, and the combination of anions, is in the training; about 1: as new as a "
+    "training element would be to the others; above 0, errors are larger than the deviation suggests",
     "state_reluctance": "how rare its rarest oxidation state is in the ICSD, as a power of ten: 2 means 1 in 100",
     "redox": "margin in volts by which no ion oxidises another ion or the anion; negative: it may react with itself",
     "known_e_above_hull": "energy above hull from DFT for this composition, as in the training data",

@@ -153,9 +153,7 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
     outputs.check()
     outputs.spare([*model_files(run.header.model), relaxed], [Output("output", path)])
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UserError(
-            f"`output` {path}: cannot be written: it is a directory, or its directory does not exist. Name another file."
-        )
+        raise UserError(f"`output` {path}: a directory, or in a directory that does not exist. Name another file.")
     plan = from_header(run.header, run.records)
     outputs.check_order(plan)
     kept = read_relaxed(run, relaxed)
