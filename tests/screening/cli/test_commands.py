@@ -371,9 +371,8 @@ def test_a_ranking_of_an_unfinished_run_says_how_much_of_it_there_is(screen, tmp
     said = f"R.zarr: 1 of {len(lines)} blocks: partial."
     assert said in screen("rank", run)[2]
     assert said in screen("report", run, "-o", tmp_path / "r.html")[2]
-    assert f"1 of {len(lines)} blocks are done. Everything below covers these blocks only." in (
-        tmp_path / "r.html"
-    ).read_text(encoding="utf-8")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"1 of {len(lines)} blocks are done. Everything below covers these blocks only." in page
 
 
 @pytest.mark.slow
