@@ -214,7 +214,8 @@ def _expression(field: Field, *, text: bool, guarded: bool) -> str:
     if text and field.kind == "number" and field.decimals is not None:
         return f"TRY_CAST({column}::DOUBLE AS DECIMAL(18, {field.decimals}))"
     if guarded and field.kind == "text":
-        formula = f"regexp_matches({column}, '{FORMULA_STARTS}') AND TRY_CAST({column} AS DOUBLE) IS NULL"
+        starts = f"{column} < 'A' AND regexp_matches({column}, '{FORMULA_STARTS}')"  # most texts need no regex
+        formula = f"{starts} AND TRY_CAST({column} AS DOUBLE) IS NULL"
         return f"CASE WHEN {formula} THEN '''' || {column} ELSE {column} END"
     return column
 

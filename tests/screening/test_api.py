@@ -63,7 +63,7 @@ def test_a_ranking_is_a_table_of_pandas_with_units_and_structures(run):
         assert crystal.lattice.a == pytest.approx(row["a_angstrom"])
     chosen = top[top["B"] == "Ti"].sort_values("a_angstrom").head(2)
     assert [crystal.lattice.a for crystal in chosen.structures()] == pytest.approx(chosen["a_angstrom"].tolist())
-    with pytest.raises(screening.UserError, match="keep the column index"):
+    with pytest.raises(screening.UserError, match="Keep the column `index`"):
         top.drop(columns="index").structures()
 
 

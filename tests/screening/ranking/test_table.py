@@ -100,7 +100,7 @@ def test_nothing_to_rank_is_said():
 def test_an_unknown_column_is_refused_with_the_choices():
     with pytest.raises(UserError, match=r"`sort` beauty: no such column. Choose one of e_above_hull, tau"):
         check_sort("beauty", ["e_above_hull", "tau"])
-    with pytest.raises(UserError, match=r"'up' is no direction. Write tau:asc or tau:desc"):
+    with pytest.raises(UserError, match=r"'up' is not a direction. Write tau:asc or tau:desc"):
         check_sort("e_above_hull,tau:up", ["e_above_hull", "tau"])
     check_sort("tau:desc, e_above_hull", ["e_above_hull", "tau"])
 

@@ -196,9 +196,9 @@ def test_a_model_that_was_replaced_is_not_described(page, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("-o", "{tmp}/nowhere/r.html"), "cannot be written; it is a directory, or in none"),
+        (("-o", "{tmp}/nowhere/r.html"), "a directory, or in a directory that does not exist"),
         (("-o", "{tmp}/r.html", "--sort", "beauty"), "`sort` beauty: no such column"),
-        (("-o", "{tmp}"), "cannot be written; it is a directory, or in none"),
+        (("-o", "{tmp}"), "a directory, or in a directory that does not exist"),
         (("-o", "{tmp}/r.html", "--stable-at", "nan"), "`stable_at` nan: not an energy"),
     ],
 )
