@@ -161,7 +161,7 @@ class Space(Compositions):
     @classmethod
     def of_definition(cls, definition: Mapping[str, Any], records: None = None) -> Self:  # noqa: ARG003  # as others have it
         """Make the space of a definition."""
-        a, b, x = (_numbers(definition[site]) for site in "abx")
+        a, b, x = (tuple(map(atomic_number, definition[site])) for site in "abx")
         if definition["prototype"] == "double-perovskite":
             return cls(definition["prototype"], _factors_of_double(a, b, x))
         return cls(definition["prototype"], _factors_of_cubic(a, b, x, definition["anions"]))
@@ -304,10 +304,6 @@ def parse_elements(text: str | Iterable[str]) -> tuple[int, ...]:
     if not any(named):
         raise UserError("No element is named. Name some by their symbols, such as Ca,Sr,Ba.")
     return tuple(dict.fromkeys(z for name in named for z in group_members(name) or (atomic_number(name),)))
-
-
-def _numbers(named: Iterable[str]) -> tuple[int, ...]:
-    return tuple(atomic_number(symbol) for symbol in named)
 
 
 def symbols(elements: Iterable[int]) -> tuple[str, ...]:

@@ -79,9 +79,12 @@ def make_starts(
             a = row.get("a_angstrom", np.nan)
             structure = candidates.structure(row["index"], a, system, conventional=conventional)
             turned = {"tilts": system} if candidates.site_groups else {}  # structures keep their own
-            stem = f"{row['rank']:04d}-{row['formula']}-{row['index']}"
-            name = stem if system == UNTILTED else f"{stem}-{system}"
+            name = _stem(row) if system == UNTILTED else f"{_stem(row)}-{system}"
             yield Start(name, complete(structure, {**about, "rank": row["rank"], **describe(row), **turned}))
+
+
+def _stem(row: Mapping[str, Any]) -> str:
+    return f"{row['rank']:04d}-{row['formula']}-{row['index']}"
 
 
 def describe(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +122,7 @@ def write_cifs(table: Ranking, directory: Path, count: int) -> None:
         UserError: The directory or a file in it cannot be written, or it holds CIF files of another ranking.
     """
     rows = table.rows(count)
-    names = [f"{row['rank']:04d}-{row['formula']}-{row['index']}.cif" for row in rows]
+    names = [f"{_stem(row)}.cif" for row in rows]
     try:
         refuse_other_cifs(directory, set(names))
         directory.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections import ChainMap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from itertools import chain, repeat
 from pathlib import Path
@@ -254,18 +254,7 @@ def _user_hull(phases: Phases, model: ModelReference) -> UserHull:
 
 def asked_of(recipe: Recipe) -> Outputs:
     """Return the outputs that a recipe asks for."""
-    of_ranking = (
-        "sort",
-        "top",
-        "group_by",
-        "per_group",
-        "prefer_known",
-        "known",
-        "drop_known",
-        "competing_phases",
-        "exclude_self",
-    )
-    names = (*of_ranking, "csv", "cif")
+    names = {field.name for field in fields(Outputs)} - {"stable_at", "filters", "no_filter"}  # those of the run
     return Outputs(**{name: getattr(recipe, name) for name in names})
 
 

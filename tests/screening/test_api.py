@@ -82,7 +82,7 @@ def test_a_ranking_is_filtered_grouped_and_sorted_without_predicting(run):
     assert picked["tolerance_factor"].is_monotonic_decreasing
     barium = run.rank(filters=("exclude=Ca,Sr", "pauling"))
     assert barium["index"].tolist() == everything[~everything["A"].isin(["Ca", "Sr"])]["index"].tolist()
-    with pytest.raises(screening.UserError, match=r"`group_by` C: no such site. Choose of A, B, X"):
+    with pytest.raises(screening.UserError, match=r"`group_by` C: no such site. Choose one of A, B, X"):
         run.rank(group_by="C")
     with pytest.raises(screening.UserError, match=r"there is no filter 'nice'"):
         run.rank(filters=("nice",))

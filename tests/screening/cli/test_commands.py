@@ -245,7 +245,7 @@ def test_what_a_user_has_is_marked_or_dropped_by_every_screen_and_by_recipes(scr
     assert [row["formula"] for row in rows_of(ranked)] == ["CaTiO3"]
     code, _, stderr = screen("perovskites", *sites, "--out", tmp_path / "C.zarr", "--drop-known")
     assert (code, (tmp_path / "C.zarr").exists()) == (1, False)
-    assert "nothing is --known to drop" in stderr
+    assert "there is nothing --known to drop" in stderr
 
 
 @pytest.mark.slow

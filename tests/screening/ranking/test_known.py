@@ -124,7 +124,7 @@ def test_energies_above_hull_are_read_the_lowest_of_several(tmp_path, header, va
     assert found.tolist() == pytest.approx([0.5, np.nan, np.nan], nan_ok=True)
     given = known.columns_of({"species": rows(STRONTIUM, MANGANITE)}, CUBIC_PEROVSKITE)["user_e_above_hull"]
     assert given.to_pylist() == [0.5, None]
-    assert "1 of 4 with an energy that is no number; the first is BaTiO3" in known.notes[0]
+    assert "1 of 4 with an energy that is not a number; the first is BaTiO3" in known.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_ranking_marks_or_drops_what_a_user_has(tmp_path, model_path):
     assert marked.to_dict() == {"Ba": "BaTiO3", "Sr": "", "Ca": ""}
     assert set(run.rank(known=tmp_path / "mine.csv", drop_known=True)["A"]) == {"Ca", "Sr"}
     assert "known_as" not in run.rank()
-    with pytest.raises(UserError, match="nothing is `known` to drop"):
+    with pytest.raises(UserError, match="there is nothing `known` to drop"):
         run.rank(drop_known=True)
     for top in (None, 2):
         asked = Outputs(known=tmp_path / "mine.csv", csv=tmp_path / "R.csv", top=top)
