@@ -132,3 +132,13 @@ def test_the_ranked_csv_has_the_texts_of_the_table(plan, rows, tmp_path):
         assert list(csv.DictReader(file)) == table.texts()
     best = rank(lambda: [(0, rows)], plan, top=2)
     assert best.texts() == table.texts(2)
+
+
+def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe(tmp_path, both_path):
+    written = {"=1+1": "'=1+1", "+A1": "'+A1", "-A1": "'-A1", "@SUM": "'@SUM", "-1.5": "-1.5", "+2": "+2", "Q=1": "Q=1"}
+    (tmp_path / "list.csv").write_text("id,A,B,B',X\n" + "".join(f"{name},K,Na,Al,F\n" for name in written))
+    plan = make_plan(make_recipe(kind="list", file=tmp_path / "list.csv", model=str(both_path)))
+    rows = score_block(plan, load_model(plan), Block(0, 0, plan.candidates.count)).columns
+    rank(lambda: [(0, rows)], plan).write_csv(tmp_path / "R.csv")
+    with (tmp_path / "R.csv").open(newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == list(written.values())
