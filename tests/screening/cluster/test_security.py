@@ -1,4 +1,4 @@
-"""Shared machines: who may talk to workers, whose folders they use, and what limits and odd settings end in."""
+"""Who may talk to workers, and whose folders and code they use on shared machines."""
 
 import json
 import logging
@@ -13,35 +13,26 @@ import sys
 import threading
 import time
 from pathlib import Path
-
 import psutil
 import pytest
 from distributed import Client
-
 from cgcnn.errors import UserError
 from cgcnn.machine import forget_working_folder, safe_children
-from screening.cluster import choose, limits, preflight
-from screening.cluster.jobs import templates
+from screening.cluster import choose, preflight
+from screening.cluster.scheduler import make_room, not_startable
 from screening.cluster.local import local_workers
-from screening.cluster.profile import read_profile
-from screening.cluster.scratch import private_folder, private_scratch
-from screening.cluster.signals import started, uninterrupted
-from screening.cluster.slurm_environment import counted
-from screening.cluster.tls import certificates, in_memory
+from screening.cluster.profile import counted, read_profile
+from screening.cluster.scheduler import started, uninterrupted
+from screening.cluster.security import certificates, in_memory, private_folder, private_scratch
+from screening.cluster.slurm import templates
 from screening.cluster.worker import command
 from screening.engine import pipeline
 from screening.engine.block import Block
-from screening.engine.notice import Notice
+from screening.engine.pipeline import Notice
 from screening.store import Target
 
+
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def force():
-    with local_workers(1, 0) as force:
-        force.client.wait_for_workers(1)
-        yield force
 
 
 def test_a_local_scheduler_turns_away_whoever_has_not_its_certificate(force):
@@ -93,17 +84,10 @@ def test_a_folder_that_somebody_else_made_is_not_used(tmp_path):
         private_folder(tmp_path / "none")
 
 
-def test_a_worker_of_a_step_has_the_number_of_its_task_in_its_name(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_PROCID", "7")
-    words = command(str(tmp_path), "build-%t", "tls://1.2.3.4:5", "--nthreads", "1")
-    assert words[words.index("--name") + 1] == "build-7"
-    assert words[words.index("--local-directory") + 1] == str(tmp_path / f"screen-{os.getuid()}")
-
-
 @pytest.mark.slow
 def test_certificates_of_killed_clients_are_swept_at_the_next_start(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from screening.cluster.tls import certificates\n"
+        "import sys, time; from pathlib import Path; from screening.cluster.security import certificates\n"
         "with certificates(Path(sys.argv[1])):\n    print('up', flush=True)\n    time.sleep(60)"
     )
     run = [sys.executable, "-c", code, str(tmp_path)]
@@ -120,112 +104,7 @@ def test_certificates_of_killed_clients_are_swept_at_the_next_start(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".tls-of-another-program"]
 
 
-def test_when_nothing_ends_for_long_it_is_said_what_is_waited_for(force, monkeypatch):
-    monkeypatch.setattr(pipeline, "PATIENCE", 1.0)
-    monkeypatch.setattr(pipeline, "HEALTH", 0.2)
-    monkeypatch.setattr(pipeline, "screen_block", lambda *_: time.sleep(30))
-    notice = Notice()
-
-    class Stop(Exception):  # noqa: N818  # no error
-        pass
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            said.append(record.getMessage())
-            notice.came = time.monotonic() - 1000
-
-    said: list[str] = []
-    handler = Handler()
-    pipeline.log.addHandler(handler)
-    try:
-        assert not list(pipeline.screen_blocks(force, Target("none", ""), [Block(3, 0, 1)], notice))
-    finally:
-        pipeline.log.removeHandler(handler)
-    assert re.fullmatch(r"waiting for block 3, none ended for \d s: 1 workers are there; the most silent, .*", said[0])
-
-
 PROFILE = 'kind = "slurm"\n[builders]\ncount = 1\n'
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (PROFILE + 'memory = "abc"', 'builders.memory: not an amount of memory; write such as "4GB"'),
-        (PROFILE + 'memory = "0GB"', "builders.memory: not an amount of memory"),
-        (PROFILE + 'memory = "4"', "builders.memory: not an amount of memory"),
-        (PROFILE + 'walltime = "soon"', "builders.walltime: walltime soon: not a time limit"),
-        (PROFILE + 'partition = "a\\nb"', "builders.partition: must be one line of printable text"),
-        (PROFILE + 'partition = ""', "builders.partition: must be one line"),
-        (PROFILE + "cpus = 0", "builders.cpus: Input should be greater than or equal to 1"),
-        (PROFILE + "cpus = [1]", "builders.cpus: Input should be a valid integer"),
-        ('kind = "slurm"\n[builders]\ncount = 1000000000', "builders.count: Input should be less than"),
-        ('kind = "slurm"\n[builders]\ncount = -1', "builders.count: Input should be greater than"),
-        ('kind = "slurm"', "builders: Field required"),
-        ('kind = "slurm"\nbuilders = 3', "builders: Input should be a valid"),
-        ("x = " + "[" * 100_000, "not a TOML file"),
-        ('kind = "slurm"\ninterface = "nonsense0"\n[builders]\ncount = 1', "interface nonsense0: not on this machine"),
-        ('kind = "slurm"\n[builders]\ncount = 0', "asks for no job"),
-    ],
-)
-def test_odd_values_of_a_profile_are_named(tmp_path, text, message):
-    path = tmp_path / "site.toml"
-    path.write_text(text)
-    with pytest.raises(UserError) as refused:
-        preflight(choose(str(path), None))
-    assert message in str(refused.value)
-
-
-@pytest.mark.parametrize("text", ["", "x", "-1", "0", "1.5", "4(x2)", "٣", "9" * 5000])
-def test_odd_variables_of_slurm_are_named(monkeypatch, text):
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
-    monkeypatch.setenv("SLURM_NTASKS", text)
-    with pytest.raises(UserError, match=r"SLURM_NTASKS: .* is no number above 0"):
-        preflight(choose("heterogeneous", None))
-    monkeypatch.setenv("SLURM_NTASKS", "4")
-    assert counted("SLURM_NTASKS") == 4
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", "1", "x", "[" * 100_000, '{"address": {}}'])
-def test_odd_scheduler_files_are_one_line(tmp_path, content):
-    file = tmp_path / "scheduler.json"
-    file.write_text(content)
-    with pytest.raises(UserError, match=r"not a file that a scheduler wrote|not encrypted"):
-        preflight(choose(str(file), None))
-
-
-@pytest.mark.slow
-def test_too_few_open_files_are_named(tmp_path, model_path):
-    words = ("perovskites", "--a", "Ca", "--b", "Ti", "--x", "O", "--model", str(model_path), "--workers", "1")
-    run = f"ulimit -n 48; exec {sys.executable} -m screening {' '.join(words)} --out R.zarr"
-    done = subprocess.run(
-        ["bash", "-c", run],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "screen: ulimit -n is 48: 1 workers need 52 open files. Raise it, or ask for fewer --workers." in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_low_soft_limit_is_raised(monkeypatch):
-    asked = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (32, 4096))
-    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: asked.append(pair))
-    limits.make_room(4)
-    assert asked == [(88, 4096)]
-
-
-def test_no_threads_left_is_named():
-    with (
-        pytest.raises(UserError, match=r"no more threads or processes can be started here \(ulimit -u is"),
-        limits.not_startable(),
-    ):
-        raise RuntimeError("can't start new thread")
-    with pytest.raises(RuntimeError, match="else"), limits.not_startable():
-        raise RuntimeError("something else")
 
 
 HOSTILE = """
@@ -242,6 +121,8 @@ if __name__ == "__main__":
         paths |= {f"nanny {where}": path for where, path in nannies.items()}
     print(json.dumps(paths))
 """
+
+
 MARK = "import pathlib; pathlib.Path({!r}).touch()\n"
 
 
@@ -323,72 +204,3 @@ def test_a_folder_in_which_others_can_rename_is_not_used(tmp_path, monkeypatch):
     assert not scratch.exists()
     shared.chmod(0o1777)  # sticky: only owners rename
     assert private_folder(shared).parent == shared
-
-
-def interrupted(number, stuck):
-    """A start that is stuck, while a signal comes."""
-    with uninterrupted() as came:
-        os.kill(os.getpid(), number)
-        started(stuck.wait, came)
-
-
-def test_a_start_that_takes_too_long_is_given_up(monkeypatch):
-    stuck = threading.Event()
-    with pytest.raises(UserError, match=r"did not start within 0\.2 s"):
-        started(stuck.wait, lambda: False, 0.2)
-    monkeypatch.setattr("screening.cluster.signals.PATIENCE", 0.2)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with pytest.raises(KeyboardInterrupt):
-            interrupted(number, stuck)
-    stuck.set()
-    assert started(lambda: 7, lambda: False) == 7
-    with pytest.raises(UserError, match="no"):
-        started(lambda: (_ for _ in ()).throw(UserError("no")).__next__(), lambda: False)
-
-
-STUCK = """
-import sys, time
-import distributed.diskutils
-from screening.cluster import signals
-from cgcnn.errors import UserError
-from screening.cluster.local import local_workers
-
-def hang(*_, **__):
-    print("hangs", flush=True)
-    open(sys.argv[1]).read()  # a FIFO that nobody writes into
-
-signals.PATIENCE = 0.5
-if len(sys.argv) > 2:
-    import screening.cluster.local as local
-    local.LIMIT = float(sys.argv[2]) - 1
-distributed.diskutils.WorkSpace.new_work_dir = hang
-if __name__ == "__main__":
-    try:
-        with local_workers(1, 0):
-            print("up")
-    except (KeyboardInterrupt, UserError) as error:
-        print(type(error).__name__, error, flush=True)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, None])
-def test_a_start_that_hangs_on_a_fifo_ends_by_a_signal_or_after_its_time(tmp_path, how):
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "start.py").write_text(STUCK)
-    limit = ["1.0"] if how is None else []
-    with subprocess.Popen(
-        [sys.executable, "start.py", str(tmp_path / "fifo"), *limit], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as process:  # fmt: skip
-        try:
-            assert process.stdout.readline() == "hangs\n"
-            began = time.monotonic()
-            if how is not None:
-                process.send_signal(how)
-            said, _ = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert time.monotonic() - began < 20
-    assert said.startswith("UserError workers did not start within 1 s" if how is None else "KeyboardInterrupt")
-    assert not [found for found in psutil.process_iter(["cwd"]) if found.info["cwd"] == str(tmp_path)]
