@@ -1,36 +1,15 @@
 """Limits of the system that a cluster runs into."""
 
-import json
-import logging
 import os
-import re
 import resource
-import signal
-import socket
-import stat
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
-import psutil
-import pytest
-from distributed import Client
-from cgcnn.errors import UserError
-from cgcnn.machine import forget_working_folder, safe_children
-from screening.cluster import choose, preflight
-from screening.cluster.scheduler import make_room, not_startable
-from screening.cluster.local import local_workers
-from screening.cluster.profile import counted, read_profile
-from screening.cluster.scheduler import started, uninterrupted
-from screening.cluster.security import certificates, in_memory, private_folder, private_scratch
-from screening.cluster.slurm import templates
-from screening.cluster.worker import command
-from screening.engine import pipeline
-from screening.engine.block import Block
-from screening.engine.pipeline import Notice
-from screening.store import Target
 
+import pytest
+
+from cgcnn.errors import UserError
+from screening.cluster.scheduler import make_room, not_startable
 
 ROOT = Path(__file__).parents[3]
 
