@@ -18,8 +18,8 @@ from screening.candidates.kind import UNTILTED
 from screening.chemistry.competing import listed, read_phases
 from screening.cluster import Choice, choose, preflight, start
 from screening.cluster.profile import LocalProfile
-from screening.cluster.settings import DEATHS, HEALTH
-from screening.engine.notice import on_notice
+from screening.cluster.scheduler import DEATHS, HEALTH
+from screening.engine.pipeline import on_notice
 from screening.ranking.crystals import make_starts
 from screening.ranking.outputs import Outputs, rank_run
 from screening.relax.crystal import CHGNET, RelaxationSettings, RelaxationTask, Relaxed, name_calculator, relax
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from screening.chemistry.competing import Paths, Phases
-    from screening.cluster.workforce import Workforce
-    from screening.engine.notice import Notice
+    from screening.cluster.scheduler import Workforce
+    from screening.engine.pipeline import Notice
     from screening.ranking.crystals import Start
     from screening.ranking.table import Ranking
     from screening.store import Run
