@@ -24,11 +24,11 @@ import numpy as np
 
 from cgcnn.cli import options as command_line
 from cgcnn.data.crystal import structure
-from cgcnn.data.polymorphs import site_columns
 from cgcnn.data.read import stream
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.graphs.perovskite import Perovskite, find_perovskite
+from cgcnn.training.curation import site_columns
 from screening import open_run, screen
 from screening.ranking.outputs import Outputs
 from screening.relax.run import Progress, Relaxation, relax_run

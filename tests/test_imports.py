@@ -16,11 +16,9 @@ TORCH = {  # who imports torch with itself; everybody else does so in the functi
     "cgcnn.network.reference",
     "cgcnn.network.torch_kernel",
     "cgcnn.testing",
+    "cgcnn.training.distil",
     "cgcnn.training.fit",
     "cgcnn.training.members",
-    "cgcnn.training.sets",
-    "cgcnn.training.student",
-    "cgcnn.training.threads",
 }
 
 

@@ -75,8 +75,8 @@ def train(
     MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with its own check uses that, unless you
     ask for a split. MODEL.training keeps the progress until the model is written.
     """
+    from cgcnn.training.data import choose_recipe, read_samples
     from cgcnn.training.recipe import read_recipe
-    from cgcnn.training.sources import choose_recipe, read_samples
 
     refuse_overwriting([data, recipe and recipes().get(recipe, recipe)], of_name("output", output, TRAINED))
     base = read_recipe(recipe) if recipe else None
@@ -85,7 +85,7 @@ def train(
         command_line.note_skipped(data)
     from cgcnn.cli.terminal import builder
     from cgcnn.cli.training import prepare_samples, run_training
-    from cgcnn.training.split import Division
+    from cgcnn.training.data import Division
 
     how = {"epochs": epochs, "patience": patience, "members": members, "seed": seed}
     chosen = choose_recipe(base, samples, (with_end(output, "").name, data.name), (targets, binary), **how)

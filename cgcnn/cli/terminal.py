@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import Progress as Bars
-from rich.progress import ProgressColumn, TaskID, TextColumn
+from rich.progress import Progress, ProgressColumn, TaskID, TextColumn
 from rich.table import Table
 
-from cgcnn.data.build import Builder, Rule
-from cgcnn.data.cache import default_folder
+from cgcnn.data.build import Builder, Rule, default_folder
 from cgcnn.files import printable
 from cgcnn.machine import cores
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
     from cgcnn.models.card import Calibration, Card
     from cgcnn.network.settings import Settings
-    from cgcnn.training.fit import Progress
+    from cgcnn.training.fit import EpochProgress
 
 
 LINES = 10  # plain lines a member
@@ -32,7 +30,7 @@ SECONDS = 10.0  # between plain lines of a counter
 
 def _columns() -> list[ProgressColumn]:
     """The columns of bars, whose descriptions are text as it is."""
-    return [TextColumn("{task.description}", markup=False), *Bars.get_default_columns()[1:]]
+    return [TextColumn("{task.description}", markup=False), *Progress.get_default_columns()[1:]]
 
 
 class Reporter:
@@ -41,7 +39,7 @@ class Reporter:
     def __init__(self, members: int) -> None:
         self.members = members
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self.bars = Bars(*_columns(), console=self.console, disable=not self.console.is_terminal)
+        self.bars = Progress(*_columns(), console=self.console, disable=not self.console.is_terminal)
         self.tasks: dict[str, TaskID] = {}
         self.start = time.monotonic()
 
@@ -52,7 +50,7 @@ class Reporter:
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def __call__(self, stage: str, member: int, progress: Progress) -> None:
+    def __call__(self, stage: str, member: int, progress: EpochProgress) -> None:
         """Show how far a member has come."""
         of = "" if "teachers" in stage else f" of {self.members}"
         name = printable(f"{stage}: member {member + 1}{of}")
@@ -69,7 +67,7 @@ class Reporter:
             )
 
 
-def _losses(progress: Progress) -> str:
+def _losses(progress: EpochProgress) -> str:
     checked = "" if math.isnan(progress.validation) else f", validation {progress.validation:.4f}"
     return f"loss {progress.loss:.4f}{checked}"
 
@@ -80,7 +78,7 @@ class Counter:
     def __init__(self, what: str) -> None:
         self.what = what
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self.bars = Bars(*_columns(), console=self.console, disable=not self.console.is_terminal, transient=True)
+        self.bars = Progress(*_columns(), console=self.console, disable=not self.console.is_terminal, transient=True)
         self.task = self.bars.add_task(what, total=None)
         self.start = self.shown = time.monotonic()
 

@@ -12,10 +12,10 @@ from cgcnn.errors import UserError
 from cgcnn.files import with_end
 from cgcnn.inference.plots import new_figure
 from cgcnn.inference.predict import summary
-from cgcnn.training.checkpoints import claim
+from cgcnn.training.data import Prepared, prepare
+from cgcnn.training.fit import claim
 from cgcnn.training.learning_curve import draw, learning_curve, write_points
-from cgcnn.training.protocols import train
-from cgcnn.training.table import Prepared, prepare
+from cgcnn.training.train import train_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cgcnn.data.build import Builder
-    from cgcnn.data.sample import Sample
+    from cgcnn.data.samples import Sample
     from cgcnn.network.settings import Settings
+    from cgcnn.training.data import Division, TrainingTable
     from cgcnn.training.learning_curve import Point
     from cgcnn.training.members import Report
     from cgcnn.training.recipe import TrainRecipe
-    from cgcnn.training.split import Division
-    from cgcnn.training.table import Table
 
 
 def prepare_samples(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder, *, strict: bool) -> Prepared:
@@ -57,7 +56,7 @@ def run_training(found: Prepared, recipe: TrainRecipe, how: Division, output: Pa
     checkpoints = with_end(output, ".training")
     claim(checkpoints, found.table, recipe, splits, resume=resume)
     with Reporter(len(splits) if len(splits) > 1 else recipe.fit.members) as report:
-        trained = train(found.table, recipe, splits, checkpoints, report)
+        trained = train_table(found.table, recipe, splits, checkpoints, report)
     model, *others = trained.save(output)
     also = f"; also {', '.join(file.name for file in others)}" if others else ""
     shutil.rmtree(checkpoints)
@@ -72,7 +71,7 @@ def prepare_tables(
     build: Callable[[Settings], AbstractContextManager[Builder]],
     *,
     strict: bool,
-) -> Iterator[tuple[Table, TrainRecipe]]:
+) -> Iterator[tuple[TrainingTable, TrainRecipe]]:
     """Prepare the usable samples for each recipe in turn, see `prepare_samples`."""
     for recipe in recipes:
         with build(recipe.settings) as builder:
@@ -80,7 +79,7 @@ def prepare_tables(
         yield found.table, recipe
 
 
-def run_learning_curve(tables: Iterable[tuple[Table, TrainRecipe]], sizes: Sequence[int], output: Path) -> None:
+def run_learning_curve(tables: Iterable[tuple[TrainingTable, TrainRecipe]], sizes: Sequence[int], output: Path) -> None:
     """Compute the learning curves of recipes, write ``OUTPUT.csv``, ``.png`` and ``.svg``, and show the points.
 
     Raises:

@@ -23,7 +23,7 @@ import gemmi
 import numpy as np
 from scipy.spatial import cKDTree
 
-from cgcnn.data.bounds import check_apart, check_cell, check_count, check_positions
+from cgcnn.data.limits import check_apart, check_cell, check_count, check_positions
 from cgcnn.elements import SYMBOLS
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.data.records import Record
+    from cgcnn.data.samples import Record
     from cgcnn.graphs.prototype import Prototype
 
 _IMAGES = np.array(list(product((-1, 0, 1), repeat=3)))  # (27, 3)

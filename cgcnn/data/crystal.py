@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgcnn.data.bounds import check_apart, check_cell, check_count, check_positions, check_vectors
+from cgcnn.data.limits import check_apart, check_cell, check_count, check_positions, check_vectors
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import whole_number
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
-    from cgcnn.data.sample import Form
+    from cgcnn.data.samples import Form
 
 
 def structure(form: Form, content: str) -> Structure:

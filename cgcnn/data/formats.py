@@ -15,11 +15,9 @@ from itertools import chain, count, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgcnn.data.bounds import ATOMS
 from cgcnn.data.composition import site_columns
-from cgcnn.data.opening import lines_of, opened, read_bytes, read_text, uncompressed_name
-from cgcnn.data.records import parse_lines
-from cgcnn.data.sample import Sample, broken, from_record, is_structure
+from cgcnn.data.limits import ATOMS, lines_of, opened, read_bytes, read_text, uncompressed_name
+from cgcnn.data.samples import Sample, broken, from_record, is_structure, parse_lines
 from cgcnn.data.tables import open_table
 from cgcnn.elements import MISSING
 from cgcnn.errors import UserError
@@ -28,8 +26,8 @@ from cgcnn.files import whole_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from cgcnn.data.records import Record
-    from cgcnn.data.tables import Row, Table
+    from cgcnn.data.samples import Record
+    from cgcnn.data.tables import Row, TextTable
 
 ID_PROP = "id_prop.csv"
 SUFFIXES = {
@@ -62,7 +60,7 @@ def kind_of(path: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class Source:
+class InputFile:
     """A file to be read.
 
     Attributes:
@@ -76,7 +74,7 @@ class Source:
     prefix: str = ""
 
 
-def read_file(source: Source) -> Iterator[Sample]:
+def read_file(source: InputFile) -> Iterator[Sample]:
     """The samples of a file.
 
     Raises:
@@ -133,7 +131,7 @@ def _is_header(rows: Sequence[Row], files: _Files) -> bool:
     return bool(labels) and words and not any(map(str.isdigit, name))
 
 
-def _refuse_other_separators(table: Table, rows: Sequence[Row]) -> None:
+def _refuse_other_separators(table: TextTable, rows: Sequence[Row]) -> None:
     """Refuse rows without a header whose one cell holds an id and a label, or whose labels are cut at decimal commas.
 
     Raises:
@@ -191,7 +189,7 @@ class _Files:
         return (found[0], "") if found else (None, f"{usual}: No such file")
 
 
-def _published_sample(files: _Files, table: Table, row: Row, names: Sequence[str]) -> Sample:
+def _published_sample(files: _Files, table: TextTable, row: Row, names: Sequence[str]) -> Sample:
     """The crystal of a row with its labels; a broken one if there is no such file, or the row cannot be trusted."""
     name = row.cells[0]
     path, reason = files.find(name)
@@ -204,7 +202,7 @@ def _published_sample(files: _Files, table: Table, row: Row, names: Sequence[str
             return Sample(name, labels, "broken", reason, str(path or ""))
         if kind_of(path) == "cif":
             return Sample(name, labels, "cif", read_text(path), str(path))
-        samples = list(islice(read_file(Source(path, name)), 2))
+        samples = list(islice(read_file(InputFile(path, name)), 2))
         if len(samples) != 1:
             return Sample(name, labels, "broken", f"{path}: not one crystal", str(path))
         return replace(samples[0], id=name, labels=labels)
@@ -215,7 +213,7 @@ def _published_sample(files: _Files, table: Table, row: Row, names: Sequence[str
         return Sample(name, labels, "broken", f"{path}: cannot be read ({reason})", str(path))
 
 
-def _cif(source: Source) -> Iterator[Sample]:
+def _cif(source: InputFile) -> Iterator[Sample]:
     from cgcnn.data.cif import crystals  # gemmi
 
     texts = crystals(read_text(source.path))
@@ -224,17 +222,17 @@ def _cif(source: Source) -> Iterator[Sample]:
         yield Sample(name, {"id": name}, "cif", text)
 
 
-def _poscar(source: Source) -> Iterator[Sample]:
+def _poscar(source: InputFile) -> Iterator[Sample]:
     yield Sample(source.name, {"id": source.name}, "poscar", read_text(source.path))
 
 
-def _json_lines(source: Source) -> Iterator[Sample]:
+def _json_lines(source: InputFile) -> Iterator[Sample]:
     with opened(source.path, errors="surrogateescape") as stream:
         records = parse_lines(source.path, lines_of(stream, source.path))
         yield from _records((record for record in records if "x-optimade" not in record), source)
 
 
-def _table(source: Source) -> Iterator[Sample]:
+def _table(source: InputFile) -> Iterator[Sample]:
     """The rows of a table; those that cannot be trusted are broken samples."""
     table = open_table(source.path)
     names = dict(zip(table.header, table.header, strict=True))
@@ -251,7 +249,7 @@ def _table(source: Source) -> Iterator[Sample]:
             yield _sample_or_broken(name, from_record, dict(zip(names.values(), cells, strict=True)))
 
 
-def _plain_cells(table: Table, row: Row) -> list[str]:
+def _plain_cells(table: TextTable, row: Row) -> list[str]:
     """The cells of a row with decimal points, but ids as they are.
 
     Raises:
@@ -263,7 +261,7 @@ def _plain_cells(table: Table, row: Row) -> list[str]:
     return [cell if _ID_NAMES.fullmatch(name) else table.number(row, column) for column, (name, cell) in named]
 
 
-def _records(records: Iterable[Record], source: Source) -> Iterator[Sample]:
+def _records(records: Iterable[Record], source: InputFile) -> Iterator[Sample]:
     """The samples of records; those without an id are named by their positions."""
     for position, record in enumerate(records):
         yield _sample_or_broken(f"{source.prefix}{position}", from_record, record)
@@ -276,7 +274,7 @@ def _sample_or_broken(name: str, make: Callable[[Any, str], Sample], found: obje
         return broken(name, f"not a crystal ({' '.join(str(error).split()) or type(error).__name__})")
 
 
-def _json(source: Source) -> Iterator[Sample]:
+def _json(source: InputFile) -> Iterator[Sample]:
     """Matbench's table, one pymatgen structure, a list of structures or records, or names with structures."""
     path = source.path
     content = _json_content(path)
@@ -323,7 +321,7 @@ def _matbench(path: Path, content: dict[str, Any]) -> list[Record]:
         raise UserError(f"{path}: not a table of Matbench ({error})") from None
 
 
-def _xyz(source: Source) -> Iterator[Sample]:
+def _xyz(source: InputFile) -> Iterator[Sample]:
     """Extended XYZ; of several frames, each has a number."""
     _need_ase(source.path)
     with opened(source.path, errors="surrogateescape") as stream:
@@ -357,7 +355,7 @@ def _frame_sample(text: str, name: str) -> Sample:
     return _ase_sample(atoms, {"id": name, **atoms.info})
 
 
-def _database(source: Source) -> Iterator[Sample]:
+def _database(source: InputFile) -> Iterator[Sample]:
     """The rows of a database of ASE, named by their numbers."""
     path = source.path
     _need_ase(path)
@@ -391,7 +389,7 @@ def _ase_sample(atoms: Any, labels: Record) -> Sample:
     return Sample(str(labels["id"]), labels, "record", json.dumps(crystal))
 
 
-_READERS: dict[str, Callable[[Source], Iterator[Sample]]] = {
+_READERS: dict[str, Callable[[InputFile], Iterator[Sample]]] = {
     "cif": _cif,
     "poscar": _poscar,
     "jsonl": _json_lines,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.data.composition import cell_vectors, site_numbers
-from cgcnn.data.sample import record_id
+from cgcnn.data.samples import record_id
 from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.data.records import Record
+    from cgcnn.data.samples import Record
     from cgcnn.graphs.prototype import Prototype
 
 

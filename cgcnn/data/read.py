@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgcnn.data.formats import ID_PROP, SUFFIXES, Source, kind_of, read_file, read_published
-from cgcnn.data.opening import uncompressed_name
-from cgcnn.data.sample import Sample, broken
+from cgcnn.data.formats import ID_PROP, SUFFIXES, InputFile, kind_of, read_file, read_published
+from cgcnn.data.limits import uncompressed_name
+from cgcnn.data.samples import Sample, broken
 from cgcnn.errors import UserError
 from cgcnn.files import open_regular
 
@@ -249,7 +249,7 @@ def _samples(item: _Found, name: str, *, alone: bool) -> Iterator[Sample]:
         if item.path.is_dir():
             yield from read_published(item.path)
         else:
-            yield from read_file(Source(item.path, name, "" if alone else f"{name}-"))
+            yield from read_file(InputFile(item.path, name, "" if alone else f"{name}-"))
     except UserError as error:
         if alone:
             raise

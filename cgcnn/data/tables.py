@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cgcnn.data.opening import CRYSTAL, decompressed, lines_of
+from cgcnn.data.limits import CRYSTAL, decompressed, lines_of
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Table:
+class TextTable:
     """An open table, read row by row.
 
     Attributes:
@@ -108,7 +108,7 @@ class Table:
         return ",".join(self.header) or "none"
 
 
-def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
+def open_table(path: Path, *, header: bool = True, source: str = "") -> TextTable:
     """Open a table.
 
     Rows without any text are left out, and so are comments: lines that begin with ``#`` before the header, and those of
@@ -127,7 +127,7 @@ def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
     separator, records = _records(path, name, header=header)
     first = next(records, None)
     if first is None:
-        return Table(name, (), iter(()), separator)
+        return TextTable(name, (), iter(()), separator)
     line, cells, fault = first
     if fault:
         raise UserError(f"{name}, {fault}")
@@ -141,7 +141,7 @@ def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
         names, records = ("",) * _usual_width(some), chain(some, records)
     rows = _rows(records, names, name, separator)
     head = list(islice(rows, HEAD))
-    return Table(name, names if header else (), chain(head, rows), separator, _commas(head, separator))
+    return TextTable(name, names if header else (), chain(head, rows), separator, _commas(head, separator))
 
 
 def _usual_width(records: Iterable[tuple[int, list[str], str]]) -> int:

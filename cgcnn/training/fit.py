@@ -2,61 +2,141 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.errors import UserError
-from cgcnn.files import open_regular, write_whole
+from cgcnn.files import open_regular, read_text, write_whole
 from cgcnn.network.reference import CGCNN, TensorBatch
-from cgcnn.training.sets import grid_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from cgcnn.graphs.batch import GraphBatch
     from cgcnn.network.settings import Settings
-    from cgcnn.training.examples import Examples
-    from cgcnn.training.recipe import Fit
+    from cgcnn.training.data import Split, TrainingTable
+    from cgcnn.training.recipe import Fit, TrainRecipe
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread while it lasts, for products so small that several threads mostly wait for each other.
+
+    On a machine with other work these waits are long; and with one, bits do not depend on the number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Graphs with their labels.
+
+    Attributes:
+        graphs: n graphs.
+        targets: (n, T) float32; NaN where a label is missing.
+        below: (n, T) float32, what a prediction below the label costs, as a share of one above it: less than 1 where
+            the label is only an upper bound. None where none is.
+    """
+
+    graphs: GraphBatch
+    targets: Tensor
+    below: Tensor | None = None
+
+    def select(self, rows: Tensor) -> Examples:
+        """The examples ``rows`` (k,), in that order."""
+        below = None if self.below is None else self.below[rows]
+        return Examples(self.graphs.select(rows.numpy()), self.targets[rows], below)
+
+    @property
+    def tensors(self) -> TensorBatch:
+        """The graphs as the network reads them."""
+        return TensorBatch.of(self.graphs)
+
+
+_DECISIVE = {"input", "prototypes", "validation_folds", "network", "fit", "targets"}
+"""What of a recipe decides the weights; the texts of the card do not."""
+
+
+def claim(
+    folder: Path, table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split] = (), *, resume: bool
+) -> None:
+    """Prepare a folder for the checkpoints of this very training.
+
+    Raises:
+        UserError: Another training's checkpoints are there, or this one's and ``resume`` is false; or the folder cannot
+            be written.
+    """
+    mark, own = folder / "identity", identity(table, recipe, splits)
+    if mark.exists() and not resume:
+        raise UserError(f"{folder}: holds an unfinished training; pass `resume`, or delete the folder")
+    if mark.exists() and _mark(mark) != own:
+        raise UserError(f"{folder}: made from other data or another recipe; use those, or delete the folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another output") from None
+    write_whole(mark, own)
+
+
+def _mark(path: Path) -> str:
+    """What a mark says; nothing of ours if it is not readable text."""
+    try:
+        return read_text(path)
+    except (OSError, ValueError):
+        return ""
+
+
+def identity(table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split] = ()) -> str:
+    """Sha256 over the rows, the splits, and what of the recipe decides the weights."""
+    decisive = _DECISIVE | ({"teachers"} if recipe.teachers else set())  # others are what they were without this key
+    sha = hashlib.sha256(recipe.model_dump_json(include=decisive).encode())
+    for split in splits:
+        sha.update(split.part.tobytes())
+    if table.graphs is not None:
+        sha.update(table.graphs.to_bytes())
+    for array in (table.targets, table.fold, table.shape, table.species, table.lattice, table.bound):
+        if array is not None:
+            sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
 
 ROWS_AT_ONCE = 512  # judged together; bounds memory
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is fitted, and how.
+class FitTask:
+    """What to fit, and how.
 
     Attributes:
-        settings: Shape of the network.
+        network: Makes an untrained network with random weights.
         how: Epochs, rates and so on.
-        weights: (T,) share of each target in the loss.
-        features: (101, F) element features.
-        sets: (k,) sets of elements with vectors of their own, see `cgcnn.training.sets`; None for a network without.
+        weights: (T,) weight of each target in the loss.
     """
 
-    settings: Settings
+    network: Callable[[], CGCNN]
     how: Fit
     weights: Tensor
-    features: Tensor
-    sets: Tensor | None = None
-
-    def network(self) -> CGCNN:
-        """A network of this shape, its weights drawn at random."""
-        if self.sets is None:
-            return CGCNN(self.settings, self.features)
-        return grid_network(self.settings, self.features, self.sets)
 
 
 @dataclass(frozen=True)
-class Progress:
+class EpochProgress:
     """What is known after an epoch.
 
     Attributes:
@@ -109,11 +189,11 @@ class _State:
 
 
 def fit(
-    task: Task,
+    task: FitTask,
     parts: tuple[Examples, Examples | None],
     seed: int,
     checkpoint: Path | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
+    report: Callable[[EpochProgress], None] = lambda _: None,
 ) -> Fitted:
     """Train one network; the same arguments give the same weights, interrupted or not.
 
@@ -143,7 +223,7 @@ def fit(
             _judge(state, loss, validation, task)
             if checkpoint is not None:
                 _write(state, checkpoint)
-            report(Progress(state.epoch, how.epochs, loss, state.averaged, state.history[-1][1]))
+            report(EpochProgress(state.epoch, how.epochs, loss, state.averaged, state.history[-1][1]))
         best = task.network()
     best.load_state_dict(state.best)
     return Fitted(state.averaged, best.eval(), tuple(state.history))
@@ -153,7 +233,7 @@ def _is_stale(state: _State, how: Fit) -> bool:
     return how.patience is not None and state.epoch - state.best_epoch >= how.patience
 
 
-def _judge(state: _State, loss: float, validation: Examples | None, task: Task) -> None:
+def _judge(state: _State, loss: float, validation: Examples | None, task: FitTask) -> None:
     """Add the epoch to the history, and keep its network where it is the best so far."""
     checked = math.nan if validation is None else loss_on(state.averaged, validation, task)
     earlier = min((value for _, value in state.history), default=math.inf)
@@ -163,17 +243,17 @@ def _judge(state: _State, loss: float, validation: Examples | None, task: Task) 
         state.best_epoch = state.epoch
 
 
-def _start(task: Task, examples: Examples, seed: int) -> _State:
+def _start(task: FitTask, examples: Examples, seed: int) -> _State:
     how = task.how
     network = task.network()
     known = ~examples.targets.isnan()  # (n, T)
     count = known.sum(dim=0)  # (T,)
     mean = examples.targets.nan_to_num().sum(dim=0) / count
     square = torch.where(known, examples.targets - mean, 0.0).square().sum(dim=0) / count
-    if task.settings.mixed is not None:  # its parts are mixed as they are, before they get a unit
-        whole, *parts = task.settings.mixed[:3]
+    if network.settings.mixed is not None:  # its parts are mixed before they get a unit
+        whole, *parts = network.settings.mixed[:3]
         mean[parts], square[parts] = mean[whole].clone(), square[whole].clone()
-    number = ~binary_columns(task.settings)
+    number = ~binary_columns(network.settings)
     network.target_mean.copy_(torch.where(number, mean, 0.0))
     network.target_std.copy_(torch.where(number & (square > 0), square.sqrt(), 1.0))
     steps = how.epochs * math.ceil(len(examples.targets) / how.batch_size)
@@ -192,7 +272,7 @@ def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return torch.no_grad()(update)
 
 
-def _epoch(state: _State, examples: Examples, task: Task) -> float:
+def _epoch(state: _State, examples: Examples, task: FitTask) -> float:
     """One pass over the examples in random order; returns the mean loss."""
     n, how = len(examples.targets), task.how
     batches = torch.randperm(n, generator=state.generator).tensor_split(math.ceil(n / how.batch_size))
@@ -219,14 +299,14 @@ def schedule(done: float, warm_up: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
-def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, task: Task) -> Tensor:
+def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, task: FitTask) -> Tensor:
     """`_loss` of the network on some rows of the examples."""
     some = examples.select(rows)
     return _loss(network, network.scaled(some.tensors), some, task)
 
 
 @torch.inference_mode()
-def loss_on(network: CGCNN, examples: Examples, task: Task) -> float:
+def loss_on(network: CGCNN, examples: Examples, task: FitTask) -> float:
     """`_loss` on all examples, from batches of bounded size."""
     parts = torch.split(torch.arange(len(examples.graphs)), ROWS_AT_ONCE)
     scaled = torch.cat([network.scaled(examples.select(rows).tensors) for rows in parts])  # (n, T)
@@ -240,7 +320,7 @@ def answers(network: CGCNN, graphs: GraphBatch) -> Tensor:
     return torch.cat([network(TensorBatch.of(graphs.select(rows.numpy()))) for rows in parts])
 
 
-def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: Task) -> Tensor:
+def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: FitTask) -> Tensor:
     """Loss of each target over its known labels, summed with the targets' weights.
 
     It is the mean absolute error in deviations of a number, with `Examples.below` where the prediction is lower than

@@ -11,18 +11,18 @@ import numpy as np
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.inference.plots import new_figure, save_figure
-from cgcnn.training.checkpoints import claim
-from cgcnn.training.protocols import train
-from cgcnn.training.split import nested
+from cgcnn.training.data import nested
+from cgcnn.training.fit import claim
+from cgcnn.training.train import train_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from cgcnn.training.data import TrainingTable
     from cgcnn.training.members import Report
     from cgcnn.training.recipe import TrainRecipe
-    from cgcnn.training.results import Trained
-    from cgcnn.training.table import Table
+    from cgcnn.training.train import Trained
 
 HELD = 0.1  # share of the usable rows that choose the best epoch, and again that measure
 
@@ -51,7 +51,7 @@ class Point:
 
 
 def learning_curve(
-    table: Table, recipe: TrainRecipe, sizes: Sequence[int], checkpoints: Path, report: Callable[[int], Report]
+    table: TrainingTable, recipe: TrainRecipe, sizes: Sequence[int], checkpoints: Path, report: Callable[[int], Report]
 ) -> Iterator[Point]:
     """Train a recipe on growing parts of a table.
 
@@ -59,7 +59,7 @@ def learning_curve(
     epochs than the recipe says, by the square root of how much smaller they are than the largest.
 
     Args:
-        table: From `cgcnn.training.table.prepare`.
+        table: From `cgcnn.training.data.prepare`.
         recipe: Its number of epochs is that of the largest part.
         sizes: Numbers of training rows.
         checkpoints: Folder; a training that is there is continued, a finished one is only measured again.
@@ -76,7 +76,7 @@ def learning_curve(
         longer = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"epochs": epochs})})
         folder = checkpoints / f"{recipe.name}-{size}"
         claim(folder, table, longer, [split], resume=True)
-        yield _point(train(table, longer, [split], folder, report(size)), size, epochs)
+        yield _point(train_table(table, longer, [split], folder, report(size)), size, epochs)
 
 
 def _point(found: Trained, size: int, epochs: int) -> Point:

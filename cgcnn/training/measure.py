@@ -23,7 +23,7 @@ from cgcnn.models.deviations import (
     spread_of,
 )
 from cgcnn.models.domain import Domain, anion_shares
-from cgcnn.training.table import inputs
+from cgcnn.training.data import inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cgcnn.models.deviations import Values
     from cgcnn.models.model import Model
     from cgcnn.network.settings import Settings
-    from cgcnn.training.table import Table
+    from cgcnn.training.data import TrainingTable
 
 _PLAIN = {"R2", "accuracy", "precision", "recall", "F1", "AUC"}  # without a unit
 AS_GOOD = 1.01  # interval scores within this are alike
@@ -54,18 +54,18 @@ class Unseen:
         model: One that gave predictions; settings and card are those of all.
     """
 
-    table: Table
+    table: TrainingTable
     predictions: NDArray[np.float32]
     support: NDArray[np.int32] | None
     model: Model
 
     @classmethod
-    def of(cls, model: Model, table: Table) -> Unseen:
+    def of(cls, model: Model, table: TrainingTable) -> Unseen:
         """What a model says of the rows of a table."""
         return cls(table, outputs(model, table), _support(model, table), model)
 
     @classmethod
-    def in_turn(cls, models: Sequence[Model], table: Table, held: Sequence[NDArray[np.bool_]]) -> Unseen:
+    def in_turn(cls, models: Sequence[Model], table: TrainingTable, held: Sequence[NDArray[np.bool_]]) -> Unseen:
         """What each model says of its own rows of a table.
 
         Args:
@@ -172,7 +172,7 @@ def _decided(name: str, prediction: Values, label: Values) -> list[tuple[str, fl
     return [(f"{metric} of at most {STABLE_AT} eV/atom", value) for metric, value in said.items()]
 
 
-def outputs(model: Model, table: Table) -> NDArray[np.float32]:
+def outputs(model: Model, table: TrainingTable) -> NDArray[np.float32]:
     """What each member says of each row, (members, n, T) in the targets' units."""
     domain = model.domain if isinstance(model.domain, Domain) else None
     return model.kernel.predict(inputs(table, model.settings, model.card.prototypes, domain))
@@ -274,7 +274,7 @@ def _by_support(
     return plain.model_copy(update=how), in_turn(len(error), fitted)
 
 
-def _support(model: Model, table: Table) -> NDArray[np.int32] | None:
+def _support(model: Model, table: TrainingTable) -> NDArray[np.int32] | None:
     """(n, R) how many of a model's own rows support each row of a table; None of structures."""
     if not model.card.prototypes:
         return None
@@ -284,7 +284,7 @@ def _support(model: Model, table: Table) -> NDArray[np.int32] | None:
     return found
 
 
-def _anions(table: Table, prototypes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _anions(table: TrainingTable, prototypes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Shares of the elements on X (n, 101) of compositions, and whether there are two B (n,)."""
     shares, doubles = np.zeros((len(table.targets), MAX_Z + 1)), np.zeros(len(table.targets), dtype=np.bool_)
     for prototype, rows, species in table.by_prototype(prototypes):
@@ -293,7 +293,7 @@ def _anions(table: Table, prototypes: Sequence[str]) -> tuple[NDArray[np.float64
     return shares, doubles
 
 
-def role_shares(table: Table, prototypes: Sequence[str]) -> NDArray[np.float32]:
+def role_shares(table: TrainingTable, prototypes: Sequence[str]) -> NDArray[np.float32]:
     """(n, R * 101) of the sites of each role, the share that holds an element; no columns for structures."""
     if not prototypes:
         return np.empty((len(table.targets), 0), dtype=np.float32)

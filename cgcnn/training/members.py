@@ -28,12 +28,10 @@ from cgcnn.models.domain import (
 )
 from cgcnn.models.model import Model
 from cgcnn.network.kernel import role_table
-from cgcnn.network.reference import weights
-from cgcnn.training.examples import Examples
-from cgcnn.training.fit import Fitted, Progress, Task, fit
-from cgcnn.training.sets import shared_sets
-from cgcnn.training.table import inputs
-from cgcnn.training.threads import one_thread
+from cgcnn.network.reference import CGCNN, weights
+from cgcnn.training.data import inputs
+from cgcnn.training.distil import grid_network, shared_sets
+from cgcnn.training.fit import EpochProgress, Examples, FitTask, Fitted, fit, one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +40,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.network.kernel import Weights
+    from cgcnn.training.data import Split, TrainingTable
     from cgcnn.training.recipe import TrainRecipe
-    from cgcnn.training.split import Split
-    from cgcnn.training.table import Table
 
-Report = Callable[[str, int, Progress], None]
+Report = Callable[[str, int, EpochProgress], None]
 """Called with the stage, the member and its progress after every epoch."""
 
 
@@ -66,13 +63,13 @@ class Ensemble:
 
 
 def fit_members(  # noqa: PLR0913  # what there is to fit
-    table: Table,
+    table: TrainingTable,
     recipe: TrainRecipe,
     splits: Sequence[Split],
     checkpoints: Path,
-    report: Callable[[int, Progress], None],
+    report: Callable[[int, EpochProgress], None],
     *,
-    lessons: Table | None = None,
+    lessons: TrainingTable | None = None,
 ) -> Ensemble:
     """Fit one member for each split, on its training part; its validation part chooses the best epoch.
 
@@ -80,7 +77,7 @@ def fit_members(  # noqa: PLR0913  # what there is to fit
     it has already.
 
     Args:
-        table: From `cgcnn.training.table.prepare`.
+        table: From `cgcnn.training.data.prepare`.
         recipe: What to train; the seeds of the members count on from its own.
         splits: Of the table's rows. Those of compositions have one training part, as their input depends on it.
         checkpoints: Folder; what is there already is continued.
@@ -103,27 +100,27 @@ def fit_members(  # noqa: PLR0913  # what there is to fit
 
 
 def fit_networks(  # noqa: PLR0913  # what there is to fit
-    table: Table,
+    table: TrainingTable,
     recipe: TrainRecipe,
     splits: Sequence[Split],
     checkpoints: Path,
-    report: Callable[[int, Progress], None],
+    report: Callable[[int, EpochProgress], None],
     *,
     domain: Domain | None,
-    lessons: Table | None = None,
+    lessons: TrainingTable | None = None,
     sets: bool = False,
 ) -> list[Fitted]:
     """The networks of `fit_members`, which says what the arguments are.
 
     Args:
-        table: From `cgcnn.training.table.prepare`.
+        table: From `cgcnn.training.data.prepare`.
         recipe: What to train.
         splits: Of the table's rows.
         checkpoints: Folder.
         report: Called after every epoch.
         domain: Of the training part, for compositions.
         lessons: Compositions with labels that are not of the data.
-        sets: Whether sets of elements that share a role have vectors of their own, see `cgcnn.training.sets`.
+        sets: Whether sets of elements that share a role have vectors of their own, see `cgcnn.training.distil`.
 
     Raises:
         UserError: Training diverged, or a checkpoint is not one of this training.
@@ -137,8 +134,11 @@ def fit_networks(  # noqa: PLR0913  # what there is to fit
         graphs = inputs(lessons, recipe.settings, recipe.prototypes, domain)
         taught = Examples(graphs, torch.from_numpy(lessons.targets))
     shares = torch.tensor([target.weight for target in recipe.targets])
-    known = shared_sets(examples.tensors) if sets else None
-    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()), known)
+    settings, features = recipe.settings, torch.from_numpy(element_features())
+    network: Callable[[], CGCNN] = partial(CGCNN, settings, features)
+    if sets:
+        network = partial(grid_network, settings, features, shared_sets(examples.tensors))
+    task = FitTask(network, recipe.fit, shares)
     fitted: list[Fitted] = []
     with one_thread() if recipe.prototypes else nullcontext():
         for i, split in enumerate(splits):
@@ -148,14 +148,14 @@ def fit_networks(  # noqa: PLR0913  # what there is to fit
     return fitted
 
 
-def structural_domain(card: Card, members: Sequence[Weights], table: Table) -> Likeness | None:
+def structural_domain(card: Card, members: Sequence[Weights], table: TrainingTable) -> Likeness | None:
     """What a model of structures saw in the rows of a table; None for compositions."""
     if table.graphs is None:
         return None
     return fit_likeness(fingerprint(table.graphs), Model(card, members[:1]).kernel.pooled(table.graphs))
 
 
-def domain_of(seen: Table, recipe: TrainRecipe) -> Domain:
+def domain_of(seen: TrainingTable, recipe: TrainRecipe) -> Domain:
     """What the rows of a table that a model is fitted on hold, with ids and labels of the first target.
 
     Rows that only have other targets help to learn, and tell the reference lattice, but are not what it was trained on.
@@ -172,7 +172,7 @@ def domain_of(seen: Table, recipe: TrainRecipe) -> Domain:
     return with_labels(domain, parts, values, bound, own.ids)
 
 
-def prices_below(table: Table, recipe: TrainRecipe) -> NDArray[np.float32] | None:
+def prices_below(table: TrainingTable, recipe: TrainRecipe) -> NDArray[np.float32] | None:
     """(n, T) what a prediction below a label costs, as a share of one above it; None for a table without bounds."""
     if table.bound is None or table.shape is None:
         return None
@@ -202,7 +202,7 @@ def _history(fitted: Sequence[Fitted]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def card(recipe: TrainRecipe, table: Table) -> Card:
+def card(recipe: TrainRecipe, table: TrainingTable) -> Card:
     """The card of a model that this recipe makes from the rows of a table."""
     numbers = [] if table.graphs is None else np.unique(table.graphs.numbers).tolist()
     return Card(

@@ -61,7 +61,7 @@ class Fit(_Section):
     patience: int | None = Field(default=None, ge=1)
 
 
-class Source(_Section):
+class DataSource(_Section):
     """One of several files to learn from.
 
     Attributes:
@@ -69,13 +69,13 @@ class Source(_Section):
         labels: Target → the file's label that it is; the rows have no other targets.
         only: Label → its values in the rows to use; empty: all rows.
         polymorphs: Its rows are crystals, of which the lowest perovskite of every composition is a row, see
-            `cgcnn.data.polymorphs`; of several files, the lowest of all of them.
+            `cgcnn.training.curation`; of several files, the lowest of all of them.
         legacy: Those of its files whose formation energies have the Materials Project's corrections before 2020; they
-            are put on the scale of 2020, see `cgcnn.data.consistency.on_mp2020`.
+            are put on the scale of 2020, see `cgcnn.training.curation.on_mp2020`.
         gains: A table of relaxed starts, which says how much lower than the cubic crystal other polymorphs lie, see
-            `cgcnn.data.polymorphs.gains`.
+            `cgcnn.training.curation.gains`.
         agree: Two labels that are energies of one calculation; crystals where they are not are left out, see
-            `cgcnn.data.consistency`.
+            `cgcnn.training.curation`.
         columns: Columns that its rows lack, such as X = "O" of a table of oxides.
         formula: Its rows have a formula instead of columns of sites, such as KMgF3, whose elements in that order are on
             A, B and X. Rows with other formulas are left out.
@@ -125,7 +125,7 @@ class Teacher(_Section):
         network: How their shape differs from that of the members; without layers they have no graph.
         fit: How their training differs from that of the members.
         sets: Whether a set of elements on one role, such as O2N, has a vector of its own in their readout of sites; see
-            `cgcnn.training.sets`.
+            `cgcnn.training.distil`.
     """
 
     network: dict[str, Any] = Field(default_factory=dict)
@@ -165,7 +165,7 @@ class TrainRecipe(_Section):
     groups: int | None = Field(default=None, ge=2)
     merge: bool = False
     shares: str = "60/20/20"
-    sources: tuple[Source, ...] = ()
+    sources: tuple[DataSource, ...] = ()
     teachers: tuple[Teacher, ...] = ()
     targets: tuple[RecipeTarget, ...] = Field(min_length=1)
     network: Network = Network()

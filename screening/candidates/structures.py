@@ -1,7 +1,7 @@
 """Structures as candidates, as `screen structures` takes them: crystals from files, in the order of the files.
 
 A run keeps them as records of its own, a line each: `{"id", "form", "content", "path"}` of a
-`cgcnn.data.sample.Sample`. So a run can be ranked when the files are gone, and workers need not see them.
+`cgcnn.data.samples.Sample`. So a run can be ranked when the files are gone, and workers need not see them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
-from cgcnn.data.sample import Sample
+from cgcnn.data.samples import Sample
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.perovskite import find_perovskite

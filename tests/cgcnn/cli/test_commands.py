@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cgcnn.cli.commands import app
-from cgcnn.data.records import Record
+from cgcnn.data.samples import Record
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
@@ -143,9 +143,9 @@ def test_training_without_recipe_needs_a_target(data: Path, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_unfinished_training_is_only_continued_on_request(data: Path, tmp_path: Path) -> None:
     from cgcnn.data.read import read
-    from cgcnn.training.checkpoints import claim
+    from cgcnn.training.data import prepare
+    from cgcnn.training.fit import claim
     from cgcnn.training.recipe import read_recipe
-    from cgcnn.training.table import prepare
 
     path = recipe(tmp_path, "prototype")
     claim(tmp_path / "toy.training", prepare(read(data), read_recipe(path)).table, read_recipe(path), resume=False)

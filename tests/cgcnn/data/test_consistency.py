@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from cgcnn.data.consistency import agreeing, legacy_minus_2020, on_mp2020
-from cgcnn.data.sample import Sample
+from cgcnn.data.samples import Sample
+from cgcnn.training.curation import agreeing, legacy_minus_2020, on_mp2020
 
 ELEMENTS = {"Sr": 1.5, "Ba": 1.9, "Ti": 7.9, "Zr": 8.5, "O": 4.9, "S": 4.1}
 FRAC = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]

@@ -7,10 +7,10 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from cgcnn.data.polymorphs import BOUND, COMPUTED, Gain, gains, lowest_polymorphs
-from cgcnn.data.sample import Sample, from_record
+from cgcnn.data.samples import Sample, from_record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
+from cgcnn.training.curation import BOUND, COMPUTED, Gain, gains, lowest_polymorphs
 
 
 def _sample(crystal: Structure, name: str, energy: float | None) -> Sample:

@@ -20,8 +20,7 @@ from cgcnn.models.model import Model
 from cgcnn.network.reference import CGCNN, POOLS, TensorBatch, WeightedNorm, network
 from cgcnn.network.settings import EPSILON, Settings
 from cgcnn.testing import untrained, untrained_for_structures
-from cgcnn.training.examples import Examples
-from cgcnn.training.fit import Task, fit, masked_loss
+from cgcnn.training.fit import Examples, Task, fit, masked_loss
 from cgcnn.training.recipe import Fit
 
 TIGHT = 2e-4

@@ -10,16 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from cgcnn.data.composition import composition_keys
-from cgcnn.data.sample import from_record
+from cgcnn.data.samples import from_record
 from cgcnn.models.domain import Domain
 from cgcnn.network.settings import Settings
+from cgcnn.training.data import TrainingTable, everything, prepare
 from cgcnn.training.distil import expected, rest_of_grid
 from cgcnn.training.measure import outputs
 from cgcnn.training.members import fit_members
-from cgcnn.training.protocols import train
 from cgcnn.training.recipe import TrainRecipe
-from cgcnn.training.split import everything
-from cgcnn.training.table import Table, prepare
+from cgcnn.training.train import train_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +37,7 @@ def recipe(epochs: int = 2, **changes: Any) -> TrainRecipe:
     return TrainRecipe.model_validate({**given, "fit": fit, **changes})
 
 
-def grid(without: int = 0) -> Table:
+def grid(without: int = 0) -> TrainingTable:
     """Two elements on A, two on B, O3 or O2N on X, less the last rows."""
     rows = list(product(("Ca", "Ba"), ("Ti", "Zr"), (["O"] * 3, ["O", "N", "O"])))
     records = [
@@ -99,15 +98,15 @@ def test_lessons_are_learnt_but_are_not_training_rows(tmp_path: Path) -> None:
 def test_teachers_are_trained_first_on_the_same_rows(tmp_path: Path) -> None:
     plan, stages = recipe(1, teachers=TEACHERS, validation_folds=(1,)), []
     rows = grid(without=1)
-    trained = train(rows, plan, (), tmp_path / "with", lambda stage, member, _: stages.append((stage, member)))
+    trained = train_table(rows, plan, (), tmp_path / "with", lambda stage, member, _: stages.append((stage, member)))
     assert list(dict.fromkeys(stages)) == [
         (name, member)
         for stage in ("check", "all rows")
         for name, members in ((f"{stage}, teachers 1", 1), (f"{stage}, teachers 2", 2), (stage, 2))
         for member in range(members)
     ]
-    again = train(rows, plan, (), tmp_path / "again", lambda *_: None)
-    alone = train(rows, recipe(1, validation_folds=(1,)), (), tmp_path / "without", lambda *_: None)
+    again = train_table(rows, plan, (), tmp_path / "again", lambda *_: None)
+    alone = train_table(rows, recipe(1, validation_folds=(1,)), (), tmp_path / "without", lambda *_: None)
     assert len(trained.best.members) == 2
     assert trained.best.digest == again.best.digest != alone.best.digest
     assert {m.value for m in trained.metrics} != {m.value for m in alone.metrics}
@@ -115,7 +114,7 @@ def test_teachers_are_trained_first_on_the_same_rows(tmp_path: Path) -> None:
 
 def test_teachers_may_know_sets_of_elements_by_vectors_of_their_own(tmp_path: Path) -> None:
     by_mean, by_set = (
-        train(
+        train_table(
             grid(without=2),
             recipe(teachers=[TEACHERS[0] | {"sets": own}]),
             (),
@@ -130,9 +129,9 @@ def test_teachers_may_know_sets_of_elements_by_vectors_of_their_own(tmp_path: Pa
 
 def test_a_whole_grid_has_no_teachers(tmp_path: Path) -> None:
     stages = set()
-    found = train(grid(), recipe(teachers=TEACHERS), (), tmp_path / "a", lambda stage, *_: stages.add(stage))
+    found = train_table(grid(), recipe(teachers=TEACHERS), (), tmp_path / "a", lambda stage, *_: stages.add(stage))
     assert stages == {"all rows"}
-    assert found.best.digest == train(grid(), recipe(), (), tmp_path / "b", lambda *_: None).best.digest
+    assert found.best.digest == train_table(grid(), recipe(), (), tmp_path / "b", lambda *_: None).best.digest
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from cgcnn.cli.commands import app
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.training import learning_curve as curve
-from cgcnn.training.split import nested
+from cgcnn.training.data import nested
 
 RECIPE = """
 name = "{name}"
@@ -97,9 +97,9 @@ def test_an_interrupted_curve_is_continued_to_the_same_numbers(folder: Path, mon
             raise KeyboardInterrupt
         return train(*arguments)
 
-    train = curve.train
+    train = curve.train_table
     with monkeypatch.context() as patch:
-        patch.setattr(curve, "train", stop)
+        patch.setattr(curve, "train_table", stop)
         assert CliRunner().invoke(app, arguments(folder, "--sizes", "4,16")).exit_code != 0
     with pytest.raises(UserError, match="other data or another recipe"):
         command(folder, "--sizes", "4,16", "--epochs", 3)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,16 @@ import torch
 from click.testing import CliRunner, Result
 
 from cgcnn.cli.commands import app
-from cgcnn.data.sample import from_record
+from cgcnn.data.samples import from_record
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
 from cgcnn.inference.evaluate import evaluate
 from cgcnn.models.card import read_card
 from cgcnn.models.files import load
-from cgcnn.training.examples import Examples
-from cgcnn.training.fit import Task, fit, loss_on
+from cgcnn.network.reference import CGCNN
+from cgcnn.training.data import prepare
+from cgcnn.training.fit import Examples, FitTask, fit, loss_on
 from cgcnn.training.recipe import Fit, plain_recipe
-from cgcnn.training.table import prepare
 
 CATIONS = ["Na", "K", "Mg", "Ca", "Sr", "Li", "Rb", "Cs"]
 RECIPE = """
@@ -169,11 +170,12 @@ def parts() -> tuple[Examples, Examples]:
     return tuple(Examples(prepared.graphs.select(rows), torch.from_numpy(prepared.targets[rows])) for rows in halves)
 
 
-def task(**how) -> Task:
+def task(**how) -> FitTask:
     from cgcnn.network.settings import Settings
 
     settings = Settings(targets=("energy",), width=8, layers=1, hidden=8, gaussians=12)
-    return Task(settings, Fit(**({"batch_size": 8} | how)), torch.ones(1), torch.from_numpy(element_features()))
+    network = partial(CGCNN, settings, torch.from_numpy(element_features()))
+    return FitTask(network, Fit(**({"batch_size": 8} | how)), torch.ones(1))
 
 
 def test_best_network_is_that_of_the_lowest_validation_loss(parts: tuple[Examples, Examples]) -> None:

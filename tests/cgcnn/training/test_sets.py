@@ -11,7 +11,7 @@ from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.network.reference import CGCNN, TensorBatch
 from cgcnn.network.settings import Settings
-from cgcnn.training.sets import grid_network, set_names, shared_sets
+from cgcnn.training.distil import grid_network, set_names, shared_sets
 
 SETTINGS = Settings(targets=("e",), width=4, layers=0, hidden=8, gaussians=4, radius=6.0, sites=4)
 FEATURES = torch.from_numpy(element_features())

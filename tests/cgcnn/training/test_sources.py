@@ -10,16 +10,15 @@ from pymatgen.core import Lattice, Structure
 
 from cgcnn.cli.commands import app
 from cgcnn.data.composition import composition_keys
-from cgcnn.data.records import Record
+from cgcnn.data.samples import Record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.models.card import read_card
 from cgcnn.models.files import load
+from cgcnn.training.data import prepare, read_sources
 from cgcnn.training.members import domain_of
 from cgcnn.training.recipe import TrainRecipe, read_recipe
-from cgcnn.training.sources import read_sources
-from cgcnn.training.start import train
-from cgcnn.training.table import prepare
+from cgcnn.training.train import train
 
 OXYGEN = (0.70229 - 0.687) * 3 / 5  # eV/atom that the older corrections of an oxide ABO3 are larger
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
+from cgcnn.training.data import Division, Split, by_column, by_share, by_size, folds
 from cgcnn.training.recipe import plain_recipe
-from cgcnn.training.split import Division, Split, by_column, by_share, by_size, folds
 
 properties = settings(max_examples=40, deadline=None, derandomize=True)
 usable_rows = st.lists(st.booleans(), min_size=5, max_size=60).filter(lambda rows: sum(rows) >= 5)
