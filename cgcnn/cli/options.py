@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from cgcnn.errors import UserError
-from cgcnn.files import printable, whole_number
+from cgcnn.files import STDOUT, printable, whole_number
 from cgcnn.machine import STOPPING, forget_working_folder, limit_hit, stopping
 
 if TYPE_CHECKING:
@@ -76,6 +76,30 @@ def building(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+class OutputFile(click.Path):
+    """A file to write; ``-`` is standard output."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, allow_dash=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return STDOUT if value == "-" else super().convert(value, param, ctx)
+
+
+class OutputName(click.Path):
+    """A name under which files are written, or a file that standard output cannot stand for."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if value == "-":
+            self.fail("-: cannot go to standard output; give a name", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):

@@ -66,14 +66,13 @@ def run_training(found: Prepared, recipe: TrainRecipe, how: Division, output: Pa
 
 
 def prepare_tables(
-    samples: Sequence[Sample],
-    recipes: Iterable[TrainRecipe],
+    trainings: Iterable[tuple[Sequence[Sample], TrainRecipe]],
     build: Callable[[Settings], AbstractContextManager[Builder]],
     *,
     strict: bool,
 ) -> Iterator[tuple[TrainingTable, TrainRecipe]]:
-    """Prepare the usable samples for each recipe in turn, see `prepare_samples`."""
-    for recipe in recipes:
+    """Prepare the usable samples of each recipe in turn, as `prepare_samples`."""
+    for samples, recipe in trainings:
         with build(recipe.settings) as builder:
             found = prepare_samples(samples, recipe, builder, strict=strict)
         yield found.table, recipe

@@ -55,7 +55,7 @@ def targets(
     table = np.array(columns).astype(np.float32).T  # (n, T)
     for name, column in zip(names, table.T, strict=True):
         if np.isnan(column).all():
-            raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
+            raise UserError(f"no record has the label {name!r}; the first has: {', '.join(records[0])}")
         wrong = np.flatnonzero((column != 0) & (column != 1) & ~np.isnan(column))
         if name in binary and len(wrong):
             first = int(wrong[0])

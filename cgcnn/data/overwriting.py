@@ -97,6 +97,7 @@ def refuse_overwriting(inputs: Iterable[str | Path | None], outputs: Iterable[Ou
             if other is not output and not is_stream(output.path):
                 raise UserError(f"{output}: is the same file as {other}. Name another.")
     named = [output for output in wanted if not is_stream(output.path)]
+    _refuse_shared_stream([output for output in wanted if is_stream(output.path)])
     for output in named:
         _refuse_run(output)
     for one, other in permutations(named, 2):
@@ -106,6 +107,14 @@ def refuse_overwriting(inputs: Iterable[str | Path | None], outputs: Iterable[Ou
         path = None if given is None else _local(str(given))
         if path is not None and os.path.lexists(path):
             _refuse_input(path, files, named)
+
+
+def _refuse_shared_stream(outputs: Sequence[Output]) -> None:
+    first: dict[Path, str] = {}
+    for output in outputs:
+        other = first.setdefault(output.path, output.setting)
+        if other != output.setting:
+            raise UserError(f"`{output.setting}`: goes to {output.path.name}, as `{other}` does. Name a file for one.")
 
 
 def _refuse_input(path: Path, files: dict[File, Output], outputs: Sequence[Output]) -> None:

@@ -486,7 +486,9 @@ def read_sources(data: Path, recipe: TrainRecipe) -> list[Sample]:
 
 
 def _known(sample: Sample, names: Sequence[str], prototypes: Sequence[str]) -> list[tuple[bytes, str]]:
-    """The targets that a sample has, each beside its composition."""
+    """Return the targets that a sample has, each with its composition; none for structures."""
+    if not prototypes:
+        return []
     kinds = [PROTOTYPES[name] for name in prototypes]
     found = composition_or_reason(sample.labels, kinds)
     if isinstance(found, str):

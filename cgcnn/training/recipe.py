@@ -185,6 +185,8 @@ class TrainRecipe(_Section):
             raise ValueError(f"sources have labels that are no targets: {', '.join(unknown)}")
         if self.input == "prototype" and self.network.graphs != "shells":
             raise ValueError("graphs of prototypes have complete shells")
+        if self.input == "structure" and any(source.fill for source in self.sources):
+            raise ValueError("sources: fill: only for prototype input, which has compositions")
         if self.input == "structure" and self.merge:
             raise ValueError("rows of structures are not merged")
         named = {name for target in self.targets if isinstance(target.below, dict) for name in target.below}

@@ -252,3 +252,42 @@ def test_a_folder_is_predicted_and_trained_on_again_without_what_was_written_int
         assert predicted.exit_code == 0, predicted.output
         assert [row["id"] for row in table(folder / "out.csv")] == [row["id"] for row in rows]
     assert "note: skipped 8 outputs or hidden files, such as" in predicted.stderr
+
+
+def test_a_dash_writes_to_standard_output(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(untrained(CUBIC_PEROVSKITE, {}), tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    files = {path.name for path in tmp_path.iterdir()}
+    for command in ("predict", "evaluate"):
+        target = ("--label", "energy") if command == "evaluate" else ()
+        run(command, data, "--model", "model", "--csv", "file.csv", *target)
+        shown = in_process(command, data, "--model", "model", "--csv", "-", *target)
+        assert shown.stdout == Path("file.csv").read_text(), shown.stderr  # nothing else, whatever there is to say
+        Path("file.csv").unlink()
+    shown = in_process("evaluate", data, "--model", "model", "--label", "energy", "--json", "-")
+    assert json.loads(shown.stdout)["rows"] == 6
+    assert {path.name for path in tmp_path.iterdir()} == files
+
+
+def test_two_outputs_to_standard_output_are_refused(data: Path, tmp_path: Path) -> None:
+    save(untrained(CUBIC_PEROVSKITE, {}), tmp_path / "model")
+    with pytest.raises(UserError, match=r"`json`: goes to stdout, as `csv` does"):
+        run("evaluate", data, "--model", tmp_path / "model", "--label", "energy", "--csv", "-", "--json", "-")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("train", "data.jsonl", "--target", "energy", "-o", "-"),
+        ("learning-curve", "data.jsonl", "--recipe", "castelli", "--sizes", "9", "-o", "-"),
+        ("import", "old.pth.tar", "--atom-init", "atom_init.json", "-o", "-"),
+        ("explain", "castelli-linear", "-o", "-"),
+        ("card", "castelli", "--plot", "-"),
+        ("evaluate", "data.jsonl", "--model", "castelli", "--plot", "-"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_go_to_standard_output_needs_a_name(line: tuple[str, ...]) -> None:
+    done = run(*line)
+    assert done.exit_code == 2
+    assert "cannot go to standard output" in done.output

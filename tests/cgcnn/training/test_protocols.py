@@ -137,7 +137,7 @@ def test_everything_may_be_trained_on(folder: Path) -> None:
         (["--split", "a/b/c"], "three numbers"),
         (["--sizes", "90/1/1"], "at most 30"),
         (["--strict"], "1 of 32 crystals failed"),
-        (["--target", "colour"], "no record has the target 'colour'"),
+        (["--target", "colour"], "no record has the label 'colour'"),
         (["--binary", "fold"], "fold is 2; a binary target is 0 or 1"),
     ],
 )
@@ -218,7 +218,7 @@ def test_evaluate_shows_figures_and_draws(folder: Path) -> None:
     ("options", "message"),
     [
         (["--target", "colour"], "predicts energy, halide"),
-        (["--label", "colour"], "no record has the target 'colour'"),
+        (["--label", "colour"], "no record has the label 'colour'"),
         (["--plot", "x.docx"], "cannot be drawn"),
         (["--strict"], "1 of 32 crystals failed"),
     ],
