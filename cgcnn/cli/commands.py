@@ -17,7 +17,7 @@ TRAINED = (
     *(".safetensors", ".json", "-last.safetensors", "-last.json", ".metrics.json", ".metrics.csv"),
     *(".test.csv", ".history.csv", ".training"),
 )
-"""What the names of the files and of the folder end in that a training writes, or removes at its end."""
+"""Ends of the names of the files and the folder that a training writes, or removes at its end."""
 
 PATH = click.Path(path_type=Path)
 OUTPUT, NAME = command_line.OutputFile(), command_line.OutputName()
@@ -73,8 +73,9 @@ def train(
     """Train a model on the labelled crystals of DATA, in any format that `predict` reads.
 
     Writes MODEL (the epochs with the best validation), MODEL-last (the last epochs), MODEL.metrics.json and .csv,
-    MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with its own check uses that, unless you
-    ask for a split. MODEL.training keeps the progress until the model is written.
+    MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with validation folds is checked on
+    these and then trained on all rows, unless you choose a split. MODEL.training keeps the progress until the model is
+    written.
     """
     from cgcnn.training.data import choose_recipe, read_samples
     from cgcnn.training.recipe import read_recipe
@@ -107,7 +108,7 @@ def train(
     metavar="FILE",
     help="Write id,prediction[,std] to FILE, or - for stdout.",
 )
-@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@click.option("--target", metavar="NAME", help="Target of the model. [default: its first]")
 @command_line.building
 @command_line.debug
 def predict(
@@ -120,17 +121,17 @@ def predict(
     cache: Path | None,
     no_cache: bool,
 ) -> None:
-    """Predict the crystals of DATA, in their order; no labels needed.
+    """Predict the crystals of DATA in order; labels are not needed.
 
     DATA is a CIF, POSCAR, extended XYZ, JSON, JSON Lines or CSV file (with a column `cif`), an ASE database, a
     directory of these, or a directory with an id_prop.csv. A crystal that cannot be predicted gets an empty prediction,
-    and its reason goes to OUT.failures.csv.
+    and the reason goes to OUT.failures.csv.
     """
     from cgcnn.data.read import read
     from cgcnn.models.card import model_files, weights_path
 
     refuse_overwriting([data, *model_files(model)], of_csv("csv", output))
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy products are too small for several threads
     path, samples = weights_path(model), read(data)  # before the heavy imports, so that a wrong path fails at once
     command_line.note_skipped(data)
     from cgcnn.cli.terminal import builder
@@ -163,7 +164,7 @@ def predict(
     if predictions.out_of_domain:
         command_line.echo(
             f"warning: {len(predictions.out_of_domain)} of {len(ids)} crystals have an element that {loaded.card.name} "
-            f"was not trained on, the first is {ids[predictions.out_of_domain[0]]}: these predictions mean little",
+            f"was not trained on, first {ids[predictions.out_of_domain[0]]}: do not trust these predictions",
             err=True,
         )
 
@@ -171,7 +172,7 @@ def predict(
 @app.command()
 @click.argument("data", type=PATH)
 @click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
-@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@click.option("--target", metavar="NAME", help="Target of the model. [default: its first]")
 @click.option("--label", metavar="NAME", help="The label to compare with. [default: the target's name]")
 @click.option("--json", "figures", type=OUTPUT, metavar="FILE", help="Write the figures to FILE, or - for stdout.")
 @click.option(
@@ -226,7 +227,7 @@ def evaluate(
     if failed and strict:
         raise UserError(failed)
     if failed:
-        command_line.echo(f"{failed}; measured without", err=True)
+        command_line.echo(f"{failed}; measured without them", err=True)
     if figures:
         evaluating.write_figures(figures, found, loaded)
     if output:
@@ -316,7 +317,7 @@ def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
 @click.option("--plot", type=NAME, multiple=True, metavar="FILE", help="Reliability diagram (.png, .svg); repeatable.")
 @command_line.debug
 def card(model: str, plot: tuple[Path, ...]) -> None:
-    """Show what MODEL (a shipped name or a path) predicts, from what, and how well."""
+    """Show what MODEL (a shipped name or a path) predicts, from which input, and how well."""
     from cgcnn.cli.terminal import show_card
     from cgcnn.models.card import model_files, read_card
 
@@ -333,7 +334,7 @@ def card(model: str, plot: tuple[Path, ...]) -> None:
 @app.command()
 @click.argument("model")
 @click.option("-o", "--output", type=NAME, required=True, metavar="DIR", help="Write maps and table to DIR.")
-@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@click.option("--target", metavar="NAME", help="Target of the model. [default: its first]")
 @command_line.debug
 def explain(model: str, output: Path, target: str | None) -> None:
     """Show what each element contributes on each site, by a MODEL of compositions with linear pooling.

@@ -1,4 +1,4 @@
-"""What commands show on a terminal: progress on stderr, and cards as text."""
+"""Show progress on stderr, and cards as text."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from cgcnn.training.fit import EpochProgress
 
 
-LINES = 10  # plain lines a member
+LINES = 10  # plain lines for each member
 SECONDS = 10.0  # between plain lines of a counter
 
 
 def _columns() -> list[ProgressColumn]:
-    """The columns of bars, whose descriptions are text as it is."""
+    """Return the columns of bars, with descriptions as plain text."""
     return [TextColumn("{task.description}", markup=False), *Progress.get_default_columns()[1:]]
 
 
 class Reporter:
-    """A bar for each member in training, or lines if stderr is no terminal; called after every epoch."""
+    """A bar for each member in training, or lines if stderr is not a terminal; called after every epoch."""
 
     def __init__(self, members: int) -> None:
         self.members = members
@@ -73,7 +73,7 @@ def _losses(progress: EpochProgress) -> str:
 
 
 class Counter:
-    """A bar for things done of things to do, or a line now and then if stderr is no terminal."""
+    """A bar that counts finished items, or a line now and then if stderr is not a terminal."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -90,7 +90,7 @@ class Counter:
         self.bars.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """Show how many are done."""
+        """Show how many items are done."""
         self.bars.update(self.task, completed=done, total=total)
         now = time.monotonic()
         if self.bars.disable and now - self.shown > SECONDS:
@@ -100,7 +100,7 @@ class Counter:
 
 @contextmanager
 def builder(settings: Settings, workers: int | None, cache: Path | None, *, no_cache: bool) -> Iterator[Builder]:
-    """Make a builder of the graphs that a network with these settings reads, from the options of `options.building`."""
+    """Make a builder of graphs for a network with these settings, from the options of `options.building`."""
     folder = None if no_cache else cache or default_folder()
     with Counter("building graphs") as report:
         note = report.console.print
@@ -148,7 +148,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
 
 
 def _figures(card: Card) -> list[tuple[str, str]]:
-    """List each measured part of the rows, followed by a line for each target."""
+    """List each measured part of the rows, followed by one line for each target."""
     lines = []
     for split, kind in dict.fromkeys((metric.split, metric.input) for metric in card.metrics):
         lines.append(("measured on", f"{split}; {kind} input"))
@@ -173,7 +173,7 @@ def _factors(calibration: Calibration) -> str:
 
 
 def reliability(calibration: Calibration) -> str:
-    """Say how many labels the intervals hold; empty if the card does not know."""
+    """Describe how many labels the intervals hold; empty if the card does not know."""
     if not calibration.held:
         return ""
     held = ", ".join(f"{100 * level:g} % held {100 * share:.0f} %" for level, share in calibration.held.items())

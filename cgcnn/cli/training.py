@@ -1,4 +1,4 @@
-"""The commands `cgcnn train` and `cgcnn learning-curve`, step by step."""
+"""The steps of the commands `cgcnn train` and `cgcnn learning-curve`."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 
 def prepare_samples(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder, *, strict: bool) -> Prepared:
-    """Prepare the usable samples and report how many are not usable.
+    """Prepare the usable samples and report the others.
 
     Raises:
-        UserError: A sample is not usable, and ``strict`` is set.
+        UserError: A sample is not usable and ``strict`` is set.
     """
     found = prepare(samples, recipe, builder)
     text = summary([sample.id for sample in samples], found.failures)
     if text and strict:
         raise UserError(text)
     if text:
-        echo(f"{text}; going on without", err=True)
+        echo(f"{text}; training without them", err=True)
     if without := int((~found.usable).sum()):
         first = found.samples[int((~found.usable).argmax())].id
-        said = f"{without} of {len(found.usable)} crystals have no label, such as {first}; going on without"
+        said = f"{without} of {len(found.usable)} crystals have no label, such as {first}; training without them"
         echo(said, err=True)
     return found
 
@@ -82,7 +82,7 @@ def run_learning_curve(tables: Iterable[tuple[TrainingTable, TrainRecipe]], size
     """Compute the learning curves of recipes, write ``OUTPUT.csv``, ``.png`` and ``.svg``, and show the points.
 
     Raises:
-        UserError: As `learning_curve` does, or matplotlib is missing, or a file cannot be written.
+        UserError: As `learning_curve`, or matplotlib is missing, or a file cannot be written.
     """
     checkpoints, files = with_end(output, ".training"), [with_end(output, end) for end in (".csv", ".png", ".svg")]
     new_figure(output, (1, 1))  # if matplotlib is missing, say so before the work
@@ -95,7 +95,7 @@ def run_learning_curve(tables: Iterable[tuple[TrainingTable, TrainRecipe]], size
         draw(points, file)
     shutil.rmtree(checkpoints)
     echo(f"{', '.join(map(str, files))} written", err=True)
-    for point in points:  # last, because the reader of stdout may go away, which must cost nothing
+    for point in points:  # last: if the reader of stdout goes away, nothing is lost
         echo(f"{point.recipe} {point.training:6d} crystals: {point.metric} {point.value:.4f} {point.unit}")
 
 

@@ -1,4 +1,4 @@
-"""How large a crystal may be. What is beyond is no crystal, or would fill the memory or take hours; it is refused."""
+"""Limits: files are decompressed in bounded memory, and crystals that cannot exist or would fill it are refused."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 
 _OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-_MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"BZh": ".bz2"}  # how these begin
+_MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"BZh": ".bz2"}  # first bytes of compressed files
 CRYSTAL = 64 * 2**20
-"""Characters of one crystal: of a CIF or a POSCAR, or of a line of records."""
+"""Largest number of characters of a crystal: a CIF, a POSCAR, or a line of JSON Lines."""
 WHOLE = 4 * 2**30
-"""Bytes of a JSON file, which is read as a whole."""
-RATIO = 200  # data of crystals compress 5 to 50 times
+"""Largest number of bytes of a JSON file, which is read as a whole."""
+RATIO = 200  # crystal data compress 5 to 50 times
 PIECE = 2**24
-"""Bytes that are read at once."""
-_FREE = 64 * 2**20  # bytes that any file may decompress to
+"""Number of bytes read at once."""
+_FREE = 64 * 2**20  # bytes to which any file may decompress
 
 
 class _Guarded(io.RawIOBase):
-    """A decompressed stream that ends with an error where a file of its size cannot honestly hold so much."""
+    """A decompressed stream that fails once it is larger than a file of its size can honestly hold."""
 
     def __init__(self, path: Path, *, by_content: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _Guarded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = cast("int", self.inner.readinto1(buffer))  # what there is before an error
+        count = cast("int", self.inner.readinto1(buffer))  # the data before an error
         self.done += count
         if self.done > self.limit:
             raise UserError(f"{self.path}: decompresses to more than {RATIO} times its size; no data of crystals do")
@@ -65,7 +65,7 @@ class _Guarded(io.RawIOBase):
 
 
 def uncompressed_name(path: Path) -> str:
-    """The file's name without ``.gz``, ``.xz`` or ``.bz2``."""
+    """Return the file's name without ``.gz``, ``.xz`` or ``.bz2``."""
     name = path.name
     for suffix in _OPEN:
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
@@ -73,17 +73,17 @@ def uncompressed_name(path: Path) -> str:
 
 
 def decompressed(path: Path, *, by_content: bool = False) -> io.BufferedReader:
-    """The bytes of a file, decompressed as they are read: by its suffix, or by how it begins."""
+    """Open a file to read its decompressed bytes; its suffix or its first bytes tell the compression."""
     return io.BufferedReader(_Guarded(path, by_content=by_content), 2**17)
 
 
 def opened(path: Path, errors: str, encoding: str = "utf-8") -> io.TextIOWrapper:
-    """The text of a file, line ends as they are; `errors` is what becomes of bytes that are no text."""
+    """Open a file to read its decompressed text with line ends as they are; `errors` handles invalid bytes."""
     return io.TextIOWrapper(decompressed(path), encoding=encoding, errors=errors, newline="")
 
 
 def lines_of(stream: io.TextIOWrapper, path: Path) -> Iterator[str]:
-    """The lines of a text, with their ends.
+    """Yield the lines of a text, with their ends.
 
     Raises:
         UserError: A line is longer than any crystal.
@@ -95,7 +95,7 @@ def lines_of(stream: io.TextIOWrapper, path: Path) -> Iterator[str]:
 
 
 def read_text(path: Path) -> str:
-    """Text of one crystal; authors' names in an old encoding are no reason to refuse it.
+    """Read the text of one crystal; invalid bytes, as in authors' names of old encodings, are replaced.
 
     Raises:
         UserError: It is longer than any crystal.
@@ -108,14 +108,14 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """All bytes of a file, decompressed.
+    """Read all decompressed bytes of a file.
 
     Raises:
-        UserError: They are too many to be read as a whole.
+        UserError: There are too many to read as a whole.
     """
     with decompressed(path) as stream:
         parts, size = list[bytes](), 0
-        while part := stream.read(PIECE):  # asked for at once, so many bytes would be reserved whatever there is
+        while part := stream.read(PIECE):  # reading all at once would reserve the limit as memory
             parts.append(part)
             size += len(part)
             if size > WHOLE:
@@ -124,18 +124,18 @@ def read_bytes(path: Path) -> bytes:
 
 
 ATOMS = 10_000
-"""Atoms of a cell."""
+"""Largest number of atoms in a cell."""
 SHORTEST, LONGEST = 0.3, 2_000.0  # Å, of lattice vectors
-FARTHEST = 1_000.0  # cells that an atom may lie outside its own; farther, its digits are lost
+FARTHEST = 1_000.0  # cells; an atom farther outside its cell has lost its digits
 CLOSEST = 0.9
-"""Å; no two atoms of a crystal are nearer; N2 has 1.10."""
+"""Å; no two atoms of a crystal are nearer; in N2 they are 1.10 apart."""
 CLOSEST_TO_H = 0.5
-"""Å; hydrogen seen by X-rays may seem as near as that."""
+"""Å; X-rays may place hydrogen as near as this."""
 IMAGES = 4_000_000
-"""Periodic images of atoms that a search for neighbours may look at."""
+"""Largest number of periodic images of atoms in a search for neighbours."""
 PAIRS = 20_000_000
-"""Neighbours of all atoms that a search may find, 50 bytes each; 10,000 atoms of diamond have a fifth of it."""
-_ANGLE = 0.01  # degrees; angles that make no cell differ from those of the nearest one that they make
+"""Largest number of neighbours of all atoms, 50 bytes each; 10,000 atoms of diamond have a fifth of it."""
+_ANGLE = 0.01  # degrees; angles must be this far from the limit beyond which no cell has them
 
 
 def check_count(atoms: int) -> None:
@@ -149,7 +149,7 @@ def check_count(atoms: int) -> None:
 
 
 def check_cell(cell: Sequence[float]) -> None:
-    """Refuse a cell that there cannot be: three lengths in Å, then three angles in degrees.
+    """Refuse an impossible cell: three lengths in Å, then three angles in degrees.
 
     Raises:
         ValueError: A number is missing, not finite or out of bounds, or no cell has these angles.
@@ -166,7 +166,7 @@ def check_cell(cell: Sequence[float]) -> None:
 
 
 def check_vectors(vectors: NDArray[np.float64]) -> None:
-    """Refuse lattice vectors (3, 3), Å, that there cannot be.
+    """Refuse impossible lattice vectors (3, 3) in Å.
 
     Raises:
         ValueError: One is not finite or out of bounds, or they lie in one plane.
@@ -179,12 +179,12 @@ def check_vectors(vectors: NDArray[np.float64]) -> None:
 
 
 def check_positions(frac: NDArray[np.float64]) -> None:
-    """Refuse fractional coordinates (n, 3) that name no place.
+    """Refuse fractional coordinates (n, 3) that are not finite or too far outside the cell.
 
     Raises:
-        ValueError: One is not finite, or too far away.
+        ValueError: An atom has such coordinates.
     """
-    wrong = np.flatnonzero(~(np.abs(frac) <= FARTHEST).all(axis=1))  # NaN is no number at all
+    wrong = np.flatnonzero(~(np.abs(frac) <= FARTHEST).all(axis=1))  # also catches NaN
     if len(wrong):
         raise ValueError(f"atom {wrong[0] + 1} is at {_listed(frac[wrong[0]])} in fractions of the cell")
 
@@ -193,11 +193,11 @@ def check_apart(crystal: Structure, names: Sequence[str] | None = None) -> None:
     """Refuse atoms nearer to each other than any bond; sites of partial occupancy may be alternatives.
 
     Args:
-        crystal: With all of its atoms.
-        names: What to call them; "atom 3 (O)" if None.
+        crystal: Crystal with all of its atoms.
+        names: Names of the atoms in messages; by default such as "atom 3 (O)".
 
     Raises:
-        ValueError: There are two, or one is that near to its own image.
+        ValueError: Two atoms are too near, or an atom and its own image.
     """
     if not crystal.is_ordered:
         return
@@ -217,10 +217,10 @@ def _close_pairs(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Find the pairs (p,) of atoms nearer than `CLOSEST`, and their distances in Å.
 
-    Two atoms are at least as far apart as they are along the height of the cell over each of its faces.
+    Two atoms are at least as far apart as their distance along the height over any face of the cell.
 
     Raises:
-        ValueError: The cell is too flat for that.
+        ValueError: The cell is too flat.
     """
     from scipy.spatial import cKDTree  # heavy
 
@@ -239,7 +239,7 @@ def _close_pairs(
     for distance, image in zip(whole, images, strict=True):
         if not image.any():
             np.fill_diagonal(distance, np.inf)
-    nearest = np.min(whole, axis=0)  # (N, N); such a cell is flat and holds few atoms
+    nearest = np.min(whole, axis=0)  # (N, N); such a flat cell holds few atoms
     first, second = np.nonzero(np.triu(nearest < CLOSEST))
     return first, second, nearest[first, second]
 

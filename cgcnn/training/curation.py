@@ -1,7 +1,14 @@
-"""Computed crystals as perovskite polymorphs of compositions: the lowest of each, and what is known of the cubic one.
+"""Curate labels: energies of one calculation on one scale, and the lowest perovskite polymorph of each composition.
 
-Where only the cubic crystal was computed, and it does not lie on the hull, its energy is an upper bound of that of the
-lowest polymorph: another may be lower. How much lower, a potential can tell: `Gain`.
+A formation energy is a total energy minus the energies of the elements. Over a data set, the two therefore differ by a
+sum over the elements and by the corrections of oxides and fluorides, which are such sums too. If a crystal is off this
+sum, its two energies come from different calculations, and its energy above hull may come from either.
+
+The Materials Project changed its corrections in 2020, and with them every formation energy: by 0.32 eV/atom for a
+bromide ABX3. `on_mp2020` puts older ones on the newer scale.
+
+If only the cubic polymorph of a composition was computed, and it is not on the hull, its energy is an upper bound:
+another polymorph may be lower. `Gain` holds how much lower, as a potential predicts.
 """
 
 from __future__ import annotations
@@ -32,20 +39,20 @@ if TYPE_CHECKING:
 
 
 TOLERANCE = 0.02  # eV/atom; of the Materials Project's perovskites 97 in 100 are within 0.0005
-_LEAST = 10  # crystals to each number that is fitted; of fewer nothing is said
+_LEAST = 10  # crystals for each fitted number; with fewer, all crystals are kept
 _CORRECTED = {8, 9}  # O, F
 _ROUNDS = 40
 
 
 def agreeing(samples: Sequence[Sample], first: str, second: str) -> list[Sample]:
-    """The samples without those whose two energies are of different calculations.
+    """Drop the samples whose two energies come from different calculations.
 
-    Those that are no crystals or lack one of the energies stay, and so do all where there are too few to tell.
+    Samples that are no crystals or lack an energy are kept. If there are too few crystals for the fit, all are kept.
 
     Args:
-        samples: Of one data set, with crystals.
-        first: Label of an energy, eV/atom.
-        second: Label of another.
+        samples: Samples of one data set, with crystals.
+        first: Label of an energy in eV/atom.
+        second: Label of another energy in eV/atom.
     """
     told = [i for i, s in enumerate(samples) if s.labels.get(first) is not None and s.labels.get(second) is not None]
     shares = [_element_shares(samples[i]) for i in told]
@@ -60,16 +67,21 @@ def agreeing(samples: Sequence[Sample], first: str, second: str) -> list[Sample]
 
 
 FORMATION = "formation_energy"
-_GASES = {"H": -3.3927, "N": -8.3365, "F": -1.9115, "Cl": -1.8485}  # eV/atom, of H2 … as the Materials Project has them
+_GASES = {
+    "H": -3.3927,
+    "N": -8.3365,
+    "F": -1.9115,
+    "Cl": -1.8485,
+}  # eV/atom of H2, N2, F2, Cl2 in the Materials Project
 
 
 def on_mp2020(samples: Sequence[Sample]) -> list[Sample]:
     """Put formation energies with the Materials Project's corrections before 2020 on the scale of 2020.
 
-    Samples without a formation energy stay as they are; where there is one and no crystal, it is left out.
+    Samples without a formation energy are kept as they are. Without a crystal, the formation energy is dropped.
 
     Args:
-        samples: Of one data set, with crystals.
+        samples: Samples of one data set, with crystals.
     """
     return [_on_mp2020(sample) for sample in samples]
 
@@ -86,10 +98,10 @@ def _on_mp2020(sample: Sample) -> Sample:
 
 
 def legacy_minus_2020(formula: Mapping[str, int]) -> float:
-    """Work out how much higher a formation energy is before the Materials Project's corrections of 2020, eV/atom.
+    """Return the formation energy before the Materials Project's corrections of 2020 minus the one after, in eV/atom.
 
-    Both tables of corrections are pymatgen's. The raw energies cancel, but for those of H2, N2, F2 and Cl2, which the
-    older corrections replace. Oxygen counts as oxide, sulphur as sulphide: no perovskite has it otherwise.
+    Both tables of corrections are pymatgen's. The raw energies cancel, except those of H2, N2, F2 and Cl2, which the
+    older corrections replace. Oxygen counts as oxide and sulphur as sulphide, as in every perovskite.
 
     Args:
         formula: Symbol → number of atoms.
@@ -100,13 +112,13 @@ def legacy_minus_2020(formula: Mapping[str, int]) -> float:
 
 @dataclass(frozen=True)
 class _Corrections:
-    """Tables of corrections, eV an atom of the element.
+    """Tables of corrections, in eV per atom of the element.
 
     Attributes:
-        anions: Symbol → correction where it is an anion, of 2020.
-        oxide, sulphide: Those before.
-        gases: Symbol → energy of the gas, before.
-        mixing: For both, the most electronegative element → metal → correction of GGA+U.
+        anions: Symbol → correction of an anion, since 2020.
+        oxide, sulphide: Corrections before 2020.
+        gases: Symbol → energy of the gas, before 2020.
+        mixing: Most electronegative element → metal → correction of GGA+U, before and since 2020.
     """
 
     anions: Mapping[str, float]
@@ -118,10 +130,10 @@ class _Corrections:
 
 @cache
 def _corrections() -> _Corrections:
-    from pymatgen.entries import compatibility  # a second
+    from pymatgen.entries import compatibility  # takes a second
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the older ones are old is what they are here for
+        warnings.simplefilter("ignore")  # it warns that the older corrections are old
         before: dict[str, Any] = {}
         for part in compatibility.MaterialsProjectCompatibility().corrections:
             before |= vars(part)
@@ -156,7 +168,7 @@ def _legacy_minus_2020(formula: tuple[tuple[str, int], ...]) -> float:
 
 
 def _element_shares(sample: Sample) -> NDArray[np.float64] | None:
-    """(2 * 101,) the shares of the elements of a crystal, in the second half if it is an oxide or a fluoride."""
+    """Return (2 * 101,) the shares of the elements of a crystal, in the second half for oxides and fluorides."""
     try:
         counts = Counter(structure(sample.form, sample.content).atomic_numbers)
     except UserError:
@@ -168,9 +180,9 @@ def _element_shares(sample: Sample) -> NDArray[np.float64] | None:
 
 
 def _residual(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(k,) how far numbers are off the sum over columns that fits most of them; zeros where there are too few.
+    """Return (k,) the residuals of numbers from a linear fit to most of them; zeros if there are too few.
 
-    The sum has the least absolute error, by repeated weighted least squares.
+    The fit has the least absolute error, by iteratively reweighted least squares.
     """
     x = x[:, x.any(axis=0)]
     if len(y) < _LEAST * x.shape[1]:
@@ -186,18 +198,18 @@ def _residual(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.floa
 ENERGY = "e_above_hull"
 BOUND = "e_above_hull_is_bound"
 COMPUTED = "e_above_hull_computed"
-ON_HULL = 1e-4  # eV/atom; nothing lies lower than what lies here
+ON_HULL = 1e-4  # eV/atom; a crystal on the hull has no lower polymorph
 CUBIC, TILTED = -0.001, -0.002
-"""eV/atom: what gains less by tilting counts as cubic, what gains more as tilted."""
+"""Gains in eV/atom: above CUBIC a composition counts as cubic, below TILTED as tilted."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What the best relaxed start of a composition has over its relaxed cubic crystal.
+    """The gain of the lowest relaxed start of a composition over its relaxed cubic crystal.
 
     Attributes:
-        difference: Its energy minus that of the cubic crystal, eV/atom; negative if it is lower.
-        tilted: Whether its octahedra are tilted.
+        difference: Energy of the start minus that of the cubic crystal in eV/atom; negative if it is lower.
+        tilted: Whether the octahedra are tilted.
     """
 
     difference: float
@@ -205,11 +217,11 @@ class Gain:
 
 
 def gains(rows: Iterable[Sample]) -> dict[Sites, Gain]:
-    """Read the gains of compositions from the rows of a table of relaxed starts, one row for each start.
+    """Read the gains of compositions from a table of relaxed starts, one row for each start.
 
-    Its columns are A, B, B' (empty for ABX3), X, ``difference`` (eV/atom) and ``became``, what the perovskite test
-    found, such as "single tilted a-b+a-". A start that became no perovskite says nothing of perovskites; where all did,
-    the composition has no gain.
+    The columns are A, B, B' (empty for ABX3), X, ``difference`` (eV/atom) and ``became``, the result of the perovskite
+    test, such as "single tilted a-b+a-". Starts that became no perovskite are ignored; a composition without another
+    start has no gain.
 
     Raises:
         UserError: A row lacks an element or a difference.
@@ -237,7 +249,7 @@ def gains(rows: Iterable[Sample]) -> dict[Sites, Gain]:
 
 
 def _either_way(sites: Sites) -> Sites:
-    """The same for both orders of B and B'."""
+    """Return a key that is the same for both orders of B and B'."""
     named = dict(sites)
     if "B'" in named:
         named["B"], named["B'"] = sorted((str(named["B"]), str(named["B'"])))
@@ -245,19 +257,20 @@ def _either_way(sites: Sites) -> Sites:
 
 
 def lowest_polymorphs(samples: Iterable[Sample], gains: Mapping[Sites, Gain] | None = None) -> list[Sample]:
-    """A sample for each assignment of elements to the sites of a prototype, from samples with crystals.
+    """Find the lowest perovskite polymorph of each composition; return a sample for each composition.
 
-    Crystals that are no perovskites, or ordered as in no prototype, are left out, and so are those without an energy.
-    The labels are the site columns, and of the lowest polymorph ``e_above_hull``, ``e_above_hull_is_bound`` (1 or 0,
-    whether that is only an upper bound), ``formation_energy``, ``band_gap``, and ``a``: the edge of a cube with the
-    volume of one ABX3; ``e_above_hull_cubic`` of the lowest cubic one; and ``tilted``, whether the lowest is tilted (1
-    or 0), unless only the cubic one is known and it is not on the hull. Of polymorphs as low as each other, to a meV,
-    the first counts. Where the energy is by a gain, ``e_above_hull_computed`` is that of the cubic crystal.
+    Crystals without an energy are left out, as are crystals that are no perovskites or ordered as in no prototype.
+
+    The labels are the site columns and, of the lowest polymorph, ``e_above_hull``, ``e_above_hull_is_bound`` (1 if that
+    is only an upper bound, else 0), ``formation_energy``, ``band_gap`` and ``a``, the edge of a cube with the volume of
+    one ABX3. ``e_above_hull_cubic`` is the energy of the lowest cubic polymorph. ``tilted`` is 1 or 0, or None if only
+    the cubic polymorph is known and it is not on the hull. Of polymorphs within 1 meV/atom, the first counts. If a gain
+    was applied, ``e_above_hull_computed`` is the energy of the cubic crystal.
 
     Args:
-        samples: With crystals.
-        gains: Of compositions, see `gains`. Where only the cubic crystal was computed, what it gains makes its energies
-            those of the lowest polymorph, not below the hull, and tells whether that is tilted.
+        samples: Samples with crystals.
+        gains: Gains of compositions, see `gains`. If only the cubic crystal was computed, its gain is added to its
+            energies, down to the hull at most, and says whether the lowest polymorph is tilted.
     """
     found: dict[Sites, list[tuple[Sample, Perovskite]]] = {}
     for sample in samples:
@@ -267,15 +280,15 @@ def lowest_polymorphs(samples: Iterable[Sample], gains: Mapping[Sites, Gain] | N
             kind = find_perovskite(structure(sample.form, sample.content))
         except UserError:
             continue
-        sites = None if kind is None else site_columns(kind)
+        sites = None if kind is None else perovskite_columns(kind)
         if kind is not None and sites is not None:
             found.setdefault(sites, []).append((sample, kind))
     gains = gains or {}
     return [_composition(sites, polymorphs, gains.get(_either_way(sites))) for sites, polymorphs in found.items()]
 
 
-def site_columns(kind: Perovskite) -> Sites | None:
-    """The site columns of a perovskite: A, B, X (three symbols), or A, B, B', X in rock-salt order; None for others."""
+def perovskite_columns(kind: Perovskite) -> Sites | None:
+    """Return the site columns of a perovskite: A, B, X (three symbols), or A, B, B', X; None for other orders."""
     a, b, x = (kind.elements(role) for role in "ABX")
     units = sum(b.values())
     if len(a) > 1:
@@ -315,7 +328,7 @@ def _composition(sites: Sites, polymorphs: list[tuple[Sample, Perovskite]], gain
 
 
 def _tilted(gain: Gain) -> int | None:
-    """Whether the lowest polymorph is tilted, 1 or 0; None where too little is gained to tell."""
+    """Return 1 if the lowest polymorph is tilted, 0 if it is cubic, None if the gain is too small to decide."""
     if gain.difference > CUBIC:
         return 0
     return None if gain.difference > TILTED else int(gain.tilted)

@@ -1,4 +1,7 @@
-"""What a training learns from: its recipe and its samples, of one file or of several with labels of their own."""
+"""Training data: samples read as a recipe asks, the table of labelled rows, and its split into parts.
+
+Shapes: n rows, T targets.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +48,10 @@ _NAMES = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "tes
 
 @dataclass(frozen=True)
 class Split:
-    """Parts of n rows.
+    """A split of n rows into parts.
 
     Attributes:
-        part: (n,) int8, position in `PARTS`; -1 where a row is in none.
+        part: (n,) int8, position in `PARTS`; -1 for a row in none.
         text: How the rows were chosen, for the card.
     """
 
@@ -56,7 +59,7 @@ class Split:
     text: str
 
     def rows(self, name: str) -> NDArray[np.int64]:
-        """Positions of the rows of a part."""
+        """Return the positions of the rows of a part."""
         return np.flatnonzero(self.part == PARTS.index(name))
 
     def __post_init__(self) -> None:
@@ -65,17 +68,20 @@ class Split:
 
 
 def everything(n: int) -> Split:
-    """All of n rows for training."""
+    """Use all n rows for training."""
     return Split(np.zeros(n, dtype=np.int8), "all rows")
 
 
 def by_share(usable: NDArray[np.bool_], shares: Sequence[float], seed: int) -> Split:
-    """Rows drawn at random, by the shares of training, validation and test, in any unit.
+    """Draw rows at random, by the shares of training, validation and test in any unit.
 
     Args:
         usable: (n,) rows that may be in a part.
         shares: Three numbers.
-        seed: Of the draw.
+        seed: Seed of the draw.
+
+    Raises:
+        UserError: The shares are not three numbers of which one is positive.
     """
     if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
         raise UserError(f"split {'/'.join(f'{s:g}' for s in shares)}: give three shares, such as 60/20/20")
@@ -86,7 +92,11 @@ def by_share(usable: NDArray[np.bool_], shares: Sequence[float], seed: int) -> S
 
 
 def by_size(usable: NDArray[np.bool_], sizes: Sequence[int], seed: int) -> Split:
-    """Rows drawn at random, so many for training, validation and test; the others are in no part."""
+    """Draw given numbers of rows at random for training, validation and test; the others are in no part.
+
+    Raises:
+        UserError: There are not three numbers, or not enough usable rows.
+    """
     if len(sizes) != 3 or min(sizes) < 0 or sum(sizes) > usable.sum():
         text = "/".join(str(s) for s in sizes)
         raise UserError(f"sizes {text}: give three numbers of rows, at most {usable.sum()} together")
@@ -94,12 +104,12 @@ def by_size(usable: NDArray[np.bool_], sizes: Sequence[int], seed: int) -> Split
 
 
 def nested(usable: NDArray[np.bool_], size: int, held: int, seed: int) -> Split:
-    """So many rows for validation, as many for the test, and ``size`` for training, drawn at random.
+    """Draw ``held`` rows for validation, as many for the test, and ``size`` rows for training at random.
 
-    Only the training part depends on the size, and a larger one holds all rows of a smaller one.
+    Only the training part depends on the size; a larger one contains every smaller one.
 
     Raises:
-        UserError: There are not so many usable rows.
+        UserError: There are not enough usable rows.
     """
     order = np.random.default_rng(seed).permutation(np.flatnonzero(usable))
     if not 0 < size <= len(order) - 2 * held:
@@ -120,12 +130,12 @@ def _drawn(usable: NDArray[np.bool_], sizes: Sequence[int], seed: int, text: str
 
 
 def by_column(usable: NDArray[np.bool_], name: str, values: Sequence[object], test: str | None) -> Split:
-    """Rows by a column that says train, validation or test; or by a column of folds, of which ``test`` is one.
+    """Split rows by a column that says train, validation or test, or by a column of folds of which ``test`` is one.
 
-    With folds, the one after the test fold is for validation.
+    With folds, the fold after the test fold is for validation.
 
     Raises:
-        UserError: No such fold, or a value that is no part.
+        UserError: There is no such fold, or a value names no part.
     """
     texts = ["" if value is None else str(value).strip() for value in values]
     if test is None:
@@ -144,7 +154,11 @@ def by_column(usable: NDArray[np.bool_], name: str, values: Sequence[object], te
 
 
 def folds(usable: NDArray[np.bool_], k: int, seed: int) -> list[Split]:
-    """K splits of rows drawn at random into k folds: each is once the test part, the one after it for validation."""
+    """Draw rows at random into k folds and return k splits: each fold is the test part once, the next validates.
+
+    Raises:
+        UserError: There are fewer than 3 folds, or more folds than rows.
+    """
     n = int(usable.sum())
     if not 3 <= k <= n:
         raise UserError(f"{k} folds of {n} rows: give at least 3, and no more than there are rows")
@@ -157,14 +171,14 @@ def folds(usable: NDArray[np.bool_], k: int, seed: int) -> list[Split]:
 
 @dataclass(frozen=True)
 class Division:
-    """How the rows are to be split; None where one is not asked for.
+    """A choice of how to split the rows; at most one way may be set.
 
     Attributes:
         split: Shares of training, validation and test rows, such as ``60/20/20``.
-        sizes: Numbers of such rows.
+        sizes: Numbers of training, validation and test rows.
         fold_column: Label that says train, validation or test, or names a fold.
-        test_fold: The fold of the label to test on; validation is the one after.
-        folds: K, for k-fold: each row is once in a test part.
+        test_fold: Fold of ``fold_column`` to test on; the next one validates.
+        folds: Number of folds, each of which is the test part once.
     """
 
     split: str | None = None
@@ -174,20 +188,20 @@ class Division:
     folds: int | None = None
 
     def splits(self, usable: NDArray[np.bool_], labels: Sequence[Record], recipe: TrainRecipe) -> list[Split]:
-        """The splits that are asked for; none where the recipe has a check of its own and nothing else is asked for.
+        """Split the rows; return no split if none is set and the recipe has validation folds.
 
         Args:
             usable: (n,) rows that may be in a part.
-            labels: Of the n rows.
-            recipe: Says the seed, and the shares and the check where nothing is asked for.
+            labels: Labels of the n rows.
+            recipe: Recipe with the seed, and the shares if no way is set.
 
         Raises:
-            UserError: What is asked for contradicts itself or does not fit the rows.
+            UserError: Several ways are set, or one does not fit the rows.
         """
         ways = ("split", "sizes", "fold_column", "folds")
         asked = [f"`{way}`" for way in ways if getattr(self, way) is not None]
         if len(asked) > 1:
-            raise UserError(f"{' and '.join(asked)}: one way to split, please")
+            raise UserError(f"{' and '.join(asked)}: choose one way to split")
         if self.test_fold is not None and self.fold_column is None:
             raise UserError("`test_fold`: needs `fold_column`, the label that names the folds")
         if self.fold_column is not None:
@@ -220,19 +234,19 @@ def _whole_numbers(setting: str, text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """Labelled rows in the form that a recipe's input kind needs.
+    """Labelled rows in the form that a recipe's kind of input needs.
 
     Attributes:
-        ids: Of the n rows.
+        ids: Ids of the n rows.
         targets: (n, T) float32; NaN where missing.
-        fold: (n,) int64; -1 where a row has none.
-        shape: (n,) int8, each row's prototype as its position in the recipe's list, for prototype input.
-        species: (n, n_sites) canonical compositions, for prototype input; 0 beyond the sites of a row's prototype.
-        lattice: (n,) Å, lattice constants of the labelled crystals, for prototype input; NaN where unknown.
-        graphs: N graphs, for structure input.
-        bound: (n, T), where a target is only an upper bound; None where none is.
-        computed: (n,) of rows whose first target was worked out from an upper bound that was computed, that bound; NaN
-            of others. None where there is no such row.
+        fold: (n,) int64; -1 for a row in no fold.
+        shape: (n,) int8, position of each row's prototype in the recipe's list; prototype input only.
+        species: (n, n_sites) canonical compositions, 0 beyond the sites of a row's prototype; prototype input only.
+        lattice: (n,) lattice constants of the labelled crystals in Å, NaN where unknown; prototype input only.
+        graphs: n graphs; structure input only.
+        bound: (n, T) bool, True where a target is only an upper bound; None if all are exact.
+        computed: (n,) computed upper bound from which a row's first target was estimated, NaN for other rows; None if
+            there is no such row.
     """
 
     ids: tuple[str, ...]
@@ -246,7 +260,7 @@ class TrainingTable:
     computed: NDArray[np.float32] | None = None
 
     def rows(self, chosen: NDArray[np.bool_]) -> TrainingTable:
-        """The rows where ``chosen`` (n,) is true."""
+        """Return the rows where ``chosen`` (n,) is true."""
         return TrainingTable(
             tuple(self.ids[i] for i in np.flatnonzero(chosen)),
             self.targets[chosen],
@@ -260,20 +274,20 @@ class TrainingTable:
         )
 
     def of(self, position: int, prototype: Prototype) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Positions (k,) and compositions (k, n_sites) of the rows of the recipe's ``position``-th prototype."""
+        """Return positions (k,) and compositions (k, n_sites) of the rows of the recipe's ``position``-th prototype."""
         if self.shape is None or self.species is None:
             raise ValueError("crystals have no prototype")
         rows = np.flatnonzero(self.shape == position)
         return rows, self.species[rows, : len(prototype.sites)]
 
     def by_prototype(self, prototypes: Sequence[str]) -> list[tuple[Prototype, NDArray[np.int64], NDArray[np.uint8]]]:
-        """Each of the recipe's prototypes with the positions and compositions of its rows, see `of`."""
+        """Return each of the recipe's prototypes with the positions and compositions of its rows, see `of`."""
         kinds = [PROTOTYPES[name] for name in prototypes]
         return [(kind, *self.of(position, kind)) for position, kind in enumerate(kinds)]
 
     @property
     def lattices(self) -> NDArray[np.float32]:
-        """`lattice`, of a table that has prototypes."""
+        """`lattice` of a table of prototypes."""
         if self.lattice is None:
             raise ValueError("crystals have no prototype")
         return self.lattice
@@ -281,12 +295,12 @@ class TrainingTable:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A table, and what of the data is in it.
+    """A table, and which samples it holds.
 
     Attributes:
         table: The usable rows.
         samples: Their samples, in the table's order.
-        failures: Position among all samples → reason.
+        failures: Position of each unusable sample → reason.
     """
 
     table: TrainingTable
@@ -295,15 +309,15 @@ class Prepared:
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """(n,) which rows of the table have a label."""
+        """(n,) bool, rows that have a label."""
         return np.asarray(~np.isnan(self.table.targets).all(axis=1))
 
 
 def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | None = None) -> Prepared:
-    """Turn samples into a table; those that cannot be used are left out with a reason.
+    """Make the table of samples; leave out unusable samples and say why.
 
     Raises:
-        UserError: A label is not a number, one crystal is there twice where rows are split at random, or no sample is
+        UserError: A label is not a number, a crystal is listed twice although rows are split at random, or no sample is
             usable or has a target.
     """
     settings, prototypes = recipe.settings, [PROTOTYPES[name] for name in recipe.prototypes]
@@ -341,7 +355,7 @@ def prepare(samples: Sequence[Sample], recipe: TrainRecipe, builder: Builder | N
 
 
 def _refuse_repeated(samples: Sequence[Sample]) -> None:
-    """Refuse a crystal that is there twice under one id: it could be in the training and in the test.
+    """Refuse a crystal listed twice under one id: it could be in both training and test.
 
     Raises:
         UserError: There is one.
@@ -349,13 +363,13 @@ def _refuse_repeated(samples: Sequence[Sample]) -> None:
     for (name, _, _), count in Counter((sample.id, sample.form, sample.content) for sample in samples).items():
         if count > 1:
             raise UserError(
-                f"crystal {name} is there {count} times and could be in the training and in the test. "
-                "Leave it in once, with one label."
+                f"crystal {name} is listed {count} times and could be in both training and test. "
+                "Keep it once, with one label."
             )
 
 
 def _group(row: CrystalGraph | Composition, prototypes: Sequence[Prototype], groups: int) -> int:
-    """The group of a row's reduced formula."""
+    """Return the group of a row's reduced formula."""
     if isinstance(row, Composition):
         return group(row, prototypes, groups)
     counts: Counter[int] = Counter()
@@ -365,24 +379,24 @@ def _group(row: CrystalGraph | Composition, prototypes: Sequence[Prototype], gro
 
 
 def merge(table: TrainingTable) -> tuple[TrainingTable, NDArray[np.int64]]:
-    """One row for each composition, in the order of their first rows, with the labels of all its rows.
+    """Merge the rows of each composition into one with the labels of all, in the order of first rows.
 
-    Of a label that several rows have, the least value counts, as of the lowest of several crystals; the id is that of
-    the row whose first target counts.
+    If several rows have a label, the lowest value counts, as for the lowest of several crystals. The id is that of the
+    row with the lowest first target.
 
     Returns:
-        The table, and for each of its rows the first of the rows that it was made of.
+        The table, and for each of its rows the position of the first row merged into it.
     """
     if table.shape is None or table.species is None:
         raise ValueError("crystals are not merged")
     keys = np.column_stack([table.shape, table.species])
     _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    rank, order = np.argsort(np.argsort(first))[which.ravel()], np.sort(first)  # (n,) the new row of each old one
+    rank, order = np.argsort(np.argsort(first))[which.ravel()], np.sort(first)  # (n,) new row of each old one
     least = _least(table.targets, rank, len(order))
     lattice = _least(table.lattices[:, None], rank, len(order))[:, 0]
     bound = None
     if table.bound is not None:
-        counts = table.targets <= least[rank]  # (n, T) rows whose value is the least
+        counts = table.targets <= least[rank]  # (n, T) rows with the lowest value
         exact, some = (np.zeros(least.shape, dtype=np.bool_) for _ in range(2))
         np.logical_or.at(exact, rank, counts & ~table.bound)
         np.logical_or.at(some, rank, counts & table.bound)
@@ -395,22 +409,22 @@ def merge(table: TrainingTable) -> tuple[TrainingTable, NDArray[np.int64]]:
 
 
 def _first_with(holds: NDArray[np.bool_], rank: NDArray[np.int64], otherwise: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(rows,) the first row of each rank (n,) of which something holds (n,), or another (rows,)."""
+    """Return (rows,) the first row of each rank (n,) where ``holds`` (n,) is true, or ``otherwise`` (rows,)."""
     found = otherwise.copy()
-    rows = np.flatnonzero(holds)[::-1]  # of several the first is written last
+    rows = np.flatnonzero(holds)[::-1]  # of several rows, the first is written last
     found[rank[rows]] = rows
     return found
 
 
 def _least(values: NDArray[np.float32], rank: NDArray[np.int64], rows: int) -> NDArray[np.float32]:
-    """(rows, T) the least of the values (n, T) of each rank (n,); NaN where there is none."""
+    """Return (rows, T) the lowest of the values (n, T) of each rank (n,); NaN where there is none."""
     least = np.full((rows, values.shape[1]), np.inf, dtype=np.float32)
     np.minimum.at(least, rank, np.nan_to_num(values, nan=np.inf))
     return np.where(np.isinf(least), np.float32(np.nan), least)
 
 
 def inputs(table: TrainingTable, settings: Settings, prototypes: Sequence[str], domain: Domain | None) -> GraphBatch:
-    """The graphs that a network sees: built from compositions for prototypes, from crystals otherwise."""
+    """Return the graphs that a network reads: built from compositions for prototypes, from crystals otherwise."""
     if table.graphs is not None:
         return table.graphs
     if domain is None:
@@ -420,7 +434,7 @@ def inputs(table: TrainingTable, settings: Settings, prototypes: Sequence[str], 
         GraphBatch.of_prototype(prototype, species, domain.reference_lattice(prototype, species), settings.neighbours)
         for prototype, _, species in parts
     ]
-    place = np.empty(len(table.targets), dtype=np.int64)  # of each row in the batches together
+    place = np.empty(len(table.targets), dtype=np.int64)  # of each row in the concatenated batches
     place[np.concatenate([rows for _, rows, _ in parts])] = np.arange(len(place))
     return GraphBatch.concatenate(batches).select(place)
 
@@ -429,26 +443,26 @@ _ABX3 = re.compile("([A-Z][a-z]?)([A-Z][a-z]?)([A-Z][a-z]?)3")
 
 
 def read_samples(data: Path, recipe: TrainRecipe | None) -> list[Sample]:
-    """The samples that a recipe learns from: those of its sources, or of a file or directory.
+    """Read the samples of a training: those of the recipe's sources, or of a file or directory.
 
     Raises:
-        UserError: There is nothing to read, or it is not what the recipe wants.
+        UserError: There is nothing to read, or not what the recipe needs.
     """
     return read_sources(data, recipe) if recipe is not None and recipe.sources else read(data)
 
 
 def choose_recipe(
-    base: TrainRecipe | None, samples: Sequence[Sample], about: tuple[str, str], wanted: Targets, **how: int | None
+    base: TrainRecipe | None, samples: Sequence[Sample], about: tuple[str, str], wanted: Targets, **fit: int | None
 ) -> TrainRecipe:
-    """The recipe of a training: a given one, or plain settings, with changes.
+    """Choose the recipe of a training: a given one or plain settings, with changes.
 
     Args:
-        base: The given one; None: structures, plain settings.
-        samples: That it is to learn from.
-        about: Names of the model and of the data, for the card without a recipe.
-        wanted: Labels to learn as numbers, and as probabilities; none: those of the recipe, or the unnamed column of an
-            ``id_prop.csv``.
-        how: What of `cgcnn.training.recipe.Fit` is to be changed; None: as it is.
+        base: A recipe; None for structures with plain settings.
+        samples: Training samples.
+        about: Names of the model and the data, for the card of a training without a recipe.
+        wanted: Labels to learn as numbers, and as probabilities; if empty, those of the recipe, or the unnamed column
+            of an ``id_prop.csv``.
+        fit: Changes to the recipe's `cgcnn.training.recipe.Fit`; None keeps a setting.
 
     Raises:
         UserError: There is nothing to learn.
@@ -456,16 +470,16 @@ def choose_recipe(
     targets, binary = wanted
     if base is None and not (targets or binary) and samples and "target" in samples[0].labels:
         targets = ("target",)
-    return (base or plain_recipe(*about, targets, binary)).with_changes(targets, binary, **how)
+    return (base or plain_recipe(*about, targets, binary)).with_changes(targets, binary, **fit)
 
 
 def read_sources(data: Path, recipe: TrainRecipe) -> list[Sample]:
-    """The samples of a recipe's sources, which are files in the directory ``data``.
+    """Read the sources of a recipe, which are files in the directory ``data``.
 
-    Their labels then have the names of the targets that they are; so two hulls never meet in one target.
+    Labels are renamed to the targets that they are, so that energies above different hulls never mix in one target.
 
     Raises:
-        UserError: A source is not there, none of its rows is wanted, or it lacks a label.
+        UserError: A source is missing, has no row of the wanted kind, or lacks a label.
     """
     if not data.is_dir():
         files = ", ".join(file for source in recipe.sources for file in source.files)
@@ -498,7 +512,7 @@ def _known(sample: Sample, names: Sequence[str], prototypes: Sequence[str]) -> l
 
 
 def _filling(sample: Sample, names: Sequence[str], prototypes: Sequence[str], known: set[tuple[bytes, str]]) -> Sample:
-    """The sample without the targets that are known of its composition."""
+    """Drop the targets of a sample that are known for its composition."""
     hidden = [name for key, name in _known(sample, names, prototypes) if (key, name) in known]
     return replace(sample, labels=sample.labels | dict.fromkeys(hidden))
 
@@ -507,7 +521,7 @@ def _entries(data: Path, source: DataSource, names: list[str], prototypes: tuple
     samples = _polymorphs(data, source) if source.polymorphs else _rows(data, source)
     if not samples:
         wanted = "a perovskite" if source.polymorphs else str(dict(source.only))
-        raise UserError(f"{data / source.files[0]}: no row is {wanted}, which the recipe wants")
+        raise UserError(f"{data / source.files[0]}: no row is {wanted}, as the recipe needs")
     records = [sample.labels for sample in samples]
     kinds = shapes(records, prototypes) if prototypes else []
     values = targets(records, list(source.labels.values()), kinds).tolist()  # (n, labels)
@@ -529,13 +543,13 @@ def _rows(data: Path, source: DataSource) -> list[Sample]:
 
 
 def _polymorphs(data: Path, source: DataSource) -> list[Sample]:
-    """The lowest polymorphs in all files."""
+    """Find the lowest polymorphs in all files of a source."""
     found = None if source.gains is None else gains(read(data / source.gains))
     return lowest_polymorphs(_rows(data, source), found)
 
 
 def _wanted(file: Path, source: DataSource) -> list[Sample]:
-    """The samples of one file that the source is about."""
+    """Read the samples of one file that the source selects."""
     samples = [
         replace(sample, labels={**source.columns, **sample.labels})
         for sample in read(file)
@@ -547,6 +561,6 @@ def _wanted(file: Path, source: DataSource) -> list[Sample]:
 
 
 def _sites(sample: Sample) -> Record:
-    """The site columns of a sample with a formula ABX3; empty if it has another."""
+    """Return the site columns of a sample with a formula ABX3; empty for other formulas."""
     found = _ABX3.fullmatch(str(sample.labels.get("formula", "")))
     return {} if found is None else {"A": found[1], "B": found[2], "X": [found[3]] * 3}

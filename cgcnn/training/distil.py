@@ -1,10 +1,14 @@
-"""Lessons: what networks of other shapes expect of compositions without labels, for the members of a mixture to learn.
+"""Knowledge distillation: members that learn from teachers, and students that imitate an ensemble.
 
-Networks of several kinds, the teachers, together err less than any of them on compositions that none has seen; a
-network that learns what they expect there, beside the labels that there are, comes near to them (Hinton, Vinyals and
-Dean, arXiv:1503.02531). So a few networks do what many would, in the time of a few.
+Networks of several kinds, the teachers, together err less than any of them on unseen compositions. A network that also
+learns their predictions there comes near to them (Hinton, Vinyals and Dean, arXiv:1503.02531), so a few networks do the
+work of many. A student is a small network that imitates an ensemble on the candidates of a screen.
 
-Shapes: n compositions, T targets.
+Teachers of a full grid give a set of elements that shares a role, such as O2N, a vector of its own. On compositions of
+that grid they err less than networks that know O2N only by the mean of O and N; they know nothing of other sets, so
+they only teach.
+
+Shapes: N nodes, G graphs, R roles, S length of the vectors, k sets; n compositions, T targets.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ _NAMES = torch.randint(2**48, (ROLES, MAX_Z + 1), generator=torch.Generator().ma
 
 
 def set_names(batch: TensorBatch) -> Tensor:
-    """(G, R) a number that says which elements, and how often each, are on the sites of each role.
+    """Return (G, R) a number that identifies the set of elements on each role, with multiplicities.
 
     Raises:
         ValueError: The graphs are not of prototypes.
@@ -57,7 +61,7 @@ def set_names(batch: TensorBatch) -> Tensor:
 
 
 def shared_sets(batch: TensorBatch) -> Tensor:
-    """(k,) the names of the sets on roles of more than one atom, in increasing order."""
+    """Return (k,) the sorted names of the sets on roles of more than one atom."""
     if batch.role is None:
         raise ValueError("sets of elements are of the roles of prototypes")
     atoms = torch.zeros(batch.n_graphs * ROLES).index_add(0, batch.graph * ROLES + batch.role, batch.multiplicity)
@@ -65,17 +69,17 @@ def shared_sets(batch: TensorBatch) -> Tensor:
 
 
 class SetReadout(SiteReadout):
-    """A readout of sites in which every known set on a role of several atoms adds a vector of its own to their mean."""
+    """A readout of sites in which each known set on a role of several atoms adds its own vector to the mean."""
 
     sets: Tensor
 
     def __init__(self, settings: Settings, features: int, sets: Tensor) -> None:
         super().__init__(settings, features)
         self.register_buffer("sets", sets)  # (k,)
-        self.of_set = nn.Parameter(torch.zeros(len(sets) + 1, settings.sites))  # the last is of those not known: zero
+        self.of_set = nn.Parameter(torch.zeros(len(sets) + 1, settings.sites))  # the last, for unknown sets, is zero
 
     def means(self, batch: TensorBatch, element_features: Tensor) -> Tensor:
-        """(G, R, S) the vectors of A, B and X."""
+        """Return (G, R, S) the vectors of the roles."""
         names = set_names(batch)
         at = torch.searchsorted(self.sets, names).clamp(max=len(self.sets) - 1)
         which = torch.where(self.sets[at] == names, at, len(self.sets))
@@ -83,7 +87,7 @@ class SetReadout(SiteReadout):
 
 
 def grid_network(settings: Settings, element_features: Tensor, sets: Tensor) -> CGCNN:
-    """A network with a `SetReadout`.
+    """Make a network with a `SetReadout`.
 
     Raises:
         ValueError: The settings have no readout of sites.
@@ -99,8 +103,8 @@ BATCH = 1024
 EPOCHS = 6
 RATE = 0.02
 WARM_UP = 0.1
-KINK = 0.1  # deviations of the values from where on an error counts linearly
-SETTLED = 4096  # rows by which the norms are set, once for all
+KINK = 0.1  # standard deviations; larger errors count linearly
+SETTLED = 4096  # rows that fix the norms
 
 
 def fit_student(
@@ -109,11 +113,11 @@ def fit_student(
     """Fit a student; the same arguments give the same bits, whatever the number of cores.
 
     Args:
-        prototype: Of the candidates.
+        prototype: Prototype of the candidates.
         species: (n, n_sites) canonical species.
-        a: (n,) Å, their lattice constants.
-        values: (n,) what the student is to say of them.
-        seed: Of the initial weights and of the order of the candidates.
+        a: (n,) lattice constants in Å.
+        values: (n,) values to learn, such as the predictions of an ensemble.
+        seed: Seed of the initial weights and the order of the candidates.
     """
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -125,7 +129,7 @@ def fit_student(
 def _start(
     prototype: Prototype, species: NDArray[np.uint8], a: NDArray[np.float32], values: NDArray[np.float32]
 ) -> CGCNN:
-    """A network whose norms are settled: in the fit they are factors and shifts."""
+    """Make a network with fixed norms, which are factors and shifts during the fit."""
     network = CGCNN(SETTINGS, torch.from_numpy(element_features()))
     network.target_mean.fill_(float(values.mean()))
     network.target_std.fill_(float(values.std()) or 1.0)
@@ -161,7 +165,7 @@ def _fit(
 
 
 def _baked(network: CGCNN) -> dict[str, NDArray[np.generic]]:
-    """The weights with the vectors of elements in place of products with their features, which are left out."""
+    """Return weights in which vectors of elements replace the products with element features."""
     with torch.no_grad():
         network.learned.add_(network.embed(network.element_features))
         if network.sites is not None:
@@ -177,13 +181,13 @@ def _baked(network: CGCNN) -> dict[str, NDArray[np.generic]]:
 
 
 def rest_of_grid(seen: TrainingTable, prototypes: Sequence[str]) -> TrainingTable:
-    """The compositions that the rows of a table span and none of them is, without labels or lattice constants.
+    """Make the compositions that the rows of a table span but do not contain, without labels or lattice constants.
 
-    What is on the sites of one role in some row is combined with what is on those of the others in any row.
+    The occupation of each role in one row is combined with the occupations of the other roles in all rows.
 
     Args:
         seen: Rows of compositions.
-        prototypes: Names of their prototypes, as the recipe has them.
+        prototypes: Names of the recipe's prototypes.
     """
     kinds = seen.by_prototype(prototypes)
     known, width = known_of(kinds), max(len(kind.sites) for kind, _, _ in kinds)
@@ -205,7 +209,7 @@ def rest_of_grid(seen: TrainingTable, prototypes: Sequence[str]) -> TrainingTabl
 
 
 def _span(kind: Prototype, species: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Canonical compositions (n, n_sites) of all that species (k, n_sites) have on each role."""
+    """Combine the occupations of each role in species (k, n_sites) to canonical compositions (n, n_sites)."""
     made = np.empty((1, len(kind.sites)), dtype=np.uint8)
     for role in range(len(kind.role_names)):
         sites = kind.role_index == role
@@ -217,10 +221,10 @@ def _span(kind: Prototype, species: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def expected(outputs: Outputs, settings: Settings) -> NDArray[np.float32]:
-    """(n, T) what the members of a mixture are to learn from outputs (networks, n, T) of their teachers.
+    """Return (n, T) labels for the members of a mixture, from outputs (networks, n, T) of their teachers.
 
-    It is the teachers' mean of yes, no and the probability, and of these the mixed value with the odds squared: near
-    the mixture's median, which errs less than its mean where the likelier of the two is right. NaN of other targets.
+    The two parts and the probability are the teachers' means. The mixed value uses the squared odds: this is near the
+    mixture's median, which errs less than its mean where the likelier part is right. Other targets are NaN.
     """
     if settings.mixed is None:
         raise ValueError("only the members of a mixture have teachers")

@@ -1,4 +1,7 @@
-"""Fitting one network: loss, rate schedule, averaged weights, checkpoints after every epoch."""
+"""Fit one network: loss, rate schedule, averaged weights, and a checkpoint after every epoch.
+
+Shapes: n examples, T targets.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread while it lasts, for products so small that several threads mostly wait for each other.
+    """Limit torch to one thread, for products so small that several threads mostly wait for each other.
 
-    On a machine with other work these waits are long; and with one, bits do not depend on the number of cores.
+    The waits are long on a busy machine. One thread also makes the bits independent of the number of cores.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -51,8 +54,8 @@ class Examples:
     Attributes:
         graphs: n graphs.
         targets: (n, T) float32; NaN where a label is missing.
-        below: (n, T) float32, what a prediction below the label costs, as a share of one above it: less than 1 where
-            the label is only an upper bound. None where none is.
+        below: (n, T) float32, cost of a prediction below the label, as a share of one above it: less than 1 where the
+            label is only an upper bound. None if all labels are exact.
     """
 
     graphs: GraphBatch
@@ -60,7 +63,7 @@ class Examples:
     below: Tensor | None = None
 
     def select(self, rows: Tensor) -> Examples:
-        """The examples ``rows`` (k,), in that order."""
+        """Return the examples ``rows`` (k,), in that order."""
         below = None if self.below is None else self.below[rows]
         return Examples(self.graphs.select(rows.numpy()), self.targets[rows], below)
 
@@ -71,17 +74,17 @@ class Examples:
 
 
 _DECISIVE = {"input", "prototypes", "validation_folds", "network", "fit", "targets"}
-"""What of a recipe decides the weights; the texts of the card do not."""
+"""Parts of a recipe that decide the weights; the texts of the card do not."""
 
 
 def claim(
     folder: Path, table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split] = (), *, resume: bool
 ) -> None:
-    """Prepare a folder for the checkpoints of this very training.
+    """Prepare a folder for the checkpoints of one training.
 
     Raises:
-        UserError: Another training's checkpoints are there, or this one's and ``resume`` is false; or the folder cannot
-            be written.
+        UserError: The folder holds checkpoints of another training, or of this one and ``resume`` is false; or it
+            cannot be written.
     """
     mark, own = folder / "identity", identity(table, recipe, splits)
     if mark.exists() and not resume:
@@ -96,7 +99,7 @@ def claim(
 
 
 def _mark(path: Path) -> str:
-    """What a mark says; nothing of ours if it is not readable text."""
+    """Read the identity of a folder; unreadable text is no identity."""
     try:
         return read_text(path)
     except (OSError, ValueError):
@@ -104,8 +107,10 @@ def _mark(path: Path) -> str:
 
 
 def identity(table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split] = ()) -> str:
-    """Sha256 over the rows, the splits, and what of the recipe decides the weights."""
-    decisive = _DECISIVE | ({"teachers"} if recipe.teachers else set())  # others are what they were without this key
+    """Hash the rows, the splits and the parts of the recipe that decide the weights (SHA-256)."""
+    decisive = _DECISIVE | (
+        {"teachers"} if recipe.teachers else set()
+    )  # keeps the identity of recipes without teachers
     sha = hashlib.sha256(recipe.model_dump_json(include=decisive).encode())
     for split in splits:
         sha.update(split.part.tobytes())
@@ -117,7 +122,7 @@ def identity(table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split] 
     return sha.hexdigest()
 
 
-ROWS_AT_ONCE = 512  # judged together; bounds memory
+ROWS_AT_ONCE = 512  # per batch of inference; bounds memory
 
 
 @dataclass(frozen=True)
@@ -137,14 +142,14 @@ class FitTask:
 
 @dataclass(frozen=True)
 class EpochProgress:
-    """What is known after an epoch.
+    """The state of a fit after an epoch.
 
     Attributes:
         epoch: Epochs done.
         epochs: Epochs in all.
-        loss: Mean training loss of the epoch, in deviations of the targets.
+        loss: Mean training loss of the epoch, in standard deviations of the targets.
         network: The averaged network so far, in evaluation mode.
-        validation: Loss of the averaged network on the validation examples; NaN without any.
+        validation: Loss of the averaged network on the validation examples; NaN without validation examples.
     """
 
     epoch: int
@@ -156,12 +161,12 @@ class EpochProgress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit came to.
+    """The result of a fit.
 
     Attributes:
         last: The averaged network after the last epoch, in evaluation mode.
-        best: That of the epoch with the lowest validation loss; the last one without validation examples.
-        history: For each epoch the training loss and the validation loss (NaN without examples).
+        best: The averaged network of the epoch with the lowest validation loss; the last without validation examples.
+        history: Training loss and validation loss of each epoch; NaN without validation examples.
     """
 
     last: CGCNN
@@ -171,7 +176,7 @@ class Fitted:
 
 @dataclass
 class _State:
-    """All that changes while fitting; what a checkpoint holds."""
+    """Everything that changes during a fit, which is what a checkpoint holds."""
 
     network: CGCNN
     average: AveragedModel
@@ -195,20 +200,19 @@ def fit(
     checkpoint: Path | None = None,
     report: Callable[[EpochProgress], None] = lambda _: None,
 ) -> Fitted:
-    """Train one network; the same arguments give the same weights, interrupted or not.
+    """Fit one network; the same arguments give the same weights, interrupted or not.
 
-    With ``patience`` among the task's settings, stops after so many epochs without a lower validation loss.
+    If the task has ``patience``, the fit stops after that many epochs without a lower validation loss.
 
     Args:
         task: What to fit and how.
-        parts: Training examples, with NaN where a label is missing; and examples that choose the best epoch and take no
-            other part, or None.
-        seed: Of the initial weights, the order of the examples and the dropout.
-        checkpoint: File written after every epoch, and continued from where it exists.
+        parts: Training examples, and examples that only choose the best epoch, or None. Missing labels are NaN.
+        seed: Seed of the initial weights, the order of the examples and the dropout.
+        checkpoint: File to write after every epoch; if it exists, the fit resumes from it.
         report: Called after every epoch.
 
     Raises:
-        UserError: The checkpoint is not one, or the loss is no longer finite.
+        UserError: The checkpoint is not of this training, or the loss is no longer finite.
     """
     how, (examples, validation) = task.how, parts
     with torch.random.fork_rng(devices=[]):
@@ -234,7 +238,7 @@ def _is_stale(state: _State, how: Fit) -> bool:
 
 
 def _judge(state: _State, loss: float, validation: Examples | None, task: FitTask) -> None:
-    """Add the epoch to the history, and keep its network where it is the best so far."""
+    """Add the epoch to the history, and keep its network if it is the best so far."""
     checked = math.nan if validation is None else loss_on(state.averaged, validation, task)
     earlier = min((value for _, value in state.history), default=math.inf)
     state.history.append((loss, checked))
@@ -257,7 +261,7 @@ def _start(task: FitTask, examples: Examples, seed: int) -> _State:
     network.target_mean.copy_(torch.where(number, mean, 0.0))
     network.target_std.copy_(torch.where(number & (square > 0), square.sqrt(), 1.0))
     steps = how.epochs * math.ceil(len(examples.targets) / how.batch_size)
-    decay = min(how.average, max(0.0, 1 - 5 / steps))  # a short training would not get away from its start
+    decay = min(how.average, max(0.0, 1 - 5 / steps))  # otherwise a short training would stay near its start
     average = AveragedModel(network, multi_avg_fn=_moving_average(decay), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
     return _State(network, average, optimizer, torch.Generator().manual_seed(seed))
@@ -273,7 +277,7 @@ def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
 
 
 def _epoch(state: _State, examples: Examples, task: FitTask) -> float:
-    """One pass over the examples in random order; returns the mean loss."""
+    """Pass over the examples once in random order and return the mean loss."""
     n, how = len(examples.targets), task.how
     batches = torch.randperm(n, generator=state.generator).tensor_split(math.ceil(n / how.batch_size))
     total = 0.0
@@ -293,21 +297,21 @@ def _epoch(state: _State, examples: Examples, task: FitTask) -> float:
 
 
 def schedule(done: float, warm_up: float) -> float:
-    """Share of the peak rate after a share ``done`` of the training: straight up, then a cosine down to zero."""
+    """Return the share of the peak rate after a share ``done`` of the training: a line up, then a cosine to zero."""
     if done < warm_up:
         return 0.04 + 0.96 * done / warm_up
     return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
 def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, task: FitTask) -> Tensor:
-    """`_loss` of the network on some rows of the examples."""
+    """Compute the loss of the network on some rows of the examples."""
     some = examples.select(rows)
     return _loss(network, network.scaled(some.tensors), some, task)
 
 
 @torch.inference_mode()
 def loss_on(network: CGCNN, examples: Examples, task: FitTask) -> float:
-    """`_loss` on all examples, from batches of bounded size."""
+    """Compute the loss on all examples, in batches of bounded size."""
     parts = torch.split(torch.arange(len(examples.graphs)), ROWS_AT_ONCE)
     scaled = torch.cat([network.scaled(examples.select(rows).tensors) for rows in parts])  # (n, T)
     return float(_loss(network, scaled, examples, task))
@@ -315,16 +319,16 @@ def loss_on(network: CGCNN, examples: Examples, task: FitTask) -> float:
 
 @torch.inference_mode()
 def answers(network: CGCNN, graphs: GraphBatch) -> Tensor:
-    """Targets (n, T) of n graphs in their units, from batches of bounded size."""
+    """Predict targets (n, T) of n graphs in their units, in batches of bounded size."""
     parts = torch.split(torch.arange(len(graphs)), ROWS_AT_ONCE)
     return torch.cat([network(TensorBatch.of(graphs.select(rows.numpy()))) for rows in parts])
 
 
 def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: FitTask) -> Tensor:
-    """Loss of each target over its known labels, summed with the targets' weights.
+    """Compute the loss of each target over its known labels, and sum them with the targets' weights.
 
-    It is the mean absolute error in deviations of a number, with `Examples.below` where the prediction is lower than
-    the label; the cross entropy of a binary target.
+    The loss is the mean absolute error of a number in standard deviations, times `Examples.below` where the prediction
+    is lower than the label, and the cross entropy of a binary target.
     """
     labels = (examples.targets - network.target_mean) / network.target_std  # (n, T)
     known = ~labels.isnan()
@@ -340,12 +344,12 @@ def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: FitTask) -> 
 
 
 def binary_columns(settings: Settings) -> Tensor:
-    """(T,) bool, which targets are binary."""
+    """Return (T,) bool, True for binary targets."""
     return torch.tensor([name in settings.binary for name in settings.targets])
 
 
 def _write(state: _State, path: Path) -> None:
-    """Replace the checkpoint in one step, so that a kill leaves the old one or the new one."""
+    """Write the checkpoint atomically, so that a kill leaves the old one or the new one."""
     content = {
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
@@ -375,4 +379,4 @@ def _restore(state: _State, path: Path) -> None:
         state.best, state.history = content["best"], content["history"]
     except Exception as error:  # noqa: BLE001  # torch.load documents no set of errors for damaged files
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: not a checkpoint of this training ({reason}); delete it to start again") from None
+        raise UserError(f"{path}: not a checkpoint of this training ({reason}); delete it to start over") from None

@@ -1,14 +1,14 @@
-"""Training from Python: labelled crystals in, a model out; nothing is printed."""
+"""Train a model on labelled crystals: by a check and then all rows, one split, or k folds."""
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
-        best: The model: members at their epochs of lowest validation loss. Its card holds what held-out rows say of it.
-        last: Members after their last epochs; None where no rows chose the best ones, since all were trained on.
-        metrics: Figures of every part that has labels; with k folds only of the test part, after a check of its fold.
+        best: The model: members at their epochs of lowest validation loss. Its card holds the figures on held-out rows.
+        last: Members after their last epochs; None if the model was trained on all rows.
+        metrics: Figures of every labelled part; of the test part with k folds, of the held-out folds after a check.
         table: The rows.
-        part: (n,) int8, see `Split.part`; with k folds, rows that were measured are in the test part.
+        part: (n,) int8, see `Split.part`; with k folds, measured rows are in the test part.
         prediction: (n, T) float32 by the best members; with k folds, by the member that did not see the row.
         history: Rows with member, epoch, loss and validation loss.
     """
@@ -62,15 +62,15 @@ class Trained:
 
     @property
     def card(self) -> Card:
-        """That of the model."""
+        """The card of the model."""
         return self.best.card
 
     def save(self, path: str | Path) -> list[Path]:
-        """Write the model and what there is besides.
+        """Write the model, its figures, test rows and losses.
 
-        The best model goes to ``PATH.safetensors`` and ``.json``, the last one to ``PATH-last``; figures to
-        ``PATH.metrics.json`` and ``.csv``, test rows with their predictions to ``PATH.test.csv``, losses of every epoch
-        to ``PATH.history.csv``. A model that was trained on all rows, after a check, is written alone.
+        The best model goes to ``PATH.safetensors`` and ``.json``, the last to ``PATH-last``; figures to
+        ``PATH.metrics.json`` and ``.csv``, test rows with predictions to ``PATH.test.csv``, losses of every epoch to
+        ``PATH.history.csv``. A model trained on all rows is written alone.
 
         Returns:
             The files; the model is the first.
@@ -94,7 +94,7 @@ class Trained:
 
 
 def _test_rows(trained: Trained) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the test part: ids, and for each target the label and the prediction."""
+    """Return columns and rows of the test part: ids, and for each target the label and the prediction."""
     columns = ["id", *(f"{name}{end}" for name in trained.best.settings.targets for end in ("", "_prediction"))]
     labels, ids = trained.table.targets, trained.table.ids
     rows = [
@@ -111,13 +111,13 @@ def _text(value: float) -> str:
 def train_table(
     table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split], checkpoints: Path, report: Report
 ) -> Trained:
-    """Train by the protocol that the splits ask for.
+    """Train by the protocol that the splits select.
 
     Args:
-        table: From `cgcnn.training.data.prepare`.
+        table: Table from `cgcnn.training.data.prepare`.
         recipe: What to train.
-        splits: None for a check on the recipe's validation fold and then all rows; one; or several, of k folds.
-        checkpoints: Folder that `cgcnn.training.fit.claim` has prepared; what is there already is continued.
+        splits: No split for a check on the recipe's validation folds and then all rows; one split; or k folds.
+        checkpoints: Folder prepared by `cgcnn.training.fit.claim`; checkpoints found there are resumed.
         report: Called after every epoch.
 
     Raises:
@@ -131,10 +131,10 @@ def train_table(
 
 
 def on_all(table: TrainingTable, recipe: TrainRecipe, checkpoints: Path, report: Report) -> Trained:
-    """Fit the members on every row, after an honest check of the recipe on its validation folds, if it has some.
+    """Fit the members on every row, after a check on the recipe's validation folds, if it has some.
 
     Raises:
-        UserError: A validation fold is empty or is everything, or training diverged.
+        UserError: A validation fold is empty or holds every row, or training diverged.
     """
     metrics: tuple[Metric, ...] = ()
     calibrated: tuple[Calibration, ...] = ()
@@ -151,13 +151,13 @@ def on_all(table: TrainingTable, recipe: TrainRecipe, checkpoints: Path, report:
 
 
 def check(table: TrainingTable, recipe: TrainRecipe, checkpoints: Path, report: Report) -> tuple[Unseen, str]:
-    """What ensembles say of the validation folds, each fitted without one of them.
+    """Predict each validation fold by an ensemble fitted without it.
 
     Returns:
-        The rows of these folds, and which they are, for the card.
+        The rows of these folds with predictions, and their description for the card.
 
     Raises:
-        UserError: A fold is empty or is everything, or training diverged.
+        UserError: A fold is empty or holds every row, or training diverged.
     """
     models = without_folds(table, recipe, checkpoints, report)
     several = len(models) > 1
@@ -167,10 +167,10 @@ def check(table: TrainingTable, recipe: TrainRecipe, checkpoints: Path, report: 
 
 
 def without_folds(table: TrainingTable, recipe: TrainRecipe, checkpoints: Path, report: Report) -> dict[int, Model]:
-    """Validation fold → an ensemble that is fitted without it.
+    """Fit an ensemble without each validation fold; return fold → ensemble.
 
     Raises:
-        UserError: A fold is empty or is everything, or training diverged.
+        UserError: A fold is empty or holds every row, or training diverged.
     """
     models = {}
     for fold in recipe.validation_folds:
@@ -186,17 +186,17 @@ def without_folds(table: TrainingTable, recipe: TrainRecipe, checkpoints: Path, 
 def fit_taught(
     table: TrainingTable, recipe: TrainRecipe, split: Split, checkpoints: Path, report: tuple[str, Report]
 ) -> Ensemble:
-    """Fit the members on the training part of a split; before them their teachers, if the recipe has some.
+    """Fit the members on the training part of a split, after their teachers if the recipe has some.
 
-    The teachers see the same rows, and say what they expect of the rest of the grid that these span; if there is no
-    rest, there are none.
+    The teachers see the same rows and predict the rest of the grid that these span; without a rest, there are no
+    teachers.
 
     Args:
-        table: From `cgcnn.training.data.prepare`.
+        table: Table from `cgcnn.training.data.prepare`.
         recipe: What to train.
-        split: Of the table's rows.
-        checkpoints: Folder; what is there already is continued.
-        report: The stage, and what is called with it after every epoch.
+        split: Split of the table's rows.
+        checkpoints: Folder of checkpoints; checkpoints found there are resumed.
+        report: The stage, and the function called with it after every epoch.
 
     Raises:
         UserError: Training diverged, or a checkpoint is not one of this training.
@@ -210,7 +210,7 @@ def fit_taught(
 def lessons_of(
     table: TrainingTable, recipe: TrainRecipe, split: Split, checkpoints: Path, report: tuple[str, Report]
 ) -> TrainingTable | None:
-    """What the teachers of a recipe expect of the rest of the grid, as `fit_taught` has it; None without a rest."""
+    """Fit the teachers and predict the rest of the grid, as for `fit_taught`; None without a rest."""
     stage, call = report
     seen = table.rows(split.part == 0)
     lessons, domain = rest_of_grid(seen, recipe.prototypes), domain_of(seen, recipe)
@@ -229,7 +229,7 @@ def lessons_of(
 def on_split(table: TrainingTable, recipe: TrainRecipe, split: Split, checkpoints: Path, report: Report) -> Trained:
     """Fit the members on the training part of a split.
 
-    The deviations are calibrated on its validation part, which chose the epochs.
+    The standard deviations are calibrated on the validation part, which also chose the epochs.
     """
     ensemble = fit_taught(table, recipe, split, checkpoints, ("training", report))
     by_member = outputs(ensemble.best, table)  # (members, n, T)
@@ -243,10 +243,10 @@ def on_split(table: TrainingTable, recipe: TrainRecipe, split: Split, checkpoint
 def on_folds(
     table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split], checkpoints: Path, report: Report
 ) -> Trained:
-    """Fit a member for each of k folds; every row is measured by the one whose test part it is in.
+    """Fit a member for each of k folds; each row is measured by the member that has it in its test part.
 
     Raises:
-        UserError: The rows are compositions, whose input depends on the training part; or training diverged.
+        UserError: The rows are compositions, whose input depends on the training part, or training diverged.
     """
     if recipe.prototypes:
         raise UserError(f"recipe {recipe.name}: folds are for structure input; pass `split` or `fold_column`")
@@ -265,7 +265,7 @@ def _measured(
     predictions: NDArray[np.float32],
     said: tuple[str, tuple[Calibration, ...]],
 ) -> Trained:
-    """The training with the figures of its parts, from predictions (members, n, T)."""
+    """Measure the parts of a training from predictions (members, n, T)."""
     (text, calibrated), labels, best = said, table.targets, ensemble.best
     by_part = {}
     for i, name in enumerate(PARTS):
@@ -281,6 +281,22 @@ def _with_card(model: Model, **said: object) -> Model:
     return Model(model.card.model_copy(update=said), model.members, model.domain)
 
 
+class FitChanges(TypedDict, total=False):
+    """Changes to the `[fit]` section of a recipe; None keeps a setting.
+
+    Attributes:
+        epochs: Number of epochs.
+        patience: Epochs without a lower validation loss after which to stop.
+        members: Number of members.
+        seed: Seed of the split and the first member; later members use seed+1, seed+2, …
+    """
+
+    epochs: int | None
+    patience: int | None
+    members: int | None
+    seed: int | None
+
+
 def train(  # noqa: PLR0913  # settings, by name
     data: str | Path | Iterable[Mapping[str, Any]],
     target: str | Iterable[str] = (),
@@ -288,50 +304,44 @@ def train(  # noqa: PLR0913  # settings, by name
     recipe: TrainRecipe | str | Path | None = None,
     binary: str | Iterable[str] = (),
     division: Division | None = None,
-    epochs: int | None = None,
-    patience: int | None = None,
-    members: int | None = None,
-    seed: int | None = None,
     workers: int | None = None,
     cache: str | Path | None = None,
     checkpoints: str | Path | None = None,
     progress: Report = lambda _stage, _member, _progress: None,
+    **fit: Unpack[FitChanges],
 ) -> Trained:
     """Train a model on labelled crystals.
 
     Args:
         data: A file or directory in any format of `cgcnn.data.formats`; or records, such as the rows of a table, with
             ``structure`` (of pymatgen) and labels.
-        target: Labels to learn; none: those of the recipe, or ``target``.
-        recipe: A recipe, or the name of a shipped one, or a file; None: structures, plain settings.
+        target: Labels to learn; if empty, those of the recipe, or ``target``.
+        recipe: A recipe, the name of a shipped one, or a file; None for structures with plain settings.
         binary: Labels that are 0 or 1, to learn as probabilities.
-        division: How the rows are split; None: as the recipe says, 60/20/20 without one.
-        epochs: Instead of the recipe's.
-        patience: Epochs without a better validation after which to stop.
-        members: Instead of the recipe's.
-        seed: Of the split and the first member; other members count on.
-        workers: Processes that build graphs; None for as many as there are cores.
-        cache: Folder of built graphs; None for none.
-        checkpoints: Folder that keeps the progress, to go on from by the same call; None for none.
-        progress: Called with the stage, the member and its `cgcnn.training.fit.Progress` after every epoch.
+        division: How to split the rows; None as the recipe says, 60/20/20 without one.
+        workers: Number of processes that build graphs; None uses all cores once that is worth it.
+        cache: Folder that keeps built graphs; None keeps none.
+        checkpoints: Folder that keeps the progress, so that the same call resumes; None keeps none.
+        progress: Called with the stage, the member and its `cgcnn.training.fit.EpochProgress` after every epoch.
+        fit: ``epochs``, ``patience``, ``members`` and ``seed`` instead of the recipe's, see `FitChanges`.
 
     Returns:
         The model (``best``), its ``card``, what was measured, and ``save(path)``.
 
     Raises:
-        UserError: There is no such recipe or path, no crystal is usable or has the label, or training diverged.
+        UserError: There is no such recipe or path, a setting is out of range, no crystal is usable or has the label, or
+            training diverged.
     """
     base = read_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe
     samples = read_samples(Path(data), base) if isinstance(data, (str, Path)) else [*_of_records(data)]
     about = ("model", Path(data).name if isinstance(data, (str, Path)) else "records")
-    how = {"epochs": epochs, "patience": patience, "members": members, "seed": seed}
-    chosen = choose_recipe(base, samples, about, (_names(target), _names(binary)), **how)
+    chosen = choose_recipe(base, samples, about, (_names(target), _names(binary)), **fit)
     builder = Builder(Rule.of(chosen.settings), workers or cores(), Path(cache) if cache else None)
     found = prepare(samples, chosen, builder)
     splits = (division or Division()).splits(found.usable, [sample.labels for sample in found.samples], chosen)
-    with _folder(checkpoints) as folder:
-        claim(folder, found.table, chosen, splits, resume=True)
-        return train_table(found.table, chosen, splits, folder, progress)
+    with nullcontext(checkpoints) if checkpoints is not None else TemporaryDirectory() as folder:
+        claim(Path(folder), found.table, chosen, splits, resume=True)
+        return train_table(found.table, chosen, splits, Path(folder), progress)
 
 
 def _of_records(records: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
@@ -342,12 +352,3 @@ def _of_records(records: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
 
 def _names(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
-
-
-@contextmanager
-def _folder(checkpoints: str | Path | None) -> Iterator[Path]:
-    if checkpoints is not None:
-        yield Path(checkpoints)
-        return
-    with TemporaryDirectory() as folder:
-        yield Path(folder)

@@ -247,7 +247,7 @@ def test_a_folder_is_predicted_and_trained_on_again_without_what_was_written_int
     for _ in range(2):
         trained = run(*train)
         assert trained.exit_code == 0, trained.output
-        assert "1 of 6 crystals have no label, such as row-56; going on without" in trained.stderr
+        assert "1 of 6 crystals have no label, such as row-56; training without them" in trained.stderr
         predicted = run(*predict)
         assert predicted.exit_code == 0, predicted.output
         assert [row["id"] for row in table(folder / "out.csv")] == [row["id"] for row in rows]

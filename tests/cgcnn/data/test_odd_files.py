@@ -136,15 +136,15 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "nowhere.cif").symlink_to(tmp_path / "absent")
     (tmp_path / "salt.cif").write_text(SALT.to(fmt="cif"))
     found = outcome(read(tmp_path))
-    assert "a link that leads nowhere" in found["nowhere"]
-    assert "no regular file" in found["pipe"]
-    assert "no regular file" in found["device"]
+    assert "a broken link" in found["nowhere"]
+    assert "not a regular file" in found["pipe"]
+    assert "not a regular file" in found["device"]
     assert found["salt"] == "ok"
     for path in (tmp_path / "pipe.cif", tmp_path / "device.json"):
         with pytest.raises(UserError, match="neither a file nor a directory"):
             read(path)
     (tmp_path / "id_prop.csv").write_text("pipe,1\nsalt,2\n")
-    assert "no regular file" in outcome(read(tmp_path))["pipe"]
+    assert "not a regular file" in outcome(read(tmp_path))["pipe"]
 
 
 def test_a_cell_that_does_not_fit_into_memory_is_one_failed_row(

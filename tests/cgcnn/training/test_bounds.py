@@ -134,7 +134,7 @@ def test_the_spread_of_a_mixture_holds_its_own_doubt() -> None:
         ({"network": {"sites": 4}, "input": "structure", "prototypes": ()}, "prototype input"),
         ({"targets": [{"name": "e", "unit": "", "below": {"spinel": 0.5}}]}, "spinel: not a prototype"),
         ({"targets": [{"name": "e", "unit": "", "below": {"cubic-perovskite": 2}}]}, "less than or equal to 1"),
-        ({"merge": True, "input": "structure", "prototypes": ()}, "not merged"),
+        ({"merge": True, "input": "structure", "prototypes": ()}, "merge: only for prototype input"),
     ],
 )
 def test_recipes_that_do_not_fit_are_refused(changes: dict[str, Any], said: str) -> None:

@@ -140,7 +140,7 @@ def test_a_whole_grid_has_no_teachers(tmp_path: Path) -> None:
         ({"teachers": [{"fit": {"colour": 1}}]}, "colour"),
         ({"teachers": [{"network": {"layers": -1}}]}, "layers"),
         ({"teachers": [{"network": {"sites": 0}, "sets": True}]}, "sets: only with a readout of sites"),
-        ({"teachers": TEACHERS, "network": {"width": 8}}, "teachers: only of prototype input with a mixture"),
+        ({"teachers": TEACHERS, "network": {"width": 8}}, "teachers: only for prototype input with a mixture"),
     ],
 )
 def test_teachers_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:

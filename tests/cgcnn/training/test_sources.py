@@ -184,7 +184,7 @@ def test_a_crystal_that_is_there_twice_is_not_trained_on(tmp_path: Path, repeate
     for i in range(4):
         Structure(Lattice.cubic(3 + i / 10), ["Na"], [[0, 0, 0]]).to(filename=str(tmp_path / f"x{i}.cif"))
     (tmp_path / "id_prop.csv").write_text("".join(f"x{i},{i}\n" for i in (0, 1, 2, 3, repeated)))
-    with pytest.raises(UserError, match=f"crystal x{repeated} is there 2 times and could be in the training and in"):
+    with pytest.raises(UserError, match=f"crystal x{repeated} is listed 2 times and could be in both training"):
         train(tmp_path, epochs=1)
 
 
