@@ -24,11 +24,11 @@ import numpy as np
 
 from cgcnn.cli import options as command_line
 from cgcnn.data.crystal import structure
-from cgcnn.data.polymorphs import site_columns
 from cgcnn.data.read import stream
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.graphs.perovskite import Perovskite, find_perovskite
+from cgcnn.training.curation import perovskite_columns
 from screening import open_run, screen
 from screening.ranking.outputs import Outputs
 from screening.relax.run import Relaxation, RelaxationProgress, relax_run
@@ -91,7 +91,7 @@ def known_compounds(data: Path) -> list[Compound]:
             kind = find_perovskite(structure(sample.form, sample.content))
         except UserError:
             continue
-        sites = None if kind is None or kind.order != "single" else site_columns(kind)
+        sites = None if kind is None or kind.order != "single" else perovskite_columns(kind)
         if kind is None or sites is None or sample.labels.get("e_above_hull") is None:
             continue
         (_, a), (_, b), (_, x) = sites

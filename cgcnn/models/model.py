@@ -341,7 +341,7 @@ SETTINGS = Settings(targets=("key",), width=32, layers=1, hidden=64, sites=32, g
 class Student:
     """A small network that imitates an ensemble on candidates: many times as fast, but less accurate.
 
-    `cgcnn.training.student` fits it to the candidates of one prototype. With one convolution and a readout of sites,
+    `cgcnn.training.distil` fits it to the candidates of one prototype. With one convolution and a readout of sites,
     all of its products with elements are rows of tables. It uses the same compiled kernel as the ensemble, so that its
     bits do not depend on what else is predicted.
 

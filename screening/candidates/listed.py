@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from cgcnn.data.tables import Row, Table
+    from cgcnn.data.tables import Row, TextTable
     from screening.candidates.compositions import Species
 
 NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
@@ -124,13 +124,13 @@ def read_candidates(file: Path, prototype_name: str | None = None, *, strict: bo
     return Listed(prototype.name, tuple(dict.fromkeys(sites)), tuple(table.header[place] for place in extra), records)
 
 
-def _headless(table: Table) -> str:
+def _headless(table: TextTable) -> str:
     """Hint at a missing header if the first line seems to be a candidate."""
     first = all(name.capitalize() in NUMBERS for name in table.header)
     return " Name the columns in the first line." if first and table.header else ""
 
 
-def _lines(table: Table, places: list[int], extra: list[int], *, strict: bool) -> Iterator[bytes]:
+def _lines(table: TextTable, places: list[int], extra: list[int], *, strict: bool) -> Iterator[bytes]:
     """Write a record for each row; if strict, raise at the first row that is no candidate.
 
     Args:
@@ -151,7 +151,7 @@ def _lines(table: Table, places: list[int], extra: list[int], *, strict: bool) -
         yield json.dumps(record, separators=(",", ":")).encode()
 
 
-def _candidate(table: Table, row: Row, places: list[int]) -> list[int]:
+def _candidate(table: TextTable, row: Row, places: list[int]) -> list[int]:
     """Read the atomic numbers of a row.
 
     Raises:
@@ -165,7 +165,7 @@ def _candidate(table: Table, row: Row, places: list[int]) -> list[int]:
     return numbers
 
 
-def _number(table: Table, row: Row, place: int) -> int:
+def _number(table: TextTable, row: Row, place: int) -> int:
     """Read a symbol that has blanks around it or is in lower case."""
     symbol = row.cells[place].strip()
     try:

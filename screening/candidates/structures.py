@@ -1,6 +1,6 @@
 """Candidates that are crystals from files, in the order of the files, as `screen structures` takes them.
 
-A run keeps its own copy of them, a record each: `{"id", "form", "content", "path"}` of a `cgcnn.data.sample.Sample`.
+A run keeps its own copy of them, a record each: `{"id", "form", "content", "path"}` of a `cgcnn.data.samples.Sample`.
 You can rank the run after the files are gone, and workers need not see them.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
-from cgcnn.data.sample import Sample
+from cgcnn.data.samples import Sample
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.perovskite import find_perovskite

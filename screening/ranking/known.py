@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.data.crystal import structure
-from cgcnn.data.opening import uncompressed_name
+from cgcnn.data.limits import uncompressed_name
 from cgcnn.data.read import read
-from cgcnn.data.sample import broken, from_record
+from cgcnn.data.samples import broken, from_record
 from cgcnn.data.tables import open_table
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from cgcnn.data.sample import Sample
+    from cgcnn.data.samples import Sample
     from cgcnn.graphs.prototype import Prototype
 
     Reduced = tuple[tuple[int, int], ...]

@@ -13,7 +13,7 @@ import pytest
 import zarr
 from pymatgen.core import Lattice, Structure
 
-from cgcnn.data.sample import from_record
+from cgcnn.data.samples import from_record
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE

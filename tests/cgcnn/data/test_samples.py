@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cgcnn.data import records as data
-from cgcnn.data.sample import record_id
+from cgcnn.data import samples as data
+from cgcnn.data.samples import record_id
 from cgcnn.errors import UserError
 
 RECORD = {

@@ -1,30 +1,77 @@
-"""Samples: what a data set says of one crystal each, as it was found; parsing waits until a graph is built."""
+"""Samples: crystals with their labels as a data set holds them; they are parsed when a graph is built."""
 
 from __future__ import annotations
 
 import json
+import lzma
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cgcnn.data.limits import lines_of, opened
+from cgcnn.errors import UserError
+
 if TYPE_CHECKING:
-    from cgcnn.data.records import Record
+    from collections.abc import Iterable, Iterator
+
+
+Record = dict[str, Any]
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """Read the records of a JSON Lines file, plain or compressed (.xz, .gz, .bz2), in file order.
+
+    Raises:
+        UserError: There is no such file, it is not JSON Lines, or it is empty.
+    """
+    file = Path(path)
+    try:
+        with opened(file, errors="surrogateescape") as stream:
+            records = list(parse_lines(file, lines_of(stream, file)))
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    if not records:
+        raise UserError(f"{file}: no records; expected one JSON object a line")
+    return records
+
+
+def parse_lines(file: Path, lines: Iterable[str]) -> Iterator[Record]:
+    """Parse each line that is not blank as a record.
+
+    Raises:
+        UserError: A line is not a JSON object; the message names it.
+    """
+    return (_parse(file, number, line) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _parse(file: Path, number: int, line: str) -> Record:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "") or str(error)
+        raise UserError(f"{file}, line {number}: not JSON ({reason}); expected one object a line") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{file}, line {number}: a {type(record).__name__}, expected a JSON object")
+    return record
+
 
 Form = Literal["record", "cif", "poscar", "pymatgen", "broken"]
-_STRUCTURES = {"structure", "cif"}  # columns that hold a crystal as a whole
+_STRUCTURES = {"structure", "cif"}  # columns that hold a whole crystal
 _CRYSTAL = ("cell", "species", "frac")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One crystal of a data set, or one composition.
+    """A crystal of a data set, or a composition.
 
     Attributes:
-        id: The record's id, or the file's stem; the file's relative path where stems are alike.
-        labels: What else the data say of it: targets, site columns, folds.
-        form: What ``content`` is.
-        content: JSON of ``cell``, ``species`` and ``frac`` for a record, a file's text otherwise; of a broken sample,
-            the reason.
-        path: The file that it was read from, in the directory that was asked for; empty where a file was.
+        id: Id of the record, or stem of the file; the relative path of the file if stems are not unique.
+        labels: All other data: targets, site columns, folds.
+        form: Form of ``content``.
+        content: JSON of ``cell``, ``species`` and ``frac`` for a record, otherwise the text of a file; the reason for a
+            broken sample.
+        path: Path of the file within the directory that was read; empty if a file was read directly.
     """
 
     id: str
@@ -37,13 +84,13 @@ class Sample:
 def from_record(record: Record, position: int | str) -> Sample:
     """Make the sample of a record.
 
-    Its crystal is ``cell``, ``species`` and ``frac``, a ``structure`` or a ``cif``, pymatgen's ``Structure.as_dict()``,
-    ``atoms`` of JARVIS, or an entry of OPTIMADE. A structure is a dictionary of pymatgen, or its JSON, or a CIF as
-    text. Column names may be of any case.
+    The crystal is given by ``cell``, ``species`` and ``frac``, by ``structure`` or ``cif``, as pymatgen's
+    ``Structure.as_dict()``, as ``atoms`` of JARVIS, or as an entry of OPTIMADE. A ``structure`` is a dictionary of
+    pymatgen, its JSON, or the text of a CIF. Column names may have any case.
 
     Args:
-        record: Of a data set.
-        position: What names it if it has no id.
+        record: Record of a data set.
+        position: Name of the sample if the record has no id.
     """
     name = record_id(record, position)
     if {"lattice", "sites"} <= record.keys():
@@ -67,7 +114,7 @@ def _of_optimade(attributes: Record) -> Record:
     """Read the crystal of an OPTIMADE entry.
 
     Raises:
-        ValueError: It is not periodic in three directions, or a site holds several elements, or none.
+        ValueError: It is not periodic in three directions, or a site does not hold exactly one element.
     """
     if list(attributes.get("dimension_types") or [1, 1, 1]) != [1, 1, 1]:
         raise ValueError("not periodic in three directions")
@@ -83,7 +130,7 @@ def _of_optimade(attributes: Record) -> Record:
 
 def _of_vectors(vectors: object, symbols: list[str], places: object, cartesian: bool) -> Record:  # noqa: FBT001
     """Write a crystal as cell, species and fractional coordinates; vectors and Cartesian places are in Å."""
-    import numpy as np  # heavy, and most records need none
+    import numpy as np  # heavy, and most records do not need it
 
     matrix = np.array(vectors, dtype=float).reshape(3, 3)
     frac = np.array(places, dtype=float).reshape(-1, 3)
@@ -100,12 +147,12 @@ def _of_vectors(vectors: object, symbols: list[str], places: object, cartesian: 
 
 
 def is_structure(column: str) -> bool:
-    """Whether a column of this name holds a crystal as a whole."""
+    """Return whether a column of this name holds a whole crystal."""
     return column.casefold() in _STRUCTURES
 
 
 def record_id(record: Record, position: int | str) -> str:
-    """The record's ``id``, ``material_id`` or ``jid``, or its position in the file (from 0) where it has neither."""
+    """Return the record's ``id``, ``material_id`` or ``jid``, or else its position in the file (from 0)."""
     named = (record.get(key) for key in ("id", "material_id", "jid"))
     return next((_name(value) for value in named if value is not None and value != ""), str(position))
 
@@ -115,5 +162,5 @@ def _name(value: Any) -> str:
 
 
 def broken(name: str, reason: str) -> Sample:
-    """A sample that could not be read."""
+    """Make the sample of something that cannot be read."""
     return Sample(name, {"id": name}, "broken", reason)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,16 @@ import torch
 from click.testing import CliRunner, Result
 
 from cgcnn.cli.commands import app
-from cgcnn.data.sample import from_record
+from cgcnn.data.samples import from_record
 from cgcnn.elements import element_features
 from cgcnn.errors import UserError
 from cgcnn.inference.evaluate import evaluate
 from cgcnn.models.card import read_card
 from cgcnn.models.files import load
-from cgcnn.training.examples import Examples
-from cgcnn.training.fit import Task, fit, loss_on
+from cgcnn.network.reference import CGCNN
+from cgcnn.training.data import prepare
+from cgcnn.training.fit import Examples, FitTask, fit, loss_on
 from cgcnn.training.recipe import Fit, plain_recipe
-from cgcnn.training.table import prepare
 
 CATIONS = ["Na", "K", "Mg", "Ca", "Sr", "Li", "Rb", "Cs"]
 RECIPE = """
@@ -136,7 +137,7 @@ def test_everything_may_be_trained_on(folder: Path) -> None:
         (["--split", "a/b/c"], "three numbers"),
         (["--sizes", "90/1/1"], "at most 30"),
         (["--strict"], "1 of 32 crystals failed"),
-        (["--target", "colour"], "no record has the target 'colour'"),
+        (["--target", "colour"], "no record has the label 'colour'"),
         (["--binary", "fold"], "fold is 2; a binary target is 0 or 1"),
     ],
 )
@@ -169,11 +170,12 @@ def parts() -> tuple[Examples, Examples]:
     return tuple(Examples(prepared.graphs.select(rows), torch.from_numpy(prepared.targets[rows])) for rows in halves)
 
 
-def task(**how) -> Task:
+def task(**how) -> FitTask:
     from cgcnn.network.settings import Settings
 
     settings = Settings(targets=("energy",), width=8, layers=1, hidden=8, gaussians=12)
-    return Task(settings, Fit(**({"batch_size": 8} | how)), torch.ones(1), torch.from_numpy(element_features()))
+    network = partial(CGCNN, settings, torch.from_numpy(element_features()))
+    return FitTask(network, Fit(**({"batch_size": 8} | how)), torch.ones(1))
 
 
 def test_best_network_is_that_of_the_lowest_validation_loss(parts: tuple[Examples, Examples]) -> None:
@@ -216,7 +218,7 @@ def test_evaluate_shows_figures_and_draws(folder: Path) -> None:
     ("options", "message"),
     [
         (["--target", "colour"], "predicts energy, halide"),
-        (["--label", "colour"], "no record has the target 'colour'"),
+        (["--label", "colour"], "no record has the label 'colour'"),
         (["--plot", "x.docx"], "cannot be drawn"),
         (["--strict"], "1 of 32 crystals failed"),
     ],
