@@ -66,6 +66,9 @@ def digest(card: Card, members: Sequence[Weights], domain: Domain | Likeness | N
         ]
     if card.odds:
         chosen["odds"] = [(o.target, o.power, o.factor) for o in card.odds]
+    least = [(t.name, t.minimum) for t in card.targets if t.minimum is not None]
+    if least:
+        chosen["minima"] = least
     sha = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     arrays = named_arrays(members, domain)
     for name in sorted(arrays):

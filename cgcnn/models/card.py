@@ -23,11 +23,19 @@ class _Record(BaseModel):
 
 
 class Target(_Record):
-    """One output of a model."""
+    """One output of a model.
+
+    Attributes:
+        name: As in tables.
+        unit: Of its values.
+        description: What it is.
+        minimum: Predictions below this are this; None: any number can be.
+    """
 
     name: str
     unit: str
     description: str = ""
+    minimum: float | None = None
 
 
 class Metric(_Record):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cgcnn.models.card import Target
     from cgcnn.network.kernel import Outputs
     from cgcnn.network.settings import Settings
 
@@ -66,10 +67,15 @@ PLAIN = 4  # features before those of the roles
 
 
 def possible(
-    mean: NDArray[np.float32], spread: NDArray[np.float32], unit: str
+    mean: NDArray[np.float32], spread: NDArray[np.float32], target: Target | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Set means and deviations (n,) to NaN where they are not finite or beyond what is possible in the unit."""
-    wrong = ~((np.abs(mean) <= MOST.get(unit, MOST_OF_ANY)) & np.isfinite(spread))
+    """Set means and deviations (n,) to NaN where they are not finite or beyond what is possible in the target's unit.
+
+    Means below the target's minimum become the minimum: no gap is negative.
+    """
+    wrong = ~((np.abs(mean) <= MOST.get(target.unit if target else "", MOST_OF_ANY)) & np.isfinite(spread))
+    if target is not None and target.minimum is not None:
+        mean = np.maximum(mean, np.float32(target.minimum))  # NaN stays
     return np.where(wrong, np.float32(np.nan), mean), np.where(wrong, np.float32(np.nan), spread)
 
 

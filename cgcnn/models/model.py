@@ -114,9 +114,9 @@ class Model:
         return self.possible(found)
 
     def possible(self, found: dict[str, Estimate]) -> dict[str, Estimate]:
-        """Drop estimates that are impossible, see `cgcnn.models.deviations.possible`."""
-        units = {target.name: target.unit for target in self.card.targets}
-        return {name: possible(mean, spread, units.get(name, "")) for name, (mean, spread) in found.items()}
+        """Drop estimates that are impossible and raise those below a target's minimum, see `deviations.possible`."""
+        targets = {target.name: target for target in self.card.targets}
+        return {name: possible(mean, spread, targets.get(name)) for name, (mean, spread) in found.items()}
 
     def structural_distance(self, graphs: GraphBatch) -> NDArray[np.float32]:
         """Return how far crystals are from the training, (n,); unlike it beyond 1, NaN if the model does not know.

@@ -9,15 +9,20 @@ bromide ABX3. `on_mp2020` puts older ones on the newer scale.
 
 If only the cubic polymorph of a composition was computed, and it is not on the hull, its energy is an upper bound:
 another polymorph may be lower. `Gain` holds how much lower, as a potential predicts.
+
+Gaps of one crystal differ by up to 2 eV between sources. `confirmed` leaves out values that other sources contradict.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import combinations
 from math import gcd
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 
     from cgcnn.graphs.perovskite import Perovskite
 
+    Formula = tuple[tuple[str, int], ...]
     Sites = tuple[tuple[str, object], ...]
 
 
@@ -332,3 +338,73 @@ def _tilted(gain: Gain) -> int | None:
     if gain.difference > CUBIC:
         return 0
     return None if gain.difference > TILTED else int(gain.tilted)
+
+
+APART, TOGETHER = 0.5, 0.3
+"""In the label's unit: a value further than the first from all others is contradicted, two within the second agree."""
+
+
+def confirmed(samples: Sequence[Sample], label: str, others: Sequence[Mapping[Formula, float]]) -> list[Sample]:
+    """Leave out values of a label that other sources contradict.
+
+    A value stays if no other source has the formula, or if one is within `APART`. Otherwise two others that agree
+    within `TOGETHER` replace it by their mean; without such a pair the sample loses the label.
+
+    Args:
+        samples: With columns of sites, such as those of `lowest_polymorphs`.
+        label: Name of the label.
+        others: Values of the same label in other sources, see `values_by_formula`.
+    """
+    kept = []
+    for sample in samples:
+        value, key = sample.labels.get(label), formula_key(sample)
+        said = [] if value is None or key is None else [other[key] for other in others if key in other]
+        if value is not None and said and min(abs(other - float(value)) for other in said) > APART:
+            pair = next(((a + b) / 2 for a, b in combinations(said, 2) if abs(a - b) <= TOGETHER), None)
+            kept.append(replace(sample, labels=sample.labels | {label: pair}))
+        else:
+            kept.append(sample)
+    return kept
+
+
+def values_by_formula(samples: Iterable[Sample], label: str) -> dict[Formula, float]:
+    """Read a label by formula: of several rows that of the lowest ``e_above_hull``, or the median where none has it.
+
+    Rows without the label or a formula of elements are left out.
+    """
+    found: dict[Formula, list[tuple[float, float]]] = {}
+    for sample in samples:
+        value, key = sample.labels.get(label), formula_key(sample)
+        if value is not None and value != "" and key is not None:
+            energy = sample.labels.get(ENERGY)
+            found.setdefault(key, []).append((math.inf if energy in {None, ""} else float(energy), float(value)))
+    return {
+        key: min(rows)[1] if any(math.isfinite(energy) for energy, _ in rows) else median(value for _, value in rows)
+        for key, rows in found.items()
+    }
+
+
+def formula_key(sample: Sample) -> Formula | None:
+    """Reduce a sample's ``formula`` or its columns of sites to (symbol, atoms); None if they name no elements."""
+    labels = sample.labels
+    counts: Mapping[str, float] = {}
+    if labels.get("formula"):
+        from pymatgen.core.composition import Composition
+
+        try:
+            counts = Composition(str(labels["formula"])).get_el_amt_dict()
+        except ValueError:
+            return None
+    else:
+        x, second = labels.get("X"), labels.get("B'")
+        atoms = [labels.get("A"), labels.get("B"), *(x if isinstance(x, list) else [x] * 3)]
+        counts = Counter([*atoms[:1] * 2, atoms[1], second, *atoms[2:] * 2] if second else atoms)
+    if not counts or any(symbol not in SYMBOLS or n != int(n) for symbol, n in counts.items()):
+        return None
+    return reduced({symbol: int(n) for symbol, n in counts.items()})
+
+
+def reduced(counts: Mapping[str, int]) -> Formula:
+    """Reduce a formula, symbol → atoms."""
+    shared = gcd(*counts.values())
+    return tuple(sorted((symbol, n // shared) for symbol, n in counts.items()))

@@ -19,16 +19,17 @@ from cgcnn.data.build import Builder, Rule
 from cgcnn.data.composition import Composition, composition_or_reason, formula_group, group, shapes, species
 from cgcnn.data.labels import targets
 from cgcnn.data.read import read
+from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import whole_number
 from cgcnn.graphs.batch import GraphBatch
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.graphs.prototype import PROTOTYPES
-from cgcnn.training.curation import agreeing, gains, lowest_polymorphs, on_mp2020
+from cgcnn.training.curation import agreeing, confirmed, gains, lowest_polymorphs, on_mp2020, reduced, values_by_formula
 from cgcnn.training.recipe import plain_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -485,18 +486,40 @@ def read_sources(data: Path, recipe: TrainRecipe) -> list[Sample]:
         files = ", ".join(file for source in recipe.sources for file in source.files)
         raise UserError(f"{data}: recipe {recipe.name} learns from {files}; pass the directory that holds them")
     names = [target.name for target in recipe.targets]
-    entries = [_entries(data, source, names, recipe.prototypes) for source in recipe.sources]
+    own = [source for source in recipe.sources if not source.match]
+    entries = [_entries(data, source, names, recipe.prototypes) for source in own]
     known = {
         key
-        for source, samples in zip(recipe.sources, entries, strict=True)
+        for source, samples in zip(own, entries, strict=True)
         if not source.fill
         for sample in samples
         for key in _known(sample, names, recipe.prototypes)
     }
-    for source, samples in zip(recipe.sources, entries, strict=True):
+    for source, samples in zip(own, entries, strict=True):
         if source.fill:
             samples[:] = [_filling(sample, names, recipe.prototypes, known) for sample in samples]
-    return [sample for samples in entries for sample in samples]
+    found = [sample for samples in entries for sample in samples]
+    return found + [row for source in recipe.sources if source.match for row in _matching(data, source, found, recipe)]
+
+
+def _matching(data: Path, source: DataSource, found: Sequence[Sample], recipe: TrainRecipe) -> list[Sample]:
+    """Make one row for each composition of the found samples whose formula the source's files have."""
+    kinds = [PROTOTYPES[name] for name in recipe.prototypes]
+    values = {name: values_by_formula(_rows(data, source), label) for name, label in source.labels.items()}
+    nothing = {target.name + end: None for target in recipe.targets for end in ("", "_is_bound", "_computed")}
+    rows: dict[bytes, Sample] = {}
+    for sample in found:
+        composition = composition_or_reason(sample.labels, kinds)
+        if isinstance(composition, str):
+            continue
+        key = reduced(Counter(SYMBOLS[composition.numbers[site]] for site in kinds[composition.prototype].atoms))
+        labels = {name: known[key] for name, known in values.items() if key in known}
+        if labels:
+            place = bytes([composition.prototype, *species([composition], kinds)[0].tolist()])
+            rows.setdefault(place, replace(sample, labels=sample.labels | nothing | labels))
+    if not rows:
+        raise UserError(f"{data / source.files[0]}: no row has a formula of the other sources, as the recipe needs")
+    return list(rows.values())
 
 
 def _known(sample: Sample, names: Sequence[str], prototypes: Sequence[str]) -> list[tuple[bytes, str]]:
@@ -519,6 +542,10 @@ def _filling(sample: Sample, names: Sequence[str], prototypes: Sequence[str], kn
 
 def _entries(data: Path, source: DataSource, names: list[str], prototypes: tuple[str, ...]) -> list[Sample]:
     samples = _polymorphs(data, source) if source.polymorphs else _rows(data, source)
+    for label in dict.fromkeys(check.label for check in source.confirm):
+        checks = [check for check in source.confirm if check.label == label]
+        others = [values_by_formula(_chosen(data / check.file, check.only), label) for check in checks]
+        samples = confirmed(samples, label, others)
     if not samples:
         wanted = "a perovskite" if source.polymorphs else str(dict(source.only))
         raise UserError(f"{data / source.files[0]}: no row is {wanted}, as the recipe needs")
@@ -550,14 +577,15 @@ def _polymorphs(data: Path, source: DataSource) -> list[Sample]:
 
 def _wanted(file: Path, source: DataSource) -> list[Sample]:
     """Read the samples of one file that the source selects."""
-    samples = [
-        replace(sample, labels={**source.columns, **sample.labels})
-        for sample in read(file)
-        if all(sample.labels.get(label) in values for label, values in source.only.items())
-    ]
+    samples = [replace(sample, labels={**source.columns, **sample.labels}) for sample in _chosen(file, source.only)]
     if source.formula is not None:
         samples = [replace(sample, labels=sites | sample.labels) for sample in samples if (sites := _sites(sample))]
     return samples if source.agree is None else agreeing(samples, *source.agree)
+
+
+def _chosen(file: Path, only: Mapping[str, Sequence[str]]) -> list[Sample]:
+    """Read the samples of a file whose labels have one of the wanted values."""
+    return [s for s in read(file) if all(s.labels.get(label) in values for label, values in only.items())]
 
 
 def _sites(sample: Sample) -> Record:

@@ -211,7 +211,7 @@ def card(recipe: TrainRecipe, table: TrainingTable) -> Card:
         input=recipe.input,
         prototypes=recipe.prototypes,
         elements=tuple(SYMBOLS[number] for number in numbers),
-        targets=tuple(Target(name=t.name, unit=t.unit, description=t.description) for t in recipe.targets),
+        targets=tuple(Target(**t.model_dump(include=set(Target.model_fields))) for t in recipe.targets),
         label=recipe.label,
         hull=recipe.hull,
         source=recipe.source,

@@ -61,6 +61,20 @@ class Fit(_Section):
     patience: int | None = Field(default=None, ge=1)
 
 
+class Confirmation(_Section):
+    """A file that confirms or contradicts a label, see `cgcnn.training.curation.confirmed`.
+
+    Attributes:
+        label: Its name in both sources.
+        file: Name of the file in the directory of the data.
+        only: Label → values of the rows to use; empty for all rows.
+    """
+
+    label: str
+    file: str
+    only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
 class DataSource(_Section):
     """A source of training data: one file or several with the same labels.
 
@@ -79,6 +93,9 @@ class DataSource(_Section):
         columns: Columns that the rows lack, such as X = "O" for a table of oxides.
         formula: The rows have a formula such as KMgF3 instead of site columns, with elements in the order A, B, X. Rows
             with other formulas are left out.
+        match: The rows have a formula and no sites; each labels the compositions of other sources with that formula. Of
+            several rows with one formula the one with the lowest ``e_above_hull`` counts.
+        confirm: Files that confirm labels of the rows; what they contradict is left out.
         fill: The labels count only for compositions without that target in any other source; prototype input only.
     """
 
@@ -91,6 +108,8 @@ class DataSource(_Section):
     agree: tuple[str, str] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     formula: Literal["ABX3"] | None = None
+    match: bool = False
+    confirm: tuple[Confirmation, ...] = ()
     fill: bool = False
 
     @property

@@ -36,27 +36,45 @@ class Filter:
         low: Least value that passes; None for flags and where there is no such limit.
         high: Largest value that passes, likewise.
         elements: Atomic numbers that may not occur; none for other filters.
+        share: Least probability that the value lies within the limits, by its standard deviation; None: the value
+            itself has to.
     """
 
     name: str
     low: float | None = None
     high: float | None = None
     elements: tuple[int, ...] = ()
+    share: float | None = None
 
     def __str__(self) -> str:
-        limits = ":".join(f"{limit!r}" for limit in (self.low, self.high) if limit is not None)
+        limits = ":".join(f"{limit!r}" for limit in (self.low, self.high, self.share) if limit is not None)
         named = ",".join(SYMBOLS[z] for z in self.elements) if KINDS[self.name].value else ""
         return f"{self.name}={limits or named}" if limits or named else self.name
 
     def passes(self, columns: Columns) -> NDArray[np.bool_]:
         """Which candidates (n,) pass, by the filter's column."""
-        values = columns[KINDS[self.name].column]
+        kind = KINDS[self.name]
+        values = columns[kind.column]
+        if self.share is not None and kind.deviation in columns:
+            return self._likely(values.astype(np.float64), columns[kind.deviation].astype(np.float64))
         if self.elements:
             barred = np.isin(np.arange(MAX_Z + 1), self.elements)
             return np.asarray(~barred[values].any(axis=1))
         if self.name == "rare":
             return self._within(crust()[values].min(axis=1))
         return values.astype(bool) if self.low is None and self.high is None else self._within(values)
+
+    def _likely(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether values of normal distributions lie within the limits with the probability asked for.
+
+        They are of quantities that cannot be negative, so a lower limit of 0 is none.
+        """
+        from scipy.special import ndtr  # a third of a second
+
+        low, high = self.low or -math.inf, math.inf if self.high is None else self.high
+        with np.errstate(divide="ignore", invalid="ignore"):  # a value without deviation, on a limit, does not pass
+            inside = ndtr((high - mean) / std) - ndtr((low - mean) / std)
+        return np.asarray(inside >= self.share)
 
     def _within(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         # Limits are rounded as the column is, so that a value equal to a limit passes.
@@ -77,6 +95,8 @@ class Kind:
         meaning: What passes, for users.
         source: Whose numbers or definition these are.
         predicted: Whether the column is there only after the prediction.
+        deviation: Column of its standard deviation; empty: the filter looks at the value alone.
+        share: Least probability that the value lies within the limits where none is given.
     """
 
     column: str
@@ -86,6 +106,8 @@ class Kind:
     meaning: str
     source: str
     predicted: bool = False
+    deviation: str = ""
+    share: float | None = None
 
 
 def parse_filter(text: str) -> Filter:
@@ -104,12 +126,16 @@ def parse_filter(text: str) -> Filter:
     try:
         if kind.value == _ELEMENTS:
             return Filter(name, elements=named_elements(value))
+        share = kind.share
+        if kind.deviation and value.count(":") == 2:
+            value, _, last = value.rpartition(":")
+            share = _share(last)
         low, high = kind.parse(value)
     except UserError as error:
         raise UserError(f"`filters` {text}: {error} {_choices()}") from None
     except ValueError:
         raise UserError(f"`filters` {text}: {value!r} is no value for {name!r}. {_choices()}") from None
-    return Filter(name, low, high)
+    return Filter(name, low, high, share=share)
 
 
 def apply(filters: Sequence[Filter], columns: Columns, *, predicted: bool | None = None) -> NDArray[np.uint8]:
@@ -148,6 +174,13 @@ def _range(text: str) -> tuple[float, float]:
     if low > high:
         raise ValueError(text)
     return low, high
+
+
+def _share(text: str) -> float:
+    value = _finite(text)
+    if not 0 < value < 1:
+        raise ValueError(text)
+    return value
 
 
 def _most(text: str) -> tuple[None, float]:
@@ -233,7 +266,11 @@ KINDS: dict[str, Kind] = {
         "e_above_hull", "MAX", Filter("hull", None, 0.05), _most,
         "predicted energy above hull, eV/atom", "the model", predicted=True,
     ),
-    "gap": Kind("band_gap", "LO:HI", None, _range, "predicted band gap (GGA), eV", "the model", predicted=True),
+    "gap": Kind(
+        "band_gap", "LO:HI[:P]", None, _range,
+        "the PBE band gap lies within these limits, eV, with a probability of at least P (default 0.5)", "the model",
+        predicted=True, deviation="band_gap_std", share=0.5,
+    ),
     "leaves": Kind(
         "p_leaves", "MAX", Filter("leaves", None, 0.5), _most,
         "probability that relaxation leaves the ideal sites", "the model", predicted=True,

@@ -6,6 +6,7 @@ import pytest
 from cgcnn.data.samples import Sample
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.inference.predict import predict_samples
+from cgcnn.models.card import Target
 from cgcnn.models.deviations import IMPOSSIBLE, possible
 from cgcnn.models.model import Model
 from cgcnn.testing import untrained
@@ -14,10 +15,10 @@ from cgcnn.testing import untrained
 @pytest.mark.parametrize("value", [np.nan, np.inf, -9e26, 101])
 def test_what_cannot_be_is_no_prediction(value):
     mean, spread = np.array([0.1, value], np.float32), np.array([0.1, 0.1], np.float32)
-    for found in possible(mean, spread, "eV/atom"):
+    for found in possible(mean, spread, Target(name="e", unit="eV/atom")):
         assert np.isnan(found).tolist() == [False, True]
-    assert not np.isnan(possible(np.float32([1e11]), np.float32([0]), "Pa")[0]).any()
-    assert np.isnan(possible(np.float32([1]), np.float32([np.inf]), "")[0]).all()
+    assert not np.isnan(possible(np.float32([1e11]), np.float32([0]), Target(name="k", unit="Pa"))[0]).any()
+    assert np.isnan(possible(np.float32([1]), np.float32([np.inf]), None)[0]).all()
 
 
 def with_huge_weights(model, factor):
@@ -40,3 +41,11 @@ def test_weights_that_overflow_give_failures_with_a_reason(factor):
     found = predict_samples(with_huge_weights(model, factor), [sample])
     assert found.failures == {0: IMPOSSIBLE}
     assert np.isnan(found.estimates[model.settings.targets[0]][0]).all()
+
+
+def test_a_target_with_a_minimum_has_no_prediction_below_it() -> None:
+    gap = Target(name="band_gap", unit="eV", minimum=0.0)
+    mean, spread = possible(np.float32([-0.03, 0.5, np.nan]), np.float32([0.1, 0.1, 0.1]), gap)
+    assert mean[:2].tolist() == [0.0, 0.5]
+    assert np.isnan(mean[2])
+    np.testing.assert_allclose(spread[:2], 0.1)

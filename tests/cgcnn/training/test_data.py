@@ -314,3 +314,45 @@ def test_what_tilting_gains_and_phonons_that_only_fill_gaps(tmp_path: Path) -> N
     domain, calcium = domain_of(table, read), composition_keys(np.array([[20, 22, 8, 8, 8]], dtype=np.uint8))
     assert domain.labels_of(calcium)[0] == pytest.approx(0.1)  # what was computed, not what was relaxed
     assert domain.bounds_of(calcium)[0]
+
+
+def test_labels_that_other_sources_contradict_are_left_out(folder: Path) -> None:
+    (folder / "gaps.csv").write_text(
+        "formula,e_above_hull,band_gap\n"
+        "TiCaO3,0.1,9.0\nCaTiO3,0.0,2.2\n"  # the lowest polymorph counts
+        "SrTiO3,0.0,3.4\nKTiO3,,3.0\nTi2Sr4Zr2O12,0.0,1.0\nCa(CN)2,0.0,1.0\n"
+    )
+    (folder / "alloys.csv").write_text(
+        "A,B,X,level,band_gap\nSr,Ti,O,PBE,3.2\nSr,Ti,O,HSE,5.0\nCs,Sn0.5Pb0.5,I,PBE,1\n"
+    )
+    rows = [json.loads(line) for line in (folder / "one.jsonl").read_text().splitlines()]
+    rows = [row | {"band_gap": 2.0} for row in rows]
+    (folder / "one.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    text = RECIPE.replace(
+        'labels = { e_above_hull = "e_above_hull", a = "a" }',
+        """labels = { e_above_hull = "e_above_hull", a = "band_gap" }
+polymorphs = true
+[[sources.confirm]]
+label = "band_gap"
+file = "gaps.csv"
+[[sources.confirm]]
+label = "band_gap"
+file = "alloys.csv"
+only = { level = ["PBE"] }""",
+    ).replace('only = { space_group = ["Pm-3m", "Fm-3m"] }\n', "")
+    text = text.replace(
+        "[network]", '[[sources]]\nfile = "gaps.csv"\nmatch = true\nlabels = { a = "band_gap" }\n[network]'
+    )
+    (folder / "gaps.toml").write_text(text)
+    samples = read_sources(folder, read_recipe(folder / "gaps.toml"))
+    first = {
+        (s.labels["A"], s.labels["B"], s.labels.get("B'")): s.labels["a"]
+        for s in reversed(samples)
+        if "tilted" in s.labels
+    }
+    assert first["Ca", "Ti", None] == 2.0  # 0.2 eV from another
+    assert first["Sr", "Ti", None] == pytest.approx(3.3)  # two others agree
+    assert first["Sr", "Ti", "Zr"] is None  # one contradicts
+    assert first["Ba", "Ti", None] == 2.0  # nobody else has it
+    matched = [s for s in samples if s.labels["e_above_hull"] is None and s.labels["other_energy"] is None]
+    assert {s.labels["a"] for s in matched} == {2.2, 3.4, 3.0, 1.0}

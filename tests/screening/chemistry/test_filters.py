@@ -141,3 +141,22 @@ def test_every_filter_is_explained():
     assert [row["name"] for row in rows] == list(KINDS)
     assert all(row["meaning"] and row["source"] for row in rows)
     assert {row["name"]: row["default"] for row in rows}["tau"] == "4.18"
+
+
+def test_a_gap_lies_within_limits_with_a_probability() -> None:
+    likely, sure = parse_filter("gap=0.8:2.0"), parse_filter("gap=0.8:2.0:0.9")
+    assert (str(likely), str(sure)) == ("gap=0.8:2.0:0.5", "gap=0.8:2.0:0.9")
+    assert parse_filter(str(sure)) == sure
+    gaps = {"band_gap": np.float32([1.4, 1.4, 0.8, 0.7, np.nan]), "band_gap_std": np.float32([0.2, 0.5, 0.1, 0.1, 0.1])}
+    assert likely.passes(gaps).tolist() == [True, True, True, False, False]
+    assert sure.passes(gaps).tolist() == [True, False, False, False, False]
+    assert likely.passes({"band_gap": gaps["band_gap"]}).tolist() == [True, True, True, False, False]  # older runs
+    metals = {"band_gap": np.float32([0.0, 0.0]), "band_gap_std": np.float32([0.2, 2.0])}
+    assert parse_filter("gap=0:0.5").passes(metals).tolist() == [True, True]
+    assert parse_filter("gap=0:0.5:0.7").passes(metals).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("text", ["gap=0.8", "gap=2:1", "gap=1:2:0", "gap=1:2:1.5", "gap=1:2:0.5:0.5", "tau=1:0.5"])
+def test_limits_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is no value for"):
+        parse_filter(text)
