@@ -96,7 +96,7 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
     names = ((2 if name == "id" else 8, Shown(name, _of(name), is_text=True)) for name in candidates.name_columns)
     numbers = (
         (3, "p_stable", f"P(≤{stable_at:g})", 3), (4, "a_angstrom", "a (Å)", 3), (5, "tolerance_factor", "t", 3),
-        (7, "p_tilted", "P(tilted)", 2), (7, "p_leaves", "P(leaves)", 2), (7, "band_gap", "gap (eV)", 2),
+        (7, "p_tilted", "P(tilted)", 2), (7, "p_leaves", "P(leaves)", 2), (7, "band_gap", "PBE gap (eV)", 2),
     )  # fmt: skip
     return [
         (0, Shown("rank", _of("rank"))),

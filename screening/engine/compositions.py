@@ -27,6 +27,9 @@ FLAGS = ("in_domain", "in_training", "known_is_bound")
 FURTHER = ("e_above_hull_cubic", "p_tilted", "band_gap", "p_leaves", "e_if_stays", "e_if_leaves")
 """Columns of targets that not every model has."""
 
+DEVIATIONS = {"band_gap_std": "band_gap"}
+"""Columns of standard deviations → their targets, which not every model has."""
+
 
 @dataclass(frozen=True)
 class BuiltCompositions:
@@ -185,7 +188,7 @@ def _fill_in(rows: dict[str, np.ndarray], kept: np.ndarray, predicted: dict[str,
 
 def _without_prediction(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rows with columns for what is yet to be predicted."""
-    predicted = ("e_above_hull", "e_above_hull_std", "p_stable", "a_angstrom", "p_perovskite", *FURTHER)
+    predicted = ("e_above_hull", "e_above_hull_std", "p_stable", "a_angstrom", "p_perovskite", *FURTHER, *DEVIATIONS)
     empty = {name: np.full(len(rows["species"]), np.nan, dtype=np.float32) for name in predicted}
     return {**rows, **empty}
 
@@ -201,6 +204,7 @@ def _predict(
         "p_stable": stable_probability(energy, spread, plan.stable_at),
         "a_angstrom": targets["a"][0],
         **{name: targets[name][0] for name in (*FURTHER, *ENERGIES) if name in targets},
+        **{name: targets[target][1] for name, target in DEVIATIONS.items() if target in targets},
     }
 
 

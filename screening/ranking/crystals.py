@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CARRIED = (
     *("e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "in_training"),
-    *("a_angstrom", "tolerance_factor", "tau", "e_above_hull_cubic", "p_tilted", "band_gap"),
+    *("a_angstrom", "tolerance_factor", "tau", "e_above_hull_cubic", "p_tilted", "band_gap", "band_gap_std"),
 )
 """Columns of a ranking that a crystal carries as properties."""
 

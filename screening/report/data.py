@@ -63,7 +63,8 @@ LABELS = {
     "relaxed_gain": "Gain by tilting, relaxed",
     "relaxed_volume": "ΔV, relaxed",
     "p_tilted": "P(tilted)",
-    "band_gap": "Band gap",
+    "band_gap": "PBE gap",
+    "band_gap_std": "± PBE gap",
     "p_perovskite": "P(perovskite)",
     "p_leaves": "P(leaves ideal)",
     "e_if_stays": "E if ideal",
@@ -113,7 +114,7 @@ FIRST = (
     *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", ABOVE),
     *("decomposition", "relaxed_became", "relaxed_above_hull", "relaxed_gain", "relaxed_volume"),
     *("e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "in_training"),
-    *("known_e_above_hull", "known_id", "known_as", GIVEN, "band_gap", "states", "perovskite"),
+    *("known_e_above_hull", "known_id", "known_as", GIVEN, "band_gap", "band_gap_std", "states", "perovskite"),
     *("tolerance_factor", "octahedral_factor", "tau", "a_angstrom", "in_domain"),
 )
 """The first columns, in this order; sites follow the formula, and other columns come after these."""

@@ -21,7 +21,7 @@ CONTRACT = (
     "rank,index,formula,A,B,X,e_above_hull,e_above_hull_std,p_stable,in_domain,a_angstrom,"
     "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,in_training,domain_distance,"
     "state_reluctance,redox,known_e_above_hull,hhi,known_is_bound,states,known_source,known_id,"
-    "e_above_hull_cubic,p_tilted,band_gap,p_perovskite,p_leaves,e_if_stays,e_if_leaves"
+    "e_above_hull_cubic,p_tilted,band_gap,band_gap_std,p_perovskite,p_leaves,e_if_stays,e_if_leaves"
 )
 GRID = ("--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "--x", "O,N,F", "--anions", "3")
 
@@ -221,8 +221,8 @@ def test_a_filter_is_added_to_those_of_chemistry_or_of_a_recipe_and_all_are_prin
     for words in (("perovskites", "--elements", "Ca,Ti,O"), ("run", "castelli-oxides")):
         _, _, before = screen(*words, "--dry-run")
         usual = before.partition("filters ")[2].partition(" (")[0]
-        assert f"filters {usual}, gap=1.0:2.0 (" in screen(*words, "--filter", "gap=1:2", "--dry-run")[2]
-        assert "filters gap=1.0:2.0 (" in screen(*words, "--no-filter", "--filter", "gap=1:2", "--dry-run")[2]
+        assert f"filters {usual}, gap=1.0:2.0:0.5 (" in screen(*words, "--filter", "gap=1:2", "--dry-run")[2]
+        assert "filters gap=1.0:2.0:0.5 (" in screen(*words, "--no-filter", "--filter", "gap=1:2", "--dry-run")[2]
         assert "filters " not in screen(*words, "--no-filter", "--dry-run")[2]
 
 

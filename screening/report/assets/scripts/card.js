@@ -3,7 +3,7 @@
 const GROUPS = [
   ["Is it stable?", ["e_above_hull", "e_above_hull_std", "p_stable", "e_above_user_hull", "decomposition", "e_above_hull_cubic", "p_leaves", "e_if_stays", "e_if_leaves"]],
   ["Is it a perovskite?", ["p_perovskite", "perovskite", "p_tilted", "tolerance_factor", "octahedral_factor", "tau", "radii_imputed", "a_angstrom"]],
-  ["Chemistry", ["states", "charge_balanced", "redox", "state_reluctance", "band_gap", "hhi"]],
+  ["Chemistry", ["states", "charge_balanced", "redox", "state_reluctance", "band_gap", "band_gap_std", "hhi"]],
   ["How far to trust it", ["in_domain", "domain_distance", "in_training", "known_e_above_hull", "known_is_bound", "known_source", "known_id", "known_as"]],
 ];
 let viewer = null;
