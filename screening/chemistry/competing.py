@@ -18,6 +18,7 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
+from screening.chemistry import sources
 from screening.chemistry.entries import Source, Unit, check_energies, read_entries
 from screening.chemistry.sources import formation_energies
 
@@ -370,6 +371,17 @@ def _read_once(paths: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...], b
     return replace(phases, source=replace(entries.source, notes=(*entries.notes, *notes)))
 
 
+@lru_cache(maxsize=1)
+def ground_states() -> Phases:
+    """Read the shipped ground states of the Materials Project, 2019, formation energies on the scale of 2020.
+
+    What they are compared with is left out of its own hull: a compound of 2019 gets how far it lies below the others.
+    """
+    table = sources.ground_states()
+    source = Source("ground states of the Materials Project", "", "2019", len(table), "GGA, GGA+U", "MP2020")
+    return Phases(tuple(table), np.array(list(table.values())), source, exclude_self=True)
+
+
 def formation_of(units: Sequence[Unit], energies: Floats, references: Floats) -> Floats:
     """(M,) formation energies, eV/atom, of formula units with these energies, eV/atom; (101,) those of the elements."""
     lengths = np.array([len(unit) for unit in units])
@@ -438,6 +450,13 @@ def _atoms(formula: str) -> float:
     from pymatgen.core.composition import Composition
 
     return float(Composition(formula).num_atoms)
+
+
+def atoms_by_element(atoms: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """(n, 101) how many atoms of each element cells have whose atoms (n, k) are atomic numbers."""
+    counts = np.zeros((len(atoms), MAX_Z + 1), dtype=np.int64)
+    np.add.at(counts, (np.arange(len(atoms))[:, None], atoms), 1)
+    return counts
 
 
 def count_atoms(numbers: Iterable[int]) -> NDArray[np.int64]:
