@@ -25,7 +25,7 @@ from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.ranking.known import Known, read_known
 from screening.ranking.table import Groups, Picked, Table, check_sort, free, rank
-from screening.ranking.user_hull import ABOVE, UserHull
+from screening.ranking.user_hull import ABOVE, BOUND, CHECKED, HullCheck, UserHull, hull_check
 from screening.recipe import SHOWN, SORT
 from screening.status import Status
 
@@ -101,6 +101,8 @@ class Outputs:
         competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; how
             far candidates are above the hull of these is told, and may be ranked by.
         exclude_self: Leave a candidate's own composition out of that hull.
+        hull_check: How many of the first rows get `hull_bound`, how far above the hull the shipped ground states of the
+            Materials Project put them at least, where the model predicts formation energies on their scale.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
     """
@@ -117,6 +119,7 @@ class Outputs:
     drop_known: bool = False
     competing_phases: Paths | None = None
     exclude_self: bool = False
+    hull_check: int = CHECKED
     csv: Path | None = None
     cif: Path | None = None
 
@@ -195,7 +198,8 @@ class Outputs:
     def check_order(self, plan: Plan) -> None:
         """Refuse columns to rank by that there are not; see `screening.ranking.table.check_sort`."""
         names = [column.name for column in plan.candidates.ranked]
-        check_sort(self.ranked_by(plan), [*names, ABOVE] if self.phases else names)
+        names += [ABOVE] if self.phases else []
+        check_sort(self.ranked_by(plan), [*names, BOUND] if hull_check_of(plan) else names)
 
     def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
         """First row and columns of each committed block of a run, with `p_stable` for the threshold asked for."""
@@ -203,7 +207,7 @@ class Outputs:
         if self.prefer_known and "known_e_above_hull" not in names:
             raise UserError("structures are no compositions of a training; leave out `prefer_known`")
         changed = self.stable_at is not None or self.prefer_known or self.filters or self.no_filter or self.drop_known
-        changed = changed or self.phases is not None
+        changed = changed or self.phases is not None or BOUND in self.ranked_by(plan)
         for rows in run.blocks(names, plan.candidates.ranked):
             yield rows.start, self.changed(rows.columns, plan) if changed else rows.columns
 
@@ -225,6 +229,8 @@ class Outputs:
             new["status"] = np.where(had, np.uint8(Status.FILTERED), new["status"])
         if self.phases is not None and ABOVE in self.ranked_by(plan):
             new[ABOVE] = _above(self._hull(plan, self.phases), new, plan)
+        if BOUND in self.ranked_by(plan) and (check := hull_check_of(plan)) is not None:
+            new[BOUND] = _above(check, new, plan)
         return new
 
     def notes_on_hull(self, plan: Plan, blocks: Iterable[Block]) -> tuple[str, ...]:
@@ -265,6 +271,13 @@ class Outputs:
         sort = self.ranked_by(plan)
         return re.sub(r"\be_above_hull\b", "best_energy", sort) if self.prefer_known else sort
 
+    def check_hull(self, table: Table) -> Table:
+        """Add how far above the hull competing phases put the first rows of a table, where that can be said."""
+        check = hull_check_of(table.plan)
+        if check is not None and self.hull_check:
+            table.check(check, PROTOTYPES[table.plan.candidates.definition["prototype"]], self.hull_check)
+        return table
+
     def groups(self, plan: Plan) -> Groups | None:
         """The groups to rank by.
 
@@ -278,6 +291,11 @@ class Outputs:
             there = f"Choose of {', '.join(sites)}." if sites else "Structures have no sites to group by."
             raise UserError(f"`group_by` {self.group_by}: no such site. {there}")
         return Groups(sites[self.group_by], self.per_group)
+
+
+def hull_check_of(plan: Plan) -> HullCheck | None:
+    """The check of a plan's candidates against shipped phases; None of structures, and where the model has none."""
+    return hull_check(plan.model) if plan.candidates.site_groups else None
 
 
 @lru_cache(maxsize=1)
@@ -300,6 +318,7 @@ def asked_of(recipe: Recipe) -> Outputs:
         "drop_known",
         "competing_phases",
         "exclude_self",
+        "hull_check",
     )
     names = (*of_ranking, "csv", "cif")
     return Outputs(**{name: getattr(recipe, name) for name in names})
@@ -419,7 +438,7 @@ def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatc
         about=about,
     )
     table.notes = notes
-    return table
+    return outputs.check_hull(table)
 
 
 def _species_of(run: Run, plan: Plan) -> Iterator[Block]:

@@ -14,7 +14,7 @@ from screening.candidates.columns import DECIMALS
 from screening.candidates.compositions import formula
 from screening.chemistry.filters import KINDS
 from screening.ranking.known import GIVEN
-from screening.ranking.user_hull import ABOVE, TARGET
+from screening.ranking.user_hull import ABOVE, BOUND, COMPETING, TARGET
 from screening.report.neighbours import mendeleev_numbers
 from screening.report.survey import LOWEST, STEP
 
@@ -58,6 +58,8 @@ LABELS = {
     TARGET: "Formation energy",
     GIVEN: "E above hull, yours",
     "decomposition": "Decomposes into",
+    BOUND: "E above hull, at least",
+    COMPETING: "Competing phases",
     "relaxed_became": "Relaxed to",
     "relaxed_above_hull": "E above your hull, relaxed",
     "relaxed_gain": "Gain by tilting, relaxed",
@@ -96,6 +98,9 @@ MEANINGS = {
     ABOVE: "predicted energy above the hull of the competing phases that were given",
     TARGET: "predicted formation energy, from which that follows",
     "decomposition": "those of these phases that have the lowest energy together",
+    BOUND: "predicted formation energy above the hull of the ground states of the Materials Project; more phases can only "
+    "raise it",
+    COMPETING: "those of these ground states that have the lowest energy together",
     "relaxed_became": "what the lowest of its relaxed crystals is, with its tilts",
     "relaxed_above_hull": "energy of that crystal above the hull of the competing phases that were given then",
     "relaxed_gain": "how much lower that is than the best untilted one",
@@ -110,7 +115,7 @@ MEANINGS = {
 """What columns say, where the run's own description is too short for a reader who has nothing else."""
 
 FIRST = (
-    *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", ABOVE),
+    *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", BOUND, ABOVE),
     *("decomposition", "relaxed_became", "relaxed_above_hull", "relaxed_gain", "relaxed_volume"),
     *("e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "in_training"),
     *("known_e_above_hull", "known_id", "known_as", GIVEN, "band_gap", "states", "perovskite"),
@@ -119,7 +124,7 @@ FIRST = (
 """What a reader looks at first, in this order; the other columns come after these, sites behind the formula."""
 
 FIRST_HIDDEN = frozenset((
-    *(TARGET, "known_is_bound", "known_source", "octahedral_factor", "radii_imputed", "domain_distance"),
+    *(TARGET, COMPETING, "known_is_bound", "known_source", "octahedral_factor", "radii_imputed", "domain_distance"),
     *("state_reluctance", "redox", "hhi", "path"),
 ))  # fmt: skip
 """Columns that a reader may show, but does not see at first."""
