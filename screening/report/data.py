@@ -98,8 +98,7 @@ MEANINGS = {
     ABOVE: "predicted energy above the hull of the competing phases that were given",
     TARGET: "predicted formation energy, from which that follows",
     "decomposition": "those of these phases that have the lowest energy together",
-    BOUND: "predicted formation energy above the hull of the ground states of the Materials Project; more phases can only "
-    "raise it",
+    BOUND: "predicted formation energy above the hull of known ground states (Materials Project); others only raise it",
     COMPETING: "those of these ground states that have the lowest energy together",
     "relaxed_became": "what the lowest of its relaxed crystals is, with its tilts",
     "relaxed_above_hull": "energy of that crystal above the hull of the competing phases that were given then",
