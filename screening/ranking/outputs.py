@@ -21,6 +21,7 @@ from cgcnn.graphs.prototype import PROTOTYPES
 from screening.candidates.kind import read_columns
 from screening.chemistry.competing import Phases, listed, read_phases
 from screening.chemistry.filters import apply, parse_filter
+from screening.chemistry.perovskite_probability import promise
 from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.ranking.known import Known, read_known
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     Watch = Callable[[Iterable[Block]], Iterable[Block]]
 
 
+PROMISE = "promise"
+"""What may be ranked by beside columns, see `screening.chemistry.perovskite_probability.promise`."""
 CIF_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+(-[abc0+-]{6})?\.(cif|vasp)")
 """Names of the CIF and POSCAR files of a ranking: rank, formula, index, and tilts if there are any."""
 
@@ -198,6 +201,7 @@ class Outputs:
     def check_order(self, plan: Plan) -> None:
         """Refuse columns to rank by that there are not; see `screening.ranking.table.check_sort`."""
         names = [column.name for column in plan.candidates.ranked]
+        names += [PROMISE] if "p_perovskite" in names else []
         names += [ABOVE] if self.phases else []
         check_sort(self.ranked_by(plan), [*names, BOUND] if hull_check_of(plan) else names)
 
@@ -207,7 +211,7 @@ class Outputs:
         if self.prefer_known and "known_e_above_hull" not in names:
             raise UserError("structures are no compositions of a training; leave out `prefer_known`")
         changed = self.stable_at is not None or self.prefer_known or self.filters or self.no_filter or self.drop_known
-        changed = changed or self.phases is not None or BOUND in self.ranked_by(plan)
+        changed = changed or self.phases is not None or any(name in self.ranked_by(plan) for name in (BOUND, PROMISE))
         for rows in run.blocks(names, plan.candidates.ranked):
             yield rows.start, self.changed(rows.columns, plan) if changed else rows.columns
 
@@ -218,6 +222,9 @@ class Outputs:
             new["p_stable"] = stable_probability(new["e_above_hull"], new["e_above_hull_std"], self.stable_at)
         if self.prefer_known:
             new["best_energy"] = _best_energy(new, self.had, plan)
+        if PROMISE in self.ranked_by(plan):
+            energy = new["best_energy"] if self.prefer_known else new["e_above_hull"]
+            new[PROMISE] = promise(new["p_perovskite"], energy)
         if self.no_filter:
             left_out = (new["status"] >= Status.FILTERED) & np.isfinite(new["e_above_hull"])
             new["status"] = np.where(left_out, np.uint8(Status.OK), new["status"])

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     Blocks = Callable[[], Iterable[tuple[int, Columns]]]
     """Gives (index of the first row, columns) of each block of a run, anew each time it is called."""
 
-DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox", "p_perovskite"})
+DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox", "p_perovskite", "promise"})
 """Columns whose largest value ranks first unless asked otherwise; all others rank from the smallest."""
 
 DIRECTIONS = {"asc": False, "desc": True}

@@ -67,6 +67,7 @@ LABELS = {
     "p_tilted": "P(tilted)",
     "band_gap": "Band gap",
     "p_perovskite": "P(perovskite)",
+    "promise": "log odds of a perovskite, less E above hull / 0.05 eV/atom",
     "p_leaves": "P(leaves ideal)",
     "e_if_stays": "E if ideal",
     "e_if_leaves": "E if distorted",

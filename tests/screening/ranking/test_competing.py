@@ -335,3 +335,17 @@ def test_models_of_other_energies_have_no_hull_check(model_path):
     assert "hull_bound" not in screening.score("perovskites", **settings)
     with pytest.raises(UserError, match="`sort` hull_bound: no such column"):
         screening.score("perovskites", **settings, sort="hull_bound")
+
+
+def test_promise_weighs_the_odds_of_a_perovskite_against_energy(tmp_path):
+    settings = {"a": ["Ba", "La", "Sm", "Sr"], "b": ["Hf", "Mo", "Zr"], "x": ["S", "O"], "no_filter": True}
+    url = tmp_path / "P.zarr"
+    screening.screen("perovskites", **settings, out=url, model="mp", sort="promise")
+    table = screening.open_run(url).rank()
+    p = table["p_perovskite"].to_numpy(dtype=float).clip(1e-4, 1 - 1e-4)
+    expected = np.log(p / (1 - p)) - table["e_above_hull"] / 0.05
+    assert (np.diff(expected) < 1e-3).all()  # the best first
+    known = screening.open_run(url).rank(prefer_known=True)
+    assert known["index"].tolist() != table["index"].tolist()  # energies of the training count there
+    again = screening.score("perovskites", **settings, model="mp", sort="promise")
+    assert again["index"].tolist() == table["index"].tolist()
