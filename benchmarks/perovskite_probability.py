@@ -4,7 +4,9 @@ r"""Fits and judges the column `p_perovskite`, on compositions of which it is kn
 perovskite_probability.py DIR                       cross-validation on abx3.csv, icsd-doubles.csv and made.csv of DIR,
                                                     ten folds by formula
 perovskite_probability.py DIR --data DATA           also with energies by ensembles that did not see the formulas
-perovskite_probability.py DIR --write FILE          and the fit to all rows, as the package ships it
+perovskite_probability.py DIR --data DATA --write FILE
+                                                    and the fit to all rows, as the package ships it: FILE is
+                                                    screening/chemistry/data/perovskite-probability.json
 
 DATA is what the model was trained on. With it every row counts twice in a fit, once with the energies of the shipped
 model, which saw many of them, and once with those: what is fitted then trusts energies no more than they deserve on
@@ -90,7 +92,7 @@ def main(data: Path, name: str, training: Path | None, write: Path | None, **opt
     """Print the figures."""
     model, models = load(name), {}
     unseen = {} if training is None else ensembles(training, read_recipe(options["recipe"]), options["checkpoints"])
-    everything = [row for file in FILES if (data / file).exists() for row in read(data / file)]
+    everything = [row | {"file": file} for file in FILES if (data / file).exists() for row in read(data / file)]
     for prototype in (CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE):
         rows = _once([row for row in everything if bool(row.get("B'")) == (prototype is DOUBLE_PEROVSKITE)], prototype)
         label = np.array([row["perovskite"] == "1" for row in rows])
@@ -105,6 +107,7 @@ def main(data: Path, name: str, training: Path | None, write: Path | None, **opt
             strict=False,
         ):
             print_figures(text, found, label, variants[0])
+            print_files(found, label, np.array([row["file"] for row in rows]))
         models[prototype.name] = _fit(variants, np.ones(len(label), dtype=np.bool_), label, prototype)
     if write is not None:
         write_whole(write, to_json(models))
@@ -136,6 +139,16 @@ def print_figures(text: str, found: Floats, label: NDArray[np.bool_], features: 
         of_class = f"    {kind}: {own.sum()} rows, {label[own].sum()} perovskites"
         both = 0 < label[own].sum() < own.sum()
         print(f"{of_class}, AUC {auc(found[own], label[own]):.3f}" if both else of_class)
+
+
+def print_files(found: Floats, label: NDArray[np.bool_], file: NDArray[np.str_]) -> None:
+    """Print what probabilities (n,) come to on each file (n,); a row of several counts for the first."""
+    for name in FILES:
+        own = file == name
+        if 0 < label[own].sum() < own.sum():
+            print(
+                f"    {name}: {own.sum()} rows, {label[own].sum()} perovskites, AUC {auc(found[own], label[own]):.3f}"
+            )
 
 
 def ensembles(data: Path, recipe: TrainRecipe, checkpoints: Path | None) -> dict[int, Model]:
