@@ -30,30 +30,27 @@ from cgcnn.cli.terminal import Reporter, builder
 from cgcnn.data.composition import composition, shapes, species
 from cgcnn.data.labels import targets
 from cgcnn.data.read import read
-from cgcnn.data.records import Record, read_records
-from cgcnn.data.sample import from_record, record_id
+from cgcnn.data.samples import Record, from_record, read_records, record_id
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.inference.predict import predict_samples
 from cgcnn.models import deviations
 from cgcnn.models.files import load
 from cgcnn.training import measure
-from cgcnn.training.checkpoints import claim
-from cgcnn.training.protocols import check, fit_taught, train
+from cgcnn.training.data import Division, Split, prepare, read_samples
+from cgcnn.training.fit import claim
 from cgcnn.training.recipe import TrainRecipe, read_recipe
-from cgcnn.training.sources import read_samples
-from cgcnn.training.split import Division, Split
-from cgcnn.training.table import prepare
+from cgcnn.training.train import check, fit_taught, train_table
 from screening.engine.block import stable_probability
 from screening.recipe import STABLE_AT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cgcnn.data.sample import Sample
+    from cgcnn.data.samples import Sample
     from cgcnn.models.card import Metric
     from cgcnn.models.model import Model
-    from cgcnn.training.table import Prepared, Table
+    from cgcnn.training.data import Prepared, TrainingTable
 
 STABLE = 0.2  # eV/atom; the threshold of Castelli et al.
 SHARE = 0.02  # of the candidates that a user would look at
@@ -147,7 +144,7 @@ def anions(record: Record) -> str:
     return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in sorted(counts.items(), key=lambda x: (-x[1], x[0])))
 
 
-def fitted(table: Table, held: NDArray[np.bool_], recipe: TrainRecipe, checkpoints: Path | None) -> Model:
+def fitted(table: TrainingTable, held: NDArray[np.bool_], recipe: TrainRecipe, checkpoints: Path | None) -> Model:
     """An ensemble of the recipe, with its teachers, on the rows that are not held out."""
     split = Split(np.where(held, -1, 0).astype(np.int8), "rows held out")
     with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
@@ -162,7 +159,7 @@ def drawn(found: Prepared, recipe: TrainRecipe, checkpoints: Path | None) -> Non
     with Reporter(recipe.fit.members) as report, TemporaryDirectory() as scratch:
         folder = checkpoints or Path(scratch)
         claim(folder, found.table, recipe, splits, resume=True)
-        trained = train(found.table, recipe, splits, folder, report)
+        trained = train_table(found.table, recipe, splits, folder, report)
     print("\n".join(map(line, trained.card.metrics)))
 
 

@@ -33,17 +33,15 @@ from rich.table import Table
 from cgcnn.models.files import save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
-from screening.candidates.columns import SORTABLE
 from screening.candidates.compositions import BATCH
+from screening.candidates.kind import SORTABLE
 from screening.cluster import local
 from screening.cluster.local import local_workers
-from screening.cluster.settings import WORKER_SETTINGS
-from screening.cluster.tls import make_certificate
-from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.cluster.scheduler import BUILD, INFER, WORKER_SETTINGS, Workforce
+from screening.cluster.security import make_certificate
 from screening.engine import pipeline
 from screening.engine.block import Block
-from screening.engine.notice import Notice
-from screening.engine.pipeline import Assignment, screen_blocks
+from screening.engine.pipeline import Assignment, Notice, screen_blocks
 from screening.engine.score import load_model, score_block
 from screening.plan import Plan, make_plan
 from screening.recipe import make_recipe

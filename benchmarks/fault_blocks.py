@@ -9,7 +9,7 @@ import faultruns
 from fault_bench import SECONDS, Bench, Outcome, finish, space
 from faultruns import committed
 
-from screening.cluster.settings import DEATHS
+from screening.cluster.scheduler import DEATHS
 from screening.store import Run, load_header, verify
 
 

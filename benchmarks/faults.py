@@ -29,7 +29,7 @@ from fault_bench import Bench, Outcome  # noqa: E402
 from faultlab import SLOW, WORKERS, Lab  # noqa: E402
 from faultruns import can_mount  # noqa: E402
 
-from screening.cluster.workforce import WAITING  # noqa: E402
+from screening.cluster.scheduler import WAITING  # noqa: E402
 
 Trial = Callable[[Bench, random.Random, int], Outcome]
 

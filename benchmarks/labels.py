@@ -17,15 +17,14 @@ import click
 import numpy as np
 
 from cgcnn.cli import options as command_line
-from cgcnn.data.consistency import FORMATION, legacy_minus_2020
 from cgcnn.data.crystal import structure
-from cgcnn.data.polymorphs import BOUND, COMPUTED, ENERGY, gains, lowest_polymorphs
 from cgcnn.data.read import read
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.training.curation import BOUND, COMPUTED, ENERGY, FORMATION, gains, legacy_minus_2020, lowest_polymorphs
 
 if TYPE_CHECKING:
-    from cgcnn.data.sample import Sample
+    from cgcnn.data.samples import Sample
 
 OLDER, NEWER = "perovskites/mp.jsonl.xz", "general/mp.jsonl.xz"
 STARTS = "perovskites/relaxed-differences.csv"

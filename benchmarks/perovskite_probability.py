@@ -34,9 +34,9 @@ from cgcnn.files import write_whole
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from cgcnn.inference.evaluate import auc
 from cgcnn.models.files import load
-from cgcnn.training.checkpoints import claim
-from cgcnn.training.protocols import without_folds
+from cgcnn.training.fit import claim
 from cgcnn.training.recipe import read_recipe
+from cgcnn.training.train import without_folds
 from screening.chemistry.descriptors import columns
 from screening.chemistry.perovskite_probability import (
     CLASSES,

@@ -37,8 +37,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from cgcnn.data.crystal import structure
-from cgcnn.data.records import read_records
-from cgcnn.data.sample import from_record
+from cgcnn.data.samples import from_record, read_records
 
 ROOT = Path(__file__).parent.parent
 MORE = 16  # epochs: enough for the jitter of a start not to show in their mean

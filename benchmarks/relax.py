@@ -24,14 +24,14 @@ import numpy as np
 
 from cgcnn.cli import options as command_line
 from cgcnn.data.crystal import structure
-from cgcnn.data.polymorphs import site_columns
 from cgcnn.data.read import stream
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.graphs.perovskite import Perovskite, find_perovskite
+from cgcnn.training.curation import perovskite_columns
 from screening import open_run, screen
 from screening.ranking.outputs import Outputs
-from screening.relax.run import Progress, Relaxation, relax_run
+from screening.relax.run import Relaxation, RelaxationProgress, relax_run
 from screening.store import Run
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def known_compounds(data: Path) -> list[Compound]:
             kind = find_perovskite(structure(sample.form, sample.content))
         except UserError:
             continue
-        sites = None if kind is None or kind.order != "single" else site_columns(kind)
+        sites = None if kind is None or kind.order != "single" else perovskite_columns(kind)
         if kind is None or sites is None or sample.labels.get("e_above_hull") is None:
             continue
         (_, a), (_, b), (_, x) = sites
@@ -122,7 +122,7 @@ def relaxed(chosen: list[Compound], folder: Path, settings: dict[str, float]) ->
     return sorted(made.opinions, key=lambda opinion: int(opinion.row["index"]))
 
 
-def tell(progress: Progress) -> None:
+def tell(progress: RelaxationProgress) -> None:
     """Print a line for a relaxation that ended."""
     found = progress.result
     print(f"{progress.done}/{progress.total} {found.formula} {found.tilts} {found.became} {found.reason}", flush=True)

@@ -21,10 +21,10 @@ from screening.results.outputs import Outputs
 from screening.results.relaxation.second_opinion import Relaxation, relax_run
 
 from cgcnn.cli import options as command_line
-from cgcnn.data.polymorphs import BOUND, ENERGY, lowest_polymorphs
 from cgcnn.data.read import stream
 from cgcnn.files import write_csv
 from cgcnn.graphs.tilts import SYSTEMS
+from cgcnn.training.curation import BOUND, ENERGY, lowest_polymorphs
 from screening import open_run, screen
 from screening.candidates.kind import UNTILTED
 from screening.store import Run
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from screening.results.relaxation.opinion import Opinion
 
-    from cgcnn.data.sample import Sample
+    from cgcnn.data.samples import Sample
 
 SITES = {"singles": ("A", "B", "X"), "doubles": ("A", "B", "B'", "X")}
 COLUMNS = ("source_id", "A", "B", "B'", "X", "e_cubic", "tilts", "difference", "became")

@@ -22,19 +22,18 @@ if TYPE_CHECKING:
     from cgcnn.inference.predict import predict
     from cgcnn.models.files import load
     from cgcnn.models.model import Model
-    from cgcnn.training.results import Trained
-    from cgcnn.training.split import Division
-    from cgcnn.training.start import train
+    from cgcnn.training.data import Division
+    from cgcnn.training.train import Trained, train
 
 __version__ = "0.1.0"
 __all__ = ["Division", "Model", "Trained", "UserError", "load", "predict", "train"]
 _PLACES = {
-    "Division": "training.split",
+    "Division": "training.data",
     "Model": "models.model",
-    "Trained": "training.results",
+    "Trained": "training.train",
     "load": "models.files",
     "predict": "inference.predict",
-    "train": "training.start",
+    "train": "training.train",
 }
 
 

@@ -19,8 +19,8 @@ from screening.engine.score import load_model, score_block
 from screening.export import Export, export_run
 from screening.plan import make_plan, plan_of
 from screening.ranking.frames import RankedTable, to_pandas, to_xarray
-from screening.ranking.ledger import Ledger, make_ledger
-from screening.ranking.outputs import Outputs, asked_of, present, rank_run, written_run
+from screening.ranking.outputs import Outputs, asked_of, rank_run, written_run
+from screening.ranking.results import Ledger, make_ledger, present
 from screening.ranking.table import rank
 from screening.recipe import make_recipe
 from screening.report.report import report
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from screening.candidates.cascade import Measured
     from screening.plan import Plan
     from screening.recipe import Recipe
-    from screening.relax.run import Progress, SecondOpinion
+    from screening.relax.run import RelaxationProgress, SecondOpinion
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Run:
         *,
         top: int | None = None,
         sort: str | None = None,
-        progress: Callable[[Progress], None] = lambda _: None,
+        progress: Callable[[RelaxationProgress], None] = lambda _: None,
         **settings: Any,
     ) -> SecondOpinion:
         """Relax the best candidates, cubic and tilted, with a calculator of ASE, and compare with the model.

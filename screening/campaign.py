@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, cast
 from cgcnn.errors import UserError
 from screening.cluster import choose, preflight, start
 from screening.engine.block import Block
-from screening.engine.notice import on_notice
-from screening.engine.pipeline import block_rows, screen_blocks, screen_here
+from screening.engine.pipeline import block_rows, on_notice, screen_blocks, screen_here
 from screening.engine.share import Share, parse_share
 from screening.plan import Plan, make_plan, plan_of
 from screening.recipe import SHOWN
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from screening.candidates.cascade import Cascade, Measured
     from screening.candidates.space import Space
     from screening.cluster import Choice
-    from screening.engine.notice import Notice
+    from screening.engine.pipeline import Notice
     from screening.recipe import Recipe
     from screening.store import Header
 

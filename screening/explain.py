@@ -1,4 +1,4 @@
-"""What each site contributes: maps of a model, and the best candidates of a run site by site."""
+"""Explanations: what each site contributes to a prediction, and what replacing an element would change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cgcnn.files import whole_number, write_csv
 from cgcnn.inference.explain import MAPS, check_explains, explain, predictions, site_contributions
 from cgcnn.models.card import model_files, weights_path
 from cgcnn.models.files import load
-from screening.candidates.compositions import formula
+from screening.candidates.texts import formulas
 from screening.chemistry.descriptors import columns as describe
 from screening.engine.score import load_model
 from screening.plan import plan_of
@@ -25,39 +25,35 @@ from screening.store import Run, exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from cgcnn.models.model import PrototypeModel
-    from screening.candidates.kind import Compositions
+    from cgcnn.models.model import Model, PrototypeModel
+    from screening.candidates.compositions import Compositions, Species
     from screening.plan import Plan
-
-    Species = NDArray[np.uint8]
-    from pathlib import Path
-
-    from cgcnn.models.model import Model
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
 
 
 SOME = 5
-"""Exchanges and neighbours that are told."""
+"""Substitutions and neighbours of an explanation."""
 PART = re.compile(r"([A-Z][a-z]?)([0-9]{0,9})")
 
 
 @dataclass(frozen=True)
-class Exchanged:
-    """A candidate with one element exchanged.
+class Substitution:
+    """A candidate with one element replaced.
 
     Attributes:
-        formula: What it is then.
-        role: Where: "A", "B" or "X".
-        removed: Symbol of the element that was there.
-        put: Symbol of the one that is there instead.
+        formula: Its new formula.
+        role: Role of the replaced element: "A", "B" or "X".
+        removed: Symbol of that element.
+        put: Symbol of the new element.
         energy: Predicted energy above hull, eV/atom.
         deviation: Its standard deviation, eV/atom.
         balanced: Whether some oxidation states balance.
         known: Whether the model was trained on it.
-        label: Its energy in the training, eV/atom; NaN where the model does not keep it.
+        label: Its energy in the training, eV/atom; NaN if the model does not store it.
     """
 
     formula: str
@@ -73,15 +69,15 @@ class Exchanged:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What an element on its sites contributes.
+    """The contribution of an element on its sites.
 
     Attributes:
         role: "A", "B" or "X".
         element: Its symbol.
-        energy: That of the candidate less the median over the elements that could be there instead, eV/atom: negative
-            where this one is good there.
-        place: How many of these give a lower energy, plus one.
-        others: How many there are.
+        energy: Energy of the candidate less the median over the elements that could replace this one, eV/atom;
+            negative if this one is good there.
+        place: Place of this element among them, from 1, the lowest energy.
+        others: Number of these elements.
     """
 
     role: str
@@ -93,7 +89,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A candidate explained.
+    """An explained candidate.
 
     Attributes:
         index: Its number in the run.
@@ -105,9 +101,9 @@ class Explanation:
         in_domain: Whether the model was trained on each element on its site.
         known: Whether it was trained on this very composition.
         distance: How new its newest element, or X as a whole, is to the model; see `domain_distance` of a ranking.
-        contributions: Of each element, the most favourable first.
-        better: Exchanges that balance and lower the energy, the lowest first.
-        neighbours: Exchanges that the model was trained on, the nearest in energy first.
+        contributions: Contributions of the elements, the most favourable first.
+        better: Substitutions that balance and lower the energy, the lowest first.
+        neighbours: Substitutions that the model was trained on, the nearest in energy first.
     """
 
     index: int
@@ -120,15 +116,15 @@ class Explanation:
     known: bool
     distance: float
     contributions: tuple[Contribution, ...]
-    better: tuple[Exchanged, ...]
-    neighbours: tuple[Exchanged, ...]
+    better: tuple[Substitution, ...]
+    neighbours: tuple[Substitution, ...]
 
 
 def explain_candidate(url: str, named: str) -> Explanation:
-    """Explain a candidate of a run by exchanging its elements.
+    """Explain a candidate of a run by replacing its elements, one at a time.
 
     Args:
-        url: Of the run.
+        url: Path or URL of the run.
         named: The candidate's index, formula, or id.
 
     Raises:
@@ -137,20 +133,20 @@ def explain_candidate(url: str, named: str) -> Explanation:
     """
     any_plan = plan_of(url)
     if not any_plan.candidates.site_groups:
-        raise UserError(f"{url}: its candidates are structures, which have no sites whose elements could be exchanged.")
+        raise UserError(f"{url}: its candidates are structures, which have no sites whose elements could be replaced.")
     plan = cast("Plan[Compositions]", any_plan)
     index = find_candidate(plan.candidates, named)
     model = cast("PrototypeModel", load_model(plan))
     if model.digest != plan.model.digest:
-        raise UserError(f"{plan.model.path}: not the model that made {url} any more. Put that one back.")
+        raise UserError(f"{plan.model.path}: no longer the model that made {url}. Put that one back.")
     return _explained(plan, model, index)
 
 
 def find_candidate(candidates: Compositions, named: str) -> int:
-    """The index of a candidate.
+    """Find a candidate by index, id or formula, and return its index.
 
     Raises:
-        UserError: There is none, or several have this formula.
+        UserError: There is no such candidate, or several have this formula.
     """
     number = whole_number(named)
     if number is not None and number < candidates.count:
@@ -172,7 +168,7 @@ def _with_id(candidates: Compositions, named: str) -> Iterator[int]:
 
 
 def _with_formula(candidates: Compositions, named: str) -> Iterator[int]:
-    """The candidates with these elements in these numbers, in whatever order they are written."""
+    """Find the candidates with these elements in these numbers, in any order."""
     parts = PART.findall(named)
     if "".join(symbol + count for symbol, count in parts) != named or not {s for s, _ in parts} <= set(SYMBOLS[1:]):
         return
@@ -198,20 +194,21 @@ def _explained(plan: Plan[Compositions], model: PrototypeModel, index: int) -> E
     energy, deviation = model.predict(species)["e_above_hull"]
     balanced = describe(species, ideal, plan.states)["charge_balanced"]
     known, labels = model.known(species), model.known_labels(species, "e_above_hull")
+    names = formulas(species, ideal).to_pylist()
     contributions, exchanged, start = [], [], 1
     for (role, z, sites), part in zip(groups, parts, strict=True):
         rows = range(start, start := start + len(part))
         if part.size:
             contributions.append(_contribution(role, z, float(energy[0]), energy[rows.start : rows.stop]))
         for i in rows:
-            names = formula(species[i], ideal), role, SYMBOLS[z], SYMBOLS[species[i, sites[0]]]
+            which = names[i], role, SYMBOLS[z], SYMBOLS[species[i, sites[0]]]
             whether = bool(balanced[i]), bool(known[i])
-            exchanged.append(Exchanged(*names, float(energy[i]), float(deviation[i]), *whether, float(labels[i])))
+            exchanged.append(Substitution(*which, float(energy[i]), float(deviation[i]), *whether, float(labels[i])))
     better = sorted((e for e in exchanged if e.balanced and e.energy < energy[0]), key=lambda e: e.energy)
     neighbours = sorted((e for e in exchanged if e.known), key=lambda e: abs(e.energy - float(energy[0])))
     return Explanation(
         index=index,
-        formula=formula(own[0], ideal),
+        formula=names[0],
         model=plan.model.name,
         energy=float(energy[0]),
         deviation=float(deviation[0]),
@@ -231,7 +228,7 @@ def _contribution(role: str, z: int, energy: float, others: NDArray[np.float32])
 
 
 def _groups(candidates: Compositions, species: NDArray[np.uint8]) -> list[tuple[str, int, list[int]]]:
-    """Role, atomic number, and the sites of each element in each role."""
+    """List role, atomic number and sites of each element in each role."""
     found: dict[tuple[str, int], list[int]] = {}
     for site, (role, z) in enumerate(zip(candidates.ideal.roles, species.tolist(), strict=True)):
         found.setdefault((role, z), []).append(site)
@@ -239,7 +236,7 @@ def _groups(candidates: Compositions, species: NDArray[np.uint8]) -> list[tuple[
 
 
 def _exchanges(model: PrototypeModel, species: NDArray[np.uint8], sites: Sequence[int]) -> Species:
-    """The candidate with each other element on these sites that the model was trained on there, one a row."""
+    """Replace the element on these sites by each other one that the model was trained on there, one a row."""
     rows = np.repeat(species[None], MAX_Z, axis=0)
     rows[:, sites] = np.arange(1, MAX_Z + 1)[:, None]
     distinct = (rows != species).any(axis=1)
@@ -255,7 +252,7 @@ CANDIDATES = "candidates.csv"
 
 
 def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> list[Path]:
-    """Explain a model; or the model of a run (or another one, by name or path), and the run's best candidates.
+    """Explain a model; or a run's best candidates, by its own model or another one.
 
     Returns:
         The files written.
@@ -290,14 +287,14 @@ def _model_path(what: str) -> Path:
 
 def _check(model: Model, run: Run, plan: Plan, *, named: bool) -> None:
     if not named and model.digest != plan.model.digest:
-        raise UserError(f"{plan.model.path}: not the model that made {run.target.url} any more. Name a `model`.")
+        raise UserError(f"{plan.model.path}: no longer the model that made {run.target.url}. Name a `model`.")
     check_explains(model.card)
     if reason := plan.candidates.unfit(model.card):
         raise UserError(f"`model` {model.card.name}: {reason}.")
 
 
-def _write_candidates(path: Path, table: Table, model: PrototypeModel) -> None:
-    """Write ``rank,index,formula``, the element on each site, the prediction and what each site contributes to it."""
+def _write_candidates(path: Path, table: Ranking, model: PrototypeModel) -> None:
+    """Write ``rank,index,formula``, the element on each site, the prediction and each site's contribution to it."""
     target, sites = model.settings.targets[0], model.prototype.sites
     species = model.prototype.canonical(table.species)
     values = site_contributions(model, species)[target]  # (n, n_sites)

@@ -1,6 +1,6 @@
-"""Candidates for other programs: structures from which calculations start, and the ranking as Parquet.
+"""Exports for other programs: structures from which calculations start, and the ranking as Parquet.
 
-Files appear whole or not at all.
+Each file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from cgcnn.files import write_whole
 from cgcnn.graphs.tilts import find_system
 from cgcnn.models.card import model_files
 from screening.candidates.kind import UNTILTED
-from screening.ranking.frames import Start, make_starts
-from screening.ranking.outputs import rank_run, refuse_other_cifs
+from screening.ranking.crystals import Start, make_starts, refuse_other_cifs
+from screening.ranking.outputs import rank_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core.structure import Structure
 
-    from screening.ranking.frames import Start
+    from screening.ranking.crystals import Start
     from screening.ranking.outputs import Outputs
     from screening.store import Run
 
@@ -43,7 +43,7 @@ PREFIX = "_screen_"
 
 
 def optimade_lines(starts: Sequence[Start]) -> Iterator[dict[str, Any]]:
-    """The lines of a file, as JSON values."""
+    """Write the lines of an OPTIMADE file, as JSON values."""
     yield {"x-optimade": {"meta": {"api_version": VERSION}}}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     for start in starts:
@@ -54,7 +54,7 @@ def optimade_lines(starts: Sequence[Start]) -> Iterator[dict[str, Any]]:
 
 
 def attributes_of(structure: Structure) -> dict[str, Any]:
-    """A structure in OPTIMADE's names: lengths in Å, formulas and ratios as its specification has them."""
+    """Describe a structure in OPTIMADE's names: lengths in Å, formulas and ratios as its specification has them."""
     symbols = [site.specie.symbol for site in structure]
     counts, atoms = dict(sorted(Counter(symbols).items())), len(symbols)
     units = math.gcd(*counts.values())
@@ -79,14 +79,14 @@ def attributes_of(structure: Structure) -> dict[str, Any]:
 
 
 def anonymous(counts: Sequence[int]) -> str:
-    """OPTIMADE's formula without elements: the letters A, B, …, Z, Aa, Ba, … with the numbers from the largest on."""
+    """Write OPTIMADE's formula without elements: letters A, B, …, Z, Aa, Ba, … with numbers, largest first."""
     letters = [f"{big}{small}" for small, big in product(["", *string.ascii_lowercase], string.ascii_uppercase)]
     ordered = sorted(counts, reverse=True)
     return "".join(f"{letter}{n if n > 1 else ''}" for letter, n in zip(letters, ordered, strict=False))
 
 
 def hill(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """Elements in Hill's order: with carbon, it and hydrogen come first."""
+    """Sort elements in Hill's order: carbon and hydrogen first if there is carbon."""
     first = [symbol for symbol in ("C", "H") if "C" in counts and symbol in counts]
     return [(symbol, counts[symbol]) for symbol in [*first, *(s for s in counts if s not in first)]]
 
@@ -95,9 +95,9 @@ BY_SUFFIX = {
     ".extxyz": "extxyz", ".xyz": "extxyz", ".db": "ase-db", ".json": "json", ".jsonl": "optimade",
     ".parquet": "parquet",
 }  # fmt: skip
-"""Formats that are one file, by how its name ends."""
+"""Single-file formats by suffix."""
 FOLDERS = {"cif": ".cif", "poscar": ".vasp"}
-"""Formats that are a file for each structure, and how their names end."""
+"""Formats with a file for each structure, and the suffixes of these."""
 FORMATS = (*FOLDERS, *dict.fromkeys(BY_SUFFIX.values()))
 
 
@@ -107,9 +107,9 @@ class Export:
 
     Attributes:
         path: A file, or for CIF and POSCAR a directory.
-        format: One of `FORMATS`; None goes by the name of the file, and takes CIF for a directory.
-        tilts: Tilt systems, see `cgcnn.graphs.tilts`; each candidate is written once in each.
-        conventional: The usual cell of the space group rather than the smallest.
+        format: One of `FORMATS`; None goes by the suffix, and takes CIF for a directory.
+        tilts: Tilt systems, see `cgcnn.graphs.tilts`; each candidate is written in each of them.
+        conventional: Write the conventional cell of the space group rather than the smallest cell.
     """
 
     path: Path
@@ -124,38 +124,38 @@ class Export:
 
     @property
     def output(self) -> Output:
-        """What is written."""
+        """The files to write."""
         return Output("export", self.path, (f"*{FOLDERS[self.kind]}",) if self.kind in FOLDERS else ())
 
     def check(self) -> None:
-        """Find out before the work that it could not be written.
+        """Refuse, before the work begins, an export that could not be written.
 
         Raises:
-            UserError: Naming what is wrong.
+            UserError: The format, a tilt system or the path is wrong, or a library is missing.
         """
         if self.kind not in FORMATS:
-            raise UserError(f"format {self.kind}: unknown; there is {', '.join(FORMATS)}.")
+            raise UserError(f"format {self.kind}: unknown; choose one of {', '.join(FORMATS)}.")
         for system in self.tilts:
             find_system(system)
         _require(self.kind)
         wants_folder = self.kind in FOLDERS
         if self.path.exists() and self.path.is_dir() != wants_folder:
-            raise UserError(f"`export` {self.path}: {self.kind} goes to a {'directory' if wants_folder else 'file'}.")
+            raise UserError(f"`export` {self.path}: {self.kind} needs a {'directory' if wants_folder else 'file'}.")
         above = self.path.absolute().parent
         if not above.is_dir() or not os.access(above, os.W_OK):
-            raise UserError(f"`export` {self.path}: {above} is no directory that can be written. Name another place.")
+            raise UserError(f"`export` {self.path}: {above} is not a writable directory. Name another place.")
 
 
 def export_run(run: Run, outputs: Outputs, export: Export) -> int:
-    """Write the best candidates of a run as structures, or the ranking as Parquet; how many there are.
+    """Write the best candidates of a run as structures, or the ranking as Parquet, and return their number.
 
     Args:
         run: Finished or not.
-        outputs: How to rank, and how many candidates: `outputs.shown`; of Parquet all, unless `top` says.
+        outputs: How to rank, and how many candidates: `outputs.shown`, or for Parquet all unless `top` is set.
         export: What to write.
 
     Raises:
-        UserError: The ranking or the file cannot be made; nothing is half-written then.
+        UserError: The ranking or the file cannot be made; no file is left half-written.
     """
     export.check()
     outputs.spare(model_files(run.header.model), [export.output])
@@ -172,7 +172,7 @@ def write_starts(starts: Sequence[Start], export: Export) -> None:
     """Write structures.
 
     Raises:
-        UserError: A file cannot be written, a library is missing, or the directory has files of another ranking.
+        UserError: A file cannot be written, a library is missing, or the directory holds files of another ranking.
     """
     if export.kind in FOLDERS:
         _write_folder(starts, export.path, FOLDERS[export.kind])
@@ -198,9 +198,9 @@ def _write_folder(starts: Sequence[Start], folder: Path, suffix: str) -> None:
 
 
 def _cif(start: Start) -> str:
-    """All atoms of the cell, named by their sites, below lines that say where it comes from."""
-    told = "".join(f"# {line}\n" for line in _provenance(start))
-    return told + str(start.structure.to(fmt="cif"))
+    """Write all atoms of the cell, named by their sites, below comments that say where the structure comes from."""
+    comments = "".join(f"# {line}\n" for line in _provenance(start))
+    return comments + str(start.structure.to(fmt="cif"))
 
 
 def _poscar(start: Start) -> str:
@@ -234,7 +234,7 @@ def _extxyz(starts: Sequence[Start]) -> str:
 
 
 def _write_ase_db(starts: Sequence[Start], path: Path) -> None:
-    """Write a database of ASE: numbers and tilts can be selected by, as in ``p_stable>0.5``; texts are in `data`."""
+    """Write an ASE database: select by numbers and tilts, as in ``p_stable>0.5``; texts are in `data`."""
     from ase.db import connect
 
     partial = path.with_name(f".{secrets.token_hex(8)}.partial.db")
@@ -257,10 +257,10 @@ def _write_ase_db(starts: Sequence[Start], path: Path) -> None:
 
 
 def _require(kind: str) -> None:
-    """Refuse a format whose library is missing.
+    """Refuse a format that needs a missing library.
 
     Raises:
-        UserError: With what to install.
+        UserError: The library is missing; the message says what to install.
     """
     library, extra = {"extxyz": ("ase", "ase"), "ase-db": ("ase", "ase")}.get(kind, ("", ""))
     if library:

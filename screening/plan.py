@@ -14,10 +14,9 @@ from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.network.choice import name_kernel
 from screening.candidates.cascade import Cascade
-from screening.candidates.default_model import default_model
-from screening.candidates.kind import Candidates
+from screening.candidates.compositions import TrainingRows
+from screening.candidates.kind import Candidates, default_model
 from screening.candidates.listed import Listed, read_candidates
-from screening.candidates.notes import TrainingRows
 from screening.candidates.space import Space, double_perovskites, parse_elements, perovskites, symbols
 from screening.candidates.structures import Structures, read_structures
 from screening.chemistry.competing import read_phases

@@ -11,15 +11,16 @@ import click
 from cgcnn.cli import options as command_line
 from cgcnn.data.overwriting import Output, of_csv, of_name, refuse_overwriting
 from cgcnn.errors import UserError
-from cgcnn.files import recipes, with_end
+from cgcnn.files import is_stream, recipes, with_end
 
 TRAINED = (
     *(".safetensors", ".json", "-last.safetensors", "-last.json", ".metrics.json", ".metrics.csv"),
     *(".test.csv", ".history.csv", ".training"),
 )
-"""What the names of the files and of the folder end in that a training writes, or removes at its end."""
+"""Ends of the names of the files and the folder that a training writes, or removes at its end."""
 
 PATH = click.Path(path_type=Path)
+OUTPUT, NAME = command_line.OutputFile(), command_line.OutputName()
 
 
 @click.group(name="cgcnn", cls=command_line.Group, context_settings=command_line.WIDE_HELP)
@@ -33,7 +34,7 @@ def app() -> None:
 @click.option("--recipe", metavar="NAME|FILE", help="Training recipe. [default: structures, plain settings]")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Label to learn; repeat for several.")
 @click.option("--binary", multiple=True, metavar="NAME", help="Label that is 0 or 1, to learn as a probability.")
-@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Write the model to MODEL.")
+@click.option("-o", "--output", type=NAME, required=True, metavar="MODEL", help="Write the model to MODEL.")
 @click.option("--split", metavar="A/B/C", help="Shares of training, validation and test rows. [default: 60/20/20]")
 @click.option("--sizes", metavar="A/B/C", help="Numbers of training, validation and test rows instead.")
 @click.option("--fold-column", metavar="NAME", help="Label with train, validation or test, or with a fold.")
@@ -72,11 +73,12 @@ def train(
     """Train a model on the labelled crystals of DATA, in any format that `predict` reads.
 
     Writes MODEL (the epochs with the best validation), MODEL-last (the last epochs), MODEL.metrics.json and .csv,
-    MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with its own check uses that, unless you
-    ask for a split. MODEL.training keeps the progress until the model is written.
+    MODEL.test.csv (test rows with predictions) and MODEL.history.csv. A recipe with validation folds is checked on
+    these and then trained on all rows, unless you choose a split. MODEL.training keeps the progress until the model is
+    written.
     """
+    from cgcnn.training.data import choose_recipe, read_samples
     from cgcnn.training.recipe import read_recipe
-    from cgcnn.training.sources import choose_recipe, read_samples
 
     refuse_overwriting([data, recipe and recipes().get(recipe, recipe)], of_name("output", output, TRAINED))
     base = read_recipe(recipe) if recipe else None
@@ -85,7 +87,7 @@ def train(
         command_line.note_skipped(data)
     from cgcnn.cli.terminal import builder
     from cgcnn.cli.training import prepare_samples, run_training
-    from cgcnn.training.split import Division
+    from cgcnn.training.data import Division
 
     how = {"epochs": epochs, "patience": patience, "members": members, "seed": seed}
     chosen = choose_recipe(base, samples, (with_end(output, "").name, data.name), (targets, binary), **how)
@@ -98,8 +100,15 @@ def train(
 @app.command()
 @click.argument("data", type=PATH)
 @click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
-@click.option("--csv", "output", type=PATH, required=True, help="Write id,prediction[,std] to this file.")
-@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@click.option(
+    "--csv",
+    "output",
+    type=OUTPUT,
+    required=True,
+    metavar="FILE",
+    help="Write id,prediction[,std] to FILE, or - for stdout.",
+)
+@click.option("--target", metavar="NAME", help="Target of the model. [default: its first]")
 @command_line.building
 @command_line.debug
 def predict(
@@ -112,17 +121,17 @@ def predict(
     cache: Path | None,
     no_cache: bool,
 ) -> None:
-    """Predict the crystals of DATA, in their order; no labels needed.
+    """Predict the crystals of DATA in order; labels are not needed.
 
     DATA is a CIF, POSCAR, extended XYZ, JSON, JSON Lines or CSV file (with a column `cif`), an ASE database, a
     directory of these, or a directory with an id_prop.csv. A crystal that cannot be predicted gets an empty prediction,
-    and its reason goes to OUT.failures.csv.
+    and the reason goes to OUT.failures.csv.
     """
     from cgcnn.data.read import read
     from cgcnn.models.card import model_files, weights_path
 
     refuse_overwriting([data, *model_files(model)], of_csv("csv", output))
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy: for products this small, threads only wait
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy products are too small for several threads
     path, samples = weights_path(model), read(data)  # before the heavy imports, so that a wrong path fails at once
     command_line.note_skipped(data)
     from cgcnn.cli.terminal import builder
@@ -155,7 +164,7 @@ def predict(
     if predictions.out_of_domain:
         command_line.echo(
             f"warning: {len(predictions.out_of_domain)} of {len(ids)} crystals have an element that {loaded.card.name} "
-            f"was not trained on, the first is {ids[predictions.out_of_domain[0]]}: these predictions mean little",
+            f"was not trained on, first {ids[predictions.out_of_domain[0]]}: do not trust these predictions",
             err=True,
         )
 
@@ -163,11 +172,17 @@ def predict(
 @app.command()
 @click.argument("data", type=PATH)
 @click.option("--model", required=True, metavar="NAME|PATH", help="A shipped model or a model file.")
-@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@click.option("--target", metavar="NAME", help="Target of the model. [default: its first]")
 @click.option("--label", metavar="NAME", help="The label to compare with. [default: the target's name]")
-@click.option("--json", "figures", type=PATH, help="Write the figures to this file.")
-@click.option("--csv", "output", type=PATH, help="Write id,prediction[,std] of the labelled crystals to this file.")
-@click.option("--plot", type=PATH, multiple=True, metavar="FILE", help="Parity or ROC plot (.png, .svg); repeatable.")
+@click.option("--json", "figures", type=OUTPUT, metavar="FILE", help="Write the figures to FILE, or - for stdout.")
+@click.option(
+    "--csv",
+    "output",
+    type=OUTPUT,
+    metavar="FILE",
+    help="Write id,prediction[,std] of the labelled crystals to FILE, or - for stdout.",
+)
+@click.option("--plot", type=NAME, multiple=True, metavar="FILE", help="Parity or ROC plot (.png, .svg); repeatable.")
 @click.option(
     "--only", type=PATH, metavar="CSV", help="Only crystals whose ids are in the first column, as in MODEL.test.csv."
 )
@@ -212,16 +227,17 @@ def evaluate(
     if failed and strict:
         raise UserError(failed)
     if failed:
-        command_line.echo(f"{failed}; measured without", err=True)
+        command_line.echo(f"{failed}; measured without them", err=True)
     if figures:
         evaluating.write_figures(figures, found, loaded)
     if output:
         write_predictions(output, found.ids, (found.prediction, found.std), spread=len(loaded.members) > 1)
     for file in plot:
         draw(found, file)
-    command_line.echo(f"{found.target} of {len(found.ids)} crystals by {loaded.card.name}")
+    show = partial(command_line.echo, err=any(path and is_stream(path) for path in (output, figures)))
+    show(f"{found.target} of {len(found.ids)} crystals by {loaded.card.name}")
     for name, value in found.figures.items():
-        command_line.echo(f"{name:9s} {value:.4f} {'' if found.binary or name == 'R2' else found.unit}".rstrip())
+        show(f"{name:9s} {value:.4f} {'' if found.binary or name == 'R2' else found.unit}".rstrip())
 
 
 @app.command("learning-curve")
@@ -230,13 +246,17 @@ def evaluate(
     "--recipe", "names", multiple=True, required=True, metavar="NAME|FILE", help="Training recipe; repeat to compare."
 )
 @click.option(
+    "--target", "targets", multiple=True, metavar="NAME", help="Label to learn. [default: the recipes' targets]"
+)
+@click.option("--binary", multiple=True, metavar="NAME", help="Label that is 0 or 1, to learn as a probability.")
+@click.option(
     "--sizes",
     type=command_line.Numbers(),
     required=True,
     metavar="A,B,...",
     help="Numbers of training crystals, such as 500,1000,2000.",
 )
-@click.option("-o", "--output", type=PATH, required=True, metavar="CURVE", help="Write CURVE.csv, .png and .svg.")
+@click.option("-o", "--output", type=NAME, required=True, metavar="CURVE", help="Write CURVE.csv, .png and .svg.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs at the largest size. [default: the recipes']")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the draw and the networks. [default: the recipes']")
 @command_line.building
@@ -244,6 +264,8 @@ def evaluate(
 def learning_curve(
     data: Path,
     names: tuple[str, ...],
+    targets: tuple[str, ...],
+    binary: tuple[str, ...],
     sizes: tuple[int, ...],
     output: Path,
     epochs: int | None,
@@ -255,27 +277,30 @@ def learning_curve(
 ) -> None:
     """Train recipes on more and more of the labelled crystals of DATA, and draw the error on the same test crystals.
 
-    A tenth of the crystals measures, and another tenth chooses the best epoch. CURVE.training keeps the progress until
-    the curve is written; the same command resumes from there.
+    The curve shows the first target. A tenth of the crystals are test crystals, and another tenth choose the best
+    epoch. CURVE.training keeps the progress until the curve is written; the same command resumes from there.
     """
-    from cgcnn.data.read import read
+    from cgcnn.training.data import read_samples
     from cgcnn.training.recipe import read_recipe
 
     given = [shipped.get(name, name) for name in names for shipped in [recipes()]]
     refuse_overwriting([data, *given], of_name("output", output, (".csv", ".png", ".svg", ".training")))
-    samples, chosen = read(data), [read_recipe(name).with_changes((), epochs=epochs, seed=seed) for name in names]
-    command_line.note_skipped(data)
+    chosen = [read_recipe(name).with_changes(targets, binary, epochs=epochs, seed=seed) for name in names]
+    plain = {} if all(recipe.sources for recipe in chosen) else {(): read_samples(data, None)}
+    samples = [plain[()] if not recipe.sources else read_samples(data, recipe) for recipe in chosen]
+    if plain:
+        command_line.note_skipped(data)
     from cgcnn.cli.terminal import builder
     from cgcnn.cli.training import prepare_tables, run_learning_curve
 
     build = partial(builder, workers=workers, cache=cache, no_cache=no_cache)
-    run_learning_curve(prepare_tables(samples, chosen, build, strict=strict), sizes, output)
+    run_learning_curve(prepare_tables(zip(samples, chosen, strict=True), build, strict=strict), sizes, output)
 
 
 @app.command("import")
 @click.argument("checkpoint", type=PATH)
 @click.option("--atom-init", type=PATH, required=True, help="The atom_init.json of its training.")
-@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL", help="Write the model to MODEL.")
+@click.option("-o", "--output", type=NAME, required=True, metavar="MODEL", help="Write the model to MODEL.")
 @command_line.debug
 def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
     """Turn CHECKPOINT, a .pth.tar of the published code (txie-93/cgcnn), into a model that predicts the same."""
@@ -289,10 +314,10 @@ def import_(checkpoint: Path, atom_init: Path, output: Path) -> None:
 
 @app.command()
 @click.argument("model")
-@click.option("--plot", type=PATH, multiple=True, metavar="FILE", help="Reliability diagram (.png, .svg); repeatable.")
+@click.option("--plot", type=NAME, multiple=True, metavar="FILE", help="Reliability diagram (.png, .svg); repeatable.")
 @command_line.debug
 def card(model: str, plot: tuple[Path, ...]) -> None:
-    """Show what MODEL (a shipped name or a path) predicts, from what, and how well."""
+    """Show what MODEL (a shipped name or a path) predicts, from which input, and how well."""
     from cgcnn.cli.terminal import show_card
     from cgcnn.models.card import model_files, read_card
 
@@ -308,8 +333,8 @@ def card(model: str, plot: tuple[Path, ...]) -> None:
 
 @app.command()
 @click.argument("model")
-@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Write maps and table to DIR.")
-@click.option("--target", metavar="NAME", help="Which of the model's targets. [default: its first]")
+@click.option("-o", "--output", type=NAME, required=True, metavar="DIR", help="Write maps and table to DIR.")
+@click.option("--target", metavar="NAME", help="Target of the model. [default: its first]")
 @command_line.debug
 def explain(model: str, output: Path, target: str | None) -> None:
     """Show what each element contributes on each site, by a MODEL of compositions with linear pooling.

@@ -1,4 +1,4 @@
-"""What the commands `cgcnn` and `screen` share: options, exit codes, and errors of one line."""
+"""Options, exit codes and one-line errors that the commands `cgcnn` and `screen` share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from cgcnn.errors import UserError
-from cgcnn.files import printable, whole_number
+from cgcnn.files import STDOUT, printable, whole_number
 from cgcnn.machine import STOPPING, forget_working_folder, limit_hit, stopping
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 debug = click.option("--debug", is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error.")
-"""The option --debug, which every command takes; `run` looks for it on the command line."""
+"""The option --debug of every command; `run` looks for it on the command line."""
 
 WIDE_HELP = {"max_content_width": 120}
-"""Context settings that let help use the width of the terminal, up to what reads well."""
+"""Context settings that let help use the width of the terminal, up to a readable one."""
 
 
 def version(command: Callable[..., None]) -> Callable[..., None]:
@@ -51,7 +51,7 @@ class Group(click.Group):
 
 
 def note_skipped(*paths: Path) -> None:
-    """Say on stderr which outputs and hidden files among these paths are not read."""
+    """Report on stderr which outputs and hidden files among these paths are skipped."""
     from cgcnn.data.read import skipped  # only commands that read crystals
 
     if text := skipped(paths):
@@ -78,6 +78,30 @@ def building(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+class OutputFile(click.Path):
+    """A file to write; ``-`` is standard output."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, allow_dash=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return STDOUT if value == "-" else super().convert(value, param, ctx)
+
+
+class OutputName(click.Path):
+    """A name under which files are written, or a file that standard output cannot stand for."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if value == "-":
+            self.fail("-: cannot go to standard output; give a name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers above 0, separated by commas."""
 
@@ -102,9 +126,9 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     name = called if called in aliases else command.name or "command"
     _make_streams_whole()
     forget_working_folder()
-    # What waits in Dask when a signal comes is given up, of which Python would warn.
+    # A signal abandons coroutines that wait in Dask, about which Python would warn.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    for number in stopping():  # each stops as cleanly as Ctrl-C
+    for number in stopping():  # each stops the command as cleanly as Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
         result = command.main(prog_name=name, standalone_mode=False)
@@ -115,7 +139,7 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        echo(shown.getvalue().rstrip("\n"), err=True, lines=True)  # it quotes arguments, perhaps names of files
+        echo(shown.getvalue().rstrip("\n"), err=True, lines=True)  # it quotes arguments, which may be names of files
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail(name, "interrupted.", 130)
@@ -124,7 +148,7 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001  # no traceback reaches a user unless asked for
+    except Exception as error:  # noqa: BLE001  # users see a traceback only with --debug
         if limit := limit_hit(error):
             _leave_at_once(name, spoken(limit, command))
         if isinstance(error, OSError):
@@ -135,10 +159,10 @@ def run(command: click.Command, *aliases: str) -> NoReturn:
 
 
 def spoken(message: str, command: click.Command) -> str:
-    """Put a message of the library into the words of the command line.
+    """Translate a message of the library for the command line.
 
-    The library names a setting in backquotes, such as `sort`; the command line shows the option --sort instead. Words
-    in backquotes that are no option of the command or its subcommands stay as they are.
+    The library names a setting in backquotes, such as `sort`; the command line shows the option --sort instead. Other
+    words in backquotes stay as they are.
     """
     options = _options(command)
     return re.sub("`([a-z_]+)`", lambda found: options.get(found[1], found[0]), message)
@@ -153,7 +177,7 @@ def _options(command: click.Command) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Make text safe for a terminal: `printable`, so that it cannot rewrite the screen, but with line ends and tabs."""
+    """Make text safe for a terminal, so that it cannot rewrite the screen, but keep line ends and tabs."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
@@ -165,26 +189,25 @@ class _PlainFormatter(logging.Formatter):
 
 
 def echo(text: object = "", *, err: bool = False, lines: bool = False) -> None:
-    """Print a text: whatever it quotes, such as the name of a file or a field of a card, cannot rewrite the screen.
+    """Print a text so that anything it quotes, such as the name of a file, cannot rewrite the screen.
 
     Args:
         text: What to print.
-        err: Print to stderr, otherwise to stdout.
-        lines: The text has several lines, whose parts are `printable`; otherwise it is one line, and a line end in a
-            name cannot make another.
+        err: Print to stderr instead of stdout.
+        lines: Keep line ends; by default the text is one line, and a line end in a name cannot start another.
     """
     click.echo(plain(str(text)) if lines else printable(str(text)), err=err)
 
 
 def _make_streams_whole() -> None:
-    """Make the standard streams accept everything, so that a message nobody can read does not cost the results.
+    """Make the standard streams accept everything, so that an unreadable message does not cost the results.
 
-    A closed stream (as in cron jobs) leads nowhere, and a stream in ASCII gets escapes for other characters. (Were its
-    number left free, the next file to be opened would get it, and with it whatever others write to that stream.) What
-    stderr does not take, because its disk is full or its reader gone, is lost, and nothing else is.
+    A closed stream, as in cron jobs, becomes /dev/null: otherwise the next file opened would get its number, and with
+    it everything written to that stream. A stream in ASCII gets escapes for other characters. If stderr fails, because
+    its disk is full or its reader gone, only its messages are lost.
     """
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_PlainFormatter())  # warnings name hosts and files of others
+        logging.lastResort.setFormatter(_PlainFormatter())  # warnings may quote foreign names of hosts and files
     warnings.showwarning = lambda message, kind, *_: echo(f"{kind.__name__}: {message}", err=True)
     sys.excepthook = lambda *error: echo("".join(traceback.format_exception(*error)).rstrip(), err=True, lines=True)
     for number in range(3):
@@ -195,18 +218,18 @@ def _make_streams_whole() -> None:
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
     if isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr is sys.__stderr__:
-        told = io.BufferedWriter(_Unfailing(sys.stderr.fileno(), "w", closefd=False))
-        sys.stderr = io.TextIOWrapper(told, sys.stderr.encoding, line_buffering=True)
+        buffer = io.BufferedWriter(_Unfailing(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(buffer, sys.stderr.encoding, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
 
 
 class _Unfailing(io.FileIO):
-    """A stream that takes whatever is written; what the system refuses is lost."""
+    """A stream that accepts everything; what the system refuses is lost."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what can be written."""
+        """Write as much as the system accepts."""
         size = memoryview(data).nbytes
         with suppress(OSError):
             return super().write(data) or size
@@ -214,7 +237,7 @@ class _Unfailing(io.FileIO):
 
 
 def _leave_at_once(name: str, message: str) -> None:
-    """Exit without the interpreter's own shutdown, which needs threads and files that are not available."""
+    """Exit without the interpreter's shutdown, which needs threads and files that are not available."""
     if "--debug" not in sys.argv:
         echo(f"{name}: {_one_line(message)}", err=True)
         sys.stderr.flush()
@@ -222,16 +245,16 @@ def _leave_at_once(name: str, message: str) -> None:
 
 
 def _refusal(error: OSError) -> str:
-    """Say in one line what the operating system refused."""
+    """Describe in one line what the operating system refused."""
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror or error}. --debug shows where."
 
 
 def _last_words() -> None:
-    """Ignore interrupts from here on: they would only make the interpreter's own shutdown print errors."""
+    """Ignore interrupts from now on: they would only make the interpreter's shutdown print errors."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # reads that were cut short would be logged
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would log interrupted reads
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:
@@ -243,7 +266,7 @@ def _fail(name: str, message: str, code: int) -> NoReturn:
 
 
 LONGEST = 200
-"""Characters of a word that a message quotes; longer words are shortened to both ends."""
+"""Largest number of characters of a word in a message; longer words are shortened to both ends."""
 
 
 def _one_line(message: str) -> str:

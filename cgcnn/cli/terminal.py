@@ -1,4 +1,4 @@
-"""What commands show on a terminal: progress on stderr, and cards as text."""
+"""Show progress on stderr, and cards as text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import Progress as Bars
-from rich.progress import ProgressColumn, TaskID, TextColumn
+from rich.progress import Progress, ProgressColumn, TaskID, TextColumn
 from rich.table import Table
 
-from cgcnn.data.build import Builder, Rule
-from cgcnn.data.cache import default_folder
+from cgcnn.data.build import Builder, Rule, default_folder
 from cgcnn.files import printable
 from cgcnn.machine import cores
 
@@ -23,25 +21,25 @@ if TYPE_CHECKING:
 
     from cgcnn.models.card import Calibration, Card
     from cgcnn.network.settings import Settings
-    from cgcnn.training.fit import Progress
+    from cgcnn.training.fit import EpochProgress
 
 
-LINES = 10  # plain lines a member
+LINES = 10  # plain lines for each member
 SECONDS = 10.0  # between plain lines of a counter
 
 
 def _columns() -> list[ProgressColumn]:
-    """The columns of bars, whose descriptions are text as it is."""
-    return [TextColumn("{task.description}", markup=False), *Bars.get_default_columns()[1:]]
+    """Return the columns of bars, with descriptions as plain text."""
+    return [TextColumn("{task.description}", markup=False), *Progress.get_default_columns()[1:]]
 
 
 class Reporter:
-    """A bar for each member in training, or lines if stderr is no terminal; called after every epoch."""
+    """A bar for each member in training, or lines if stderr is not a terminal; called after every epoch."""
 
     def __init__(self, members: int) -> None:
         self.members = members
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self.bars = Bars(*_columns(), console=self.console, disable=not self.console.is_terminal)
+        self.bars = Progress(*_columns(), console=self.console, disable=not self.console.is_terminal)
         self.tasks: dict[str, TaskID] = {}
         self.start = time.monotonic()
 
@@ -52,7 +50,7 @@ class Reporter:
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def __call__(self, stage: str, member: int, progress: Progress) -> None:
+    def __call__(self, stage: str, member: int, progress: EpochProgress) -> None:
         """Show how far a member has come."""
         of = "" if "teachers" in stage else f" of {self.members}"
         name = printable(f"{stage}: member {member + 1}{of}")
@@ -69,18 +67,18 @@ class Reporter:
             )
 
 
-def _losses(progress: Progress) -> str:
+def _losses(progress: EpochProgress) -> str:
     checked = "" if math.isnan(progress.validation) else f", validation {progress.validation:.4f}"
     return f"loss {progress.loss:.4f}{checked}"
 
 
 class Counter:
-    """A bar for things done of things to do, or a line now and then if stderr is no terminal."""
+    """A bar that counts finished items, or a line now and then if stderr is not a terminal."""
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self.bars = Bars(*_columns(), console=self.console, disable=not self.console.is_terminal, transient=True)
+        self.bars = Progress(*_columns(), console=self.console, disable=not self.console.is_terminal, transient=True)
         self.task = self.bars.add_task(what, total=None)
         self.start = self.shown = time.monotonic()
 
@@ -92,7 +90,7 @@ class Counter:
         self.bars.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """Show how many are done."""
+        """Show how many items are done."""
         self.bars.update(self.task, completed=done, total=total)
         now = time.monotonic()
         if self.bars.disable and now - self.shown > SECONDS:
@@ -102,7 +100,7 @@ class Counter:
 
 @contextmanager
 def builder(settings: Settings, workers: int | None, cache: Path | None, *, no_cache: bool) -> Iterator[Builder]:
-    """Make a builder of the graphs that a network with these settings reads, from the options of `options.building`."""
+    """Make a builder of graphs for a network with these settings, from the options of `options.building`."""
     folder = None if no_cache else cache or default_folder()
     with Counter("building graphs") as report:
         note = report.console.print
@@ -150,7 +148,7 @@ def _rows(card: Card) -> list[tuple[str, str]]:
 
 
 def _figures(card: Card) -> list[tuple[str, str]]:
-    """List each measured part of the rows, followed by a line for each target."""
+    """List each measured part of the rows, followed by one line for each target."""
     lines = []
     for split, kind in dict.fromkeys((metric.split, metric.input) for metric in card.metrics):
         lines.append(("measured on", f"{split}; {kind} input"))
@@ -175,7 +173,7 @@ def _factors(calibration: Calibration) -> str:
 
 
 def reliability(calibration: Calibration) -> str:
-    """Say how many labels the intervals hold; empty if the card does not know."""
+    """Describe how many labels the intervals hold; empty if the card does not know."""
     if not calibration.held:
         return ""
     held = ", ".join(f"{100 * level:g} % held {100 * share:.0f} %" for level, share in calibration.held.items())

@@ -1,1 +1,1 @@
-"""Files to samples, samples to graphs; compositions and labels of records."""
+"""Read files as samples, and build graphs, compositions and labels from them."""

@@ -1,11 +1,11 @@
-"""Read CIF files: the crystal that a file describes, with all of its atoms, or a reason why it does not describe one.
+"""Read CIF files: the crystal that a file describes, with all of its atoms, or the reason why there is none.
 
-Programs that read CIF repair what they can in silence: they guess the setting of a space group, drop an atom without
-occupancy, take ``Vac`` for vanadium and ``?`` for 0. This reader takes only what the file says, and compares it with
-what the file says elsewhere: the list of operations with the name of the group, the atoms with the formula and Z. What
-stays ambiguous is refused with a ValueError of one line.
+Other programs silently repair CIF files: they guess the setting of a space group, drop an atom without occupancy, and
+take ``Vac`` for vanadium and ``?`` for 0. This reader takes only what the file says, and checks it against the rest of
+the file: the operations against the name of the group, the atoms against the formula and Z. It refuses ambiguous files
+with a ValueError of one line.
 
-Sites are in the order in which pymatgen has them, since graphs of the published code depend on it.
+Sites are in pymatgen's order, on which the graphs of the published code depend.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import gemmi
 import numpy as np
 from scipy.spatial import cKDTree
 
-from cgcnn.data.bounds import check_apart, check_cell, check_count, check_positions
+from cgcnn.data.limits import check_apart, check_cell, check_count, check_positions
 from cgcnn.elements import SYMBOLS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CELL = [f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")]
 COPY = 0.1
-"""Å; nearer positions of one element are one atom: a rounded special position, or an atom that is listed twice."""
+"""Å; nearer positions of one element are one atom: a rounded special position, or an atom listed twice."""
 _OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
 _MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_operation_mxmymz")
 _NAMES = (
@@ -53,11 +53,11 @@ _MIXED = re.compile(r"[0-9.]*\s*[A-Z][a-z]?[0-9+-]*(?:\s*[,+/]\s*[0-9.]*\s*[A-Z]
 _ISOTOPES = {"D": "H", "T": "H"}
 _KNOWN = {*SYMBOLS[1:]}
 _FULL = 1.001  # occupancies are rounded
-_POSITIONS = 40_000  # rows times operations; more take hours to be expanded
+_POSITIONS = 40_000  # rows times operations; more would take hours
 _METRIC = 0.02  # relative; lengths and angles are rounded, and pseudosymmetric cells are refined
-_EXACT = 1e-6  # Å; positions of one atom that far apart differ by rounding in the file
+_EXACT = 1e-6  # Å; positions of one atom farther apart differ by rounding in the file
 _IDEAL = np.array([1 / 3, 2 / 3])
-_NEAR = 1e-4  # relative; coordinates that near are a third, as pymatgen has it
+_NEAR = 1e-4  # relative; nearer coordinates are thirds, as in pymatgen
 _NOTHING = {"?", ".", ""}
 
 Operations = list[gemmi.Op]
@@ -66,7 +66,7 @@ Operations = list[gemmi.Op]
 def crystals(text: str) -> list[str]:
     """Split a file into the text of each data block that holds a crystal.
 
-    The whole text is given back where it is one block, or no CIF.
+    If there is only one block, or it is not a CIF, return the whole text.
     """
     if len(_BLOCK.findall(text)) < 2:
         return [text]
@@ -82,7 +82,8 @@ def read_cif(text: str) -> Structure:
     A site of partial occupancy keeps it; such a crystal is not ordered.
 
     Raises:
-        ValueError: It is no CIF of one crystal, says what no crystal is, contradicts itself, or leaves a choice.
+        ValueError: It is not a CIF of one crystal, describes an impossible crystal, contradicts itself, or is
+            ambiguous.
     """
     block = _only_block(text)
     rows = _rows(block)
@@ -101,12 +102,12 @@ def read_cif(text: str) -> Structure:
 
 
 class _Block:
-    """A data block: values by tag in lower case, with `_` for the dots of newer dictionaries."""
+    """A data block: values by tag in lower case, with `_` in place of the dots of newer dictionaries."""
 
     def __init__(self, block: gemmi.cif.Block) -> None:
         self.pairs: dict[str, list[str]] = {}
         self.loops: list[dict[str, list[str]]] = []
-        items: Any = block  # gemmi's types do not say that it can be iterated over
+        items: Any = block  # iterable, but not by gemmi's types
         for item in items:
             if item.pair is not None:
                 tag, value = item.pair
@@ -117,16 +118,16 @@ class _Block:
                 self.loops.append({tag: values[i :: len(tags)] for i, tag in enumerate(tags)})
 
     def values(self, *tags: str) -> list[str]:
-        """Find the values of these tags that say something."""
+        """Return the known values of these tags."""
         found = [value for tag in tags for value in self.pairs.get(tag, [])]
         found += [value for tag in tags for loop in self.loops for value in loop.get(tag, [])]
         return [value for value in found if value not in _NOTHING]
 
     def value(self, tag: str) -> str:
-        """Find the one value of a tag; "?" where there is none.
+        """Return the one value of a tag; "?" if there is none.
 
         Raises:
-            ValueError: It has several that differ.
+            ValueError: It has several different values.
         """
         found = list(dict.fromkeys(self.values(tag)))
         if len(found) > 1:
@@ -135,14 +136,14 @@ class _Block:
 
     @property
     def atoms(self) -> list[dict[str, list[str]]]:
-        """The loops that list atoms with fractional coordinates, or the one atom that is not in a loop."""
+        """The loops of atoms with fractional coordinates, or the one atom outside a loop."""
         found = [loop for loop in self.loops if f"{_ATOMS}fract_x" in loop]
         alone = {tag: values[:1] for tag, values in self.pairs.items() if tag.startswith(_ATOMS)}
         return [*found, *([alone] if f"{_ATOMS}fract_x" in alone else [])]
 
 
 def _text(value: str) -> str:
-    """The text of a value; of one that is unknown or does not apply, "?" or "."."""
+    """Return the text of a value; "?" or "." if it is unknown or does not apply."""
     return value if value in _NOTHING else gemmi.cif.as_string(value).strip()
 
 
@@ -171,9 +172,9 @@ def _only_block(text: str) -> _Block:
 
 
 def _essential(text: str) -> str:
-    """Keep of a file that is not quite CIF what decides about its crystal: cell, symmetry, atoms, formula.
+    """Keep only the cell, symmetry, atoms and formula of a file that is not quite CIF.
 
-    So a stray comma behind an author's name, or a line before the first block, is no reason to refuse it.
+    A stray comma after an author's name, or a line before the first block, is no reason to refuse it.
     """
     kept: list[str] = []
     loop: list[str] | None = None  # the tags of a loop, until its first row
@@ -206,7 +207,7 @@ def _decides(tag: str) -> bool:
 
 
 def _quoted(value: str) -> str:
-    """Write the value of a pair so that CIF reads all of it: `P 1` needs quotes, a comma behind quotes goes."""
+    """Quote the value of a pair so that CIF reads all of it: `P 1` needs quotes, a comma after quotes is dropped."""
     value = value.rstrip(",").strip() if value.rstrip(", ").endswith(("'", '"')) else value.strip()
     if not value or value[0] in "'\"" or not re.search(r"\s", value):
         return value or "?"
@@ -214,7 +215,7 @@ def _quoted(value: str) -> str:
 
 
 def _without_text_fields(text: str) -> str:
-    """Blank out text fields, which run from a line that begins with a semicolon to the next; lengths stay."""
+    """Blank out text fields, which run from a line that begins with a semicolon to the next; keep the length."""
 
     def blank(found: re.Match[str]) -> str:
         return re.sub(r"[^\n\r]", " ", found[0])
@@ -240,7 +241,7 @@ class _Rows:
 
     @property
     def vectors(self) -> NDArray[np.float64]:
-        """(3, 3) lattice vectors in Å, as pymatgen has them."""
+        """Lattice vectors (3, 3) in Å, oriented as in pymatgen."""
         return np.asarray(_lattice(self.cell).matrix)
 
     def name(self, row: int) -> str:
@@ -252,8 +253,8 @@ def _rows(block: _Block) -> _Rows:
     """Read the atoms of a block.
 
     Raises:
-        ValueError: A number is missing or is none, an occupancy is not above 0, an atom is no element, or the file
-            says that there are atoms which it does not list.
+        ValueError: A number is missing or malformed, an occupancy is not above 0, an atom is not an element, or the
+            file mentions atoms that it does not list.
     """
     if (modulated := block.value("_cell_modulation_dimension")) not in _NOTHING | {"0"}:
         raise ValueError(f"its structure is modulated in {modulated} dimensions")
@@ -299,10 +300,10 @@ def _of_type(text: str, row: int) -> str:
 
 
 def _of_label(text: str, row: int, formula: set[str]) -> str:
-    """Find the element of a label such as Sr1, SrA or CU2, with the elements of the formula where that is not clear.
+    """Find the element of a label such as Sr1, SrA or CU2, with the help of the formula if it is ambiguous.
 
     Raises:
-        ValueError: It is none, or may be one of two.
+        ValueError: It is not an element, or may be one of two.
     """
     letters = (re.match(r"[A-Za-z]+", text) or [""])[0]
     if letters in _KNOWN | _ISOTOPES.keys():
@@ -323,7 +324,7 @@ def _of_label(text: str, row: int, formula: set[str]) -> str:
 
 
 def _occupancies(loop: Mapping[str, list[str]], symbols: Sequence[str]) -> NDArray[np.float64]:
-    """Read the occupancies (N,); where they are not stated, they are 1."""
+    """Read the occupancies (N,); unstated ones are 1."""
     found = np.ones(len(symbols))
     for i, text in enumerate(loop.get(f"{_ATOMS}occupancy", [])):
         value = 1.0 if text in _NOTHING else gemmi.cif.as_number(text)
@@ -334,7 +335,7 @@ def _occupancies(loop: Mapping[str, list[str]], symbols: Sequence[str]) -> NDArr
 
 
 def _check_disorder(loop: Mapping[str, list[str]], rows: _Rows) -> None:
-    """Refuse alternatives that are listed as if all were there."""
+    """Refuse disorder alternatives that are listed with full occupancy."""
     groups = loop.get(f"{_ATOMS}disorder_group", [])
     assemblies = loop.get(f"{_ATOMS}disorder_assembly", [""] * len(groups))
     seen: dict[str, dict[str, int]] = {}
@@ -344,7 +345,7 @@ def _check_disorder(loop: Mapping[str, list[str]], rows: _Rows) -> None:
         there = seen.setdefault(assembly, {})
         there.setdefault(group, i)
         if group.startswith("-") or len(there) > 1:
-            raise ValueError(f"{rows.name(i)} is in disorder group {group}, of which not all can be there at once")
+            raise ValueError(f"{rows.name(i)} is in disorder group {group}, whose atoms cannot all be present at once")
 
 
 def _check_hydrogens(loop: Mapping[str, list[str]], rows: _Rows) -> None:
@@ -355,17 +356,17 @@ def _check_hydrogens(loop: Mapping[str, list[str]], rows: _Rows) -> None:
 
 @dataclass(frozen=True)
 class _Setting:
-    """A choice of axes and origin of a space group, as its operations."""
+    """A setting of a space group, that is its axes and origin, with its operations."""
 
     name: str
     operations: Operations
 
 
 def _settings(block: _Block, rows: _Rows) -> list[_Setting]:
-    """Find the settings of the space group that the file may mean; several where its name leaves the origin open.
+    """Find the settings of the space group that the file may mean; several if its name leaves the origin open.
 
     Raises:
-        ValueError: It says of no setting, of several with other axes, or contradicts itself.
+        ValueError: No setting fits, or the file contradicts itself.
     """
     listed = [_operation(text) for text in block.values(*_OPERATIONS)]
     if len(listed) * len(rows.symbols) > _POSITIONS:
@@ -397,7 +398,7 @@ def _settings(block: _Block, rows: _Rows) -> list[_Setting]:
 def _check_hall(
     hall: str, operations: Operations, groups: Mapping[str, list[gemmi.SpaceGroup]], numbers: Sequence[int]
 ) -> None:
-    """Refuse a Hall symbol of another setting than the file names."""
+    """Refuse a Hall symbol that contradicts the names and numbers of the file."""
     own = {op.wrap().triplet() for op in operations}
     for name, settings in groups.items():
         if all({op.wrap().triplet() for op in group.operations()} != own for group in settings):
@@ -410,7 +411,7 @@ def _check_hall(
 def _of_names(
     names: Sequence[str], groups: Mapping[str, list[gemmi.SpaceGroup]], numbers: Sequence[int]
 ) -> list[_Setting]:
-    """Find the settings that all names allow, and the number if there is one."""
+    """Find the settings that all names and the number allow."""
     if not groups:
         raise ValueError(f"space group {names[0]!r} is not known, and its symmetry operations are not listed")
     kept = next(iter(groups.values()))
@@ -431,7 +432,7 @@ def _operation(text: str) -> gemmi.Op:
     try:
         return gemmi.Op(re.sub(r"\s+", "", text.strip("'\" ")).lower())
     except (RuntimeError, ValueError):
-        raise ValueError(f"{text!r} is no symmetry operation") from None
+        raise ValueError(f"{text!r} is not a symmetry operation") from None
 
 
 def _whole(text: str) -> int:
@@ -446,7 +447,7 @@ def _of_hall(name: str) -> Operations:
 
 
 def _named(name: str) -> list[gemmi.SpaceGroup]:
-    """Find the settings that a Hermann-Mauguin name may mean; those of one name differ in origin, or in its axes."""
+    """Find the settings that a Hermann-Mauguin name may mean; they differ in origin or axes."""
     text, _, extension = re.sub(r"\s+", " ", name.replace("_", "")).strip().partition(":")
     short = re.fullmatch(r"(.*\S) ([HRSZ])|(?=.*[a-z])(.*[a-z0-9])([HRSZ])", text.strip())  # R 3 c H, Fd-3mZ
     if short and not extension:
@@ -471,23 +472,23 @@ def _compact(name: str) -> str:
 
 
 def _spellings(group: gemmi.SpaceGroup) -> set[str]:
-    """The name of a group without blanks, and without the axes that have no symmetry: P21/n of P 1 21/n 1."""
+    """Return the name of a group without blanks, also without axes that have no symmetry: P21/n for P 1 21/n 1."""
     parts = group.hm.split()
     return {_compact(group.hm), _compact("".join(part for part in parts if part != "1"))}
 
 
 def _short_symbol(name: str) -> str:
-    """The short symbol of a full one: P m m m of P 2/m 2/m 2/m, P 4/m m m of P 4/m 2/m 2/m."""
+    """Return the short symbol of a full one: P m m m for P 2/m 2/m 2/m, P 4/m m m for P 4/m 2/m 2/m."""
     if name.count("/") < 2 and "-3" not in name:
         return name
     return re.sub(r"4[123]?/([a-z])(?= ?-3)", r"\1", re.sub(r"21?/([a-z])", r"\1", name.lower()))
 
 
 def _fitting(settings: list[_Setting], rows: _Rows, name: str) -> list[_Setting]:
-    """Keep the settings whose symmetry the cell has; of monoclinic ones, if possible, those along b, as is usual.
+    """Keep the settings whose symmetry the cell has; among monoclinic ones prefer the usual unique axis b.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No setting fits.
     """
     kept = [setting for setting in settings if _keeps_metric(setting.operations, rows)]
     if not kept:
@@ -509,10 +510,10 @@ def _listed(values: Iterable[float]) -> str:
 
 
 def _closed(listed: Operations, rows: _Rows) -> Operations:
-    """The operations, each once, if they are a group, or make with those missing the same atoms.
+    """Return the operations without duplicates, if they are a group or generate the same atoms as their group.
 
     Raises:
-        ValueError: They are none.
+        ValueError: They are not a group.
     """
     once = list({op.wrap().triplet(): op for op in listed}.values())
     if not any(op == gemmi.Op("x,y,z") for op in map(gemmi.Op.wrap, once)):
@@ -521,19 +522,19 @@ def _closed(listed: Operations, rows: _Rows) -> Operations:
     try:
         group.add_missing_elements()
     except RuntimeError:
-        raise ValueError("its symmetry operations are no group") from None
+        raise ValueError("its symmetry operations are not a group") from None
     shifts = [list(shift) for shift in group.cen_ops]
-    for shift in shifts:  # grows on the way
+    for shift in shifts:  # grows while it is read
         sums = ([(x + y) % gemmi.Op.DEN for x, y in zip(shift, other, strict=True)] for other in list(shifts))
         shifts += [total for total in sums if total not in shifts]
     group.cen_ops = shifts
     if len(group) == len(once) or _is_invariant(rows, once, list(group)):
         return once
-    raise ValueError(f"its {len(once)} symmetry operations are no group: {len(group)} would be")
+    raise ValueError(f"its {len(once)} symmetry operations are not a group: {len(group)} would be")
 
 
 def _is_invariant(rows: _Rows, listed: Operations, group: Operations) -> bool:
-    """Say whether the atoms that the listed operations make have all operations of a group."""
+    """Return whether the atoms that the listed operations generate are invariant under a group."""
     cell = _expanded(rows, listed)
     if isinstance(cell, str) or len(cell.frac) * len(group) > 10 * _POSITIONS:
         return False
@@ -552,7 +553,7 @@ def _is_invariant(rows: _Rows, listed: Operations, group: Operations) -> bool:
 def _check_names(
     setting: _Setting, groups: Mapping[str, list[gemmi.SpaceGroup]], numbers: Sequence[int], rows: _Rows
 ) -> None:
-    """Refuse operations of another space group than the file names, unless the atoms have its symmetry as well."""
+    """Refuse operations of another space group than the file names, unless the atoms also have its symmetry."""
     found = _type_of(setting.operations, rows)
     named = [group.number for choices in groups.values() for group in choices] or list(numbers)
     if not found or not named or found in named:
@@ -568,7 +569,7 @@ def _check_names(
 
 
 def _type_of(operations: Operations, rows: _Rows) -> int:
-    """The number of the space group of some operations; 0 where it cannot be told."""
+    """Return the number of the space group of some operations; 0 if it cannot be found."""
     import spglib  # heavy
 
     turns = np.array([op.rot for op in operations], dtype=np.int32) // gemmi.Op.DEN
@@ -577,7 +578,7 @@ def _type_of(operations: Operations, rows: _Rows) -> int:
         warnings.simplefilter("ignore")
         try:
             found = spglib.get_spacegroup_type_from_symmetry(turns, shifts, rows.vectors, symprec=1e-3)
-        except Exception:  # noqa: BLE001  # newer versions raise where older ones gave None
+        except Exception:  # noqa: BLE001  # newer versions raise an error, older ones return None
             return 0
     return int(found.number) if found is not None else 0
 
@@ -597,9 +598,9 @@ def _applied(op: gemmi.Op, frac: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _orbit(rows: _Rows, row: int, operations: Operations) -> NDArray[np.float64]:
-    """(m, 3) places of a row's atom, in the order of the operations; those nearer than `COPY` are one.
+    """Return the positions (m, 3) of a row's atom in the order of the operations; merge those nearer than `COPY`.
 
-    A place that rounding has split into several is their mean.
+    A position that rounding has split into several is their mean.
     """
     turns = np.array([op.rot for op in operations], dtype=float) / gemmi.Op.DEN
     shifts = np.array([op.tran for op in operations], dtype=float) / gemmi.Op.DEN
@@ -620,7 +621,7 @@ def _orbit(rows: _Rows, row: int, operations: Operations) -> NDArray[np.float64]
 
 
 def _expanded(rows: _Rows, operations: Operations) -> _Cell | str:
-    """Make all atoms of the cell; or say why there cannot be these atoms."""
+    """Generate all atoms of the cell, or return the reason why these cannot be its atoms."""
     row, places = [], []
     for i in range(len(rows.symbols)):
         orbit = _orbit(rows, i, operations)
@@ -632,7 +633,7 @@ def _expanded(rows: _Rows, operations: Operations) -> _Cell | str:
 
 
 def _merged(rows: _Rows, cell: _Cell) -> _Cell | str:
-    """Drop atoms that are listed twice; say where two different ones are at one place."""
+    """Drop atoms that are listed twice; return the reason if two different atoms are at one position."""
     heights = 1 / np.linalg.norm(np.linalg.inv(rows.vectors), axis=0)
     dropped: set[int] = set()
     pairs = cKDTree(_wrapped(cell.frac), boxsize=1).query_pairs(min(COPY / heights.min(), 0.49), p=np.inf)
@@ -654,10 +655,10 @@ def _merged(rows: _Rows, cell: _Cell) -> _Cell | str:
 
 
 def _told_apart(rows: _Rows, cells: list[_Cell], block: _Block) -> list[_Cell]:
-    """Find the one setting of several whose atoms are those of formula and Z.
+    """Find the one setting of several whose atoms agree with formula and Z.
 
     Raises:
-        ValueError: Not one, or the file does not say both.
+        ValueError: Not exactly one agrees, or the file lacks formula or Z.
     """
     formula, units = _formula(block), block.value(_Z)
     fitting = []
@@ -675,10 +676,10 @@ def _told_apart(rows: _Rows, cells: list[_Cell], block: _Block) -> list[_Cell]:
 
 
 def _check_formula(rows: _Rows, cell: _Cell, block: _Block) -> None:
-    """Refuse atoms that are not those of the formula, or not Z times these.
+    """Refuse atoms that disagree with the formula or with Z.
 
     Raises:
-        ValueError: They are not.
+        ValueError: They disagree.
     """
     formula = _formula(block)
     if not formula:
@@ -702,13 +703,13 @@ def _check_formula(rows: _Rows, cell: _Cell, block: _Block) -> None:
 
 
 def _times_reduced(counts: Iterable[float]) -> int:
-    """How many times the reduced formula it is; some programs write the formula of the whole cell, but not that Z."""
+    """Return the multiple of the reduced formula; some programs write the formula of the cell with Z of the unit."""
     whole = [round(count) for count in counts if abs(count - round(count)) < 1e-3]
     return math.gcd(*whole) or 1
 
 
 def _formula(block: _Block) -> dict[str, float] | None:
-    """Read the formula sum; None where there is none that can be read."""
+    """Read the formula sum; None if it is missing or malformed."""
     found: dict[str, float] = {}
     texts = list(dict.fromkeys(block.values(_FORMULA)))
     if len(texts) != 1:
@@ -724,9 +725,9 @@ def _formula(block: _Block) -> dict[str, float] | None:
 
 
 def _structure(rows: _Rows, cell: _Cell) -> tuple[Structure, list[int]]:
-    """Make the crystal, its sites in pymatgen's order, and say which row each atom is of.
+    """Make the crystal with its sites in pymatgen's order, and return the row of each atom.
 
-    Atoms of partial occupancy at one place are one site.
+    Atoms of partial occupancy at one position are one site.
     """
     from pymatgen.core.structure import Structure  # heavy
 
@@ -764,16 +765,16 @@ def _same_place(rows: _Rows, place: NDArray[np.float64], places: list[NDArray[np
 
 
 def _thirds(frac: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coordinates, those near thirds as thirds."""
+    """Round coordinates near thirds to thirds."""
     for ideal in _IDEAL:
         frac[np.abs(frac / ideal - 1) <= _NEAR] = ideal
     return frac
 
 
 def _wrapped(frac: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coordinates from 0 to below 1."""
+    """Wrap coordinates into 0 to below 1."""
     inside: NDArray[np.float64] = frac - np.floor(frac)
-    return np.where(inside < 1, inside, 0.0)  # -1e-17 lies one cell above 1 - 1e-17, which is 1
+    return np.where(inside < 1, inside, 0.0)  # -1e-17 becomes 1 - 1e-17, which rounds to 1
 
 
 def _lattice(cell: Sequence[float]) -> Lattice:
@@ -784,7 +785,7 @@ def _lattice(cell: Sequence[float]) -> Lattice:
 
 @lru_cache(maxsize=1)
 def _order() -> dict[str, tuple[float, str]]:
-    """Symbol → what pymatgen sorts sites by; noble gases have no electronegativity, and come last."""
+    """Return symbol → pymatgen's sort key of sites; noble gases have no electronegativity and come last."""
     from pymatgen.core.periodic_table import Element  # heavy
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Compositions: the elements on the sites of a prototype, as columns say or a crystal shows, and as integers."""
+"""Compositions: the elements on the sites of a prototype, from columns or from a crystal, and as integers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.data.records import Record
+    from cgcnn.data.samples import Record
     from cgcnn.graphs.prototype import Prototype
 
 _IMAGES = np.array(list(product((-1, 0, 1), repeat=3)))  # (27, 3)
@@ -30,21 +30,21 @@ _ROLES = {0: "A", 2: "X", 6: "B"}  # bonds of an atom → its role in a perovski
 
 
 _SITE_WORDS = "sites?|elements?|elem|el|ions?|cations?|anions?|atoms?|symbols?"
-_MARKS = "((?:'|(?:double)?prime|[\\d?\ufffd*^~+])*)"  # ? and such are primes that an encoding lost; no site has them
+_MARKS = "((?:'|(?:double)?prime|[\\d?\ufffd*^~+])*)"  # ? and others are primes that an encoding lost
 _SITE = re.compile(rf"(?:{_SITE_WORDS})?([abx]){_MARKS}(?:{_SITE_WORDS})?{_MARKS}")
 _PAIRS = ({"", "'"}, {"", "''"}, {"", "2"}, {"'", "''"}, {"1", "2"})  # marks of the two columns of B and B'
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What a record is made of: its prototype, as a position among several, and the atomic numbers on its sites."""
+    """The composition of a record: the position of its prototype among several, and the atomic numbers on its sites."""
 
     prototype: int
     numbers: tuple[int, ...]
 
 
 def site_numbers(record: Record, prototype: Prototype) -> list[int]:
-    """Atomic numbers (n_sites) of one record's sites, from its site columns.
+    """Read the atomic numbers (n_sites) of a record's sites from its site columns.
 
     A record names the elements by role (``A, B, X``, where X is one symbol or a list with one for each site) or by site
     (``A, B, X1, X2, X3``).
@@ -68,17 +68,18 @@ def site_numbers(record: Record, prototype: Prototype) -> list[int]:
 
 
 def site_columns(header: Sequence[str], prototype: Prototype | None = None) -> tuple[Prototype, dict[str, str]]:
-    """Find the columns of a table that name elements on sites, as people publish them.
+    """Find the columns of a table that name elements on sites, in any published spelling.
 
-    Besides ``A,B,X``, ``A,B,X1,X2,X3`` and ``A,B,B',X`` these are such as ``B1,B2``, ``A site``, ``element_Bprime``; in
-    lower case too, where nothing else can be meant: ``a`` beside ``A`` is a label.
+    Besides ``A,B,X``, ``A,B,X1,X2,X3`` and ``A,B,B',X``, it knows spellings such as ``B1,B2``, ``A site`` and
+    ``element_Bprime``. Lower case works if it is unambiguous: ``a`` beside ``A`` is a label.
 
     Args:
         header: Names of columns.
-        prototype: Whose sites they name; by default the double perovskite where two columns name B, else the cubic one.
+        prototype: Prototype with these sites; by default the double perovskite if two columns name B, else the cubic
+            one.
 
     Returns:
-        The prototype, and its site or role → the column that names it; all sites, or all but X1, X2, X3 and X for them.
+        The prototype, and site or role → column that names it; X stands for X1, X2 and X3 if one column names them.
 
     Raises:
         UserError: A column is missing, or one looks like a site that the prototype does not have.
@@ -108,7 +109,7 @@ def site_columns(header: Sequence[str], prototype: Prototype | None = None) -> t
     stray = [column for role in "ABX" for _, column in found[role] if column not in columns.values()]
     if stray and not missing:
         raise UserError(
-            f"column {stray[0]} looks like a site; read are {','.join(columns.values())}. "
+            f"column {stray[0]} looks like a site; the sites read are {','.join(columns.values())}. "
             f"The columns of candidates are {_all_forms()}; give other columns other names."
         )
     if missing:
@@ -117,9 +118,9 @@ def site_columns(header: Sequence[str], prototype: Prototype | None = None) -> t
 
 
 def _site_marks(header: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    """Role → (mark, column) of each column that may name its elements; a mark is what follows A, B or X: ``'``, ``2``.
+    """Return role → (mark, column) of each column that may name its elements; a mark follows A, B or X: ``'``, ``2``.
 
-    A bare ``a``, ``b`` or ``x`` counts only alone or beside such as ``b'``: lattice constants are called so, too.
+    A bare ``a``, ``b`` or ``x`` counts only alone or beside others such as ``b'``: lattice constants have these names.
     """
     found: dict[str, list[tuple[str, str]]] = {"A": [], "B": [], "X": []}
     bare: dict[str, list[tuple[str, str]]] = {"A": [], "B": [], "X": []}
@@ -140,7 +141,7 @@ def _all_forms() -> str:
 
 
 def _forms(prototype: Prototype) -> str:
-    """The columns that can name the sites of a prototype."""
+    """List the columns that can name the sites of a prototype."""
     by_role = (
         site if role in prototype.sites else role for site, role in zip(prototype.sites, prototype.roles, strict=True)
     )
@@ -148,7 +149,7 @@ def _forms(prototype: Prototype) -> str:
 
 
 def species(compositions: Sequence[Composition], prototypes: Sequence[Prototype]) -> NDArray[np.uint8]:
-    """Canonical rows (n, n_sites of the largest prototype) uint8; 0 beyond the sites of a row's prototype."""
+    """Return canonical rows (n, n_sites of the largest prototype) uint8; 0 beyond the sites of a row's prototype."""
     table = np.zeros((len(compositions), max(len(prototype.sites) for prototype in prototypes)), dtype=np.uint8)
     for position, prototype in enumerate(prototypes):
         rows = [i for i, row in enumerate(compositions) if row.prototype == position]
@@ -158,9 +159,9 @@ def species(compositions: Sequence[Composition], prototypes: Sequence[Prototype]
 
 
 def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(n,) one integer for each canonical row of species (n, n_sites ≤ 9): seven bits a site.
+    """Return (n,) one integer for each canonical row of species (n, n_sites ≤ 9), with seven bits per site.
 
-    Since no site is empty, rows of different numbers of sites have different keys.
+    No site is empty, so rows with different numbers of sites have different keys.
     """
     keys = np.zeros(len(species), dtype=np.int64)
     for column in species.T:
@@ -169,27 +170,27 @@ def composition_keys(species: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def compositions(keys: NDArray[np.int64], n_sites: int) -> NDArray[np.uint8]:
-    """The rows (k, n_sites) of those of keys (n,) that are of so many sites; the inverse of `composition_keys`."""
+    """Return the rows (k, n_sites) of those keys (n,) that have n_sites sites; the inverse of `composition_keys`."""
     mine = keys[keys >> 7 * (n_sites - 1) > 0]  # fewer sites leave these bits empty
     mine = mine[mine >> 7 * (n_sites - 1) < 128]
     return (mine[:, None] >> 7 * np.arange(n_sites - 1, -1, -1) & 127).astype(np.uint8)
 
 
 def group(composition: Composition, prototypes: Sequence[Prototype], groups: int) -> int:
-    """One of ``groups`` numbers for a composition, which follows from its reduced formula alone."""
+    """Return one of ``groups`` numbers for a composition, by its reduced formula alone."""
     sites = prototypes[composition.prototype].atoms
     return formula_group(Counter(composition.numbers[site] for site in sites), groups)
 
 
 def formula_group(counts: Mapping[int, int], groups: int) -> int:
-    """One of ``groups`` numbers for a formula, atomic number → atoms, which follows from its reduced form alone."""
+    """Return one of ``groups`` numbers for a formula, atomic number → atoms, by its reduced form alone."""
     shared = gcd(*counts.values())
     formula = ",".join(f"{number}:{count // shared}" for number, count in sorted(counts.items()))
     return int.from_bytes(hashlib.sha256(formula.encode()).digest()[:8]) % groups
 
 
 def composition_or_reason(record: Record, prototypes: Sequence[Prototype]) -> Composition | str:
-    """`composition`, or why there is none."""
+    """Return `composition`, or the reason why there is none."""
     try:
         return composition(record, prototypes)
     except UserError as error:
@@ -197,17 +198,17 @@ def composition_or_reason(record: Record, prototypes: Sequence[Prototype]) -> Co
 
 
 def shapes(records: Sequence[Record], names: Sequence[str]) -> list[Prototype | None]:
-    """Which of the prototypes of these names each record is of."""
+    """Return the prototype of each record among those of these names, or None."""
     prototypes = [PROTOTYPES[name] for name in names]
     found = (composition_or_reason(record, prototypes) for record in records)
     return [prototypes[row.prototype] if isinstance(row, Composition) else None for row in found]
 
 
 def composition(record: Record, prototypes: Sequence[Prototype]) -> Composition:
-    """The first of the prototypes that a record is of, and the elements on its sites.
+    """Find the first prototype that fits a record, and the elements on its sites.
 
-    Columns such as ``A, B, X`` decide; without them the record's crystal does, if it is a perovskite of a prototype.
-    Its geometry serves for nothing else.
+    Columns such as ``A, B, X`` decide; without them, the record's crystal does, if it is a perovskite of a prototype.
+    The geometry is used for nothing else.
 
     Raises:
         UserError: A column is missing or holds no element, and there is no crystal of a prototype.
@@ -231,11 +232,11 @@ def composition(record: Record, prototypes: Sequence[Prototype]) -> Composition:
 
 
 def perovskite_roles(record: Record) -> tuple[list[str], list[str], list[tuple[int, ...]]] | None:
-    """Symbols and roles of the atoms of ``cell``, ``species`` and ``frac``, and each atom's bonds.
+    """Find the symbols and roles of the atoms of ``cell``, ``species`` and ``frac``, and each atom's bonds.
 
-    An atom is on A, B or X if it has none, six or two neighbours of other elements nearer than 0.64 a, where a³ is the
-    volume of five atoms. None if another number occurs, or the roles are not 1 : 1 : 3, or a bond is not between B and
-    X, or there is no crystal.
+    An atom is on A, B or X if it has zero, six or two neighbours of other elements nearer than 0.64 a, where a³ is the
+    volume of five atoms. None if another number occurs, the roles are not 1 : 1 : 3, a bond is not between B and X, or
+    there is no crystal.
     """
     try:
         lattice = cell_vectors(record["cell"])
@@ -263,7 +264,7 @@ def perovskite_roles(record: Record) -> tuple[list[str], list[str], list[tuple[i
 def _on_sites(
     symbols: list[str], roles: list[str], partners: list[tuple[int, ...]], prototype: Prototype
 ) -> list[int] | None:
-    """Atomic numbers on the sites of a prototype, or None where the crystal does not fill it."""
+    """Return the atomic numbers on the sites of a prototype, or None if the crystal does not fill it."""
     numbers = [0] * len(prototype.sites)
     for role in prototype.role_names:
         sites = [i for i, of in enumerate(prototype.roles) if of == role]
@@ -277,14 +278,14 @@ def _on_sites(
 
 
 def _alternates(symbols: list[str], roles: list[str], partners: list[tuple[int, ...]]) -> bool:
-    """Whether every X joins different elements on B, if there are two."""
+    """Return whether every X joins different elements on B, if there are two."""
     kinds = {symbol for symbol, role in zip(symbols, roles, strict=True) if role == "B"}
     joined = [{symbols[j] for j in partners[i]} for i, role in enumerate(roles) if role == "X"]
     return len(kinds) == 1 or all(len(pair) == len(kinds) for pair in joined)
 
 
 def cell_vectors(cell: Sequence[float]) -> NDArray[np.float64]:
-    """(3, 3) lattice vectors as rows, Å, of a cell: three lengths in Å, then three angles in degrees."""
+    """Return lattice vectors (3, 3) in Å as rows, of a cell: three lengths in Å, then three angles in degrees."""
     a, b, c, *angles = cell
     alpha, beta, gamma = np.cos(np.radians(angles))
     sin = np.sin(np.radians(angles[2]))

@@ -1,4 +1,4 @@
-"""Crystals of samples: parsed by the form in which they were found, and refused where that would not be exact."""
+"""Parse the crystals of samples, and refuse those that cannot be parsed exactly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgcnn.data.bounds import check_apart, check_cell, check_count, check_positions, check_vectors
+from cgcnn.data.limits import check_apart, check_cell, check_count, check_positions, check_vectors
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import whole_number
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
-    from cgcnn.data.sample import Form
+    from cgcnn.data.samples import Form
 
 
 def structure(form: Form, content: str) -> Structure:
-    """The crystal of a sample's form and content.
+    """Parse the crystal of a sample's form and content.
 
     Raises:
-        UserError: It is none, with the reason.
+        UserError: It is no crystal; the message says why.
     """
     if form == "broken":
         raise UserError(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # parsers warn of what they mend
+            warnings.simplefilter("ignore")  # parsers warn about what they repair
             crystal: Structure = _PARSERS[form](content)
         _check(crystal, form)
     except MemoryError:
-        raise UserError("not enough memory to read it; give it a machine with more, or leave it out") from None
+        raise UserError("not enough memory to read it; use a machine with more, or remove the crystal") from None
     except Exception as error:  # noqa: BLE001  # pymatgen's parsers document no set of errors
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UserError(f"not a crystal ({reason}); expected {_EXPECTED[form]}") from None
@@ -43,7 +43,7 @@ def structure(form: Form, content: str) -> Structure:
 
 
 def _check(crystal: Structure, form: Form) -> None:
-    """What holds for crystals of every form."""
+    """Refuse crystals that no form may have."""
     if not len(crystal):
         raise ValueError("no atoms")
     check_count(len(crystal))
@@ -52,12 +52,12 @@ def _check(crystal: Structure, form: Form) -> None:
     for symbol in {_symbol(species) for site in crystal for species in site.species}:
         if symbol not in SYMBOLS[1:] and symbol != "D":
             raise ValueError(f"{symbol!r} is not an element that models know (H to {SYMBOLS[-1]})")
-    if form != "cif":  # which has names for its atoms
+    if form != "cif":  # its reader checks with the names of its atoms
         check_apart(crystal)
 
 
 def _symbol(species: Any) -> str:
-    """Of an element, with or without a charge; deuterium and tritium, which pymatgen has as H too, by their names."""
+    """Return the symbol of an element, with or without a charge; D and T for what pymatgen also calls H."""
     element = getattr(species, "element", species)
     return str(getattr(element, "name", species.symbol))
 
@@ -115,7 +115,7 @@ def _parse_poscar(content: str) -> Structure:
 
 
 def _scale(factors: list[float], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By what x, y and z are multiplied; a negative factor is the volume of the cell in Å³."""
+    """Return the factors of x, y and z; a negative number is the volume of the cell in Å³."""
     if len(factors) == 1 and factors[0] < 0:
         return np.full(3, (-factors[0] / abs(np.linalg.det(vectors))) ** (1 / 3))
     if len(factors) not in {1, 3} or min(factors) <= 0:
@@ -124,7 +124,7 @@ def _scale(factors: list[float], vectors: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _numbers(lines: list[list[str]], row: int, count: int = 0) -> list[float]:
-    """Read the numbers that a line begins with, as many as wanted or all."""
+    """Read the numbers at the start of a line, as many as wanted or all."""
     words = lines[row][:count] if count else lines[row]
     try:
         found = [float(word.lower().replace("d", "e")) for word in words]
@@ -138,7 +138,7 @@ def _numbers(lines: list[list[str]], row: int, count: int = 0) -> list[float]:
 def _count(word: str) -> int:
     found = whole_number(word)
     if found is None:
-        raise ValueError(f"{word!r} is no number of atoms")
+        raise ValueError(f"{word!r} is not a number of atoms")
     return found
 
 
@@ -148,7 +148,7 @@ def _parse_pymatgen(content: str) -> Structure:
     crystal = json.loads(content)
     check_count(len(crystal["sites"]))
     for site in crystal["sites"]:
-        site.pop("properties", None)  # not needed, and may name classes to import
+        site.pop("properties", None)  # unneeded, and may name classes to import
     crystal.pop("properties", None)
     return Structure.from_dict(crystal)
 

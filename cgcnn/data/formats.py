@@ -1,6 +1,6 @@
-"""The formats that people have crystals in: from a file to its samples, one reader a format.
+"""Read the samples of a file, with one reader for each format.
 
-A sample that cannot be read, among others of its file, is a broken one; a file that is none of its format is an error.
+A crystal that cannot be read becomes a broken sample; a file that is not of its format is an error.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from itertools import chain, count, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgcnn.data.bounds import ATOMS
 from cgcnn.data.composition import site_columns
-from cgcnn.data.opening import lines_of, opened, read_bytes, read_text, uncompressed_name
-from cgcnn.data.records import parse_lines
-from cgcnn.data.sample import Sample, broken, from_record, is_structure
+from cgcnn.data.limits import ATOMS, lines_of, opened, read_bytes, read_text, uncompressed_name
+from cgcnn.data.samples import Sample, broken, from_record, is_structure, parse_lines
 from cgcnn.data.tables import open_table
 from cgcnn.elements import MISSING
 from cgcnn.errors import UserError
@@ -28,8 +26,8 @@ from cgcnn.files import whole_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from cgcnn.data.records import Record
-    from cgcnn.data.tables import Row, Table
+    from cgcnn.data.samples import Record
+    from cgcnn.data.tables import Row, TextTable
 
 ID_PROP = "id_prop.csv"
 SUFFIXES = {
@@ -50,11 +48,11 @@ SUFFIXES = {
 _ID_NAMES = re.compile(
     r"(?:(?:material|mp|cif|structure|task)[ _-]?)?ids?|name|file(?:[ _-]?name)?|cif|structure", re.IGNORECASE
 )
-"""What columns of ids and files are called."""
+"""Names of columns of ids and files."""
 
 
 def kind_of(path: Path) -> str | None:
-    """The format of a file by its name: a key of the readers, or None."""
+    """Return the format of a file by its name: a key of the readers, or None."""
     name = uncompressed_name(path).lower()
     if name.startswith(("poscar", "contcar")):
         return "poscar"
@@ -62,13 +60,13 @@ def kind_of(path: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file to be read.
+class InputFile:
+    """A file to read.
 
     Attributes:
         path: Where it is.
-        name: The id of its crystal, where that has none.
-        prefix: What comes before the positions of its records that have no id.
+        name: Id of its crystal, if that has none.
+        prefix: Text before the positions of its records that have no id.
     """
 
     path: Path
@@ -76,11 +74,11 @@ class Source:
     prefix: str = ""
 
 
-def read_file(source: Source) -> Iterator[Sample]:
-    """The samples of a file.
+def read_file(source: InputFile) -> Iterator[Sample]:
+    """Read the samples of a file.
 
     Raises:
-        UserError: The file cannot be read, or not to its end; whatever is wrong with it.
+        UserError: The file cannot be read to its end, for whatever reason.
     """
     path = source.path
     try:
@@ -92,18 +90,18 @@ def read_file(source: Source) -> Iterator[Sample]:
         raise UserError(f"{path}: cannot be read (not enough memory)") from None
     except RecursionError:
         raise UserError(f"{path}: cannot be read (nested too deeply)") from None
-    except Exception as error:  # noqa: BLE001  # whatever is wrong with one file must not stop the others
+    except Exception as error:  # noqa: BLE001  # one bad file must not stop the others
         raise UserError(f"{path}: cannot be read ({str(error) or type(error).__name__})") from None
 
 
 def read_published(folder: Path) -> Iterator[Sample]:
-    """Read the rows of ``id_prop.csv``: an id and any number of labels; the first may be a header.
+    """Read the rows of ``id_prop.csv``: an id and any number of labels; the first row may be a header.
 
-    An id is the name of a file beside the table, or that without its suffix: ``x`` is ``x.cif``, else ``x.CIF``,
+    An id is the name of a file beside the table, with or without its suffix: ``x`` is ``x.cif``, or else ``x.CIF``,
     ``x.cif.gz``, ``x.vasp`` and so on, if there is only one.
 
     Raises:
-        UserError: The table cannot be read, or it is not clear where its cells end.
+        UserError: The table cannot be read, or its separator is not clear.
     """
     path = folder / ID_PROP
     table = open_table(path, header=False)
@@ -120,9 +118,9 @@ def read_published(folder: Path) -> Iterator[Sample]:
 
 
 def _is_header(rows: Sequence[Row], files: _Files) -> bool:
-    """Whether the first row names the columns: no file has its name, and it has no number, where other rows have some.
+    """Return whether the first row is a header: it names no file, and has words where other rows have numbers.
 
-    A name with digits, such as mp-12, is rather one of a crystal whose file is missing.
+    A name with digits, such as mp-12, more likely belongs to a crystal whose file is missing.
     """
     name, *labels = rows[0].cells
     if files.find(name)[0] or len(rows) < 2:
@@ -133,11 +131,11 @@ def _is_header(rows: Sequence[Row], files: _Files) -> bool:
     return bool(labels) and words and not any(map(str.isdigit, name))
 
 
-def _refuse_other_separators(table: Table, rows: Sequence[Row]) -> None:
-    """Refuse rows without a header whose one cell holds an id and a label, or whose labels are cut at decimal commas.
+def _refuse_other_separators(table: TextTable, rows: Sequence[Row]) -> None:
+    """Refuse rows without a header whose one cell holds id and label, or whose labels are cut at decimal commas.
 
     Raises:
-        UserError: They do.
+        UserError: There are such rows.
     """
     if len(rows[0].cells) == 1 and all(re.fullmatch(r"\S+[\s|:]+[-+\d.]\S*", row.cells[0]) for row in rows):
         raise UserError(
@@ -161,7 +159,7 @@ def _is_number(cell: str) -> bool:
 
 
 class _Files:
-    """The crystals' files in a folder, by their names and stems."""
+    """The files of crystals in a folder, by name and stem."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -171,9 +169,9 @@ class _Files:
                 self.by_stem.setdefault(Path(uncompressed_name(path)).stem, []).append(path)
 
     def find(self, name: str) -> tuple[Path | None, str]:
-        """Find the file of an id; or None and why there is none."""
+        """Find the file of an id; return None and the reason if there is none."""
         usual = self.folder / f"{name}.cif"
-        with suppress(UnicodeError):  # a name in bytes, as its file may have it, in a table that is not in UTF-8
+        with suppress(UnicodeError):  # the file may have the bytes of a name from a table that is not in UTF-8
             old = os.fsdecode(name.encode("cp1252"))
             if old != name and old in self.by_stem:
                 return self.find(old)
@@ -183,7 +181,7 @@ class _Files:
             named = self.folder / name
             if name and kind_of(named) and named.is_file():
                 return named, ""
-        except (OSError, ValueError) as error:  # too long a name, one with a NUL
+        except (OSError, ValueError) as error:  # the name is too long, or has a NUL
             return None, f"{usual}: cannot be read ({getattr(error, 'strerror', '') or error})"
         found = self.by_stem.get(name, [])
         if len(found) > 1:
@@ -191,8 +189,8 @@ class _Files:
         return (found[0], "") if found else (None, f"{usual}: No such file")
 
 
-def _published_sample(files: _Files, table: Table, row: Row, names: Sequence[str]) -> Sample:
-    """The crystal of a row with its labels; a broken one if there is no such file, or the row cannot be trusted."""
+def _published_sample(files: _Files, table: TextTable, row: Row, names: Sequence[str]) -> Sample:
+    """Read the crystal of a row with its labels; a broken sample if the file is missing or the row is faulty."""
     name = row.cells[0]
     path, reason = files.find(name)
     labels: Record = {"id": name}
@@ -200,22 +198,22 @@ def _published_sample(files: _Files, table: Table, row: Row, names: Sequence[str
         if not row.fault:
             labels |= {names[i]: table.number(row, i) for i in range(1, len(names))}
         if path is None or row.fault or not path.is_file():
-            reason = f"{table.source}, {row.fault}" if row.fault else reason or f"{path}: no regular file"
+            reason = f"{table.source}, {row.fault}" if row.fault else reason or f"{path}: not a regular file"
             return Sample(name, labels, "broken", reason, str(path or ""))
         if kind_of(path) == "cif":
             return Sample(name, labels, "cif", read_text(path), str(path))
-        samples = list(islice(read_file(Source(path, name)), 2))
+        samples = list(islice(read_file(InputFile(path, name)), 2))
         if len(samples) != 1:
             return Sample(name, labels, "broken", f"{path}: not one crystal", str(path))
         return replace(samples[0], id=name, labels=labels)
     except UserError as error:
         return Sample(name, labels, "broken", str(error), str(path))
-    except Exception as error:  # noqa: BLE001  # a damaged file, too little memory
+    except Exception as error:  # noqa: BLE001  # damaged files fail anywhere
         reason = getattr(error, "strerror", "") or str(error) or type(error).__name__
         return Sample(name, labels, "broken", f"{path}: cannot be read ({reason})", str(path))
 
 
-def _cif(source: Source) -> Iterator[Sample]:
+def _cif(source: InputFile) -> Iterator[Sample]:
     from cgcnn.data.cif import crystals  # gemmi
 
     texts = crystals(read_text(source.path))
@@ -224,22 +222,22 @@ def _cif(source: Source) -> Iterator[Sample]:
         yield Sample(name, {"id": name}, "cif", text)
 
 
-def _poscar(source: Source) -> Iterator[Sample]:
+def _poscar(source: InputFile) -> Iterator[Sample]:
     yield Sample(source.name, {"id": source.name}, "poscar", read_text(source.path))
 
 
-def _json_lines(source: Source) -> Iterator[Sample]:
+def _json_lines(source: InputFile) -> Iterator[Sample]:
     with opened(source.path, errors="surrogateescape") as stream:
         records = parse_lines(source.path, lines_of(stream, source.path))
         yield from _records((record for record in records if "x-optimade" not in record), source)
 
 
-def _table(source: Source) -> Iterator[Sample]:
-    """The rows of a table; those that cannot be trusted are broken samples."""
+def _table(source: InputFile) -> Iterator[Sample]:
+    """Read the rows of a table; faulty rows become broken samples."""
     table = open_table(source.path)
     names = dict(zip(table.header, table.header, strict=True))
     if not any(is_structure(name) for name in names):
-        with suppress(UserError):  # then it has no sites, and what it has says why
+        with suppress(UserError):  # then it has no site columns, and its samples say why
             names |= {column: site for site, column in site_columns(table.header)[1].items()}
     for position, row in enumerate(table.rows):
         name = f"{source.prefix}{position}"
@@ -251,11 +249,11 @@ def _table(source: Source) -> Iterator[Sample]:
             yield _sample_or_broken(name, from_record, dict(zip(names.values(), cells, strict=True)))
 
 
-def _plain_cells(table: Table, row: Row) -> list[str]:
-    """The cells of a row with decimal points, but ids as they are.
+def _plain_cells(table: TextTable, row: Row) -> list[str]:
+    """Return the cells of a row, with decimal points except in ids.
 
     Raises:
-        UserError: The row cannot be trusted.
+        UserError: The row is faulty.
     """
     if row.fault:
         raise UserError(f"{table.source}, {row.fault}")
@@ -263,8 +261,8 @@ def _plain_cells(table: Table, row: Row) -> list[str]:
     return [cell if _ID_NAMES.fullmatch(name) else table.number(row, column) for column, (name, cell) in named]
 
 
-def _records(records: Iterable[Record], source: Source) -> Iterator[Sample]:
-    """The samples of records; those without an id are named by their positions."""
+def _records(records: Iterable[Record], source: InputFile) -> Iterator[Sample]:
+    """Make the samples of records; those without an id are named by their positions."""
     for position, record in enumerate(records):
         yield _sample_or_broken(f"{source.prefix}{position}", from_record, record)
 
@@ -272,17 +270,17 @@ def _records(records: Iterable[Record], source: Source) -> Iterator[Sample]:
 def _sample_or_broken(name: str, make: Callable[[Any, str], Sample], found: object) -> Sample:
     try:
         return make(found, name)
-    except Exception as error:  # noqa: BLE001  # mistyped data fail anywhere, and concern one sample
+    except Exception as error:  # noqa: BLE001  # mistyped data fail anywhere, and only for one sample
         return broken(name, f"not a crystal ({' '.join(str(error).split()) or type(error).__name__})")
 
 
-def _json(source: Source) -> Iterator[Sample]:
-    """Matbench's table, one pymatgen structure, a list of structures or records, or names with structures."""
+def _json(source: InputFile) -> Iterator[Sample]:
+    """Read a table of Matbench, a pymatgen structure, a list of structures or records, or names with structures."""
     path = source.path
     content = _json_content(path)
     if isinstance(content, dict) and {"columns", "data"} <= content.keys():
         return _records(_matbench(path, content), source)
-    if isinstance(content, dict) and isinstance(content.get("data"), (dict, list)):  # what OPTIMADE answers
+    if isinstance(content, dict) and isinstance(content.get("data"), (dict, list)):  # a response of OPTIMADE
         data = content["data"]
         return _records(data if isinstance(data, list) else [data], source)
     if isinstance(content, dict) and "sites" in content:
@@ -323,8 +321,8 @@ def _matbench(path: Path, content: dict[str, Any]) -> list[Record]:
         raise UserError(f"{path}: not a table of Matbench ({error})") from None
 
 
-def _xyz(source: Source) -> Iterator[Sample]:
-    """Extended XYZ; of several frames, each has a number."""
+def _xyz(source: InputFile) -> Iterator[Sample]:
+    """Read extended XYZ; several frames are numbered."""
     _need_ase(source.path)
     with opened(source.path, errors="surrogateescape") as stream:
         frames = _frames(source.path, lines_of(stream, source.path))
@@ -335,10 +333,10 @@ def _xyz(source: Source) -> Iterator[Sample]:
 
 
 def _frames(path: Path, lines: Iterator[str]) -> Iterator[str]:
-    """The text of each frame: a count of atoms, a comment, and so many lines.
+    """Yield the text of each frame: a count of atoms, a comment, and that many lines.
 
     Raises:
-        UserError: A count is none, or there are not so many lines.
+        UserError: A count is not a number, or the file ends too early.
     """
     for number, line in enumerate(filter(str.strip, lines)):
         atoms = whole_number(line.strip())
@@ -357,8 +355,8 @@ def _frame_sample(text: str, name: str) -> Sample:
     return _ase_sample(atoms, {"id": name, **atoms.info})
 
 
-def _database(source: Source) -> Iterator[Sample]:
-    """The rows of a database of ASE, named by their numbers."""
+def _database(source: InputFile) -> Iterator[Sample]:
+    """Read the rows of an ASE database, named by their numbers."""
     path = source.path
     _need_ase(path)
     from ase.db import connect
@@ -391,7 +389,7 @@ def _ase_sample(atoms: Any, labels: Record) -> Sample:
     return Sample(str(labels["id"]), labels, "record", json.dumps(crystal))
 
 
-_READERS: dict[str, Callable[[Source], Iterator[Sample]]] = {
+_READERS: dict[str, Callable[[InputFile], Iterator[Sample]]] = {
     "cif": _cif,
     "poscar": _poscar,
     "jsonl": _json_lines,

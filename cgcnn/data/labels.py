@@ -1,4 +1,7 @@
-"""Labels of records, and those worked out from other labels or a relaxed crystal: never input, only targets."""
+"""Labels of records, also derived from other labels or a relaxed crystal. They are only targets, never input.
+
+Shapes: n records, T targets.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.data.composition import cell_vectors, site_numbers
-from cgcnn.data.sample import record_id
+from cgcnn.data.samples import record_id
 from cgcnn.elements import atomic_number
 from cgcnn.errors import UserError
 
@@ -19,12 +22,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cgcnn.data.records import Record
+    from cgcnn.data.samples import Record
     from cgcnn.graphs.prototype import Prototype
 
 
 LARGEST = 1e15
-"""Size of a label. Training sums squares of labels in single precision, which ends at 3e38."""
+"""Largest size of a label. Training sums squares of labels in single precision, which ends at 3e38."""
 
 
 def targets(
@@ -33,17 +36,17 @@ def targets(
     prototypes: Sequence[Prototype | None] = (),
     binary: Sequence[str] = (),
 ) -> NDArray[np.float32]:
-    """Labels (n, T) float32; NaN where missing.
+    """Return labels (n, T) float32; NaN where missing.
 
-    Where records do not have them, `FROM_LABELS` are worked out from other labels; with prototypes, ``a``,
-    ``displacement``, ``p_leaves``, ``e_if_stays`` and ``e_if_leaves`` from the relaxed crystal: see `lattice_constant`,
-    `displacement` and `leaves`.
+    If records lack them, the labels in `FROM_LABELS` are derived from other labels. With prototypes, ``a``,
+    ``displacement``, ``p_leaves``, ``e_if_stays`` and ``e_if_leaves`` are derived from the relaxed crystal: see
+    `lattice_constant`, `displacement` and `leaves`.
 
     Args:
-        records: N records.
+        records: n records.
         names: T labels.
-        prototypes: That of each record, None where it has none; may be left out.
-        binary: Those of the names that are yes or no.
+        prototypes: Prototype of each record, or None; may be omitted.
+        binary: Names of binary targets.
 
     Raises:
         UserError: No record has the label, one is not a number, is infinite or beyond `LARGEST`, or one of a ``binary``
@@ -55,7 +58,7 @@ def targets(
     table = np.array(columns).astype(np.float32).T  # (n, T)
     for name, column in zip(names, table.T, strict=True):
         if np.isnan(column).all():
-            raise UserError(f"no record has the target {name!r}; the first has: {', '.join(records[0])}")
+            raise UserError(f"no record has the label {name!r}; the first has: {', '.join(records[0])}")
         wrong = np.flatnonzero((column != 0) & (column != 1) & ~np.isnan(column))
         if name in binary and len(wrong):
             first = int(wrong[0])
@@ -66,16 +69,13 @@ def targets(
 
 
 def bounds(records: Sequence[Record], names: Sequence[str]) -> NDArray[np.bool_] | None:
-    """(n, T) where a label is only an upper bound, as its label ``NAME_is_bound`` says; None where none is."""
+    """Return (n, T) bool, True where a label is an upper bound by its label ``NAME_is_bound``; None if none is."""
     found = np.array([[bool(record.get(f"{name}_is_bound")) for name in names] for record in records])
     return found if found.any() else None
 
 
 def computed(records: Sequence[Record], name: str) -> NDArray[np.float32] | None:
-    """(n,) what was computed where a label is not, as ``NAME_computed`` says, NaN elsewhere; None where all were.
-
-    Such a label has been worked out from an upper bound, which this is.
-    """
+    """Return (n,) the computed upper bounds ``NAME_computed`` of labels estimated from them; None if all are NaN."""
     found = np.array([record.get(f"{name}_computed") for record in records], dtype=np.float32)
     return None if np.isnan(found).all() else found
 
@@ -89,7 +89,7 @@ def _label(record: Record, name: str, prototype: Prototype | None, position: int
             value = _FROM_CRYSTAL[name](record, prototype)
         number = math.nan if value is None or value == "" else float(value)
     except (TypeError, ValueError, OverflowError):
-        wrong = f"is {value!r}" if name in record else "follows from labels of which one is"
+        wrong = f"is {value!r}" if name in record else "is derived from labels of which one is"
         raise UserError(f"record {record_id(record, position)}: {name} {wrong}, not a number") from None
     if abs(number) > LARGEST:
         raise UserError(
@@ -100,7 +100,7 @@ def _label(record: Record, name: str, prototype: Prototype | None, position: int
 
 
 def lattice_constant(record: Record, prototype: Prototype) -> float | None:
-    """Å; the a at which the prototype has the record's volume per atom. None without a cell."""
+    """Return the lattice constant in Å at which the prototype has the record's volume per atom; None without a cell."""
     if "cell" not in record:
         return None
     per_atom = abs(np.linalg.det(cell_vectors(record["cell"]))) / len(record["species"])
@@ -108,7 +108,7 @@ def lattice_constant(record: Record, prototype: Prototype) -> float | None:
 
 
 def displacement(record: Record, prototype: Prototype) -> float | None:
-    """Å; root mean square distance of the atoms from the prototype's sites, at the best shift of the whole crystal.
+    """Return the root mean square distance of the atoms from the prototype's sites in Å, at the best rigid shift.
 
     None unless the record lists the atoms of one primitive cell of the prototype in the order of its sites.
     """
@@ -116,7 +116,7 @@ def displacement(record: Record, prototype: Prototype) -> float | None:
     if a is None or "frac" not in record or not _in_order(record, prototype):
         return None
     offset = np.array(record["frac"]) - np.array(prototype.frac)[_orders(prototype)]  # (P, n_sites, 3)
-    # The mean of an angle, since coordinates are periodic.
+    # Coordinates are periodic, so take the mean of angles.
     shift = np.angle(np.exp(2j * np.pi * offset).mean(axis=1, keepdims=True)) / (2 * np.pi)  # (P, 1, 3)
     rest = offset - shift
     rest -= np.round(rest)
@@ -125,7 +125,7 @@ def displacement(record: Record, prototype: Prototype) -> float | None:
 
 
 def _in_order(record: Record, prototype: Prototype) -> bool:
-    """Whether the symbols are those of the site columns, role by role."""
+    """Return whether the symbols are those of the site columns, role by role."""
     try:
         named = np.array(site_numbers(record, prototype))[list(prototype.atoms)]
         symbols = np.array([atomic_number(symbol) for symbol in record.get("species", ())])
@@ -139,7 +139,7 @@ def _in_order(record: Record, prototype: Prototype) -> bool:
 
 @lru_cache(maxsize=8)
 def _orders(prototype: Prototype) -> NDArray[np.int64]:
-    """(P, n_atoms): every order of the atoms that keeps their roles."""
+    """Return (P, n_atoms) every order of the atoms that keeps their roles."""
     roles = prototype.role_index[list(prototype.atoms)]
     groups = [np.flatnonzero(roles == role).tolist() for role in range(len(prototype.role_names))]
     orders = np.empty((0, len(roles)), dtype=np.int64)
@@ -152,7 +152,7 @@ def _orders(prototype: Prototype) -> NDArray[np.int64]:
 
 
 def leaves(record: Record, prototype: Prototype) -> float | None:
-    """1 where relaxation took the atoms more than `LEFT` from the prototype's sites, else 0; None if not known."""
+    """Return 1 if relaxation moved the atoms more than `LEFT` from the prototype's sites, else 0; None if unknown."""
     distance = displacement(record, prototype)
     return None if distance is None else float(distance > LEFT)
 
@@ -165,7 +165,7 @@ def _energy_if(left: float) -> Callable[[Record, Prototype], float | None]:
     return label
 
 
-LEFT = 0.1  # Å, of `displacement`; hardly any of Castelli's crystals is near it
+LEFT = 0.1  # Å of `displacement`; few of Castelli's crystals are near it
 _FROM_CRYSTAL: dict[str, Callable[[Record, Prototype], float | None]] = {
     "a": lattice_constant,
     "displacement": displacement,
@@ -176,7 +176,7 @@ _FROM_CRYSTAL: dict[str, Callable[[Record, Prototype], float | None]] = {
 
 
 def poisson_ratio(record: Record) -> float | None:
-    """Of an isotropic solid with these moduli: (3K - 2G) / (6K + 2G). None without ``bulk_`` and ``shear_modulus``."""
+    """Return Poisson's ratio of an isotropic solid, (3K - 2G) / (6K + 2G); None without bulk and shear modulus."""
     bulk, shear = record.get("bulk_modulus"), record.get("shear_modulus")
     if bulk is None or shear is None:
         return None
@@ -197,9 +197,9 @@ def _is_metal(record: Record) -> float | None:
 
 
 def soft_tilts(record: Record) -> float | None:
-    """1 where a cubic crystal gives way to tilts: a softest phonon (THz) at R or M, ``w_R``, ``w_M``, is imaginary.
+    """Return 1 if a cubic crystal is unstable to tilts: the softest phonon at R or M is imaginary; else 0.
 
-    Those are given as negative numbers. None without both.
+    ``w_R`` and ``w_M`` are in THz, with imaginary frequencies as negative numbers. None unless both are given.
     """
     found = [record.get(name) for name in ("w_R", "w_M")]
     if any(value is None or value == "" for value in found):
@@ -214,4 +214,5 @@ FROM_LABELS: dict[str, Callable[[Record], float | None]] = {
     "metal": _is_metal,
     "soft_tilts": soft_tilts,
 }
-"""Targets that other labels give: name → the value, None where those are missing. A ``metal`` has no band gap (1)."""
+"""Targets derived from other labels: name → function that returns None if those are missing. A ``metal`` (1) has no
+band gap."""

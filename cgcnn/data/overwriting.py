@@ -1,4 +1,4 @@
-"""Outputs that would destroy an input: refused before anything is computed."""
+"""Refuse outputs that would destroy an input, before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     File = tuple[int, int]
-    """Device and number of a file: one, whatever its names are."""
+    """Device and inode of a file, which are the same under all of its names."""
 
 ALL = "**"
-"""Of a folder that is written, or removed, as a whole."""
+"""Pattern for a folder that is written or removed as a whole."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file to be written, or a folder in which some are.
+    """A file to write, or a folder to write files into.
 
     Attributes:
-        setting: What names it, such as `csv`.
+        setting: Setting that names it, such as `csv`.
         path: The file or folder.
-        names: Patterns of the names of the files that are written in the folder; empty where the path is a file.
+        names: Patterns of the names of files to write in the folder; empty if the path is a file.
     """
 
     setting: str
@@ -43,7 +43,7 @@ class Output:
         return self.setting if is_stream(self.path) else f"`{self.setting}` {self.path}"
 
     def takes(self, path: str) -> bool:
-        """Whether a file or folder, by its real path, is among what is written."""
+        """Return whether a file or folder, by its real path, is written."""
         mine, (folder, name) = os.path.realpath(self.path), os.path.split(path)
         if ALL in self.names:
             return any(_same_name(mine, str(place)) for place in (path, *Path(path).parents))
@@ -52,7 +52,7 @@ class Output:
         return _same_name(mine, path)
 
     def files(self) -> Iterator[File]:
-        """The files that are there and would be written."""
+        """Yield the existing files that would be written."""
         if not self.names:
             yield from _regular(self.path)
         elif ALL not in self.names and self.path.is_dir():
@@ -64,7 +64,7 @@ STREAMS = (Output("stdout", STDOUT), Output("stderr", Path("/dev/stderr")))
 
 
 def of_csv(setting: str, path: Path | None) -> list[Output]:
-    """A table, and the table of failures beside it, which is written or removed with it."""
+    """List a table and the table of failures beside it, which is written or removed with it."""
     if path is None:
         return []
     beside = failures_path(path)
@@ -72,22 +72,22 @@ def of_csv(setting: str, path: Path | None) -> list[Output]:
 
 
 def of_name(setting: str, path: Path, ends: Sequence[str]) -> list[Output]:
-    """The files that are written under one name, with these ends."""
+    """List the files that are written under one name, with these ends."""
     return [Output(setting, with_end(path, end), (ALL,) if end == ".training" else ()) for end in ends]
 
 
 def refuse_overwriting(inputs: Iterable[str | Path | None], outputs: Iterable[Output | None]) -> None:
     """Refuse outputs that would destroy an input or a file of a run, or that two settings name.
 
-    Files are compared as the system knows them, so that links, other spellings and redirected streams are found. Of a
-    folder of inputs, what `cgcnn.data.read` reads are inputs; what this package wrote there are not.
+    Files are compared by inode, so links, other spellings and redirected streams are found. In a folder of inputs, the
+    files that `cgcnn.data.read` reads are inputs, but not the outputs of these programs.
 
     Args:
-        inputs: Files and folders that are read; those that do not exist or are no paths do not matter.
-        outputs: What is to be written; None is nothing. A redirected stdout or stderr is one by itself.
+        inputs: Files and folders to read; None, missing files and texts that are no paths are ignored.
+        outputs: Files and folders to write; None is ignored. Redirected standard streams are always included.
 
     Raises:
-        UserError: Naming the output and the input.
+        UserError: An output is an input, lies in a run, or is named twice.
     """
     files: dict[File, Output] = {}
     wanted = [output for output in outputs if output is not None]
@@ -97,6 +97,7 @@ def refuse_overwriting(inputs: Iterable[str | Path | None], outputs: Iterable[Ou
             if other is not output and not is_stream(output.path):
                 raise UserError(f"{output}: is the same file as {other}. Name another.")
     named = [output for output in wanted if not is_stream(output.path)]
+    _refuse_shared_stream([output for output in wanted if is_stream(output.path)])
     for output in named:
         _refuse_run(output)
     for one, other in permutations(named, 2):
@@ -106,6 +107,14 @@ def refuse_overwriting(inputs: Iterable[str | Path | None], outputs: Iterable[Ou
         path = None if given is None else _local(str(given))
         if path is not None and os.path.lexists(path):
             _refuse_input(path, files, named)
+
+
+def _refuse_shared_stream(outputs: Sequence[Output]) -> None:
+    first: dict[Path, str] = {}
+    for output in outputs:
+        other = first.setdefault(output.path, output.setting)
+        if other != output.setting:
+            raise UserError(f"`{output.setting}`: goes to {output.path.name}, as `{other}` does. Name a file for one.")
 
 
 def _refuse_input(path: Path, files: dict[File, Output], outputs: Sequence[Output]) -> None:
@@ -120,8 +129,8 @@ def _refuse_input(path: Path, files: dict[File, Output], outputs: Sequence[Outpu
 
 
 def _files_in(path: Path) -> Iterable[Path]:
-    """A file itself, or what is read of a folder; of a run nothing, for nothing may be written there anyway."""
-    from cgcnn.data.read import inputs_in  # numpy, and `--help` needs none
+    """Return a file itself, or the files read in a folder; none in a run, where nothing may be written anyway."""
+    from cgcnn.data.read import inputs_in  # imports numpy, which `--help` does not need
 
     if not path.is_dir():
         return [path]
@@ -130,14 +139,14 @@ def _files_in(path: Path) -> Iterable[Path]:
 
 def _refuse_run(output: Output) -> None:
     path = Path(os.path.realpath(output.path))
-    itself = [] if ALL in output.names else [path]  # whether a run may be written, the store knows
+    itself = [] if ALL in output.names else [path]  # the store decides whether a run may be written
     for folder in (*itself, *path.parents):
         if (folder / "zarr.json").is_file():
             raise UserError(f"{output}: lies in the run {folder}, which holds its own files only. Name another place.")
 
 
 def _regular(path: Path) -> list[File]:
-    """A regular file as the system knows it; of a standard stream what it is redirected to."""
+    """Return device and inode of a regular file, or of the file that a standard stream is redirected to."""
     number = {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path))
     with suppress(OSError, ValueError):
         found = path.stat() if number is None else os.fstat(number)
@@ -150,7 +159,7 @@ def _local(text: str) -> Path | None:
 
 
 def _same_name(one: str, other: str) -> bool:
-    """Whether two real paths are one: by their letters, or but for case and accents where the system ignores these."""
+    """Return whether two real paths are the same, up to case and accents if the file system ignores these."""
     if one == other:
         return True
     if _folded(one) != _folded(other):

@@ -1,6 +1,6 @@
-"""Data sets as samples, in the order of the data: files, directories of files, and several of them.
+"""Read data sets as samples in their order: files, directories of files, and several of them.
 
-Of a directory, what these programs write into it themselves is skipped, and what systems leave there: see `skipped`.
+In directories, outputs of these programs and files that operating systems leave are skipped: see `skipped`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgcnn.data.formats import ID_PROP, SUFFIXES, Source, kind_of, read_file, read_published
-from cgcnn.data.opening import uncompressed_name
-from cgcnn.data.sample import Sample, broken
+from cgcnn.data.formats import ID_PROP, SUFFIXES, InputFile, kind_of, read_file, read_published
+from cgcnn.data.limits import uncompressed_name
+from cgcnn.data.samples import Sample, broken
 from cgcnn.errors import UserError
 from cgcnn.files import open_regular
 
@@ -23,26 +23,25 @@ if TYPE_CHECKING:
 
 
 def read(path: str | Path) -> list[Sample]:
-    """Read a file, or a directory of files: those in it by their names, then those of its subdirectories.
+    """Read a file, or a directory of files: its files by name, then those of its subdirectories.
 
-    A directory with an ``id_prop.csv`` is one of the published code: the ids and labels are those of the table, the
-    crystals ``ID.cif`` beside it. A crystal that cannot be read is a broken sample; what is not a data set at all is an
-    error.
+    A directory with an ``id_prop.csv`` is a data set of the published code: the table holds ids and labels, and the
+    crystals are ``ID.cif`` beside it. A crystal that cannot be read becomes a broken sample.
 
     Raises:
-        UserError: No such file, an unknown format, a damaged file of several crystals, or nothing in it.
+        UserError: There is no such file, its format is unknown, it is damaged, or it holds nothing.
     """
     return list(stream([Path(path)]))
 
 
 def stream(paths: Sequence[Path]) -> Iterator[Sample]:
-    """As `read`, of one or more files and directories one after the other, sample by sample as they are wanted.
+    """Read files and directories lazily, one after the other, as `read`.
 
-    Among several files, also those of a directory, one that cannot be read at all is a broken sample too. Crystals
-    without an id are named by the stems of their files, or by their relative paths where two stems are alike.
+    Among several files, also those of a directory, an unreadable file becomes a broken sample. Crystals without an id
+    are named by the stems of their files, or by their relative paths if two stems are the same.
 
     Raises:
-        UserError: As `read`; of a path that does not exist or has no known format, before anything is read.
+        UserError: As `read`; a path that does not exist or has no known format fails before anything is read.
     """
     found, _ = _sift(paths)
     alone = len(found) == 1 and len(paths) == 1 and (paths[0].is_file() or found[0].path == paths[0])
@@ -58,10 +57,10 @@ def stream(paths: Sequence[Path]) -> Iterator[Sample]:
 
 
 def skipped(paths: Sequence[Path]) -> str:
-    """Say what `stream` skips of these files and directories; empty if it is nothing.
+    """Describe the files that `stream` skips among these files and directories; empty if there are none.
 
-    These are runs, rankings, predictions, models and exports of these programs, hidden files, and what systems leave,
-    such as ``__MACOSX`` and ``Thumbs.db``. Exported crystals are read where there is nothing else.
+    It skips runs, rankings, predictions, models and exports of these programs, hidden files, and files of operating
+    systems such as ``__MACOSX`` and ``Thumbs.db``. Exported crystals are read if there is nothing else.
 
     Raises:
         UserError: As `stream`.
@@ -74,7 +73,7 @@ def skipped(paths: Sequence[Path]) -> str:
 
 
 def inputs_in(folder: Path) -> list[Path]:
-    """List the files that `stream` reads of a directory; none if there are none."""
+    """List the files that `stream` reads in a directory."""
     try:
         found, _ = _sift([folder])
     except UserError:
@@ -86,7 +85,7 @@ def inputs_in(folder: Path) -> list[Path]:
 
 
 def _sift(paths: Sequence[Path]) -> tuple[list[_Found], list[Path]]:
-    """What is to be read, and what is skipped.
+    """Find what to read and what to skip.
 
     Raises:
         UserError: A path does not exist or has no known format, or a directory holds nothing to read.
@@ -115,17 +114,20 @@ def _sift(paths: Sequence[Path]) -> tuple[list[_Found], list[Path]]:
 
 
 def _placed(sample: Sample, item: _Found) -> Sample:
-    """The sample with the path of its file in the directory that was asked for; none of a file that was itself."""
+    """Add the path of a sample's file within the directory that was read; none if a file was read directly."""
     inside = "" if item.root is None else os.path.relpath(sample.path or item.path, item.root)
     return replace(sample, path=inside)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A file, a directory with an ``id_prop.csv``, or what cannot be read, with the reason.
+    """A file or a directory with an ``id_prop.csv``, or something that cannot be read.
 
-    ``relative`` is the path from the directory that was asked for, ``root``; of a file that was asked for itself, the
-    path, and there is no root.
+    Attributes:
+        path: Where it is.
+        relative: Path from the root; the path itself if there is no root.
+        root: Directory that was asked for; None if the file was.
+        reason: Why it cannot be read.
     """
 
     path: Path
@@ -149,7 +151,7 @@ def _check(path: Path) -> None:
 
 
 def _walk(root: Path) -> tuple[list[_Found], list[_Found], list[_Found]]:
-    """What there is to read in a directory and below it; crystals that were exported; and what is skipped."""
+    """Find what to read in a directory and below, exported crystals, and what to skip."""
     found: list[_Found] = []
     exported: list[_Found] = []
     left: list[_Found] = []
@@ -189,15 +191,15 @@ _OWN_TABLES = re.compile(
     r"|member,epoch,loss,validation_loss|id(?:,([^,]+),\1_prediction)+|recipe,training,epochs,metric,value,unit,test"
     r"|element,site,contribution,std,count,prediction"
 )
-"""First lines of the tables that these programs write."""
-_OWN_SETTINGS = re.compile(rb'\{\s*"program": "')  # of relaxations
+"""First lines of tables that these programs write."""
+_OWN_SETTINGS = re.compile(rb'\{\s*"program": "')  # written by relaxations
 _OWN_JSON = re.compile(rb'\{\s*"model": "[^"]*",\s*"digest": ')
 _EXPORTED_NAME = re.compile(r"[0-9]{4,}-.*-[0-9]+(-[abc0+-]{6})?\.(cif|vasp)")
 _EXPORTED = re.compile(rb'"rank": \d+, "index": \d+|"_screen_rank"|\brank=\d+ index=\d+')
 
 
 def _is_own(file: Path) -> bool:
-    """Whether a file is a table or record of figures, or the card of a model, that these programs wrote."""
+    """Return whether these programs wrote a file: a table, figures, or the card of a model."""
     if file.suffix == ".csv":
         line = _head(file, 2**14).partition(b"\n")[0].rstrip(b"\r").decode("utf-8", errors="replace")
         return _OWN_TABLES.fullmatch(line) is not None
@@ -207,7 +209,7 @@ def _is_own(file: Path) -> bool:
 
 
 def _is_exported(file: Path) -> bool:
-    """Whether a file holds crystals that these programs exported from a ranking."""
+    """Return whether a file holds crystals that these programs exported from a ranking."""
     if kind_of(file) in {"cif", "poscar"}:
         return _EXPORTED_NAME.fullmatch(file.name) is not None
     kinds = {".json", ".jsonl", ".xyz", ".extxyz", ".db"}
@@ -215,7 +217,7 @@ def _is_exported(file: Path) -> bool:
 
 
 def _head(file: Path, size: int) -> bytes:
-    """The first bytes of a regular file; none where it cannot be read, which its reader says."""
+    """Return the first bytes of a regular file; empty if it cannot be read, which its reader reports later."""
     try:
         with open_regular(file) as stream:
             return stream.read(size)
@@ -224,12 +226,12 @@ def _head(file: Path, size: int) -> bytes:
 
 
 def _looked_at(file: Path, root: Path) -> _Found:
-    reason = "" if file.is_file() else "no regular file" if file.exists() else "a link that leads nowhere"
+    reason = "" if file.is_file() else "not a regular file" if file.exists() else "a broken link"
     return _Found(file, str(file.relative_to(root)), root, reason)
 
 
 def _names(found: Sequence[_Found]) -> list[str]:
-    """The id of each file's crystal: its stem, or where that is not its alone, the path."""
+    """Name the crystal of each file: by its stem, or by its path if the stem is not unique."""
     stems = [Path(uncompressed_name(item.path)).stem for item in found]
     relative = [item.relative for item in found]
     of_stem, of_relative = Counter(stems), Counter(relative)
@@ -241,7 +243,7 @@ def _names(found: Sequence[_Found]) -> list[str]:
 
 
 def _samples(item: _Found, name: str, *, alone: bool) -> Iterator[Sample]:
-    """What a file holds; unless it is alone, a broken sample where it cannot be read, or not to its end."""
+    """Read the samples of a file; an unreadable file becomes a broken sample unless it is alone."""
     if item.reason:
         yield broken(name, f"{item.path}: {item.reason}")
         return
@@ -249,7 +251,7 @@ def _samples(item: _Found, name: str, *, alone: bool) -> Iterator[Sample]:
         if item.path.is_dir():
             yield from read_published(item.path)
         else:
-            yield from read_file(Source(item.path, name, "" if alone else f"{name}-"))
+            yield from read_file(InputFile(item.path, name, "" if alone else f"{name}-"))
     except UserError as error:
         if alone:
             raise

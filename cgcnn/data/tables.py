@@ -1,8 +1,8 @@
-"""Tables that people write: one strict reader for lists, labels, ids, oxidation states and known compounds.
+"""Read tables written by people: lists, labels, ids, oxidation states and known compounds.
 
-A table is text, with a header line, or the one sheet of an Excel workbook. What is clear is read: UTF-8, UTF-16 and
-Windows-1252; commas, semicolons and tabs; decimal commas; quoted cells; comments; the empty rows that spreadsheets
-leave. What is not clear is refused with its line, column and cell: no cell and no row is ever dropped.
+A table is text with a header line, or the one filled sheet of an Excel workbook. The reader accepts UTF-8, UTF-16 and
+Windows-1252, commas, semicolons and tabs, decimal commas, quoted cells, comments, and the empty rows that spreadsheets
+leave. It refuses anything ambiguous and names line, column and cell: no cell and no row is ever dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cgcnn.data.opening import CRYSTAL, decompressed, lines_of
+from cgcnn.data.limits import CRYSTAL, decompressed, lines_of
 from cgcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 WORKBOOK = 2**30
-"""Bytes of XML in a workbook, which openpyxl reads piece by piece."""
+"""Largest number of bytes of XML in a workbook, which openpyxl reads piece by piece."""
 HEAD = 1000
-"""Rows that decide what a comma in a number means."""
+"""Number of rows that decide what a comma in a number means."""
 
-_LONG = re.compile(r"cif|structure|poscar", re.IGNORECASE)  # columns whose cells may be whole files
+_LONG = re.compile(r"cif|structure|poscar", re.IGNORECASE)  # columns whose cells may hold whole files
 _NOT_CLEAR = re.compile("[\x80-\xff]{4}")  # bytes of Cyrillic, Greek or Chinese rather than of a Western word
 _WITH_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 _MAY_BE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
@@ -43,9 +43,9 @@ class Row(NamedTuple):
     """A row of a table.
 
     Attributes:
-        line: Where it begins in the file, from 1; in a workbook, the number of its row.
-        cells: As many as there are columns, without blanks around them unless they were quoted.
-        fault: Why the row cannot be trusted, from ``line 3: `` on; empty if it can.
+        line: First line in the file, from 1; in a workbook, the number of the row.
+        cells: One cell for each column, without surrounding blanks unless quoted.
+        fault: Why the row cannot be trusted, beginning with ``line 3: ``; empty if it can.
     """
 
     line: int
@@ -54,16 +54,16 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Table:
+class TextTable:
     """An open table, read row by row.
 
     Attributes:
-        source: What messages call it.
-        header: The names of the columns, each once; empty if none was asked for.
-        rows: Those below the header, once. Reading them raises `UserError` where the file breaks off or a quote stays
+        source: Name in messages.
+        header: Unique names of the columns; empty for a table without a header.
+        rows: Rows below the header, to be read once. Reading raises `UserError` if the file breaks off or a quote stays
             open.
-        separator: What is between the cells; empty in a workbook.
-        commas: Columns, by position, whose numbers have decimal commas.
+        separator: Text between the cells; empty in a workbook.
+        commas: Positions of columns whose numbers have decimal commas.
     """
 
     source: str
@@ -73,10 +73,10 @@ class Table:
     commas: frozenset[int] = field(default_factory=frozenset)
 
     def number(self, row: Row, column: int) -> str:
-        """A cell as Python and others write numbers, with a decimal point; what is no number stays as it is.
+        """Return a cell with a decimal point if it is a number, otherwise as it is.
 
         Raises:
-            UserError: The cell has a decimal point and its column decimal commas.
+            UserError: The cell has a decimal point, but its column has decimal commas.
         """
         cell = row.cells[column]
         if column in self.commas:
@@ -90,16 +90,16 @@ class Table:
         return cell
 
     def record(self, row: Row) -> dict[str, str]:
-        """The cells of a row by the names of their columns."""
+        """Return the cells of a row by the names of their columns."""
         return dict(zip(self.header, row.cells, strict=True))
 
     def where(self, row: Row, column: int) -> str:
-        """The place of a cell, such as ``some.csv, line 3, column A``."""
+        """Describe the place of a cell, such as ``some.csv, line 3, column A``."""
         return f"{self.source}, line {row.line}, column {_name(self.header, column)}"
 
     @property
     def said(self) -> str:
-        """The columns as messages list them, and what may be wrong with their separators."""
+        """The columns for messages, with a hint if their separator may be wrong."""
         if len(self.header) == 1 and re.search("[,;]", self.header[0]):
             return f"{self.header[0]} (one cell, as quotes are around all of them)"
         if len(self.header) == 1 and (odd := re.search(r"[|:\s]", self.header[0])):
@@ -108,17 +108,16 @@ class Table:
         return ",".join(self.header) or "none"
 
 
-def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
+def open_table(path: Path, *, header: bool = True, source: str = "") -> TextTable:
     """Open a table.
 
-    Rows without any text are left out, and so are comments: lines that begin with ``#`` before the header, and those of
-    one cell below it. A row with fewer cells than columns is filled with empty ones; one with more has a fault, unless
-    these are empty.
+    Rows without text are skipped, as are comments: lines that begin with ``#`` before the header, and such lines of one
+    cell below it. A row with too few cells is filled up with empty ones; a row with too many filled cells has a fault.
 
     Args:
         path: A text, which may be compressed (.gz, .xz, .bz2), or an Excel workbook (.xlsx, extra ``excel``).
-        header: Whether the first row names the columns; if not, there are as many as most rows have cells.
-        source: What messages call the file; by default its path.
+        header: Whether the first row names the columns; if not, the most common number of cells is the width.
+        source: Name of the file in messages; by default its path.
 
     Raises:
         UserError: The file cannot be read, its separator is not clear, or two columns have one name.
@@ -127,11 +126,11 @@ def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
     separator, records = _records(path, name, header=header)
     first = next(records, None)
     if first is None:
-        return Table(name, (), iter(()), separator)
+        return TextTable(name, (), iter(()), separator)
     line, cells, fault = first
     if fault:
         raise UserError(f"{name}, {fault}")
-    while header and cells and not cells[-1]:  # the empty columns that spreadsheets leave
+    while header and cells and not cells[-1]:  # empty columns that spreadsheets leave
         cells = cells[:-1]
     if header:
         _refuse_swallowed(cells, tuple(cells), f"{name}, line {line}", separator)
@@ -141,20 +140,20 @@ def open_table(path: Path, *, header: bool = True, source: str = "") -> Table:
         names, records = ("",) * _usual_width(some), chain(some, records)
     rows = _rows(records, names, name, separator)
     head = list(islice(rows, HEAD))
-    return Table(name, names if header else (), chain(head, rows), separator, _commas(head, separator))
+    return TextTable(name, names if header else (), chain(head, rows), separator, _commas(head, separator))
 
 
 def _usual_width(records: Iterable[tuple[int, list[str], str]]) -> int:
-    """How many cells most records have; of two numbers that are as common, the smaller."""
+    """Return the most common number of cells; of two equally common numbers, the smaller."""
     counts = Counter(len(cells) for _, cells, _ in records)
     return max(counts, key=lambda width: (counts[width], -width))
 
 
 def _names(cells: list[str], where: str) -> tuple[str, ...]:
-    """The names of a header, each once.
+    """Return the names of a header.
 
     Raises:
-        UserError: One is there twice.
+        UserError: Two columns have one name.
     """
     names = tuple(" ".join(cell.split()) or f"column {position}" for position, cell in enumerate(cells, 1))
     for name, count in Counter(names).items():
@@ -166,7 +165,7 @@ def _names(cells: list[str], where: str) -> tuple[str, ...]:
 def _rows(
     records: Iterable[tuple[int, list[str], str]], names: tuple[str, ...], source: str, separator: str
 ) -> Iterator[Row]:
-    """The rows of records (line, cells, fault), each as wide as the table."""
+    """Yield the rows of records (line, cells, fault), each as wide as the table."""
     width = len(names)
     for line, cells, fault in records:
         _refuse_swallowed(cells, names, f"{source}, line {line}", separator)
@@ -179,7 +178,7 @@ def _rows(
 
 
 def _other_separator(cell: str, width: int) -> str:
-    """What separates a row of this width within one cell, which then has another separator or is in quotes."""
+    """Return what separates a row of this width within one cell, which has another separator or is quoted."""
     return next((f"{name}s" for mark, name in SEPARATORS.items() if cell.count(mark) == width - 1), "")
 
 
@@ -194,10 +193,10 @@ def _beyond(line: int, cells: list[str], names: tuple[str, ...], beyond: str, se
 
 
 def _refuse_swallowed(cells: list[str], names: tuple[str, ...], where: str, separator: str) -> None:
-    """Refuse a cell of several lines that may be several rows: a quote left open, or a ditto mark, does that.
+    """Refuse a cell of several lines that may hide rows, as after an open quote or a ditto mark.
 
-    Rows between two stray quotes bring at least as many separators into the cell as a row has, or make the row of
-    another length.
+    Rows between two stray quotes bring at least as many separators into the cell as a row has, or change the number of
+    cells of the row.
 
     Raises:
         UserError: There is one.
@@ -213,7 +212,7 @@ def _refuse_swallowed(cells: list[str], names: tuple[str, ...], where: str, sepa
 
 
 def _commas(head: list[Row], separator: str) -> frozenset[int]:
-    """The columns whose numbers have decimal commas: where some surely do, and none has a point."""
+    """Return the columns whose numbers have decimal commas: some surely do, and none has a point."""
     found = set()
     for column, cells in enumerate(zip(*(row.cells for row in head if not row.fault), strict=True)):
         numbers = [cell for cell in cells if _WITH_COMMA.fullmatch(cell)]
@@ -236,7 +235,7 @@ def _short(cell: str) -> str:
 
 
 def _records(path: Path, source: str, *, header: bool) -> tuple[str, Iterator[tuple[int, list[str], str]]]:
-    """The separator of a file, and its records: line, cells, fault.
+    """Find the separator of a file, and read its records: line, cells, fault.
 
     Raises:
         UserError: The file cannot be opened, or its separator is not clear.
@@ -251,7 +250,7 @@ def _records(path: Path, source: str, *, header: bool) -> tuple[str, Iterator[tu
         raise UserError(f"{source}: cannot be read ({reason}). Give a CSV file.") from None
     if start == _OLD_WORKBOOK:
         stream.close()
-        raise UserError(f"{source}: a workbook of an old Excel. Save it as .xlsx or CSV.")
+        raise UserError(f"{source}: a workbook of an old Excel version. Save it as .xlsx or CSV.")
     if start == _WORKBOOK:
         return "", _workbook(stream, source)
     lines = enumerate(_text_lines(stream, start, path, source), 1)
@@ -265,16 +264,16 @@ def _records(path: Path, source: str, *, header: bool) -> tuple[str, Iterator[tu
 
 
 def _stated(line: str) -> str | None:
-    """The separator that Excel's line ``sep=;`` states."""
+    """Return the separator that Excel's line ``sep=;`` states."""
     found = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", line, re.IGNORECASE | re.DOTALL)
     return found.group(1) if found and found.group(1) in SEPARATORS else None
 
 
 def _first(lines: Iterator[tuple[int, str]], source: str) -> tuple[list[tuple[int, str]], str]:
-    """The lines to the end of the first record that is not empty and no comment; and its text.
+    """Read the lines up to the end of the first record that is neither empty nor a comment; return them and its text.
 
     Raises:
-        UserError: A quote opens in it that nothing closes.
+        UserError: A quote in it is never closed.
     """
     head: list[tuple[int, str]] = []
     for number, line in lines:
@@ -293,10 +292,10 @@ def _first(lines: Iterator[tuple[int, str]], source: str) -> tuple[list[tuple[in
 
 
 def _separator(first: str, where: str) -> str:
-    """What separates the cells of the first record: of several that may, the one that makes most cells.
+    """Find the separator of the first record: the one that gives most cells.
 
     Raises:
-        UserError: Two make as many.
+        UserError: Two give the same number.
     """
     found = {separator: _split(first, separator)[0] for separator in SEPARATORS}
     counts = {separator: len(cells) for separator, cells in found.items()}
@@ -316,7 +315,7 @@ def _separator(first: str, where: str) -> str:
 def _cells(
     lines: Iterator[tuple[int, str]], separator: str, source: str, *, header: bool
 ) -> Iterator[tuple[int, list[str], str]]:
-    """The records of numbered lines that hold something; a quoted cell may go on over several.
+    """Yield the filled records of numbered lines; a quoted cell may span several lines.
 
     Raises:
         UserError: A quote stays open.
@@ -348,7 +347,7 @@ def _is_number(text: str) -> bool:
 def _all_cells(
     lines: Iterator[tuple[int, str]], separator: str, source: str
 ) -> Iterator[tuple[int, list[str], str, bool]]:
-    """All records of numbered lines: line, cells, fault, and whether they begin with ``#``."""
+    """Yield all records of numbered lines: line, cells, fault, and whether they begin with ``#``."""
     for number, line in lines:
         if '"' not in line:
             cells = [cell.strip() for cell in line.split(separator)]
@@ -378,12 +377,12 @@ def _all_cells(
 
 
 def _after(line: str, cell: int, separator: str) -> str:
-    """What follows the quote that opens a cell of a line."""
+    """Return the text after the quote that opens a cell of a line."""
     return separator.join(line.split(separator)[cell:]).strip().lstrip('"')
 
 
 def _split(text: str, separator: str) -> tuple[list[str], str, int | None]:
-    """The cells of a record, what follows a closing quote, and the position of a cell whose quote stays open."""
+    """Return the cells of a record, text after a closing quote, and the position of a cell whose quote stays open."""
     cells: list[str] = []
     odd, at, end = "", 0, len(text)
     blanks = _BLANKS.replace(separator, "")
@@ -408,7 +407,7 @@ def _split(text: str, separator: str) -> tuple[list[str], str, int | None]:
 
 
 def _quoted(text: str, start: int) -> tuple[str, int]:
-    """A quoted cell that begins at a position, and where it ends; -1 if it does not."""
+    """Return the quoted cell that begins at a position, and where it ends; -1 if it does not end."""
     parts = []
     while (stop := text.find('"', start)) >= 0:
         parts.append(text[start:stop])
@@ -419,10 +418,10 @@ def _quoted(text: str, start: int) -> tuple[str, int]:
 
 
 def _text_lines(stream: io.BufferedReader, start: bytes, path: Path, source: str) -> Iterator[str]:
-    """The lines of a text, with their ends.
+    """Yield the lines of a text, with their ends.
 
     Raises:
-        UserError: The file is damaged or in no encoding that is read.
+        UserError: The file is damaged, or its encoding is not supported.
     """
     wide = _wide(start)
     try:
@@ -437,7 +436,7 @@ def _text_lines(stream: io.BufferedReader, start: bytes, path: Path, source: str
 
 
 def _wide(start: bytes) -> str:
-    """The encoding of a text whose first bytes show that a character has two bytes or four; else empty."""
+    """Return the encoding of a text whose first bytes show two or four bytes per character; else empty."""
     if start.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -447,10 +446,10 @@ def _wide(start: bytes) -> str:
 
 
 def _decoded(lines: Iterator[str], source: str) -> Iterator[str]:
-    """Lines of bytes as text: all in UTF-8, or all in Windows-1252.
+    """Decode lines of bytes: all in UTF-8, or all in Windows-1252.
 
     Raises:
-        UserError: They are in neither, in both, or in another encoding.
+        UserError: They are in neither, or in a mixture.
     """
     encoding = ""
     for number, line in enumerate(lines, 1):
@@ -479,10 +478,10 @@ def _as_text(raw: bytes, encoding: str) -> str | None:
 
 
 def _workbook(stream: io.BufferedReader, source: str) -> Iterator[tuple[int, list[str], str]]:
-    """The records of the one sheet of a workbook that holds something.
+    """Read the records of the one filled sheet of a workbook.
 
     Raises:
-        UserError: It is no workbook, several sheets hold something, or a formula was never calculated.
+        UserError: It is not a workbook, several sheets are filled, or a formula was never calculated.
     """
     try:
         from openpyxl import load_workbook  # an extra
@@ -500,15 +499,15 @@ def _workbook(stream: io.BufferedReader, source: str) -> Iterator[tuple[int, lis
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001  # openpyxl documents no set of errors
-        raise UserError(f"{source}: no workbook that can be read ({str(error) or type(error).__name__}).") from None
+        raise UserError(f"{source}: not a readable workbook ({str(error) or type(error).__name__}).") from None
     filled = {name: rows for name, rows in sheets.items() if rows}
     if len(filled) > 1:
-        raise UserError(f"{source}: the sheets {', '.join(filled)} hold something. Save the one that you mean as CSV.")
+        raise UserError(f"{source}: the sheets {', '.join(filled)} are filled. Save the one that you mean as CSV.")
     yield from next(iter(filled.values()), [])
 
 
 def _check_size(content: io.BytesIO, source: str) -> None:
-    """Refuse a workbook that unpacks to more than any that people fill."""
+    """Refuse a workbook that unpacks to more than people write."""
     with zipfile.ZipFile(content) as parts:
         if sum(part.file_size for part in parts.infolist()) > WORKBOOK:
             raise UserError(f"{source}: a workbook of more than {WORKBOOK >> 20} MiB. Save the sheet as CSV.")
@@ -526,7 +525,7 @@ def _sheet(values: Any, formulas: Any, source: str) -> Iterator[tuple[int, list[
 
 
 def _text(value: object) -> str:
-    """The text of a cell of a workbook."""
+    """Return the text of a cell of a workbook."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return "" if value is None else str(value).strip()

@@ -24,7 +24,7 @@ _OF_EDGES = ("source", "target", "distance", "edge_multiplicity")
 
 @dataclass(frozen=True, eq=False)
 class GraphBatch:
-    """Graphs one after the other, in few arrays; one graph is a batch of one.
+    """Graphs one after the other, in a few arrays; a single graph is a batch of one.
 
     The nodes of a graph are adjacent. Edges are sorted by the node that receives, so that those of a graph, and those
     of a node, are adjacent too.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.data.build import Builder
-    from cgcnn.data.sample import Sample
+    from cgcnn.data.samples import Sample
     from cgcnn.models.model import Model
 
     Values = NDArray[np.floating]

@@ -17,7 +17,7 @@ import numpy as np
 from cgcnn.data.build import Builder, Rule
 from cgcnn.data.composition import Composition, composition_or_reason
 from cgcnn.data.read import read, stream
-from cgcnn.data.sample import Sample
+from cgcnn.data.samples import Sample
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv

@@ -120,12 +120,12 @@ class Card(_Record):
 
 
 def shipped() -> dict[str, Path]:
-    """Models that come with the package: name → weights file."""
+    """Find the models that come with the package: name → weights file."""
     return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
 
 
 def weights_path(name_or_path: str | Path) -> Path:
-    """The weights file of a shipped model's name or of a path (with or without its suffix).
+    """Find the weights file of a shipped model, by name, or of a path with or without its suffix.
 
     Raises:
         UserError: There is no such model.
@@ -144,7 +144,7 @@ def weights_path(name_or_path: str | Path) -> Path:
 
 
 def model_files(name_or_path: str | Path | None) -> list[Path]:
-    """The weights and the card of a model that is named; none if there is no such model."""
+    """List the weights and the card of a named model; nothing if there is no such model."""
     with suppress(UserError):
         path = weights_path("" if name_or_path is None else name_or_path)
         return [path, path.with_suffix(".json")]

@@ -67,7 +67,7 @@ def load(name_or_path: str | Path) -> Model:
 
 
 def read_domain(path: str | Path) -> Domain | None:
-    """What a model of prototypes was trained on, without its networks; None for one of structures.
+    """Read what a model of prototypes was trained on, without its networks; None for a model of structures.
 
     Raises:
         UserError: There is no such model, or it is damaged.
@@ -83,7 +83,7 @@ def read_domain(path: str | Path) -> Domain | None:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of a file, by name.
+    """Read all arrays of a file, by name.
 
     Raises:
         UserError: It is not a model file.
@@ -98,5 +98,5 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _part(named: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    """The arrays whose names start so, by the rest of their names."""
+    """Select the arrays whose names start so, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in named.items() if name.startswith(prefix)}

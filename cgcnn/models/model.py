@@ -62,7 +62,7 @@ class Model:
 
     @cached_property
     def kernel(self) -> Kernel:
-        """The kernel that predicts graphs; its name and version say whose bits predictions have."""
+        """The kernel that predicts graphs; its name and version identify the bits of predictions."""
         return choose_kernel(self.settings, self.members, self.device)
 
     @cached_property
@@ -114,7 +114,7 @@ class Model:
         return self.possible(found)
 
     def possible(self, found: dict[str, Estimate]) -> dict[str, Estimate]:
-        """Estimates without those that cannot be, see `cgcnn.models.deviations.possible`."""
+        """Drop estimates that are impossible, see `cgcnn.models.deviations.possible`."""
         units = {target.name: target.unit for target in self.card.targets}
         return {name: possible(mean, spread, units.get(name, "")) for name, (mean, spread) in found.items()}
 
@@ -167,22 +167,22 @@ class PrototypeModel:
 
     @property
     def card(self) -> Card:
-        """The model's."""
+        """The card of the model."""
         return self.model.card
 
     @property
     def settings(self) -> Settings:
-        """The model's."""
+        """The settings of the model."""
         return self.model.settings
 
     @property
     def digest(self) -> str:
-        """The model's."""
+        """The digest of the model."""
         return self.model.digest
 
     @property
     def kernel(self) -> Kernel:
-        """The model's, for candidates."""
+        """The kernel of the model for candidates."""
         return self.model.kernel_for_candidates
 
     def to(self, device: str) -> PrototypeModel:
@@ -339,9 +339,9 @@ SETTINGS = Settings(targets=("key",), width=32, layers=1, hidden=64, sites=32, g
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """One small network that imitates an ensemble on candidates: many times as fast, and not as accurate.
+    """A small network that imitates an ensemble on candidates: many times as fast, but less accurate.
 
-    `cgcnn.training.student` fits it to the candidates of one prototype. With one convolution and a readout of sites,
+    `cgcnn.training.distil` fits it to the candidates of one prototype. With one convolution and a readout of sites,
     all of its products with elements are rows of tables. It uses the same compiled kernel as the ensemble, so that its
     bits do not depend on what else is predicted.
 
@@ -362,7 +362,7 @@ class Student:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the student."""
+        """The digest that identifies the student."""
         return hashlib.blake2b(self.to_bytes(), digest_size=16).hexdigest()
 
     @cached_property

@@ -62,7 +62,7 @@ _WEAKNESSES = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a published checkpoint holds.
+    """The contents of a published checkpoint.
 
     Attributes:
         path: The file.
@@ -82,12 +82,12 @@ class Checkpoint:
 
     @property
     def classifies(self) -> bool:
-        """Whether it tells class 1 from class 0."""
+        """Whether it separates class 1 from class 0."""
         return bool(self.arguments.get("task") == "classification")
 
     @property
     def target(self) -> str:
-        """Name of the property, as far as the checkpoint tells it: `target` otherwise."""
+        """Name of the property if the checkpoint gives it, else `target`."""
         options = self.arguments.get("data_options") or []
         return str(options[2]) if len(options) > 2 else "target"
 
@@ -154,7 +154,7 @@ def _loaded(data: bytes) -> Any:
 
 
 def _plain_zip(data: bytes) -> bytes:
-    """The same files as another zip file, as torch writes them: not compressed, none twice or within another."""
+    """Copy the files to another zip file, as torch writes them: not compressed, none twice or within another."""
     if data.count(b"PK\x01\x02") > ENTRIES:
         raise ValueError(f"more than {ENTRIES:,} files in it")
     plain = io.BytesIO()
@@ -176,7 +176,7 @@ def _plain_zip(data: bytes) -> bytes:
 
 
 def _check_pickle(stream: io.BytesIO) -> None:
-    """Raise ValueError unless a pickle names nothing but what checkpoints need, and cannot grow when it is read."""
+    """Raise ValueError unless a pickle names only what checkpoints need, and cannot grow as it is read."""
     start, calls, encodes, transform = stream.tell(), 0, False, ""
     for opcode, argument, _ in pickletools.genops(stream):
         calls += opcode.name == "REDUCE"
@@ -196,7 +196,7 @@ def _check_pickle(stream: io.BytesIO) -> None:
 
 
 def _makes_bytes_of_bytes(codec: str) -> bool:
-    """Whether a text names a codec such as hex or base64, whose output can be encoded once more."""
+    """Tell whether a text names a codec such as hex or base64, whose output can be encoded again."""
     try:
         codecs.lookup(codec)
     except (LookupError, ValueError):  # ValueError: a NUL
@@ -209,13 +209,13 @@ def _makes_bytes_of_bytes(codec: str) -> bool:
 
 
 class _Kind:
-    """Stands for NumPy's type of a number, which some of the published files name."""
+    """A stand-in for NumPy's type of a number, which some published files name."""
 
     def __init__(self, name: str, *_: object) -> None:
         self.name = name
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and the like: little-endian, as all of them are."""
+        """Ignore byte order and the like: all of these files are little-endian."""
 
 
 def _number(kind: _Kind, content: bytes) -> float:
@@ -226,7 +226,7 @@ def _number(kind: _Kind, content: bytes) -> float:
 
 
 def _tensors(state: Any, size: int) -> dict[str, Tensor]:
-    """The tensors as float32, if a file of so many bytes can hold them: views may declare any size."""
+    """Read the tensors as float32, if a file of so many bytes can hold them: views may declare any size."""
     tensors: dict[str, Tensor] = {str(name): tensor for name, tensor in state.items()}
     if any(tensor.layout is not torch.strided or tensor.device.type != "cpu" for tensor in tensors.values()):
         raise ValueError("a tensor is not plain numbers")
@@ -236,7 +236,7 @@ def _tensors(state: Any, size: int) -> dict[str, Tensor]:
 
 
 def _options(arguments: Any) -> dict[str, Any]:
-    """The options of the command line, as far as they are texts and numbers or lists of texts."""
+    """Read the options of the command line that are texts, numbers, or lists of texts."""
     plain = (str, int, float, bool)
     return {
         name: value
@@ -246,7 +246,7 @@ def _options(arguments: Any) -> dict[str, Any]:
 
 
 def read_atom_init(path: str | Path) -> Tensor:
-    """Element vectors (101, F) float32 of an ``atom_init.json``; NaN for elements that it lacks.
+    """Read element vectors (101, F) float32 of an ``atom_init.json``; NaN for missing elements.
 
     Raises:
         UserError: No such file, or not element vectors.
@@ -272,7 +272,7 @@ def read_atom_init(path: str | Path) -> Tensor:
 
 
 def import_model(checkpoint: Checkpoint, features: Tensor, name: str) -> Model:
-    """The checkpoint as a model that predicts the same.
+    """Convert a checkpoint to a model that predicts the same.
 
     Args:
         checkpoint: From `read_checkpoint`.
@@ -338,7 +338,7 @@ def _settings(checkpoint: Checkpoint) -> Settings:
 
 
 def _check_shapes(theirs: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise KeyError or RuntimeError unless the tensors are those of the network, beside those that it makes itself."""
+    """Raise KeyError or RuntimeError unless the tensors fit the network that the settings describe."""
     for name, shape in expected.items():
         if name not in _OWN and tuple(theirs[name].shape) != shape:
             raise RuntimeError(f"{name} has the shape {tuple(theirs[name].shape)}, not {shape}")
@@ -348,7 +348,7 @@ _OWN = {"element_features", "learned", "centres", "target_mean", "target_std"}
 
 
 def _renamed(checkpoint: Checkpoint, settings: Settings) -> dict[str, Tensor]:
-    """The checkpoint's tensors under our names."""
+    """Rename the tensors of a checkpoint to our names."""
     state, width = checkpoint.state, settings.width
     ours = {"embed.weight": state["embedding.weight"], "embed.bias": state["embedding.bias"]}
     for i in range(settings.layers):
@@ -373,7 +373,7 @@ _NORM = {"weight": "scale", "bias": "shift", "running_mean": "mean", "running_va
 
 
 def _output(checkpoint: Checkpoint, published: Tensor) -> Tensor:
-    """One row for one target; of a classifier's two rows, the difference."""
+    """Reduce the output to one row for one target: the difference of a classifier's two rows."""
     return published[1:] - published[:1] if checkpoint.classifies else published
 
 

@@ -1,1 +1,1 @@
-"""From labelled samples and a recipe to a model."""
+"""Train a model from labelled samples and a recipe."""

@@ -1,70 +1,155 @@
-"""Fitting one network: loss, rate schedule, averaged weights, checkpoints after every epoch."""
+"""Fit one network: loss, rate schedule, averaged weights, and a checkpoint after every epoch.
+
+Shapes: n examples, T targets.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.errors import UserError
-from cgcnn.files import open_regular, write_whole
+from cgcnn.files import open_regular, read_text, write_whole
 from cgcnn.network.reference import CGCNN, TensorBatch
-from cgcnn.training.sets import grid_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from cgcnn.graphs.batch import GraphBatch
     from cgcnn.network.settings import Settings
-    from cgcnn.training.examples import Examples
-    from cgcnn.training.recipe import Fit
-
-ROWS_AT_ONCE = 512  # judged together; bounds memory
+    from cgcnn.training.data import Split, TrainingTable
+    from cgcnn.training.recipe import Fit, TrainRecipe
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is fitted, and how.
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit torch to one thread, for products so small that several threads mostly wait for each other.
+
+    The waits are long on a busy machine. One thread also makes the bits independent of the number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Graphs with their labels.
 
     Attributes:
-        settings: Shape of the network.
-        how: Epochs, rates and so on.
-        weights: (T,) share of each target in the loss.
-        features: (101, F) element features.
-        sets: (k,) sets of elements with vectors of their own, see `cgcnn.training.sets`; None for a network without.
+        graphs: n graphs.
+        targets: (n, T) float32; NaN where a label is missing.
+        below: (n, T) float32, cost of a prediction below the label, as a share of one above it: less than 1 where the
+            label is only an upper bound. None if all labels are exact.
     """
 
-    settings: Settings
-    how: Fit
-    weights: Tensor
-    features: Tensor
-    sets: Tensor | None = None
+    graphs: GraphBatch
+    targets: Tensor
+    below: Tensor | None = None
 
-    def network(self) -> CGCNN:
-        """A network of this shape, its weights drawn at random."""
-        if self.sets is None:
-            return CGCNN(self.settings, self.features)
-        return grid_network(self.settings, self.features, self.sets)
+    def select(self, rows: Tensor) -> Examples:
+        """Return the examples ``rows`` (k,), in that order."""
+        below = None if self.below is None else self.below[rows]
+        return Examples(self.graphs.select(rows.numpy()), self.targets[rows], below)
+
+    @property
+    def tensors(self) -> TensorBatch:
+        """The graphs as the network reads them."""
+        return TensorBatch.of(self.graphs)
+
+
+_DECISIVE = {"input", "prototypes", "validation_folds", "network", "fit", "targets"}
+"""Parts of a recipe that decide the weights; the texts of the card do not."""
+
+
+def claim(
+    folder: Path, table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split] = (), *, resume: bool
+) -> None:
+    """Prepare a folder for the checkpoints of one training.
+
+    Raises:
+        UserError: The folder holds checkpoints of another training, or of this one and ``resume`` is false; or it
+            cannot be written.
+    """
+    mark, own = folder / "identity", identity(table, recipe, splits)
+    if mark.exists() and not resume:
+        raise UserError(f"{folder}: holds an unfinished training; pass `resume`, or delete the folder")
+    if mark.exists() and _mark(mark) != own:
+        raise UserError(f"{folder}: made from other data or another recipe; use those, or delete the folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another output") from None
+    write_whole(mark, own)
+
+
+def _mark(path: Path) -> str:
+    """Read the identity of a folder; unreadable text is no identity."""
+    try:
+        return read_text(path)
+    except (OSError, ValueError):
+        return ""
+
+
+def identity(table: TrainingTable, recipe: TrainRecipe, splits: Sequence[Split] = ()) -> str:
+    """Hash the rows, the splits and the parts of the recipe that decide the weights (SHA-256)."""
+    decisive = _DECISIVE | (
+        {"teachers"} if recipe.teachers else set()
+    )  # keeps the identity of recipes without teachers
+    sha = hashlib.sha256(recipe.model_dump_json(include=decisive).encode())
+    for split in splits:
+        sha.update(split.part.tobytes())
+    if table.graphs is not None:
+        sha.update(table.graphs.to_bytes())
+    for array in (table.targets, table.fold, table.shape, table.species, table.lattice, table.bound):
+        if array is not None:
+            sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+ROWS_AT_ONCE = 512  # per batch of inference; bounds memory
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What is known after an epoch.
+class FitTask:
+    """What to fit, and how.
+
+    Attributes:
+        network: Makes an untrained network with random weights.
+        how: Epochs, rates and so on.
+        weights: (T,) weight of each target in the loss.
+    """
+
+    network: Callable[[], CGCNN]
+    how: Fit
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class EpochProgress:
+    """The state of a fit after an epoch.
 
     Attributes:
         epoch: Epochs done.
         epochs: Epochs in all.
-        loss: Mean training loss of the epoch, in deviations of the targets.
+        loss: Mean training loss of the epoch, in standard deviations of the targets.
         network: The averaged network so far, in evaluation mode.
-        validation: Loss of the averaged network on the validation examples; NaN without any.
+        validation: Loss of the averaged network on the validation examples; NaN without validation examples.
     """
 
     epoch: int
@@ -76,12 +161,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit came to.
+    """The result of a fit.
 
     Attributes:
         last: The averaged network after the last epoch, in evaluation mode.
-        best: That of the epoch with the lowest validation loss; the last one without validation examples.
-        history: For each epoch the training loss and the validation loss (NaN without examples).
+        best: The averaged network of the epoch with the lowest validation loss; the last without validation examples.
+        history: Training loss and validation loss of each epoch; NaN without validation examples.
     """
 
     last: CGCNN
@@ -91,7 +176,7 @@ class Fitted:
 
 @dataclass
 class _State:
-    """All that changes while fitting; what a checkpoint holds."""
+    """Everything that changes during a fit, which is what a checkpoint holds."""
 
     network: CGCNN
     average: AveragedModel
@@ -109,26 +194,25 @@ class _State:
 
 
 def fit(
-    task: Task,
+    task: FitTask,
     parts: tuple[Examples, Examples | None],
     seed: int,
     checkpoint: Path | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
+    report: Callable[[EpochProgress], None] = lambda _: None,
 ) -> Fitted:
-    """Train one network; the same arguments give the same weights, interrupted or not.
+    """Fit one network; the same arguments give the same weights, interrupted or not.
 
-    With ``patience`` among the task's settings, stops after so many epochs without a lower validation loss.
+    If the task has ``patience``, the fit stops after that many epochs without a lower validation loss.
 
     Args:
         task: What to fit and how.
-        parts: Training examples, with NaN where a label is missing; and examples that choose the best epoch and take no
-            other part, or None.
-        seed: Of the initial weights, the order of the examples and the dropout.
-        checkpoint: File written after every epoch, and continued from where it exists.
+        parts: Training examples, and examples that only choose the best epoch, or None. Missing labels are NaN.
+        seed: Seed of the initial weights, the order of the examples and the dropout.
+        checkpoint: File to write after every epoch; if it exists, the fit resumes from it.
         report: Called after every epoch.
 
     Raises:
-        UserError: The checkpoint is not one, or the loss is no longer finite.
+        UserError: The checkpoint is not of this training, or the loss is no longer finite.
     """
     how, (examples, validation) = task.how, parts
     with torch.random.fork_rng(devices=[]):
@@ -143,7 +227,7 @@ def fit(
             _judge(state, loss, validation, task)
             if checkpoint is not None:
                 _write(state, checkpoint)
-            report(Progress(state.epoch, how.epochs, loss, state.averaged, state.history[-1][1]))
+            report(EpochProgress(state.epoch, how.epochs, loss, state.averaged, state.history[-1][1]))
         best = task.network()
     best.load_state_dict(state.best)
     return Fitted(state.averaged, best.eval(), tuple(state.history))
@@ -153,8 +237,8 @@ def _is_stale(state: _State, how: Fit) -> bool:
     return how.patience is not None and state.epoch - state.best_epoch >= how.patience
 
 
-def _judge(state: _State, loss: float, validation: Examples | None, task: Task) -> None:
-    """Add the epoch to the history, and keep its network where it is the best so far."""
+def _judge(state: _State, loss: float, validation: Examples | None, task: FitTask) -> None:
+    """Add the epoch to the history, and keep its network if it is the best so far."""
     checked = math.nan if validation is None else loss_on(state.averaged, validation, task)
     earlier = min((value for _, value in state.history), default=math.inf)
     state.history.append((loss, checked))
@@ -163,21 +247,21 @@ def _judge(state: _State, loss: float, validation: Examples | None, task: Task) 
         state.best_epoch = state.epoch
 
 
-def _start(task: Task, examples: Examples, seed: int) -> _State:
+def _start(task: FitTask, examples: Examples, seed: int) -> _State:
     how = task.how
     network = task.network()
     known = ~examples.targets.isnan()  # (n, T)
     count = known.sum(dim=0)  # (T,)
     mean = examples.targets.nan_to_num().sum(dim=0) / count
     square = torch.where(known, examples.targets - mean, 0.0).square().sum(dim=0) / count
-    if task.settings.mixed is not None:  # its parts are mixed as they are, before they get a unit
-        whole, *parts = task.settings.mixed[:3]
+    if network.settings.mixed is not None:  # its parts are mixed before they get a unit
+        whole, *parts = network.settings.mixed[:3]
         mean[parts], square[parts] = mean[whole].clone(), square[whole].clone()
-    number = ~binary_columns(task.settings)
+    number = ~binary_columns(network.settings)
     network.target_mean.copy_(torch.where(number, mean, 0.0))
     network.target_std.copy_(torch.where(number & (square > 0), square.sqrt(), 1.0))
     steps = how.epochs * math.ceil(len(examples.targets) / how.batch_size)
-    decay = min(how.average, max(0.0, 1 - 5 / steps))  # a short training would not get away from its start
+    decay = min(how.average, max(0.0, 1 - 5 / steps))  # otherwise a short training would stay near its start
     average = AveragedModel(network, multi_avg_fn=_moving_average(decay), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
     return _State(network, average, optimizer, torch.Generator().manual_seed(seed))
@@ -192,8 +276,8 @@ def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return torch.no_grad()(update)
 
 
-def _epoch(state: _State, examples: Examples, task: Task) -> float:
-    """One pass over the examples in random order; returns the mean loss."""
+def _epoch(state: _State, examples: Examples, task: FitTask) -> float:
+    """Pass over the examples once in random order and return the mean loss."""
     n, how = len(examples.targets), task.how
     batches = torch.randperm(n, generator=state.generator).tensor_split(math.ceil(n / how.batch_size))
     total = 0.0
@@ -213,21 +297,21 @@ def _epoch(state: _State, examples: Examples, task: Task) -> float:
 
 
 def schedule(done: float, warm_up: float) -> float:
-    """Share of the peak rate after a share ``done`` of the training: straight up, then a cosine down to zero."""
+    """Return the share of the peak rate after a share ``done`` of the training: a line up, then a cosine to zero."""
     if done < warm_up:
         return 0.04 + 0.96 * done / warm_up
     return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
-def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, task: Task) -> Tensor:
-    """`_loss` of the network on some rows of the examples."""
+def masked_loss(network: CGCNN, examples: Examples, rows: Tensor, task: FitTask) -> Tensor:
+    """Compute the loss of the network on some rows of the examples."""
     some = examples.select(rows)
     return _loss(network, network.scaled(some.tensors), some, task)
 
 
 @torch.inference_mode()
-def loss_on(network: CGCNN, examples: Examples, task: Task) -> float:
-    """`_loss` on all examples, from batches of bounded size."""
+def loss_on(network: CGCNN, examples: Examples, task: FitTask) -> float:
+    """Compute the loss on all examples, in batches of bounded size."""
     parts = torch.split(torch.arange(len(examples.graphs)), ROWS_AT_ONCE)
     scaled = torch.cat([network.scaled(examples.select(rows).tensors) for rows in parts])  # (n, T)
     return float(_loss(network, scaled, examples, task))
@@ -235,16 +319,16 @@ def loss_on(network: CGCNN, examples: Examples, task: Task) -> float:
 
 @torch.inference_mode()
 def answers(network: CGCNN, graphs: GraphBatch) -> Tensor:
-    """Targets (n, T) of n graphs in their units, from batches of bounded size."""
+    """Predict targets (n, T) of n graphs in their units, in batches of bounded size."""
     parts = torch.split(torch.arange(len(graphs)), ROWS_AT_ONCE)
     return torch.cat([network(TensorBatch.of(graphs.select(rows.numpy()))) for rows in parts])
 
 
-def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: Task) -> Tensor:
-    """Loss of each target over its known labels, summed with the targets' weights.
+def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: FitTask) -> Tensor:
+    """Compute the loss of each target over its known labels, and sum them with the targets' weights.
 
-    It is the mean absolute error in deviations of a number, with `Examples.below` where the prediction is lower than
-    the label; the cross entropy of a binary target.
+    The loss is the mean absolute error of a number in standard deviations, times `Examples.below` where the prediction
+    is lower than the label, and the cross entropy of a binary target.
     """
     labels = (examples.targets - network.target_mean) / network.target_std  # (n, T)
     known = ~labels.isnan()
@@ -260,12 +344,12 @@ def _loss(network: CGCNN, scaled: Tensor, examples: Examples, task: Task) -> Ten
 
 
 def binary_columns(settings: Settings) -> Tensor:
-    """(T,) bool, which targets are binary."""
+    """Return (T,) bool, True for binary targets."""
     return torch.tensor([name in settings.binary for name in settings.targets])
 
 
 def _write(state: _State, path: Path) -> None:
-    """Replace the checkpoint in one step, so that a kill leaves the old one or the new one."""
+    """Write the checkpoint atomically, so that a kill leaves the old one or the new one."""
     content = {
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
@@ -295,4 +379,4 @@ def _restore(state: _State, path: Path) -> None:
         state.best, state.history = content["best"], content["history"]
     except Exception as error:  # noqa: BLE001  # torch.load documents no set of errors for damaged files
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: not a checkpoint of this training ({reason}); delete it to start again") from None
+        raise UserError(f"{path}: not a checkpoint of this training ({reason}); delete it to start over") from None

@@ -1,4 +1,4 @@
-"""Learning curves: the error on the same test crystals after training on more and more of the others."""
+"""Learning curves: the error on fixed test crystals after training on more and more of the others."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.inference.plots import new_figure, save_figure
-from cgcnn.training.checkpoints import claim
-from cgcnn.training.protocols import train
-from cgcnn.training.split import nested
+from cgcnn.training.data import nested
+from cgcnn.training.fit import claim
+from cgcnn.training.train import train_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from cgcnn.training.data import TrainingTable
     from cgcnn.training.members import Report
     from cgcnn.training.recipe import TrainRecipe
-    from cgcnn.training.results import Trained
-    from cgcnn.training.table import Table
+    from cgcnn.training.train import Trained
 
-HELD = 0.1  # share of the usable rows that choose the best epoch, and again that measure
+HELD = 0.1  # share of the usable rows for validation, and for the test
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Point:
     """One training of a learning curve.
 
     Attributes:
-        recipe: Its name.
-        training: Crystals trained on.
-        epochs: That they were seen.
+        recipe: Name of the recipe.
+        training: Number of training crystals.
+        epochs: Number of epochs.
         metric: MAE, or AUC of a binary target.
-        value: Of the recipe's first target on the test rows, by the epoch with the best validation.
-        unit: Of the value.
-        test: Test rows with a label.
+        value: Metric of the recipe's first target on the test rows, at the epoch with the best validation.
+        unit: Unit of the value.
+        test: Number of test rows with a label.
     """
 
     recipe: str
@@ -51,19 +51,19 @@ class Point:
 
 
 def learning_curve(
-    table: Table, recipe: TrainRecipe, sizes: Sequence[int], checkpoints: Path, report: Callable[[int], Report]
+    table: TrainingTable, recipe: TrainRecipe, sizes: Sequence[int], checkpoints: Path, report: Callable[[int], Report]
 ) -> Iterator[Point]:
     """Train a recipe on growing parts of a table.
 
-    Every part holds the smaller ones; validation and test rows are the same for all. Smaller parts are seen for more
-    epochs than the recipe says, by the square root of how much smaller they are than the largest.
+    Each part contains the smaller ones; all share their validation and test rows. Smaller parts get more epochs: a part
+    of a quarter of the largest gets twice the recipe's epochs, in general the square root of the ratio.
 
     Args:
-        table: From `cgcnn.training.table.prepare`.
-        recipe: Its number of epochs is that of the largest part.
+        table: Table from `cgcnn.training.data.prepare`.
+        recipe: Recipe with the number of epochs of the largest part.
         sizes: Numbers of training rows.
-        checkpoints: Folder; a training that is there is continued, a finished one is only measured again.
-        report: For a size, what is called after every epoch.
+        checkpoints: Folder of checkpoints; an interrupted training resumes, a finished one is only measured again.
+        report: Makes, for a size, the function called after every epoch.
 
     Raises:
         UserError: There are too few rows, the folder holds another training, or training diverged.
@@ -76,7 +76,7 @@ def learning_curve(
         longer = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"epochs": epochs})})
         folder = checkpoints / f"{recipe.name}-{size}"
         claim(folder, table, longer, [split], resume=True)
-        yield _point(train(table, longer, [split], folder, report(size)), size, epochs)
+        yield _point(train_table(table, longer, [split], folder, report(size)), size, epochs)
 
 
 def _point(found: Trained, size: int, epochs: int) -> Point:
@@ -91,7 +91,7 @@ def _point(found: Trained, size: int, epochs: int) -> Point:
 
 
 def write_points(path: Path, points: Sequence[Point]) -> None:
-    """Write ``recipe,training,epochs,metric,value,unit,test``, a row a training.
+    """Write ``recipe,training,epochs,metric,value,unit,test``, one row for each training.
 
     Raises:
         UserError: The file cannot be written.
@@ -101,10 +101,10 @@ def write_points(path: Path, points: Sequence[Point]) -> None:
 
 
 def draw(points: Sequence[Point], path: Path) -> None:
-    """Draw the figure of merit against the number of training crystals into a file, a line a recipe.
+    """Draw the metric against the number of training crystals, one line for each recipe.
 
     Raises:
-        UserError: As `new_figure` and `save_figure` do.
+        UserError: As `new_figure` and `save_figure`.
     """
     figure = new_figure(path, (4.8, 3.8))
     axes = figure.add_subplot()

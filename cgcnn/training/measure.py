@@ -1,4 +1,7 @@
-"""What labelled rows say of a model: figures of merit, and deviations that hold."""
+"""Measure a model on labelled rows: figures of merit, and calibrated standard deviations.
+
+Shapes: n rows, T targets, R roles.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from cgcnn.models.deviations import (
     spread_of,
 )
 from cgcnn.models.domain import Domain, anion_shares
-from cgcnn.training.table import inputs
+from cgcnn.training.data import inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,45 +36,45 @@ if TYPE_CHECKING:
     from cgcnn.models.deviations import Values
     from cgcnn.models.model import Model
     from cgcnn.network.settings import Settings
-    from cgcnn.training.table import Table
+    from cgcnn.training.data import TrainingTable
 
 _PLAIN = {"R2", "accuracy", "precision", "recall", "F1", "AUC"}  # without a unit
-AS_GOOD = 1.01  # interval scores within this are alike
-LEAST = 50  # rows; fewer say little of odds
-STABLE_AT = 0.05  # eV/atom above the hull; what counts as stable
-_ONE_MEMBER = {"MAE", "AUC"}  # told of single members, too
+AS_GOOD = 1.01  # ratio of interval scores that count as equal
+LEAST = 50  # rows; fewer say little about odds
+STABLE_AT = 0.05  # eV/atom above the hull; up to this counts as stable
+_ONE_MEMBER = {"MAE", "AUC"}  # also reported for single members
 
 
 @dataclass(frozen=True)
 class Unseen:
-    """Labelled rows, and what networks that were not fitted on them say of them.
+    """Labelled rows with the predictions of networks that were not fitted on them.
 
     Attributes:
         table: The n rows.
         predictions: (members, n, T) in the targets' units.
-        support: (n, R) how many rows each was fitted on that have its elements on their sites, with its anions; None of
+        support: (n, R) number of training rows that share a row's elements on a role and its anions; None for
             structures. See `cgcnn.models.deviations`.
-        model: One that gave predictions; settings and card are those of all.
+        model: One of the models that predicted; all share its settings and card.
     """
 
-    table: Table
+    table: TrainingTable
     predictions: NDArray[np.float32]
     support: NDArray[np.int32] | None
     model: Model
 
     @classmethod
-    def of(cls, model: Model, table: Table) -> Unseen:
-        """What a model says of the rows of a table."""
+    def of(cls, model: Model, table: TrainingTable) -> Unseen:
+        """Predict the rows of a table."""
         return cls(table, outputs(model, table), _support(model, table), model)
 
     @classmethod
-    def in_turn(cls, models: Sequence[Model], table: Table, held: Sequence[NDArray[np.bool_]]) -> Unseen:
-        """What each model says of its own rows of a table.
+    def in_turn(cls, models: Sequence[Model], table: TrainingTable, held: Sequence[NDArray[np.bool_]]) -> Unseen:
+        """Predict the rows of a table, each by the model that was fitted without it.
 
         Args:
-            models: K models of one recipe.
+            models: k models of one recipe.
             table: All rows.
-            held: K times (rows,), whether a row is one of a model's own; at most once each.
+            held: k times (rows,) bool, rows held out of a model; each row at most once.
         """
         parts = [cls.of(model, table.rows(own)) for model, own in zip(models, held, strict=True)]
         order = np.argsort(np.concatenate([np.flatnonzero(own) for own in held]))
@@ -85,14 +88,14 @@ class Unseen:
 
 
 def figures_of_parts(unseen: Unseen, part: str) -> tuple[Metric, ...]:
-    """Figures of rows that were not fitted on, and of parts of them by prototype.
+    """Compute the figures of unseen rows, and of their parts by prototype.
 
-    Of each prototype also the error of the first target alone where its label is no upper bound, and where a binary
-    target is yes.
+    For each prototype, also report the first target where its label is not an upper bound, and where a binary target is
+    yes.
 
     Args:
         unseen: The rows.
-        part: Which they are, for the card.
+        part: Description of the rows, for the card.
     """
     model, table = unseen.model, unseen.table
     metrics = figures_of(model, unseen.predictions, table.targets, part)
@@ -119,18 +122,18 @@ def figures_of_parts(unseen: Unseen, part: str) -> tuple[Metric, ...]:
 def figures_of(
     model: Model, predictions: NDArray[np.float32], labels: NDArray[np.float32], part: str, text: str = ""
 ) -> tuple[Metric, ...]:
-    """Figures on labelled rows: of the ensemble for every target, and of single members, in the mean, for the first.
+    """Compute the figures of the ensemble for every target, and the mean figures of single members for the first.
 
-    They are MAE, RMSE and R2 of a number; accuracy, precision, recall, F1 and AUC of a binary target; and of an energy
-    above hull recall, precision and AUC of being stable (`STABLE_AT`), of a band gap the AUC of being no metal. Those
-    that are not defined are left out.
+    Numbers have MAE, RMSE and R2; binary targets have accuracy, precision, recall, F1 and AUC. An energy above hull
+    also has recall, precision and AUC of being stable (`STABLE_AT`), a band gap the AUC of being no metal. Undefined
+    figures are left out.
 
     Args:
-        model: Whose.
-        predictions: (members, n, T), from `outputs`; or of the first targets only.
+        model: The model that predicted.
+        predictions: (members, n, T) from `outputs`, or of the first targets only.
         labels: (n, T), NaN where missing.
-        part: Which rows these are, for the card.
-        text: How they were chosen, where the number of labelled ones is to be told before it.
+        part: Description of the rows, for the card.
+        text: How the rows were chosen; if given, the number of labelled rows stands before it.
     """
     found: list[tuple[str, int, float, int]] = []  # metric, target, value, rows
     for j, name in enumerate(model.settings.targets[: labels.shape[1]]):
@@ -163,7 +166,7 @@ def figures_of(
 
 
 def _decided(name: str, prediction: Values, label: Values) -> list[tuple[str, float]]:
-    """Figures of what a number decides: of an energy above hull, being stable; of a band gap, being no metal."""
+    """Compute the figures of a decision: being stable by an energy above hull, being no metal by a band gap."""
     if name == "band_gap":
         return [("AUC of more than 0 eV", auc(prediction, label > 0))]
     if name != "e_above_hull":
@@ -172,18 +175,18 @@ def _decided(name: str, prediction: Values, label: Values) -> list[tuple[str, fl
     return [(f"{metric} of at most {STABLE_AT} eV/atom", value) for metric, value in said.items()]
 
 
-def outputs(model: Model, table: Table) -> NDArray[np.float32]:
-    """What each member says of each row, (members, n, T) in the targets' units."""
+def outputs(model: Model, table: TrainingTable) -> NDArray[np.float32]:
+    """Predict each row by each member, (members, n, T) in the targets' units."""
     domain = model.domain if isinstance(model.domain, Domain) else None
     return model.kernel.predict(inputs(table, model.settings, model.card.prototypes, domain))
 
 
 def calibrations(unseen: Unseen, split: str) -> tuple[Calibration, ...]:
-    """How the spread of an ensemble has to grow to hold on labelled rows that it has not seen, for every number.
+    """Calibrate the spread of an ensemble on unseen labelled rows, for every target that is a number.
 
     Args:
         unseen: The rows.
-        split: Which rows these are, for the card.
+        split: Description of the rows, for the card.
     """
     if len(unseen.predictions) < 2:
         return ()
@@ -200,15 +203,15 @@ def calibrations(unseen: Unseen, split: str) -> tuple[Calibration, ...]:
 def odds(
     settings: Settings, labels: NDArray[np.float32], predictions: NDArray[np.float32], split: str
 ) -> tuple[Odds, ...]:
-    """How the odds of yes or no have to change to hold on labelled rows that an ensemble has not seen.
+    """Calibrate the odds of binary targets on labelled rows that an ensemble has not seen.
 
-    Targets with fewer than `LEAST` yes or no there stay as they are.
+    Targets with fewer than `LEAST` rows of yes or of no are left as they are.
 
     Args:
-        settings: Of the networks.
+        settings: Settings of the networks.
         labels: (n, T), NaN where missing.
-        predictions: (members, n, T), from `outputs`.
-        split: Which rows these are, for the card.
+        predictions: (members, n, T) from `outputs`.
+        split: Description of the rows, for the card.
     """
     found = []
     for j, name in enumerate(settings.targets):
@@ -223,14 +226,14 @@ def odds(
 def calibrate(
     unseen: Unseen, column: int
 ) -> tuple[Calibration, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """How deviations of a target are to be made; and of its k labelled rows deviations by fits that did not see them.
+    """Calibrate the standard deviations of a target, and compute those of its k labelled rows by fits without them.
 
-    Those of the first target of compositions grow with missing support (`cgcnn.models.deviations`) where that gives as
-    good an interval score on rows that were not fitted on, as it then holds more evenly.
+    For the first target of compositions, deviations grow with missing support (`cgcnn.models.deviations`) if this gives
+    as good an interval score on held-out rows, because it is then more even over the elements.
 
     Args:
         unseen: The rows.
-        column: Which target.
+        column: Position of the target.
 
     Returns:
         The calibration, deviations (k,), errors (k,), and the shares of elements (k, R * 101).
@@ -252,7 +255,7 @@ def calibrate(
 
 
 def _by_spread(model: Model, column: int, error: Values, spread: Values, shares: NDArray[np.float32]) -> Calibration:
-    """By the members' spread and factors of elements."""
+    """Calibrate by the members' spread and factors of elements."""
     how = fit_deviation(error, spread, shares)
     factors = _named(how.log_factors, model.card.prototypes)
     name = model.settings.targets[column]
@@ -262,7 +265,7 @@ def _by_spread(model: Model, column: int, error: Values, spread: Values, shares:
 def _by_support(
     plain: Calibration, error: Values, rows: NDArray[np.float64], anions: NDArray[np.float64]
 ) -> tuple[Calibration, NDArray[np.float32]]:
-    """By what supports each row; also its deviations (n,), each by a fit that the row was not in."""
+    """Calibrate by the support of each row, and compute deviations (n,), each by a fit without the row."""
 
     def fitted(rest: NDArray[np.bool_]) -> NDArray[np.float32]:
         return fit_support(error[rest], rows[rest], anions[rest]).of(rows[~rest], anions[~rest])
@@ -274,8 +277,8 @@ def _by_support(
     return plain.model_copy(update=how), in_turn(len(error), fitted)
 
 
-def _support(model: Model, table: Table) -> NDArray[np.int32] | None:
-    """(n, R) how many of a model's own rows support each row of a table; None of structures."""
+def _support(model: Model, table: TrainingTable) -> NDArray[np.int32] | None:
+    """Count (n, R) the training rows of a model that support each row of a table; None for structures."""
     if not model.card.prototypes:
         return None
     found = np.zeros((len(table.targets), len(model.support.counts)), dtype=np.int32)
@@ -284,8 +287,8 @@ def _support(model: Model, table: Table) -> NDArray[np.int32] | None:
     return found
 
 
-def _anions(table: Table, prototypes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Shares of the elements on X (n, 101) of compositions, and whether there are two B (n,)."""
+def _anions(table: TrainingTable, prototypes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the shares of the elements on X (n, 101) of compositions, and whether they have two B (n,)."""
     shares, doubles = np.zeros((len(table.targets), MAX_Z + 1)), np.zeros(len(table.targets), dtype=np.bool_)
     for prototype, rows, species in table.by_prototype(prototypes):
         shares[rows] = anion_shares(prototype, species)
@@ -293,8 +296,8 @@ def _anions(table: Table, prototypes: Sequence[str]) -> tuple[NDArray[np.float64
     return shares, doubles
 
 
-def role_shares(table: Table, prototypes: Sequence[str]) -> NDArray[np.float32]:
-    """(n, R * 101) of the sites of each role, the share that holds an element; no columns for structures."""
+def role_shares(table: TrainingTable, prototypes: Sequence[str]) -> NDArray[np.float32]:
+    """Return (n, R * 101) the share of each role's sites that holds an element; no columns for structures."""
     if not prototypes:
         return np.empty((len(table.targets), 0), dtype=np.float32)
     shares = np.zeros((len(table.targets), len(PROTOTYPES[prototypes[0]].role_names), MAX_Z + 1), dtype=np.float32)
@@ -306,7 +309,7 @@ def role_shares(table: Table, prototypes: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _named(log_factors: NDArray[np.float64], prototypes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Role → symbol → factor, of those that are not 1."""
+    """Return role → symbol → factor, without factors of 1."""
     if not prototypes:
         return {}
     roles = PROTOTYPES[prototypes[0]].role_names

@@ -1,4 +1,4 @@
-"""Fitting the members of an ensemble, each on the rows that a protocol gives it; the one way to train."""
+"""Fit the members of an ensemble, each on its own split of a table."""
 
 from __future__ import annotations
 
@@ -28,12 +28,10 @@ from cgcnn.models.domain import (
 )
 from cgcnn.models.model import Model
 from cgcnn.network.kernel import role_table
-from cgcnn.network.reference import weights
-from cgcnn.training.examples import Examples
-from cgcnn.training.fit import Fitted, Progress, Task, fit
-from cgcnn.training.sets import shared_sets
-from cgcnn.training.table import inputs
-from cgcnn.training.threads import one_thread
+from cgcnn.network.reference import CGCNN, weights
+from cgcnn.training.data import inputs
+from cgcnn.training.distil import grid_network, shared_sets
+from cgcnn.training.fit import EpochProgress, Examples, FitTask, Fitted, fit, one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,12 +40,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cgcnn.network.kernel import Weights
+    from cgcnn.training.data import Split, TrainingTable
     from cgcnn.training.recipe import TrainRecipe
-    from cgcnn.training.split import Split
-    from cgcnn.training.table import Table
 
-Report = Callable[[str, int, Progress], None]
-"""Called with the stage, the member and its progress after every epoch."""
+Report = Callable[[str, int, EpochProgress], None]
+"""A function called after every epoch with the stage, the member and its progress."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ class Ensemble:
     """The members of a training as models.
 
     Attributes:
-        best: Each at its epoch of lowest validation loss; at its last one without validation rows.
-        last: Each after its last epoch.
+        best: Members at their epochs of lowest validation loss; at their last epochs without validation rows.
+        last: Members after their last epochs.
         history: Rows with member, epoch, loss and validation loss.
     """
 
@@ -66,27 +63,27 @@ class Ensemble:
 
 
 def fit_members(  # noqa: PLR0913  # what there is to fit
-    table: Table,
+    table: TrainingTable,
     recipe: TrainRecipe,
     splits: Sequence[Split],
     checkpoints: Path,
-    report: Callable[[int, Progress], None],
+    report: Callable[[int, EpochProgress], None],
     *,
-    lessons: Table | None = None,
+    lessons: TrainingTable | None = None,
 ) -> Ensemble:
     """Fit one member for each split, on its training part; its validation part chooses the best epoch.
 
-    The graphs of compositions have a few nodes each, for which torch gets one thread; structures have the threads that
-    it has already.
+    Torch gets one thread for compositions, whose graphs have a few nodes each, and keeps its threads for structures.
 
     Args:
-        table: From `cgcnn.training.table.prepare`.
-        recipe: What to train; the seeds of the members count on from its own.
-        splits: Of the table's rows. Those of compositions have one training part, as their input depends on it.
-        checkpoints: Folder; what is there already is continued.
+        table: Table from `cgcnn.training.data.prepare`.
+        recipe: What to train; member i has the recipe's seed plus i.
+        splits: Splits of the table's rows. Splits of compositions share one training part, as their input depends on
+            it.
+        checkpoints: Folder of checkpoints; members found there are resumed.
         report: Called with the member and its progress after every epoch.
-        lessons: Compositions that every member learns from too, with labels that are not of the data: they are neither
-            in the domain nor on the card.
+        lessons: Compositions with labels from teachers, which every member also learns; they are neither in the domain
+            nor on the card.
 
     Raises:
         UserError: Training diverged, or a checkpoint is not one of this training.
@@ -103,27 +100,27 @@ def fit_members(  # noqa: PLR0913  # what there is to fit
 
 
 def fit_networks(  # noqa: PLR0913  # what there is to fit
-    table: Table,
+    table: TrainingTable,
     recipe: TrainRecipe,
     splits: Sequence[Split],
     checkpoints: Path,
-    report: Callable[[int, Progress], None],
+    report: Callable[[int, EpochProgress], None],
     *,
     domain: Domain | None,
-    lessons: Table | None = None,
+    lessons: TrainingTable | None = None,
     sets: bool = False,
 ) -> list[Fitted]:
-    """The networks of `fit_members`, which says what the arguments are.
+    """Fit the networks of `fit_members`.
 
     Args:
-        table: From `cgcnn.training.table.prepare`.
+        table: As for `fit_members`, like recipe, splits, checkpoints, report and lessons.
         recipe: What to train.
-        splits: Of the table's rows.
-        checkpoints: Folder.
+        splits: Splits of the table's rows.
+        checkpoints: Folder of checkpoints.
         report: Called after every epoch.
-        domain: Of the training part, for compositions.
-        lessons: Compositions with labels that are not of the data.
-        sets: Whether sets of elements that share a role have vectors of their own, see `cgcnn.training.sets`.
+        domain: Domain of the training part, for compositions.
+        lessons: Compositions with labels from teachers.
+        sets: Give each set of elements that shares a role a vector of its own, see `cgcnn.training.distil`.
 
     Raises:
         UserError: Training diverged, or a checkpoint is not one of this training.
@@ -137,8 +134,11 @@ def fit_networks(  # noqa: PLR0913  # what there is to fit
         graphs = inputs(lessons, recipe.settings, recipe.prototypes, domain)
         taught = Examples(graphs, torch.from_numpy(lessons.targets))
     shares = torch.tensor([target.weight for target in recipe.targets])
-    known = shared_sets(examples.tensors) if sets else None
-    task = Task(recipe.settings, recipe.fit, shares, torch.from_numpy(element_features()), known)
+    settings, features = recipe.settings, torch.from_numpy(element_features())
+    network: Callable[[], CGCNN] = partial(CGCNN, settings, features)
+    if sets:
+        network = partial(grid_network, settings, features, shared_sets(examples.tensors))
+    task = FitTask(network, recipe.fit, shares)
     fitted: list[Fitted] = []
     with one_thread() if recipe.prototypes else nullcontext():
         for i, split in enumerate(splits):
@@ -148,18 +148,18 @@ def fit_networks(  # noqa: PLR0913  # what there is to fit
     return fitted
 
 
-def structural_domain(card: Card, members: Sequence[Weights], table: Table) -> Likeness | None:
-    """What a model of structures saw in the rows of a table; None for compositions."""
+def structural_domain(card: Card, members: Sequence[Weights], table: TrainingTable) -> Likeness | None:
+    """Fit what a model of structures saw in the rows of a table; None for compositions."""
     if table.graphs is None:
         return None
     return fit_likeness(fingerprint(table.graphs), Model(card, members[:1]).kernel.pooled(table.graphs))
 
 
-def domain_of(seen: Table, recipe: TrainRecipe) -> Domain:
-    """What the rows of a table that a model is fitted on hold, with ids and labels of the first target.
+def domain_of(seen: TrainingTable, recipe: TrainRecipe) -> Domain:
+    """Fit the domain of the rows that a model is trained on, with ids and labels of the first target.
 
-    Rows that only have other targets help to learn, and tell the reference lattice, but are not what it was trained on.
-    Of a label that was not computed, what was counts, as an upper bound.
+    Rows that only have other targets contribute to training and to the reference lattice, but do not count as
+    compositions trained on. A label that was estimated from a computed upper bound counts as this bound.
     """
     whole = fit_domain(seen.by_prototype(recipe.prototypes), seen.lattices)
     own = seen.rows(~np.isnan(seen.targets[:, 0]))
@@ -172,8 +172,8 @@ def domain_of(seen: Table, recipe: TrainRecipe) -> Domain:
     return with_labels(domain, parts, values, bound, own.ids)
 
 
-def prices_below(table: Table, recipe: TrainRecipe) -> NDArray[np.float32] | None:
-    """(n, T) what a prediction below a label costs, as a share of one above it; None for a table without bounds."""
+def prices_below(table: TrainingTable, recipe: TrainRecipe) -> NDArray[np.float32] | None:
+    """Return (n, T) the cost of a prediction below a label, as a share of one above it; None without bounds."""
     if table.bound is None or table.shape is None:
         return None
     shares = np.array([[target.below_on(name) for target in recipe.targets] for name in recipe.prototypes])  # (P, T)
@@ -186,7 +186,7 @@ def _part(examples: Examples, split: Split, name: str) -> Examples | None:
 
 
 def _joined(own: Examples, taught: Examples) -> Examples:
-    """Examples and then others, whose labels are no bounds."""
+    """Append examples whose labels are no bounds."""
     below = own.below
     if below is not None:
         below = torch.cat([below, torch.ones_like(taught.targets)])
@@ -202,8 +202,8 @@ def _history(fitted: Sequence[Fitted]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def card(recipe: TrainRecipe, table: Table) -> Card:
-    """The card of a model that this recipe makes from the rows of a table."""
+def card(recipe: TrainRecipe, table: TrainingTable) -> Card:
+    """Make the card of a model that this recipe trains on the rows of a table."""
     numbers = [] if table.graphs is None else np.unique(table.graphs.numbers).tolist()
     return Card(
         name=recipe.name,

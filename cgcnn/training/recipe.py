@@ -1,4 +1,4 @@
-"""Training recipes: one TOML file says everything that a training needs besides the data."""
+"""Training recipes: a TOML file holds everything that a training needs besides the data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Section(BaseModel):
 
 
 class Network(_Section):
-    """Shape of the networks; see `cgcnn.network.settings.Settings`."""
+    """The shape of the networks; see `cgcnn.network.settings.Settings`."""
 
     width: int = Field(default=64, ge=1)
     layers: int = Field(default=3, ge=0)
@@ -43,11 +43,11 @@ class Network(_Section):
 
 
 class Fit(_Section):
-    """How the members are trained.
+    """The settings of a fit.
 
     The rate rises over the first ``warm_up`` share of the steps to ``learning_rate`` and falls to zero on a cosine. The
-    weights kept are a moving average with decay ``average`` a step, or less in a short training. With ``patience``, a
-    member stops after so many epochs without a lower loss on the validation part of a split.
+    weights kept are a moving average with decay ``average`` per step, or less in a short training. With ``patience``, a
+    member stops after that many epochs without a lower loss on the validation part of a split.
     """
 
     epochs: int = Field(default=100, ge=1)
@@ -61,25 +61,25 @@ class Fit(_Section):
     patience: int | None = Field(default=None, ge=1)
 
 
-class Source(_Section):
-    """One of several files to learn from.
+class DataSource(_Section):
+    """A source of training data: one file or several with the same labels.
 
     Attributes:
-        file: Its name in the directory of the data, or several names.
-        labels: Target → the file's label that it is; the rows have no other targets.
-        only: Label → its values in the rows to use; empty: all rows.
-        polymorphs: Its rows are crystals, of which the lowest perovskite of every composition is a row, see
-            `cgcnn.data.polymorphs`; of several files, the lowest of all of them.
-        legacy: Those of its files whose formation energies have the Materials Project's corrections before 2020; they
-            are put on the scale of 2020, see `cgcnn.data.consistency.on_mp2020`.
-        gains: A table of relaxed starts, which says how much lower than the cubic crystal other polymorphs lie, see
-            `cgcnn.data.polymorphs.gains`.
-        agree: Two labels that are energies of one calculation; crystals where they are not are left out, see
-            `cgcnn.data.consistency`.
-        columns: Columns that its rows lack, such as X = "O" of a table of oxides.
-        formula: Its rows have a formula instead of columns of sites, such as KMgF3, whose elements in that order are on
-            A, B and X. Rows with other formulas are left out.
-        fill: Its labels count only for compositions of which no other source has that target.
+        file: Name in the directory of the data, or several names.
+        labels: Target → label in the file; the rows have no other targets.
+        only: Label → values of the rows to use; empty for all rows.
+        polymorphs: The rows are crystals; only the lowest perovskite of each composition in all files becomes a row,
+            see `cgcnn.training.curation`.
+        legacy: Files whose formation energies have the Materials Project's corrections before 2020; they are put on the
+            scale of 2020, see `cgcnn.training.curation.on_mp2020`.
+        gains: Table of relaxed starts, which holds how much lower than the cubic crystal other polymorphs are, see
+            `cgcnn.training.curation.gains`.
+        agree: Two energies that should come from one calculation; crystals where they do not are left out, see
+            `cgcnn.training.curation.agreeing`.
+        columns: Columns that the rows lack, such as X = "O" for a table of oxides.
+        formula: The rows have a formula such as KMgF3 instead of site columns, with elements in the order A, B, X. Rows
+            with other formulas are left out.
+        fill: The labels count only for compositions without that target in any other source; prototype input only.
     """
 
     file: str | tuple[str, ...]
@@ -95,7 +95,7 @@ class Source(_Section):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Names of the files."""
+        """The names of the files."""
         return (self.file,) if isinstance(self.file, str) else self.file
 
 
@@ -103,10 +103,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class RecipeTarget(Target):
-    """A target, its share in the loss, and whether it is a number or yes (1) or no (0).
+    """A target, its weight in the loss, and whether it is a number or yes (1) or no (0).
 
-    Where the label ``NAME_is_bound`` of a row is 1, the row's value is an upper bound: a prediction below it costs the
-    share ``below`` of one above it. It is one number, or one for each prototype, by name.
+    If the label ``NAME_is_bound`` of a row is 1, its value is an upper bound: a prediction below it costs the share
+    ``below`` of one above it. ``below`` is one number, or one for each prototype by name.
     """
 
     weight: float = Field(default=1.0, gt=0)
@@ -114,18 +114,17 @@ class RecipeTarget(Target):
     below: Share | dict[str, Share] = 1.0
 
     def below_on(self, prototype: str) -> float:
-        """`below` for rows of a prototype; 1 where there is none."""
+        """Return `below` for rows of a prototype; 1 if there is none."""
         return self.below.get(prototype, 1.0) if isinstance(self.below, dict) else self.below
 
 
 class Teacher(_Section):
-    """Networks that tell the members what they expect of compositions without labels; see `cgcnn.training.distil`.
+    """Networks that label compositions without labels for the members; see `cgcnn.training.distil`.
 
     Attributes:
-        network: How their shape differs from that of the members; without layers they have no graph.
-        fit: How their training differs from that of the members.
-        sets: Whether a set of elements on one role, such as O2N, has a vector of its own in their readout of sites; see
-            `cgcnn.training.sets`.
+        network: Settings in which their shape differs from that of the members; without layers they have no graph.
+        fit: Settings in which their fit differs from that of the members.
+        sets: Give each set of elements on one role, such as O2N, a vector of its own in the readout of sites.
     """
 
     network: dict[str, Any] = Field(default_factory=dict)
@@ -134,18 +133,19 @@ class Teacher(_Section):
 
 
 class TrainRecipe(_Section):
-    """A whole training: what the model is, its targets, its networks, how they are fitted.
+    """A training recipe: the model's description, its targets, its networks and their fit.
 
     Attributes:
-        validation_folds: For each of these, rows of this ``fold`` are held out of an ensemble, whose errors there go on
-            the card; the weights kept are then trained on every row. Empty: no such check.
-        source: Whose numbers the labels of the first target are, in short; rankings name it beside the id of a row.
-        groups: Rows without a ``fold`` get one of so many, the same for all rows of one reduced formula, whatever the
-            file: no formula is then on both sides of a check.
-        merge: Rows of one composition, from whichever source, are one row with the labels of all.
-        shares: Without a validation fold, shares of the rows for training, validation and test; as in the paper.
-        sources: Files to learn from; empty: all labelled rows of the data.
-        teachers: Of the members, which are a mixture; trained before them on the same rows, and not kept.
+        validation_folds: Values of ``fold``; an ensemble is fitted without the rows of each, and its errors on them go
+            on the card. The weights kept are then trained on every row. Empty for no check.
+        source: Short name of the origin of the first target's labels; rankings name it beside the id of a row.
+        groups: Number of folds over which rows without a ``fold`` are distributed by reduced formula, so that no
+            formula is on both sides of a check.
+        merge: Merge the rows of one composition from all sources into one row with all labels.
+        shares: Shares of the rows for training, validation and test if there are no validation folds.
+        sources: Files to learn from; empty for all labelled rows of the data.
+        teachers: Teachers of the members, which must be a mixture; they are trained first, on the same rows, and not
+            kept.
     """
 
     name: str
@@ -165,7 +165,7 @@ class TrainRecipe(_Section):
     groups: int | None = Field(default=None, ge=2)
     merge: bool = False
     shares: str = "60/20/20"
-    sources: tuple[Source, ...] = ()
+    sources: tuple[DataSource, ...] = ()
     teachers: tuple[Teacher, ...] = ()
     targets: tuple[RecipeTarget, ...] = Field(min_length=1)
     network: Network = Network()
@@ -175,24 +175,26 @@ class TrainRecipe(_Section):
     def _input_fits_prototype(self) -> Self:
         unknown = [name for name in self.prototypes if name not in PROTOTYPES]
         if unknown or (self.input == "prototype" and not self.prototypes):
-            raise ValueError(f"prototypes {', '.join(unknown) or 'missing'}: there is {', '.join(PROTOTYPES)}")
+            raise ValueError(f"prototypes {', '.join(unknown) or 'missing'}: choose from {', '.join(PROTOTYPES)}")
         if self.input == "structure" and self.prototypes:
             raise ValueError("structure input has no prototypes")
         if len({PROTOTYPES[name].role_names for name in self.prototypes}) > 1:
-            raise ValueError("prototypes of one model have the same roles")
+            raise ValueError("prototypes: all need the same roles")
         unknown = sorted({label for source in self.sources for label in source.labels} - {t.name for t in self.targets})
         if unknown:
-            raise ValueError(f"sources have labels that are no targets: {', '.join(unknown)}")
+            raise ValueError(f"sources: labels that are no targets: {', '.join(unknown)}")
         if self.input == "prototype" and self.network.graphs != "shells":
-            raise ValueError("graphs of prototypes have complete shells")
+            raise ValueError('graphs: prototype input needs "shells"')
+        if self.input == "structure" and any(source.fill for source in self.sources):
+            raise ValueError("sources: fill: only for prototype input, which has compositions")
         if self.input == "structure" and self.merge:
-            raise ValueError("rows of structures are not merged")
+            raise ValueError("merge: only for prototype input")
         named = {name for target in self.targets if isinstance(target.below, dict) for name in target.below}
         if not named <= set(self.prototypes):
             raise ValueError(f"below: {', '.join(sorted(named - set(self.prototypes)))}: not a prototype of the recipe")
         self._check_readout()
         if self.teachers and not self.network.mixture:
-            raise ValueError("teachers: only of prototype input with a mixture")
+            raise ValueError("teachers: only for prototype input with a mixture")
         self.of_teachers()
         return self
 
@@ -206,10 +208,10 @@ class TrainRecipe(_Section):
             raise ValueError("mixture: names three targets that are numbers and a binary one; not with linear pooling")
 
     def of_teachers(self) -> list[TrainRecipe]:
-        """The recipe of each of the teachers.
+        """Return the recipe of each teacher.
 
         Raises:
-            ValueError: Some key or value of theirs is none that a recipe has.
+            ValueError: A recipe has no such key or value.
         """
         own = self.model_dump() | {"teachers": ()}
         found = [
@@ -222,26 +224,40 @@ class TrainRecipe(_Section):
 
     @property
     def settings(self) -> Settings:
-        """Shape of the networks."""
+        """The shape of the networks."""
         names = tuple(target.name for target in self.targets)
         binary = tuple(target.name for target in self.targets if target.kind == "binary")
         return Settings(targets=names, binary=binary, **self.network.model_dump())
 
-    def with_changes(self, targets: tuple[str, ...], binary: tuple[str, ...] = (), **how: int | None) -> TrainRecipe:
-        """The same recipe with other targets (none: its own) and with what of `Fit` is given and not None."""
+    def with_changes(self, targets: tuple[str, ...], binary: tuple[str, ...] = (), **fit: int | None) -> TrainRecipe:
+        """Return the recipe with other targets (if any are given) and with the settings of `Fit` that are not None.
+
+        Raises:
+            UserError: A setting is out of range.
+        """
         own = {target.name: target for target in self.targets}
         numbers = [own.get(name, RecipeTarget(name=name, unit="")) for name in targets]
         classes = [RecipeTarget(name=name, unit="probability", kind="binary") for name in binary]
         changed = (*numbers, *classes) or self.targets
-        fit = self.fit.model_copy(update={key: value for key, value in how.items() if value is not None})
-        return self.model_copy(update={"targets": changed, "fit": fit})
+        lost = sorted(set(self.network.mixture) - {target.name for target in changed})
+        if lost:
+            raise UserError(
+                f"`target`: recipe {self.name} mixes {', '.join(self.network.mixture)}; add {', '.join(lost)}"
+            )
+        given = {key: value for key, value in fit.items() if value is not None}
+        try:
+            whole = Fit.model_validate(self.fit.model_dump() | given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(f"`{first['loc'][0]}` {first['input']}: {first['msg']}") from None
+        return self.model_copy(update={"targets": changed, "fit": whole})
 
 
 def plain_recipe(name: str, data: str, targets: tuple[str, ...], binary: tuple[str, ...] = ()) -> TrainRecipe:
-    """Structures in, plain settings: what `cgcnn train` does without a recipe.
+    """Make the recipe that `cgcnn train` uses without one: structures, plain settings.
 
     Raises:
-        UserError: No targets.
+        UserError: There are no targets.
     """
     if not (targets or binary):
         raise UserError("no target: pass `target` or `binary`, labels of the data, or a `recipe`")
@@ -262,7 +278,7 @@ def read_recipe(name_or_path: str | Path) -> TrainRecipe:
     """Read a training recipe.
 
     Raises:
-        UserError: No such recipe, not TOML, or a key or value that no recipe has.
+        UserError: There is no such recipe, it is not TOML, or a recipe has no such key or value.
     """
     path = find_recipe(str(name_or_path))
     try:

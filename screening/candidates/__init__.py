@@ -1,1 +1,1 @@
-"""What can be screened: enumerated spaces, lists, structures."""
+"""Candidates: enumerated spaces, lists and structures."""

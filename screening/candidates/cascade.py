@@ -1,7 +1,7 @@
-"""A cascade: a student looks at every candidate, the ensemble at those alone that may reach the top.
+"""Cascades: a student network sees every candidate, the ensemble only those that may reach the top.
 
-What decides is kept in the run as its one record, so that workers find it, `verify` proves it, and resuming a run needs
-no second fit. `screening.engine.cascade` makes it.
+The run keeps the cascade as its only record: workers read it, `verify` checks it, and a resumed run needs no second
+fit. `screening.engine.cascade` makes it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a cascade from a random sample of its candidates that the student never saw.
+    """What a cascade achieves on a random sample of its candidates that the student never saw.
 
     Attributes:
-        by: Column whose best candidates it is after.
-        share: Share of the candidates that pass the filters, which it means by best.
-        cut: Value of the column that the last of these has, of all that were sampled.
-        sampled: Candidates in the sample.
-        best: How many of them are the best share, by the ensemble.
-        kept: How many of the best the student passes on.
-        passed: How many of all of them.
-        threshold: Largest value of the student that it passes on, on a scale of its own.
-        whole_domain: Whether it passes on all that are in the model's domain, which rank first, as they are fewer than
-            the best share; the cut is then among the others.
+        by: Column by which candidates are the best.
+        share: Share of the candidates that pass the filters that counts as the best.
+        cut: Value of the column for the last of the best in the sample.
+        sampled: Number of candidates in the sample.
+        best: Number of the best in the sample, by the ensemble.
+        kept: Number of the best that the student passes on.
+        passed: Number of all candidates of the sample that the student passes on.
+        threshold: Largest value that the student passes on, on a scale of its own.
+        whole_domain: Whether it passes on everything in the model's domain, which ranks first and is smaller than the
+            best share; the cut is then among the rest.
     """
 
     by: str
@@ -53,12 +53,12 @@ class Measured:
     whole_domain: bool
 
     def covers(self, sort: str) -> bool:
-        """Whether a ranking by these columns begins with the best that the cascade is after."""
+        """Tell whether a ranking by these columns begins with the best that the cascade looks for."""
         column, _, direction = sort.split(",", maxsplit=1)[0].strip().partition(":")
         return column == self.by and direction in {"", "asc" if self.by == "e_above_hull" else "desc"}
 
     def beyond(self, rows: Mapping[str, np.ndarray]) -> int:
-        """How many rows of a ranking are not as good as the cut, so that others like them may have been set aside."""
+        """Count the rows of a ranking beyond the cut: the cascade may have set aside candidates as good as these."""
         values = rows[self.by]
         worse = values > self.cut if self.by == "e_above_hull" else values < self.cut
         return int(np.count_nonzero(worse & ~rows["in_domain"] if self.whole_domain else worse))
@@ -75,11 +75,11 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
-    """A student and the limit up to which it passes candidates on.
+    """A student network, and the limit up to which it passes candidates on to the ensemble.
 
     Attributes:
-        measured: What it is after, its limit, and what is known of it.
-        student: What looks at every candidate.
+        measured: Its aim, its limit and what it achieves.
+        student: The network that sees every candidate.
     """
 
     measured: Measured
@@ -87,10 +87,10 @@ class Cascade:
 
     @classmethod
     def of_records(cls, records: Records) -> Cascade:
-        """The cascade of a run, from its records.
+        """Read the cascade of a run from its records.
 
         Raises:
-            UserError: They are missing or damaged.
+            UserError: The records are missing or damaged.
         """
         content = json.loads(records.read(0, 1)[0])
         measured = Measured(**{field.name: content[field.name] for field in fields(Measured)})
@@ -98,7 +98,7 @@ class Cascade:
 
     @cached_property
     def records(self) -> Records:
-        """What a run keeps of it; its digest tells it from others."""
+        """The run's copy of the cascade; its digest identifies it."""
         content = asdict(self.measured) | {"student": base64.b64encode(self.student.to_bytes()).decode()}
         return draft([json.dumps(content, sort_keys=True).encode()])
 
@@ -109,13 +109,13 @@ class Cascade:
         a: NDArray[np.float32],
         in_domain: NDArray[np.bool_],
     ) -> NDArray[np.bool_]:
-        """(n,) which candidates the ensemble is to see; all are among them of which the student can say nothing.
+        """Choose the candidates that the ensemble is to see: (n,). It sees every one that the student knows nothing of.
 
         Args:
-            prototype: Of the candidates.
+            prototype: Prototype of the candidates.
             species: (n, n_sites) canonical species.
             a: (n,) Å, lattice constants.
-            in_domain: (n,) whether they are in the model's domain.
+            in_domain: (n,) which of them are in the model's domain.
         """
         hopeless = self.student.predict(prototype, species, a) > np.float32(self.measured.threshold)
         return ~(hopeless & ~in_domain if self.measured.whole_domain else hopeless)

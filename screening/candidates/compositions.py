@@ -1,75 +1,103 @@
-"""Compositions on a prototype: what spaces and lists of candidates have in common."""
+"""Compositions on a prototype: what spaces and lists of candidates share, and which were in a model's training."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cgcnn.data.composition import composition_keys
+from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES, Prototype
 from cgcnn.graphs.tilts import build
-from screening.candidates.columns import OF_SOME_MODELS, SORTABLE, STATUS, Field, with_threshold
-from screening.candidates.kind import UNTILTED, Grain
-from screening.candidates.texts import formulas, states, symbols
-from screening.chemistry.descriptors import columns as describe
+from cgcnn.models.card import read_card, weights_path
+from cgcnn.models.files import read_domain
+from screening.candidates.kind import OF_SOME_MODELS, SORTABLE, STATUS, UNTILTED, Field, Grain, with_threshold
+from screening.candidates.texts import array, formulas, from_bytes, states, strings, symbols
 from screening.chemistry.ions import sites_of
 from screening.store import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
     from pymatgen.core.structure import Structure
 
     from cgcnn.models.card import Card
-    from screening.candidates.kind import Compositions
-    from screening.chemistry.oxidation import StateSet
+    from cgcnn.models.domain import Domain
+    from screening.candidates.kind import Candidates, Notes
+
+    _Base = Candidates
+else:
+    _Base = ABC  # the properties of a protocol would hide the fields of a dataclass
+
+Species = NDArray[np.uint8]
 
 BATCH = 512
-"""Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a
-block, so that a candidate meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
+"""Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a block:
+a candidate always meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
+
+_STATES = Field("states", "text", description="the most common oxidation states that balance; empty if none do")
 
 
-_STATES = Field("states", "text", description="the most usual oxidation states that balance; none if empty")
+@dataclass(frozen=True)
+class Compositions(_Base):
+    """Candidates that are elements on the sites of a prototype.
 
+    Attributes:
+        prototype: Name of the prototype, such as "cubic-perovskite".
+        notes: Further columns for rankings.
+    """
 
-class OnPrototype:
-    """What spaces and lists share of `screening.candidates.kind.Compositions`."""
-
+    prototype: str
+    notes: tuple[Notes, ...] = field(default=(), compare=False, kw_only=True)
     grain: ClassVar[Grain] = Grain(BATCH, block=65_536, per_worker=18, counted=2_000_000, sifted=65_536, few=16_384)
     ranked: ClassVar[tuple[Column, ...]] = SORTABLE + OF_SOME_MODELS
     shown_by: ClassVar[tuple[str, ...]] = ("species", "charges")
 
-    @property
-    def remark_columns(self: Compositions) -> tuple[Field, ...]:
-        """The oxidation states, and what notes there are."""
-        return (_STATES, *(field for notes in self.notes for field in notes.columns))
+    @abstractmethod
+    def decode(self, start: int, stop: int) -> Species:
+        """Return the candidates [start, stop).
+
+        Returns:
+            (n, n_sites) atomic numbers in the order of the prototype's sites, canonical; 0 in unusable rows.
+        """
+
+    def unusable(self, start: int, stop: int) -> dict[int, str]:  # noqa: ARG002  # lists need it
+        """Explain which rows of [start, stop) are no candidates: reasons by index. Every row is one by default."""
+        return {}
+
+    def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:  # noqa: ARG002  # likewise
+        """Read the texts that came with these candidates, by index. None did by default."""
+        return {}
+
+    def noted(self, *notes: Notes) -> Self:
+        """Return the same candidates with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     @property
-    def ideal(self: Compositions) -> Prototype:
-        """The structure that every candidate takes."""
+    def remark_columns(self) -> tuple[Field, ...]:
+        """The oxidation states, and the columns of the notes."""
+        return (_STATES, *(column for notes in self.notes for column in notes.columns))
+
+    @property
+    def ideal(self) -> Prototype:
+        """The prototype itself."""
         return PROTOTYPES[self.prototype]
 
     @property
-    def map_sites(self: Compositions) -> dict[str, int]:
-        """B and B' where there is a B', else A and B; and their columns in `species`."""
-        sites = self.ideal.sites
-        return {site: sites.index(site) for site in (("B", "B'") if "B'" in sites else ("A", "B"))}
-
-    @property
-    def site_groups(self: Compositions) -> dict[str, tuple[int, ...]]:
+    def site_groups(self) -> dict[str, tuple[int, ...]]:
         """Sites and roles -> their columns in `species`; a role, such as B of A2BB'X6, has all of its sites."""
         sites = {name: (at,) for at, name in enumerate(self.ideal.sites)}
         return sites | {role: tuple(sites_of(role, self.ideal)) for role in self.ideal.role_names}
 
-    def described(
-        self: Compositions, rows: Mapping[str, np.ndarray], states: StateSet
-    ) -> dict[str, NDArray[np.generic]]:
-        """The chemical columns of rows of a run."""
-        return describe(rows["species"], self.ideal, states)
-
-    def columns(self: Compositions, stable_at: float) -> tuple[Column, ...]:
-        """All columns of a run, for this threshold of `p_stable`, eV/atom."""
+    def columns(self, stable_at: float) -> tuple[Column, ...]:
+        """Return all columns of a run, for this threshold of `p_stable`, eV/atom."""
         sites = self.ideal.sites
         about = f"atomic numbers on {','.join(sites)}"
         species = Column("species", "uint8", "", about, 0, (len(sites),), ("site",))
@@ -77,50 +105,96 @@ class OnPrototype:
         charges = Column("charges", "int8", "", about, 0, (len(sites),), ("site",))
         return (species, charges, STATUS, *with_threshold(self.ranked, stable_at))
 
-    def identity(self: Compositions, start: int, stop: int) -> dict[str, np.ndarray]:
-        """`species` of candidates [start, stop)."""
+    def identity(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """Compute `species` of candidates [start, stop)."""
         return {"species": self.decode(start, stop)}
 
-    def labels(self: Compositions, rows: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
-        """Give the texts of n rows: formula, the element in each site column, oxidation states, notes."""
-        species = rows["species"]
-        found = {"formula": formulas(species, self.ideal)}
-        found |= {name: symbols(species[:, at]) for name, at in name_sites(self).items()}
+    def labels(self, rows: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
+        """Write the texts of n rows: formula, the element in each site column, oxidation states, notes."""
+        species, ideal = rows["species"], self.ideal
+        found = {"formula": formulas(species, ideal)}
+        for name in self.name_columns:
+            site = ideal.sites.index(name) if name in ideal.sites else ideal.roles.index(name)
+            found[name] = symbols(species[:, site])
         found["states"] = states(species, rows["charges"])
         for notes in self.notes:
-            found |= notes.columns_of(rows, self.ideal)
+            found |= notes.columns_of(rows, ideal)
         return found
 
-    def formula(self: Compositions, atoms: NDArray[np.generic]) -> str:
-        """Write the formula of one candidate, from its species (n_sites,)."""
-        return formula(atoms, self.ideal)
+    def formulas(self, atoms: NDArray[Any]) -> pa.Array:
+        """Write the formulas of species (n, n_sites)."""
+        return formulas(atoms, self.ideal)
 
-    def structure(
-        self: Compositions, index: int, a: float, tilts: str = UNTILTED, *, conventional: bool = False
-    ) -> Structure:
-        """A candidate on the prototype, with the distance of neighbouring B cations a, Å, before tilts."""
+    def structure(self, index: int, a: float, tilts: str = UNTILTED, *, conventional: bool = False) -> Structure:
+        """Build a candidate on the prototype; a is the distance of neighbouring B cations before tilts, Å."""
         return build(self.ideal, self.decode(index, index + 1)[0], a, tilts, conventional=conventional)
 
-    def cif(self: Compositions, index: int, a: float) -> str:
+    def cif(self, index: int, a: float) -> str:
         """Write a candidate with lattice constant a, Å, as CIF: all atoms of the smallest cell, named by sites."""
         return str(self.structure(index, a).to(fmt="cif"))
 
-    def unfit(self: Compositions, card: Card) -> str:
-        """Why a model is not for this prototype."""
+    def unfit(self, card: Card) -> str:
+        """Explain why a model is not for this prototype; empty if it is."""
         if self.prototype in card.prototypes:
             return ""
         return f"trained for {', '.join(card.prototypes) or 'structures'}; the candidates are {self.prototype}"
 
 
-def name_sites(candidates: Compositions) -> dict[str, int]:
-    """The columns of a ranking that name a candidate -> the site whose element each shows."""
-    ideal = candidates.ideal
-    return {
-        name: ideal.sites.index(name) if name in ideal.sites else ideal.roles.index(name)
-        for name in candidates.name_columns
-    }
+@dataclass(frozen=True)
+class TrainingRows:
+    """Notes on which row of a model's training has a candidate's composition, and whose data it is from.
 
+    The ranking asks the model, so that runs need not store ids. If the model is gone, or has another label than the
+    run, the columns stay empty.
 
-def formula(species: np.ndarray, prototype: Prototype) -> str:
-    """Write the formula of one candidate, species (n_sites,); see `screening.candidates.texts.formulas`."""
-    return str(formulas(species[None], prototype)[0])
+    Attributes:
+        name: Name of the model.
+        path: Path of its weights when the run was made.
+    """
+
+    name: str
+    path: str
+    columns: ClassVar[tuple[Field, ...]] = (
+        Field("known_source", "text", description="who computed the DFT value in the training"),
+        Field("known_id", "text", description="the id of its row in the training data"),
+    )
+
+    def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:  # noqa: ARG002  # species are canonical
+        """Return the source of each row's label and its id; null where the composition was not in the training."""
+        count, domain = len(rows["species"]), self._domain
+        if domain is None or not len(domain.ids):
+            return dict.fromkeys((field.name for field in self.columns), pa.nulls(count, pa.string()))
+        keys = composition_keys(rows["species"])
+        letters = domain.ids_of(keys) * self._agree(domain.labels_of(keys), rows)[:, None]  # (n, w)
+        known = array(letters.any(axis=1))
+        return {
+            "known_source": pc.if_else(known, strings([self.source])[0], pa.nulls(1, pa.string())[0]),
+            "known_id": from_bytes(letters),
+        }
+
+    @staticmethod
+    def _agree(labels: np.ndarray, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Compare labels with those of the run: (n,)."""
+        kept = rows.get("known_e_above_hull")
+        if kept is None:  # a run of an earlier version
+            return np.zeros(len(labels), dtype=np.bool_)
+        return np.asarray((labels == kept) | (np.isnan(labels) & np.isnan(kept)))
+
+    @cached_property
+    def _found(self) -> str | None:
+        """Path of the weights where they were, or of the shipped ones of this name."""
+        for place in (self.path, self.name):
+            try:
+                return str(weights_path(place))
+            except UserError:
+                continue
+        return None
+
+    @cached_property
+    def _domain(self) -> Domain | None:
+        return None if self._found is None else read_domain(self._found)
+
+    @cached_property
+    def source(self) -> str:
+        """Short name of whose numbers the labels are."""
+        return "" if self._found is None else read_card(self._found).source

@@ -1,13 +1,13 @@
-"""Explicit candidates: a table with a column for each site, as `screen list` takes it.
+"""Candidates from a table with a column for each site, as `screen list` takes it.
 
-A run keeps them as records of its own: `[[atomic numbers], [texts of the other columns]]`, a line each; for a row that
+A run keeps its own copy of them, a record a row: `[[atomic numbers], [texts of the other columns]]`, or for a row that
 is no candidate `[[], [texts], reason]`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -17,42 +17,37 @@ from cgcnn.data.tables import open_table
 from cgcnn.elements import SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
-from screening.candidates.compositions import OnPrototype
+from screening.candidates.compositions import Compositions
 from screening.store import Records, draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from cgcnn.data.tables import Row, Table
-    from screening.candidates.multisets import Species
-    from screening.candidates.notes import Notes
+    from cgcnn.data.tables import Row, TextTable
+    from screening.candidates.compositions import Species
 
 NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 
 
 @dataclass(frozen=True)
-class Listed(OnPrototype):
-    """The candidates of a file, in its order; repeats are kept, and rows that are no candidates, to fail.
+class Listed(Compositions):
+    """The candidates of a file, in its order; repeated rows stay, and rows that are no candidates stay to fail.
 
     Attributes:
-        prototype: Name of the prototype.
-        name_columns: The sites that columns of the file name, each once; whatever the file calls them.
-        text_columns: Names of the file's other columns; they pass through to the results.
-        records: A line each.
-        notes: What others have of these compositions, for rankings.
+        name_columns: The sites that columns of the file name, each once, whatever the file calls them.
+        text_columns: Names of the file's other columns, which pass through to the results.
+        records: A line for each row.
     """
 
-    prototype: str
     name_columns: tuple[str, ...]
     text_columns: tuple[str, ...]
     records: Records
-    notes: tuple[Notes, ...] = field(default=(), compare=False)
     kind: ClassVar[str] = "list"
 
     @classmethod
     def of_definition(cls, definition: Mapping[str, Any], records: Records) -> Self:
-        """The candidates of a definition, with the records of the run."""
+        """Make the candidates of a definition, with the records of the run."""
         return cls(definition["prototype"], tuple(definition["columns"]), tuple(definition["extra"]), records)
 
     @property
@@ -62,11 +57,11 @@ class Listed(OnPrototype):
 
     @property
     def count(self) -> int:
-        """How many candidates there are."""
+        """The number of rows."""
         return len(self.records)
 
     def decode(self, start: int, stop: int) -> Species:
-        """The candidates [start, stop): (n, n_sites) atomic numbers in the order of the sites, canonical.
+        """Return the candidates [start, stop): (n, n_sites) atomic numbers in the order of the sites, canonical.
 
         Raises:
             UserError: The run's copy of them is damaged.
@@ -76,17 +71,13 @@ class Listed(OnPrototype):
         return self.ideal.canonical(np.array(rows, dtype=np.uint8).reshape(-1, sites))
 
     def unusable(self, start: int, stop: int) -> dict[int, str]:
-        """Index -> reason of each of the rows [start, stop) that is no candidate; the line of the file is named.
+        """Explain which rows of [start, stop) are no candidates: reasons, which name the file's line, by index.
 
         Raises:
             UserError: The run's copy of them is damaged.
         """
         rows = enumerate((json.loads(line) for line in self.records.read(start, stop)), start)
         return {index: row[2] for index, row in rows if not row[0]}
-
-    def noted(self, *notes: Notes) -> Self:
-        """The same candidates with further notes."""
-        return replace(self, notes=(*self.notes, *notes))
 
     @property
     def mixes_anions(self) -> bool:
@@ -96,7 +87,7 @@ class Listed(OnPrototype):
         return any(bool((part != part[:, :1]).any()) for part in parts)
 
     def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:
-        """The texts of the other columns of these candidates, by index."""
+        """Read the texts of the other columns of these candidates, by index."""
         return {index: json.loads(line)[1] for index, line in self.records.pick(indices)}
 
 
@@ -104,20 +95,20 @@ def read_candidates(file: Path, prototype_name: str | None = None, *, strict: bo
     """Read candidates from a table; see `cgcnn.data.tables`.
 
     A row that is no candidate (an unknown symbol, an empty cell, the same element on B and B', a cell beyond the
-    header) is kept, to fail with its reason. Symbols may be written in lower case.
+    header) stays, to fail with its reason. Symbols may be in lower case.
 
     Args:
-        file: With a header line; see `cgcnn.data.composition.site_columns`.
-        prototype_name: Whose sites the columns name, one column a site, or one for all X. By default the double
-            perovskite where two columns name B, else the cubic one.
+        file: A table with a header line; see `cgcnn.data.composition.site_columns`.
+        prototype_name: The prototype whose sites the columns name, one column a site, or one for all X. The default is
+            the double perovskite if two columns name B, else the cubic one.
         strict: Refuse a file with such a row.
 
     Raises:
-        UserError: There is no such prototype; the file cannot be read; columns are missing, named twice, or look like a
-            site that the prototype does not have; there are no rows; or, if strict, one is no candidate.
+        UserError: The prototype is unknown; the file cannot be read; columns are missing, named twice, or look like a
+            site that the prototype does not have; there are no rows; or, if strict, a row is no candidate.
     """
     if prototype_name not in {None, *PROTOTYPES}:
-        raise UserError(f"`prototype` {prototype_name}: unknown; there is {', '.join(PROTOTYPES)}.")
+        raise UserError(f"`prototype` {prototype_name}: unknown; choose one of {', '.join(PROTOTYPES)}.")
     table = open_table(file)
     try:
         prototype, named = site_columns(table.header, PROTOTYPES[prototype_name] if prototype_name else None)
@@ -133,17 +124,17 @@ def read_candidates(file: Path, prototype_name: str | None = None, *, strict: bo
     return Listed(prototype.name, tuple(dict.fromkeys(sites)), tuple(table.header[place] for place in extra), records)
 
 
-def _headless(table: Table) -> str:
-    """What to say of a table whose first line seems to be a candidate."""
+def _headless(table: TextTable) -> str:
+    """Hint at a missing header if the first line seems to be a candidate."""
     first = all(name.capitalize() in NUMBERS for name in table.header)
     return " Name the columns in the first line." if first and table.header else ""
 
 
-def _lines(table: Table, places: list[int], extra: list[int], *, strict: bool) -> Iterator[bytes]:
-    """A record for each row; if strict, an error at the first row that is no candidate.
+def _lines(table: TextTable, places: list[int], extra: list[int], *, strict: bool) -> Iterator[bytes]:
+    """Write a record for each row; if strict, raise at the first row that is no candidate.
 
     Args:
-        table: Of candidates.
+        table: The candidates.
         places: The column of each site.
         extra: The other columns.
         strict: Whether to refuse such a row.
@@ -160,11 +151,11 @@ def _lines(table: Table, places: list[int], extra: list[int], *, strict: bool) -
         yield json.dumps(record, separators=(",", ":")).encode()
 
 
-def _candidate(table: Table, row: Row, places: list[int]) -> list[int]:
-    """The atomic numbers of a row.
+def _candidate(table: TextTable, row: Row, places: list[int]) -> list[int]:
+    """Read the atomic numbers of a row.
 
     Raises:
-        UserError: It is no candidate; the text begins with the number of the line.
+        UserError: It is no candidate; the message begins with the number of the line.
     """
     if row.fault:
         raise UserError(row.fault)
@@ -174,8 +165,8 @@ def _candidate(table: Table, row: Row, places: list[int]) -> list[int]:
     return numbers
 
 
-def _number(table: Table, row: Row, place: int) -> int:
-    """The atomic number of a symbol with blanks around it or in lower case."""
+def _number(table: TextTable, row: Row, place: int) -> int:
+    """Read a symbol that has blanks around it or is in lower case."""
     symbol = row.cells[place].strip()
     try:
         return atomic_number(symbol.capitalize() if symbol.islower() else symbol)

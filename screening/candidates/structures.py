@@ -1,7 +1,7 @@
-"""Structures as candidates, as `screen structures` takes them: crystals from files, in the order of the files.
+"""Candidates that are crystals from files, in the order of the files, as `screen structures` takes them.
 
-A run keeps them as records of its own, a line each: `{"id", "form", "content", "path"}` of a
-`cgcnn.data.sample.Sample`. So a run can be ranked when the files are gone, and workers need not see them.
+A run keeps its own copy of them, a record each: `{"id", "form", "content", "path"}` of a `cgcnn.data.samples.Sample`.
+You can rank the run after the files are gone, and workers need not see them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ import numpy as np
 
 from cgcnn.data.crystal import structure
 from cgcnn.data.read import stream
-from cgcnn.data.sample import Sample
+from cgcnn.data.samples import Sample
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.perovskite import find_perovskite
 from cgcnn.inference.predict import BATCH
-from screening.candidates.columns import SORTABLE, STATUS, Field, with_threshold
-from screening.candidates.kind import UNTILTED, Grain
+from screening.candidates.kind import SORTABLE, STATUS, UNTILTED, Field, Grain, with_threshold
 from screening.candidates.texts import ANIONS, from_bytes, strings
 from screening.store import Column, Records, draft
 
@@ -39,18 +38,17 @@ if TYPE_CHECKING:
 
     from cgcnn.graphs.batch import GraphBatch
     from cgcnn.models.card import Card
-    from screening.candidates.notes import Notes
-    from screening.chemistry.oxidation import StateSet
+    from screening.candidates.kind import Notes
 
 LONGEST = len("rock-salt distorted a+b-c-")
-"""The longest that `cgcnn.graphs.perovskite.Perovskite.text` says."""
+"""The longest text of `cgcnn.graphs.perovskite.Perovskite`."""
 
 _SHOWN_BY = (
     Column("fingerprint", "uint64", "", "digest of the structure as it was given", 0),
     Column("composition", "uint16", "", "atoms in the cell by atomic number", 0, (MAX_Z + 1,), ("element",)),
     Column("perovskite", "uint8", "", "order on B, family, tilts, as ASCII; 0 if none", 0, (LONGEST,), ("letter",)),
 )
-"""What shows which structure a row is."""
+"""Columns that say which structure a row is."""
 
 
 @dataclass(frozen=True)
@@ -58,46 +56,41 @@ class Structures:
     """The structures of a run.
 
     Attributes:
-        records: A line each.
+        records: A line for each.
     """
 
     records: Records
     kind: ClassVar[str] = "structures"
     grain: ClassVar[Grain] = Grain(BATCH, block=8_192, per_worker=8, counted=2_048, sifted=64, few=256)
-    ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]  # they have no sites to tell more of
+    ranked: ClassVar[tuple[Column, ...]] = SORTABLE[:4]
     shown_by: ClassVar[tuple[str, ...]] = ("composition", "perovskite")
     name_columns: ClassVar[tuple[str, ...]] = ("id",)
     remark_columns: ClassVar[tuple[Field, ...]] = (
-        Field("perovskite", "text", description="what kind of perovskite it is, with its tilts; none if empty"),
+        Field("perovskite", "text", description="kind of perovskite, with its tilts; empty if it is not one"),
     )
     text_columns: ClassVar[tuple[str, ...]] = ("id", "path")
 
     @classmethod
     def of_definition(cls, definition: Mapping[str, Any], records: Records) -> Self:  # noqa: ARG003  # as others have it
-        """The structures of a run's records."""
+        """Make the structures of a run's records."""
         return cls(records)
 
     @property
     def definition(self) -> dict[str, Any]:
-        """Nothing: their records say all."""
-        return {}
-
-    @property
-    def map_sites(self) -> dict[str, int]:
-        """Nothing: structures have no sites to map."""
+        """Nothing: the records say it all."""
         return {}
 
     def columns(self, stable_at: float) -> tuple[Column, ...]:
-        """All columns of a run, for this threshold of `p_stable`, eV/atom."""
+        """Return all columns of a run, for this threshold of `p_stable`, eV/atom."""
         return (*_SHOWN_BY, STATUS, *with_threshold(self.ranked, stable_at))
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of structures."""
         return len(self.records)
 
     def entries(self, start: int, stop: int) -> list[Sample]:
-        """The structures [start, stop), not parsed yet.
+        """Read the structures [start, stop), without parsing them.
 
         Raises:
             UserError: The run's copy of them is damaged.
@@ -105,47 +98,43 @@ class Structures:
         return [_entry(line) for line in self.records.read(start, stop)]
 
     def fingerprints(self, start: int, stop: int) -> NDArray[np.uint64]:
-        """(n,) digests of the structures [start, stop), that show which row is which."""
+        """Compute digests (n,) of the structures [start, stop), which prove which row is which."""
         digests = b"".join(hashlib.blake2b(line, digest_size=8).digest() for line in self.records.read(start, stop))
         return np.frombuffer(digests, dtype="<u8")
 
     def identity(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """`fingerprint` of the structures [start, stop)."""
+        """Compute `fingerprint` of the structures [start, stop)."""
         return {"fingerprint": self.fingerprints(start, stop)}
 
     def texts(self, indices: Iterable[int]) -> dict[int, list[str]]:
-        """The id of each of these structures and the file that it came from, by index."""
+        """Read the id and the file of each of these structures, by index."""
         entries = ((index, _entry(line)) for index, line in self.records.pick(indices))
         return {index: [entry.id, entry.path] for index, entry in entries}
 
     def labels(self, rows: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
-        """Give the texts of n rows: reduced formula, and what kind of perovskite it is."""
+        """Write reduced formula and kind of perovskite of n rows."""
         kinds = rows["perovskite"]
         formulas = [
             formula(row, is_perovskite=bool(kind.any())) for row, kind in zip(rows["composition"], kinds, strict=True)
         ]
         return {"formula": strings(formulas), "perovskite": from_bytes(kinds)}
 
-    def formula(self, atoms: NDArray[np.generic]) -> str:
-        """Write the reduced formula of one structure, from its atoms (101,) of each element."""
-        return formula(atoms.astype(np.uint16))
+    def formulas(self, atoms: NDArray[Any]) -> pa.Array:
+        """Write the reduced formulas of structures from their atoms (n, 101) of each element."""
+        return strings([formula(row.astype(np.uint16)) for row in atoms])
 
     @property
     def site_groups(self) -> dict[str, tuple[int, ...]]:
-        """None: they have no sites."""
+        """None: structures have no sites."""
         return {}
 
     @property
     def mixes_anions(self) -> bool:
-        """No: they have no X."""
+        """No: structures have no X."""
         return False
 
-    def described(self, rows: Mapping[str, np.ndarray], states: StateSet) -> dict[str, NDArray[np.generic]]:  # noqa: ARG002  # as other kinds have it
-        """Nothing, likewise."""
-        return {}
-
     def noted(self, *notes: Notes) -> Self:  # noqa: ARG002  # as other kinds have it
-        """These: notes are of compositions on sites, which they have none of."""
+        """Return these: notes are on compositions of sites, which structures do not have."""
         return self
 
     def structure(
@@ -156,11 +145,11 @@ class Structures:
         *,
         conventional: bool = False,
     ) -> Structure:
-        """A structure as it was given."""
+        """Parse a structure as it was given."""
         if tilts != UNTILTED:
-            raise UserError(f"`tilts` {tilts}: structures stay as they were given; leave the tilts out")
+            raise UserError(f"`tilts` {tilts}: structures stay as they were given; leave `tilts` out")
         if conventional:
-            raise UserError("`cell` conventional: structures stay as they were given; leave the cell out")
+            raise UserError("`cell` conventional: structures stay as they were given; leave `cell` out")
         (entry,) = self.entries(index, index + 1)
         return structure(entry.form, entry.content)
 
@@ -173,7 +162,7 @@ class Structures:
             return str(structure(entry.form, entry.content).to(fmt="cif"))
 
     def unfit(self, card: Card) -> str:
-        """Why a model is not for structures."""
+        """Explain why a model cannot screen structures; empty if it can."""
         targets = [target.name for target in card.targets]
         if card.input == "structure" and "e_above_hull" in targets:
             return ""
@@ -184,7 +173,7 @@ class Structures:
 
 
 def read_structures(paths: Sequence[Path]) -> Structures:
-    """Read the structures of files and directories, and parse none.
+    """Read the structures of files and directories, without parsing them.
 
     Raises:
         UserError: As `cgcnn.data.read.stream`.
@@ -193,9 +182,9 @@ def read_structures(paths: Sequence[Path]) -> Structures:
 
 
 def kinds_of_perovskite(entries: Sequence[Sample], batch: GraphBatch, built: Sequence[int]) -> NDArray[np.uint8]:
-    """(n, LONGEST) what kind of perovskite each of n structures is, as ASCII; 0 of those that are none.
+    """Find out what kind of perovskite each of n structures is: (n, LONGEST) ASCII, 0 if it is none.
 
-    Only those whose numbers of atoms allow it are parsed for that.
+    Only structures whose numbers of atoms allow it are parsed.
 
     Args:
         entries: The n structures.
@@ -213,7 +202,7 @@ def kinds_of_perovskite(entries: Sequence[Sample], batch: GraphBatch, built: Seq
 
 
 def compositions(numbers: Sequence[NDArray[np.uint8]], counts: Sequence[NDArray[np.int32]]) -> NDArray[np.uint16]:
-    """(n, 101) atoms of each element, by atomic number, in n cells.
+    """Count the atoms of each element, by atomic number, in n cells: (n, 101).
 
     Args:
         numbers: For each cell, atomic numbers.
@@ -226,10 +215,10 @@ def compositions(numbers: Sequence[NDArray[np.uint8]], counts: Sequence[NDArray[
 
 
 def formula(composition: NDArray[np.uint16], *, is_perovskite: bool = False) -> str:
-    """Reduced formula of a cell, from the atoms (101,) of each element, as chemists write it.
+    """Write the reduced formula of a cell, from the atoms (101,) of each element, as chemists do.
 
-    Elements are in the order of their electronegativities; those on X of a perovskite, if `ANIONS` are three fifths of
-    its atoms, in that of these: LaTaON2 rather than LaTaN2O.
+    Elements come in the order of their electronegativities. If three fifths of the atoms of a perovskite are `ANIONS`,
+    these come last, in their own order: LaTaON2 rather than LaTaN2O.
     """
     return _formula(composition.astype("<u2").tobytes(), is_perovskite)
 
@@ -248,7 +237,7 @@ def _formula(composition: bytes, is_perovskite: bool) -> str:  # noqa: FBT001  #
 
 
 def _with_anions_last(counts: Mapping[str, float]) -> str:
-    """A reduced formula with its anions at the end, in their order: BaPrCo2O6, LaTaON2."""
+    """Write a reduced formula with its anions at the end, in their order: BaPrCo2O6, LaTaON2."""
     from pymatgen.core.periodic_table import Element  # heavy, as above
 
     cations = sorted((symbol for symbol in counts if symbol not in ANIONS), key=lambda symbol: Element(symbol).X)
@@ -260,7 +249,7 @@ def _with_anions_last(counts: Mapping[str, float]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without pymatgen's warnings of elements that have no electronegativity."""
+    """Silence pymatgen's warnings about elements that have no electronegativity."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -61,7 +61,7 @@ def _nonempty(content: bytes, lengths: NDArray[np.int64]) -> pa.Array:
 
 
 def symbols(numbers: NDArray[np.uint8]) -> pa.Array:
-    """Give the symbols of atomic numbers (n,), as a dictionary array."""
+    """Look up the symbols of atomic numbers (n,), as a dictionary array."""
     return pa.DictionaryArray.from_arrays(array(numbers), _symbols())
 
 
@@ -131,20 +131,20 @@ def _symbols() -> pa.Array:
 
 @cache
 def _ions() -> pa.Array:
-    """The ions of all elements, one behind the other with charges from -9 to 9."""
+    """List the ions of all elements, each with charges from -9 to 9."""
     charges = range(-MOST_CHARGE, MOST_CHARGE + 1)
     return _listed([ion_text(z, charge) for z in range(len(SYMBOLS)) for charge in charges])
 
 
 @cache
 def _places() -> NDArray[np.int64]:
-    """(101,) place of each element among the anions of a formula."""
+    """Give each element's place among the anions of a formula: (101,), -1 if it has none."""
     return np.array([ANIONS.index(symbol) if symbol in ANIONS else -1 for symbol in SYMBOLS])
 
 
 @cache
 def _counted(most: int) -> pa.Array:
-    """Symbols with a number of atoms, of all elements, one behind the other with 0 to `most` atoms."""
+    """List the symbols of all elements, each with 0 to `most` atoms."""
     return _listed(
         [
             (symbol + (str(count) if count > 1 else "")) if count else ""

@@ -18,9 +18,8 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
-from screening.chemistry import sources
 from screening.chemistry.entries import Source, Unit, check_energies, read_entries
-from screening.chemistry.sources import formation_energies
+from screening.chemistry.sources import formation_energies, read_ground_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -377,7 +376,7 @@ def ground_states() -> Phases:
 
     What they are compared with is left out of its own hull: a compound of 2019 gets how far it lies below the others.
     """
-    table = sources.ground_states()
+    table = read_ground_states()
     source = Source("ground states of the Materials Project", "", "2019", len(table), "GGA, GGA+U", "MP2020")
     return Phases(tuple(table), np.array(list(table.values())), source, exclude_self=True)
 

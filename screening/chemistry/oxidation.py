@@ -24,7 +24,7 @@ from screening.chemistry.sources import MOST_CHARGE, NUMBERS, SHAPE, Floats, ics
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cgcnn.data.tables import Row, Table
+    from cgcnn.data.tables import Row, TextTable
 
 LEAST_SHARE = 1e-3
 """Shares below count as this: what no entry of a table has is rare, not impossible."""
@@ -112,7 +112,7 @@ def read_states(choice: str | Path) -> StateSet:
     return StateSet(str(choice), tuple((z, tuple(sorted(set(states)))) for z, states in sorted(own.items())))
 
 
-def _own_state(table: Table, row: Row, element: int, state: int) -> tuple[int, int]:
+def _own_state(table: TextTable, row: Row, element: int, state: int) -> tuple[int, int]:
     """Atomic number and state of a row.
 
     Raises:

@@ -107,7 +107,7 @@ def formation_energies() -> dict[tuple[tuple[int, float], ...], tuple[float, boo
     }
 
 
-def ground_states() -> dict[tuple[tuple[int, float], ...], float]:
+def read_ground_states() -> dict[tuple[tuple[int, float], ...], float]:
     """Read formation energies, eV/atom, of the phases that can be part of a hull of the Materials Project.
 
     Formula units are as those of `formation_energies`; elements are among them, with 0. benchmarks/hull_bound.py makes

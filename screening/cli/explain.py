@@ -10,7 +10,7 @@ from screening.explain import explain_candidate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from screening.explain import Exchanged, Explanation
+    from screening.explain import Explanation, Substitution
 
 
 def print_explanation(url: str, named: str) -> None:
@@ -44,7 +44,7 @@ def _remarks(told: Explanation) -> list[str]:
     return [*remarks, *([] if told.balanced else ["no oxidation states balance"])]
 
 
-def _print_exchanges(title: str, exchanges: Sequence[Exchanged]) -> None:
+def _print_exchanges(title: str, exchanges: Sequence[Substitution]) -> None:
     if not exchanges:
         return
     show("")

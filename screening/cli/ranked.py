@@ -20,9 +20,8 @@ from screening.ranking.user_hull import ABOVE, BOUND, DOUBTFUL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from screening.candidates.columns import Field
-    from screening.candidates.kind import Candidates
-    from screening.ranking.table import Table
+    from screening.candidates.kind import Candidates, Field
+    from screening.ranking.table import Ranking
 
 GAP = 2
 """Blanks between columns."""
@@ -69,7 +68,7 @@ class Shown:
     is_text: bool = False
 
 
-def print_ranking(ranking: Table, count: int, look: Look) -> None:
+def print_ranking(ranking: Ranking, count: int, look: Look) -> None:
     """Print the first `count` candidates to stdout."""
     candidates = ranking.plan.candidates
     rows = [{name: plain(cell) for name, cell in row.items()} for row in ranking.texts(count)]

@@ -12,7 +12,7 @@ from screening.cli.options import sort_option
 
 if TYPE_CHECKING:
     from screening.relax.opinion import Opinion
-    from screening.relax.run import Progress, SecondOpinion
+    from screening.relax.run import RelaxationProgress, SecondOpinion
 
 AGAIN = 75
 """Exit code where a notice came and more is to do, as of a screen."""
@@ -77,7 +77,7 @@ def relax_(run: str, **options: Any) -> int:
     return AGAIN if made.left else 0
 
 
-def _tell(progress: Progress) -> None:
+def _tell(progress: RelaxationProgress) -> None:
     """A line on stderr for each relaxation."""
     found = progress.result
     named = f"{found.formula} {found.tilts}".strip()

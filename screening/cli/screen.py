@@ -11,7 +11,7 @@ from cgcnn.files import STDOUT
 from cgcnn.models.card import model_files, read_card
 from cgcnn.network.choice import note_slowness
 from screening.campaign import run_campaign, url_of
-from screening.candidates.default_model import RULE
+from screening.candidates.kind import RULE
 from screening.chemistry.filters import KINDS, parse_filter
 from screening.cli.progress import Listener
 from screening.cli.ranked import Look, print_ranking
@@ -19,8 +19,8 @@ from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
 from screening.ranking.known import GIVEN
-from screening.ranking.ledger import dry_ledger, make_ledger
-from screening.ranking.outputs import Outputs, Presented, asked_of, present, written_run
+from screening.ranking.outputs import Outputs, asked_of, written_run
+from screening.ranking.results import Presented, dry_ledger, make_ledger, present
 from screening.ranking.user_hull import BOUND, COMPETING, DOUBTFUL
 from screening.recipe import SHOWN
 from screening.status import Status
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from screening.campaign import Campaign
     from screening.candidates.cascade import Measured
     from screening.export import Export
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
     from screening.recipe import Recipe
 
 MOST_NAMED = 3
@@ -196,7 +196,7 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         _tell_cascade(cascade.measured, made.table, outputs.ranked_by(made.table.plan))
 
 
-def _doubted(table: Table, count: int) -> str:
+def _doubted(table: Ranking, count: int) -> str:
     """Say which of the first rows competing phases contradict; empty if none."""
     if BOUND not in table.names:
         return ""
@@ -225,7 +225,7 @@ def _of_known(outputs: Outputs) -> Iterator[str]:
         yield f"note: `known` {outputs.known}: {outputs.had.other_energies} is not used; e_above_hull would be."
 
 
-def _tell_cascade(measured: Measured, table: Table, sort: str) -> None:
+def _tell_cascade(measured: Measured, table: Ranking, sort: str) -> None:
     """Say what the ranking of a run with a cascade lacks."""
     echo(str(measured), err=True)
     if not measured.covers(sort):
@@ -242,7 +242,7 @@ def _tell_cascade(measured: Measured, table: Table, sort: str) -> None:
         )
 
 
-def _warn(table: Table) -> None:
+def _warn(table: Ranking) -> None:
     ranking, model = table.counts, table.plan.model.name
     if ranking.out_of_domain:
         sites = table.plan.candidates.site_groups

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cgcnn.cli.options import echo
 from screening.cli.progress import duration
-from screening.ranking.ledger import make_ledger
+from screening.ranking.results import make_ledger
 from screening.store import Run, lock
 
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from screening.cluster.choice import Choice, choose
-from screening.cluster.start import preflight, start
-from screening.cluster.workforce import Workforce
+from screening.cluster.choice import Choice, choose, preflight, start
+from screening.cluster.scheduler import Workforce
 
 __all__ = ["Choice", "Workforce", "choose", "preflight", "start"]

@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
-from screening.cluster.limits import FILES_OF_A_WORKER_ELSEWHERE, make_room
-from screening.cluster.remote import (
+from screening.cluster.profile import counted
+from screening.cluster.scheduler import (
+    BUILD,
     DEATH_TIMEOUT,
+    FILES_OF_A_WORKER_ELSEWHERE,
+    INFER,
+    Workforce,
     check_interface,
     describe,
     inherited,
+    make_room,
     names,
     remote_cluster,
     tls_arguments,
     wait_for,
     worker_arguments,
 )
-from screening.cluster.slurm_environment import counted
-from screening.cluster.tls import certificates
-from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.cluster.security import certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

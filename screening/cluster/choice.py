@@ -1,15 +1,21 @@
-"""What `cluster` names, before anything is started."""
+"""Workers of a choice: whether they can be had, and how they are started."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
 from cgcnn.machine import cores
-from screening.cluster.profile import AllocationProfile, LocalProfile, Profile, SlurmProfile, read_profile
-from screening.cluster.slurm_environment import counted
+from screening.cluster.profile import AllocationProfile, LocalProfile, Profile, SlurmProfile, counted, read_profile
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from screening.cluster.scheduler import Workforce
+
 
 ASSUMED_WORKERS = 32
 """Of a scheduler that somebody else runs: blocks are sized before it is asked. `workers` says it better."""
@@ -95,3 +101,54 @@ def gpus() -> list[str]:
     there = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return there if visible is None or not there else [name for name in visible.split(",") if name]
+
+
+def preflight(choice: Choice) -> None:
+    """Find out, before a run is made, whether its workers can be had; nothing is started.
+
+    Raises:
+        UserError: What is needed is missing, refused or unreachable.
+    """
+    match choice.source:
+        case SlurmProfile():
+            from screening.cluster.slurm import check_jobs
+
+            check_jobs(choice.source, choice.name, choice.builders)
+        case AllocationProfile():
+            from screening.cluster.allocation import components
+
+            components()
+        case Running():
+            from screening.cluster.running import connect
+
+            with connect(choice.source.address):
+                pass
+
+
+def start(choice: Choice, blocks: int) -> AbstractContextManager[Workforce]:
+    """Start or find the workers of a choice, and stop those that it started.
+
+    Args:
+        choice: Where workers come from.
+        blocks: How many there are to do: no more processes than that are started on this machine.
+
+    Raises:
+        UserError: What is needed is missing, refused or unreachable.
+    """
+    match choice.source:
+        case LocalProfile():
+            from screening.cluster.local import local_workers
+
+            return local_workers(min(choice.builders, blocks), min(choice.inference, blocks))
+        case SlurmProfile():
+            from screening.cluster.slurm import slurm_workers
+
+            return slurm_workers(choice.source, choice.name, choice.builders)
+        case AllocationProfile():
+            from screening.cluster.allocation import allocation_workers
+
+            return allocation_workers(choice.source, choice.name)
+        case Running():
+            from screening.cluster.running import running_workers
+
+            return running_workers(choice.source.address)

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
 from screening.cluster.choice import gpus
-from screening.cluster.limits import make_room, not_startable
-from screening.cluster.remote import NO_DASHBOARD, describe
-from screening.cluster.scratch import private_scratch
-from screening.cluster.settings import HEALTH, WORKER_SETTINGS
-from screening.cluster.signals import LIMIT, started, uninterrupted
-from screening.cluster.tls import in_memory
-from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.cluster.scheduler import (
+    BUILD,
+    HEALTH,
+    INFER,
+    LIMIT,
+    NO_DASHBOARD,
+    WORKER_SETTINGS,
+    Workforce,
+    describe,
+    make_room,
+    not_startable,
+    started,
+    uninterrupted,
+)
+from screening.cluster.security import in_memory, private_scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +13,62 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from cgcnn.errors import UserError
 from cgcnn.files import read_text, shipped_files
-from screening.cluster.walltime import parse_walltime
+
+
+def counted(name: str, default: int | None = None) -> int:
+    """A number of components or tasks.
+
+    Args:
+        name: Of the variable.
+        default: Where it is not set.
+
+    Raises:
+        UserError: It is no number above 0, or it is not set and there is no default.
+    """
+    text = os.environ.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        said = "not set" if text is None else f"{text!r} is no number above 0"
+        raise UserError(f"{name}: {said}. SLURM sets it in jobs: unset SLURM's variables where this is none.")
+    return int(text)
+
+
+MARGIN = 0.1
+"""Part of the walltime that is left for a worker to leave in order."""
+STAGGER = 0.05
+"""Part of the walltime by which lifetimes differ, so that workers that began together do not leave together."""
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """Seconds after which a worker leaves: `seconds`, give or take `stagger`."""
+
+    seconds: int
+    stagger: int
+
+
+def parse_walltime(text: str) -> int:
+    """Seconds of a SLURM time limit: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S.
+
+    Raises:
+        UserError: It is none of these.
+    """
+    match = re.fullmatch(r"(?:([0-9]{1,9})-)?([0-9]{1,9})(?::([0-9]{1,9}))?(?::([0-9]{1,9}))?", text)
+    if match is None:
+        raise UserError(f"walltime {text}: not a time limit of SLURM. Write minutes, H:M:S or D-H:M:S.")
+    days, *parts = (None if part is None else int(part) for part in match.groups())
+    first, second, third = parts[0] or 0, parts[1] or 0, parts[2]
+    if days is not None:  # hours lead
+        return ((days * 24 + first) * 60 + second) * 60 + (third or 0)
+    return first * 60 + second if third is None else (first * 60 + second) * 60 + third
+
+
+def lifetime(walltime: str) -> Lifetime:
+    """How long a worker may live: the last to leave still has time before SLURM ends it."""
+    seconds = parse_walltime(walltime)
+    return Lifetime(int(seconds * (1 - MARGIN - STAGGER)), int(seconds * STAGGER))
+
 
 UNITS = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}
 """Of memory, MiB, as SLURM reads them."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
 from cgcnn.files import read_text
-from screening.cluster.remote import describe, names, scheduler_address, wait_for, workers
-from screening.cluster.scratch import private_scratch
-from screening.cluster.workforce import Workforce
+from screening.cluster.scheduler import Workforce, describe, names, scheduler_address, wait_for, workers
+from screening.cluster.security import private_scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

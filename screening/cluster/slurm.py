@@ -1,8 +1,12 @@
-"""From a login node: one scheduler here, two kinds of SLURM jobs for it, and a keeper that replaces lost ones."""
+"""From a login node: one scheduler here, two kinds of SLURM jobs for it, and a pool that replaces lost ones."""
 
 from __future__ import annotations
 
 import itertools
+import re
+import shlex
+import subprocess
+import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -10,19 +14,226 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
-from screening.cluster import queue
-from screening.cluster.jobs import Template, templates
-from screening.cluster.limits import FILES_OF_A_WORKER_ELSEWHERE, make_room
-from screening.cluster.remote import check_interface, describe, names, remote_cluster, wait_for
-from screening.cluster.signals import uninterrupted
-from screening.cluster.tls import certificates
-from screening.cluster.workforce import Workforce
+from screening.cluster.profile import lifetime
+from screening.cluster.scheduler import (
+    BUILD,
+    DEATH_TIMEOUT,
+    FILES_OF_A_WORKER_ELSEWHERE,
+    INFER,
+    Workforce,
+    check_interface,
+    describe,
+    inherited,
+    make_room,
+    names,
+    remote_cluster,
+    tls_arguments,
+    uninterrupted,
+    wait_for,
+    worker_arguments,
+)
+from screening.cluster.security import certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from screening.cluster.profile import SlurmProfile
-    from screening.cluster.queue import State
+    from distributed import Security
+
+    from screening.cluster.profile import Jobs, SlurmProfile
+
+
+SECONDS = 60
+"""How long a controller may take to answer."""
+ENDED = frozenset(
+    {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED"}
+    | {"TIMEOUT"}
+)
+"""States that a job does not leave."""
+MARK = "screen-says"
+"""Begins each line of ours: sites print banners on stdout, also before the answers of commands."""
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How a job is.
+
+    Attributes:
+        name: As SLURM calls it, such as "PENDING".
+        reason: Why it is so, if SLURM says.
+    """
+
+    name: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})" if self.reason else self.name
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.name in ENDED
+
+
+def test_job(arguments: Sequence[str], script: str, what: str) -> None:
+    """Ask SLURM whether it would take a job, submitting nothing.
+
+    Args:
+        arguments: Of sbatch.
+        script: Of the job.
+        what: The jobs in words.
+
+    Raises:
+        UserError: With SLURM's own reason, or because there is no SLURM here.
+    """
+    answer = _call("sbatch", "--test-only", *arguments, script=script)
+    if answer is None:
+        raise UserError("sbatch: not found. SLURM's commands are on login nodes; run this there.")
+    if answer.returncode:
+        raise UserError(f"SLURM refuses {what}: {_reason(answer)}. Mend the profile.")
+
+
+def submit_job(arguments: Sequence[str], script: str, what: str) -> str:
+    """Submit a job; its number.
+
+    Raises:
+        UserError: With SLURM's own reason.
+    """
+    answer = _call("sbatch", "--parsable", *arguments, script=script)
+    if answer is None:
+        raise UserError(f"SLURM does not take {what}: sbatch is not there any more.")
+    found = re.findall(r"^(\d+)(?:;\S*)?$", answer.stdout, re.MULTILINE)
+    if answer.returncode or not found:
+        raise UserError(f"SLURM does not take {what}: {_reason(answer)}.")
+    return str(found[-1])
+
+
+def job_states(numbers: Collection[str]) -> dict[str, JobState] | None:
+    """How jobs are, as far as SLURM still knows them, by number; None if it does not answer.
+
+    They are asked for by their numbers: who submitted them, and under which name, is then of no importance.
+    """
+    if not numbers:
+        return {}
+    wanted = ("--noheader", "--states=all", f"--jobs={','.join(numbers)}", f"--format={MARK}|%A|%T|%r")
+    answer = _call("squeue", *wanted)
+    if answer is None or (answer.returncode and "Invalid job id" not in answer.stderr):
+        return None
+    lines = re.findall(rf"^{MARK}\|(\d+)\|([A-Z_]+)\|(.*)$", answer.stdout, re.MULTILINE)
+    return {number: JobState(name, "" if reason == "None" else reason) for number, name, reason in lines}
+
+
+def cancel_jobs(numbers: Collection[str]) -> None:
+    """Cancel jobs; those that have ended are no error."""
+    if numbers:
+        _call("scancel", *numbers)
+
+
+def _reason(answer: subprocess.CompletedProcess[str]) -> str:
+    """What SLURM says, without the name of the command before it."""
+    lines = [line.rpartition("error: ")[2].strip() for line in answer.stderr.splitlines() if line.strip()]
+    return "; ".join(dict.fromkeys(lines)) or f"exit status {answer.returncode}"
+
+
+def _call(*command: str, script: str | None = None) -> subprocess.CompletedProcess[str] | None:
+    """The answer of a command; None if it is not there. In a session of its own, where no Ctrl-C reaches it."""
+    try:
+        return subprocess.run(  # noqa: S603  # no shell
+            command,
+            input=script,
+            stdin=subprocess.DEVNULL if script is None else None,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=SECONDS,
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", "SLURM does not answer")
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True)
+class JobTemplate:
+    """One kind of job: one process of one thread, however many cores it may use.
+
+    Attributes:
+        arguments: Of sbatch.
+        prologue: Shell commands before the worker starts.
+        scratch: Folder on the node, as the shell there expands it.
+        worker: Address of the scheduler, and options of the worker.
+    """
+
+    arguments: tuple[str, ...]
+    prologue: tuple[str, ...]
+    scratch: str
+    worker: tuple[str, ...]
+
+    def script(self, name: str) -> str:
+        """The batch script of the job whose worker has this name."""
+        variable, _, value = inherited().partition("=")
+        command = f"exec {shlex.quote(sys.executable)} -P -m screening.cluster.worker"
+        return "\n".join(
+            [
+                "#!/usr/bin/env bash",
+                f"export {variable}={shlex.quote(value)}",
+                *self.prologue,
+                f'{command} "{self.scratch}" {shlex.join([name, *self.worker])}',
+                "",
+            ]
+        )
+
+
+def templates(profile: SlurmProfile, address: str, security: Security | None = None) -> dict[str, JobTemplate]:
+    """Kind -> how its jobs are submitted.
+
+    Args:
+        profile: What to ask SLURM for.
+        address: Of the scheduler.
+        security: Certificates of the run; None only to ask whether such jobs would be taken.
+    """
+    kinds: Mapping[str, tuple[Jobs, dict[str, int]]]
+    kinds = {"build": (profile.builders, BUILD), "infer": (profile.inference, INFER)}
+    return {
+        kind: JobTemplate(
+            _arguments(profile, kind, jobs),
+            jobs.prologue,
+            profile.scratch,
+            (address, *_worker(profile, jobs, resources), *(tls_arguments(security) if security else ())),
+        )
+        for kind, (jobs, resources) in kinds.items()
+    }
+
+
+def _arguments(profile: SlurmProfile, kind: str, jobs: Jobs) -> tuple[str, ...]:
+    logs = str(profile.logs.absolute()).replace("%", "%%") + f"/screen-{kind}-%j"
+    named = {"partition": jobs.partition, "account": jobs.account, "gres": jobs.gres}
+    asked = (
+        f"--job-name=screen-{kind}",
+        *(f"--{option}={value}" for option, value in named.items() if value is not None),
+        f"--time={jobs.walltime}",
+        "--ntasks=1",
+        f"--cpus-per-task={jobs.cpus}",
+        f"--mem={jobs.megabytes}M",
+        f"--output={logs}.out",
+        f"--error={logs}.err",
+        "--no-requeue",  # a job that SLURM requeues would come back beside the one that replaces it
+        *jobs.directives,
+    )
+    return tuple(option for option in asked if not any(text in option for text in jobs.skip))
+
+
+def _worker(profile: SlurmProfile, jobs: Jobs, resources: dict[str, int]) -> tuple[str, ...]:
+    life = lifetime(jobs.walltime)
+    return (
+        *("--nthreads", "1", "--memory-limit", "0"),  # SLURM watches the memory
+        *("--death-timeout", str(DEATH_TIMEOUT)),
+        *("--lifetime", f"{life.seconds}s", "--lifetime-stagger", f"{life.stagger}s"),
+        *(("--interface", profile.interface) if profile.interface else ()),
+        *worker_arguments(resources),
+    )
+
 
 INTERVAL = 5.0
 """Seconds between two looks at the queue."""
@@ -52,16 +263,16 @@ def slurm_workers(profile: SlurmProfile, name: str, builders: int) -> Iterator[W
             return {str(worker["name"]) for worker in list(cluster.scheduler_info["workers"].values())}
 
         kinds = templates(profile, cluster.scheduler_address, security)
-        keeper = Keeper(kinds, wanted, present, name, str(profile.logs))
-        with keeper.at_work():
+        pool = JobPool(kinds, wanted, present, name, str(profile.logs))
+        with pool.at_work():
             wait_for(
                 lambda: {text.partition("-")[0] for text in names(client)} >= set(wanted),
                 profile.patience,
-                keeper.states,
-                keeper.check,
+                pool.states,
+                pool.check,
             )
             yield Workforce(
-                client, builders, profile.inference.count, check=keeper.check, waiting=lambda: describe(client)
+                client, builders, profile.inference.count, check=pool.check, waiting=lambda: describe(client)
             )
 
 
@@ -76,11 +287,11 @@ def check_jobs(profile: SlurmProfile, name: str, builders: int) -> None:
     check_interface(profile.interface, name)
     for kind, template in templates(profile, "tls://0.0.0.0:0").items():
         if builders if kind == "build" else profile.inference.count:
-            queue.check(template.arguments, template.script("check"), f"the {kind} jobs of {name}")
+            test_job(template.arguments, template.script("check"), f"the {kind} jobs of {name}")
 
 
 @dataclass
-class Keeper:
+class JobPool:
     """Keeps the wanted number of jobs of each kind in the queue or running.
 
     Jobs are asked for by number, and none is given up lightly, for a wrong answer would flood the queue: a job has
@@ -97,7 +308,7 @@ class Keeper:
         problem: What is wrong, once there is no point in going on.
     """
 
-    templates: Mapping[str, Template]
+    templates: Mapping[str, JobTemplate]
     wanted: Mapping[str, int]
     present: Callable[[], set[str]]
     name: str
@@ -118,7 +329,7 @@ class Keeper:
         Raises:
             UserError: SLURM does not take them.
         """
-        thread = threading.Thread(target=self._keep, name="slurm-keeper", daemon=True)
+        thread = threading.Thread(target=self._keep, name="slurm-jobs", daemon=True)
         try:
             with uninterrupted() as came:
                 self._fill(came)
@@ -129,7 +340,7 @@ class Keeper:
                 self._stop.set()
                 if thread.ident is not None:
                     thread.join()
-                queue.cancel(list(self._jobs.values()))
+                cancel_jobs(list(self._jobs.values()))
 
     def check(self) -> None:
         """Raise UserError once there is no point in going on."""
@@ -139,7 +350,7 @@ class Keeper:
     def states(self) -> str:
         """What SLURM says of our jobs, in one line."""
         jobs = dict(self._jobs)
-        listed = queue.states(list(jobs.values()))
+        listed = job_states(list(jobs.values()))
         if listed is None:
             return "SLURM does not answer"
         found = Counter(f"{_kind(name)} job {listed.get(number, 'unknown')}" for name, number in jobs.items())
@@ -153,14 +364,14 @@ class Keeper:
                 self._futile["sbatch"] += 1
                 if self._futile["sbatch"] >= FUTILE:
                     self.problem = str(error)
-            except Exception as error:  # noqa: BLE001  # a keeper that dies unseen would leave the run waiting for ever
+            except Exception as error:  # noqa: BLE001  # a pool that fails unseen would leave the run waiting forever
                 self.problem = f"{self.name}: the jobs cannot be kept ({type(error).__name__}: {error})."
 
     def _look(self) -> None:
         jobs = dict(self._jobs)
         connected = self.present()
         self._came |= connected
-        listed = queue.states(list(jobs.values()))
+        listed = job_states(list(jobs.values()))
         if listed is None:
             return
         for name, number in jobs.items():
@@ -172,9 +383,9 @@ class Keeper:
         if not self.problem:
             self._fill()
 
-    def _give_up(self, name: str, state: State | None) -> None:
+    def _give_up(self, name: str, state: JobState | None) -> None:
         kind = _kind(name)
-        queue.cancel([self._jobs.pop(name)])
+        cancel_jobs([self._jobs.pop(name)])
         if name in self._came:
             self._futile[kind] = 0
             return
@@ -197,7 +408,7 @@ class Keeper:
                     return
                 name = f"{kind}-{next(self._numbers)}"
                 what = f"the {kind} jobs of {self.name}"
-                self._jobs[name] = queue.submit(template.arguments, template.script(name), what)
+                self._jobs[name] = submit_job(template.arguments, template.script(name), what)
                 self._futile["sbatch"] = 0
 
 

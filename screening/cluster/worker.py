@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cgcnn.errors import UserError
 from cgcnn.machine import safe_children
-from screening.cluster.scratch import private_folder
+from screening.cluster.security import private_folder
 
 
 def command(scratch: str, name: str, *arguments: str) -> list[str]:

@@ -158,7 +158,7 @@ def _fitted(
     asked: tuple[NDArray[np.float32], float],
 ) -> Cascade:
     """A cascade after a share of the candidates, from those drawn with their keys."""
-    from cgcnn.training.student import fit_student
+    from cgcnn.training.distil import fit_student
 
     (rows, species, lattice), (key, share) = drawn, asked
     prototype, values = plan.candidates.ideal, _spread_out(key)

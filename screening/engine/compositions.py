@@ -17,7 +17,7 @@ from screening.status import Status
 
 if TYPE_CHECKING:
     from cgcnn.models.model import PrototypeModel
-    from screening.candidates.kind import Compositions
+    from screening.candidates.compositions import Compositions
     from screening.plan import Plan
 
 

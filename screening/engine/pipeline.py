@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import threading
 import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -14,8 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from cgcnn.errors import UserError
-from screening.cluster.settings import DEATHS, HEALTH
-from screening.cluster.workforce import BUILD, INFER, Workforce
+from screening.cluster.scheduler import BUILD, DEATHS, HEALTH, INFER, Workforce
 from screening.engine.block import Block, BlockResult
 from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.plan import from_header
@@ -24,14 +25,57 @@ from screening.store.versions import Versions, differences, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
 
     from distributed import Future
 
     from cgcnn.models.model import Model, PrototypeModel
     from screening.candidates.kind import Grain
-    from screening.engine.notice import Notice
     from screening.engine.score import Built
     from screening.plan import Plan
+
+
+DRAIN = 20.0
+"""Seconds in which blocks in flight may end after the notice."""
+
+
+@dataclass
+class Notice:
+    """Whether and when the notice came.
+
+    Attributes:
+        came: On the monotonic clock, s; None if it did not.
+    """
+
+    came: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether it came: nothing new is begun then."""
+        return self.came is not None
+
+    @property
+    def expired(self) -> bool:
+        """Whether it is time to leave, whatever is in flight."""
+        return self.came is not None and time.monotonic() - self.came > DRAIN
+
+
+@contextmanager
+def on_notice() -> Iterator[Notice]:
+    """Take SIGUSR1 as the notice; batch scripts have SLURM send it. In other threads than the main one none comes."""
+    notice = Notice()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield notice
+        return
+
+    def take(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler
+        notice.came = notice.came or time.monotonic()
+
+    before = signal.signal(signal.SIGUSR1, take)
+    try:
+        yield notice
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
 
 Done = TypeVar("Done")
 

@@ -1,1 +1,1 @@
-"""Rankings: the order of the candidates of a run, and what is made of it."""
+"""Rankings: the order of a run's candidates, and what can be made of it."""

@@ -1,124 +1,39 @@
-"""A ranking as a table of pandas, a run as a data set of xarray; both say their units."""
+"""A ranking as a pandas table, a run as an xarray data set; both carry their units."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from cgcnn import __version__
 from cgcnn.errors import UserError
 from screening.candidates.kind import UNTILTED
-from screening.chemistry.magnetism import guess_moments
 from screening.plan import from_header
+from screening.ranking.crystals import complete, describe
 from screening.ranking.table import labels_of
 from screening.status import Status, labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import xarray as xr
     from pymatgen.core.structure import Structure
 
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
-    from screening.ranking.table import Table
+    from screening.ranking.table import Ranking
     from screening.store import Column, Run
 
 
-TOLD = (
-    *("e_above_hull", "e_above_hull_std", "p_stable", "in_domain", "in_training"),
-    *("a_angstrom", "tolerance_factor", "tau", "e_above_hull_cubic", "p_tilted", "band_gap"),
-)
-"""Columns of a ranking that go with a structure."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """A structure from which a calculation starts.
-
-    Attributes:
-        name: Of its file: rank, formula, index, and tilts if there are any.
-        structure: Of pymatgen. Site properties: `site`, and `magmom` where an atom has a moment; `properties` has where
-            it comes from (`run`, `index`, `rank`, `model` …) and what is predicted of it.
-    """
-
-    name: str
-    structure: Structure
-
-
-def describe_run(table: Table) -> dict[str, Any]:
-    """Say what every structure of a ranking says of where it comes from."""
-    return {
-        "program": f"perovskite-screening {__version__}",
-        "run": table.about.get("run", ""),
-        "model": table.plan.model.name,
-        "model_digest": table.plan.model.digest,
-        "stable_at": table.plan.stable_at,
-    }
-
-
-def make_starts(
-    table: Table,
-    tilts: Sequence[str] = (UNTILTED,),
-    *,
-    count: int | None = None,
-    conventional: bool = False,
-) -> Iterator[Start]:
-    """Make the structures of a ranking, one for each candidate and tilt system, candidates in order of rank.
-
-    Args:
-        table: The ranking.
-        tilts: Tilt systems, see `cgcnn.graphs.tilts`.
-        count: How many candidates; None for all.
-        conventional: The usual cell of the space group rather than the smallest.
-
-    Raises:
-        UserError: There is no such tilt system, or the candidates are structures, which have no octahedra to turn.
-    """
-    candidates, about = table.plan.candidates, describe_run(table)
-    for row in table.rows(count):
-        for system in tilts:
-            a = row.get("a_angstrom", np.nan)
-            structure = candidates.structure(row["index"], a, system, conventional=conventional)
-            turned = {"tilts": system} if candidates.site_groups else {}  # structures have whatever they have
-            stem = f"{row['rank']:04d}-{row['formula']}-{row['index']}"
-            name = stem if system == UNTILTED else f"{stem}-{system}"
-            yield Start(name, complete(structure, {**about, "rank": row["rank"], **describe(row), **turned}))
-
-
-def describe(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes with a structure of a row of a ranking; which element is on which site its atoms say themselves."""
-    names = {name: str(row[name]) for name in ("formula", "id") if name in row}
-    return {"index": int(row["index"]), **names, **{name: _plain(row[name]) for name in TOLD if name in row}}
-
-
-def complete(structure: Structure, properties: Mapping[str, Any]) -> Structure:
-    """A structure with initial moments, and properties of the whole."""
-    moments = guess_moments(site.specie.symbol for site in structure)
-    if moments:
-        structure.add_site_property("magmom", moments)
-    structure.properties.update(properties)
-    return structure
-
-
-def _plain(value: Any) -> bool | float | None:
-    """A value as JSON has it; None where there is none; of single precision only what it has of decimals."""
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    return None if np.isnan(value) else float(f"{value:.7g}")
-
-
 class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without types
-    """A ranking: a `pandas.DataFrame` with a row for each candidate, the best first; the row labels are the ranks.
+    """A ranking as a `pandas.DataFrame`: a row for each candidate, the best first; the row labels are the ranks.
 
     Columns are those of the ranked CSV: `index` (the candidate's number in the run), `formula`, the sites or the id,
-    what is known of each candidate, and the texts that came with it. `attrs` holds `units` (column -> unit),
-    `model`, `stable_at` (eV/atom, the threshold of `p_stable`), `ranked` (how many candidates there were to rank),
-    `out_of_domain` and `new_anions` (how many of them the model does not know, see `screening.ranking.table`), and
-    of a run how many of its `blocks` are `committed`.
+    predictions and chemistry, and the texts that came with the candidate. `attrs` holds `units` (column -> unit),
+    `model`, `stable_at` (eV/atom, the threshold of `p_stable`), `ranked` (the number of candidates that could be
+    ranked), `out_of_domain` and `new_anions` (the numbers of those that the model does not know, see
+    `screening.ranking.table`), and how many of the run's `blocks` are `committed`.
     """
 
     _metadata: ClassVar[list[str]] = ["candidates"]
@@ -128,30 +43,30 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
         return RankedTable
 
     def __repr__(self) -> str:
-        """All columns, on as many lines as they take: what matters is in the middle, where pandas leaves out."""
+        """Show all columns, on as many lines as they take; pandas would leave out the middle, where the results are."""
         with pd.option_context("display.max_columns", None):
             return str(super().__repr__())
 
     def structures(self, tilts: str = UNTILTED, *, conventional: bool = False) -> list[Structure]:
-        """The candidates as crystals of pymatgen, in the order of the rows.
+        """Build the candidates as pymatgen crystals, in the order of the rows.
 
         Compositions sit on the positions of their prototype, with the predicted lattice constant; structures are as
-        they were given. Site properties are `site` and, where an atom has one, `magmom`, an initial moment; the
-        `properties` of each crystal say where it comes from and what is predicted of it.
+        they were given. Site properties are `site` and, if an atom has one, `magmom`, an initial moment. The
+        `properties` of each crystal are where it comes from and what is predicted for it.
 
         Args:
-            tilts: How octahedra are turned, see `cgcnn.graphs.tilts`; a relaxation never leaves an untilted start.
-            conventional: The usual cell of the space group rather than the smallest.
+            tilts: Tilt system, see `cgcnn.graphs.tilts`; a relaxation cannot tilt an untilted start.
+            conventional: Build the conventional cell of the space group rather than the smallest cell.
 
         Raises:
-            UserError: The column `index` is gone, or for compositions `a_angstrom`; there is no such tilt system.
+            UserError: The column `index` is missing, or for compositions `a_angstrom`; the tilt system is unknown.
         """
         candidates: Candidates | None = getattr(self, "candidates", None)
         if candidates is None or "index" not in self:
-            raise UserError("this table does not say which candidates its rows are; keep the column index")
+            raise UserError("this table does not say which candidates its rows are. Keep the column `index`.")
         lengths = self["a_angstrom"] if "a_angstrom" in self else np.full(len(self), np.nan)
         about = {name: self.attrs[name] for name in ("run", "model", "stable_at") if name in self.attrs}
-        turned = {"tilts": tilts} if candidates.site_groups else {}  # structures have whatever they have
+        turned = {"tilts": tilts} if candidates.site_groups else {}  # structures keep their own
         found = []
         for (place, row), a in zip(self.iterrows(), lengths, strict=True):
             structure = candidates.structure(int(row["index"]), float(a), tilts, conventional=conventional)
@@ -159,8 +74,8 @@ class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without t
         return found
 
 
-def to_pandas(table: Table) -> RankedTable:
-    """Read a ranking into a table of pandas."""
+def to_pandas(table: Ranking) -> RankedTable:
+    """Read a ranking into a pandas table."""
     columns = table.arrays()
     ranks = columns.pop("rank")
     frame = RankedTable(columns, index=pd.Index(ranks, name="rank"))
@@ -172,15 +87,15 @@ def to_pandas(table: Table) -> RankedTable:
 
 
 def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
-    """The committed rows of a run as a data set of xarray, all of them in memory.
+    """Read the committed rows of a run into memory as an xarray data set.
 
     Args:
         run: Finished or not.
-        filtered: Keep the candidates that a filter rejected, which have no prediction; and those that failed.
+        filtered: Include candidates without a prediction, which a filter rejected or which failed.
 
     Returns:
-        A variable for each column of the run along `candidate`, with its unit and meaning; as coordinates the number of
-        each candidate, its formula, the symbol on each of its sites or its id, and its oxidation states.
+        A variable along `candidate` for each column of the run, with its unit and meaning. Coordinates are the number
+        of each candidate, its formula, the symbol on each of its sites or its id, and its oxidation states.
 
     Raises:
         UserError: xarray is missing, or the run is damaged.
@@ -207,7 +122,7 @@ def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
 
 
 def _kept(run: Run, *, filtered: bool) -> dict[str, np.ndarray]:
-    """The columns of a run and `index`, of all committed rows or of those with a prediction."""
+    """Read the columns of a run and `index`, of all committed rows or of those with a prediction."""
     names = [column.name for column in run.header.columns]
     parts: list[dict[str, np.ndarray]] = []
     for rows in run.blocks(names):
@@ -215,12 +130,12 @@ def _kept(run: Run, *, filtered: bool) -> dict[str, np.ndarray]:
         part = {"index": np.arange(rows.start, rows.stop)} | dict(rows.columns)
         parts.append({name: values[kept] for name, values in part.items()})
     if not parts:
-        raise UserError(f"{run.target.url}: no block is done yet.")
+        raise UserError(f"{run.target.url}: no block is done yet. Wait for the first one, or run the screen.")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _names(plan: Plan, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Formula and sites or id of each row, and its states; empty of a candidate that is none."""
+    """Write formula, sites or id, and states of each row; empty for a row that is no candidate."""
     candidates = plan.candidates
     names = ("formula", *candidates.name_columns, *(field.name for field in candidates.remark_columns))
     shown = np.flatnonzero(rows[candidates.shown_by[0]].any(axis=1))
@@ -240,5 +155,5 @@ def _attributes(column: Column, run: Run) -> dict[str, Any]:
 
 
 def _flags(meanings: Sequence[str]) -> str:
-    """Meanings of flags as the CF conventions write them: words, joined by blanks."""
+    """Write the meanings of flags as the CF conventions have them: words joined by underscores, separated by blanks."""
     return " ".join(meaning.replace(" ", "_") for meaning in meanings)

@@ -1,6 +1,6 @@
-"""What a user has already: formulas with or without ids, or crystals, found again in a ranking.
+"""Known compounds: find formulas or crystals that the user already has among the candidates.
 
-Compounds are compared by composition, exactly: what is not stoichiometric is no candidate of whole formula units.
+Compositions must match exactly: a non-stoichiometric compound matches no candidate of whole formula units.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgcnn.data.crystal import structure
-from cgcnn.data.opening import uncompressed_name
+from cgcnn.data.limits import uncompressed_name
 from cgcnn.data.read import read
-from cgcnn.data.sample import broken, from_record
+from cgcnn.data.samples import broken, from_record
 from cgcnn.data.tables import open_table
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
-from screening.candidates.columns import Field
+from screening.candidates.kind import Field
 from screening.candidates.texts import array, strings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from cgcnn.data.sample import Sample
+    from cgcnn.data.samples import Sample
     from cgcnn.graphs.prototype import Prototype
 
     Reduced = tuple[tuple[int, int], ...]
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 _TYPESET = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789", "_${} ")
 """How formulas are typeset: SrZrO₃, SrZrO_3, $SrZrO_{3}$."""
 FORMULA = ("formula", "formula_pretty", "pretty_formula", "reduced_formula", "chemical_formula", "composition")
-"""Names that a column of formulas may have, as `_plain` writes them; the first that is there counts."""
+"""Names of columns of formulas, as `_plain` writes them; the first one in a table counts."""
 
 ID = ("id", "material_id", "mp_id", "task_id")
-"""Names of columns that say what to call the compound, likewise."""
+"""Names of columns that name the compound; again the first one counts."""
 
 TABLES = (".csv", ".tsv", ".txt", ".xlsx")
-"""Ends of the names of tables."""
+"""Suffixes of tables."""
 
 GIVEN = "user_e_above_hull"
-"""Column of a ranking: the energy above hull that the user has of a compound."""
+"""Column of a ranking: the energy above hull that the user gave for a compound."""
 
 _ENERGY = re.compile(r"(?:e|energy)_?(?:above_?)?hull(?:_per_atom)?(?:_(m?ev)(?:_(?:per_)?atom)?)?")
 """Names of columns of energies above hull, as `_plain` writes them."""
@@ -57,23 +57,23 @@ _OTHER_ENERGY = re.compile(r"(?:.*_)?energy(?:_.*)?|(?:e_(?:form|total|dft|decom
 """Names of columns that may hold energies of another kind."""
 
 _FINEST = 1000
-"""Denominator up to which amounts are taken for exact parts, such as 0.95 and 0.333."""
+"""Largest denominator of amounts such as 0.95 and 0.333."""
 
 _WEIGHTS = np.random.default_rng(0).integers(1, 2**40, MAX_Z + 1)
-"""A number for each element; sums of so many for the atoms of a cell are the same for the same composition only."""
+"""A weight for each element; sums over the atoms of a cell are equal only for equal compositions."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """Compounds that a user has, by composition; which element sits where does not count.
+    """Compounds that the user already has, by composition; which element sits where does not count.
 
-    They are notes on candidates, see `screening.candidates.notes`.
+    These are `Notes` on candidates, see `screening.candidates.kind`.
 
     Attributes:
-        names: Reduced composition -> name; of several, all with blanks between.
-        energies: Reduced composition -> energy above hull, eV/atom, the lowest of several; of some.
-        notes: What is worth a word on stderr.
-        other_energies: Name of a column that seems to hold energies, but not above a hull; empty if there is none.
+        names: Reduced composition -> name; several names are joined by blanks.
+        energies: Reduced composition -> energy above hull, eV/atom, the lowest of several; only of some compounds.
+        notes: Warnings.
+        other_energies: Name of a column that seems to hold other energies than above a hull; empty without one.
     """
 
     names: Mapping[Reduced, str]
@@ -83,31 +83,31 @@ class Known:
 
     @property
     def columns(self) -> tuple[Field, ...]:
-        """What it says of a candidate."""
-        named = Field("known_as", "text", description="what you have already, by this name")
-        given = Field(GIVEN, "number", "eV/atom", "energy above hull that came with what you have", 5)
+        """The columns that it adds to a ranking."""
+        named = Field("known_as", "text", description="the compound that you already have, by name")
+        given = Field(GIVEN, "number", "eV/atom", "energy above hull that you gave for it", 5)
         return (named, given) if self.energies else (named,)
 
     def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
-        """Give the name of each of n rows that is known, and the energy that came with it."""
+        """Look up the names of n rows, and the energies that came with them."""
         found = {"known_as": strings(self.names_of(rows["species"], prototype))}
         if self.energies:
             found[GIVEN] = array(self.energies_of(rows["species"], prototype).astype(np.float32))
         return found
 
     def names_of(self, species: np.ndarray, prototype: Prototype) -> list[str]:
-        """The name of each of species (n, n_sites) that is known, else an empty text."""
+        """Look up the name of each of species (n, n_sites); empty for those that are not known."""
         coded = self._coded(len(prototype.atoms))
         return [self.names[coded[code]] if code in coded else "" for code in _codes(species, prototype).tolist()]
 
     def energies_of(self, species: np.ndarray, prototype: Prototype) -> np.ndarray:
-        """(n,) float32 energies above hull of species (n, n_sites), eV/atom; NaN where none came with them."""
+        """Look up energies above hull of species (n, n_sites), eV/atom: (n,) float32, NaN where none came with them."""
         coded = self._coded(len(prototype.atoms))
         found = (self.energies.get(coded.get(code, ()), math.nan) for code in _codes(species, prototype).tolist())
         return np.fromiter(found, dtype=np.float32, count=len(species))
 
     def are_known(self, species: np.ndarray, prototype: Prototype) -> np.ndarray:
-        """(n,) whether species (n, n_sites) are known."""
+        """Tell which of species (n, n_sites) are known: (n,)."""
         return np.isin(_codes(species, prototype), list(self._coded(len(prototype.atoms))))
 
     def _coded(self, atoms: int) -> dict[int, Reduced]:
@@ -121,19 +121,19 @@ class Known:
 
 
 def read_known(path: Path) -> Known:
-    """Read what a user has.
+    """Read what the user already has.
 
     Args:
         path: A table as `cgcnn.data.tables` reads it, or a file or folder as `cgcnn.data.read.read` takes it: rows,
             JSON or JSON Lines with a column formula (or formula_pretty, as the Materials Project has it) and one for
             the name (id, material_id) if there is one, or whose rows hold crystals; CIF, POSCAR, extxyz, an ASE
-            database, a folder of these. Crystals are called by their ids, or by the names of their files; formulas
-            without an id by themselves. A column e_above_hull (or energy_above_hull, e_hull), in eV/atom unless its
-            name says meV, has energies.
+            database, a folder of these. Crystals are named by their ids or their files, and formulas without an id by
+            themselves. Energies are in a column e_above_hull (or energy_above_hull, e_hull), in eV/atom unless its
+            name says meV.
 
     Raises:
-        UserError: There is no such file or folder, or no row says a composition. Single rows that say none are counted
-            in `notes`.
+        UserError: There is no such file or folder, or no row has a composition. `notes` counts single rows without
+            one.
     """
     try:
         samples = list(_rows(path)) if _is_table(path) else read(path)
@@ -162,8 +162,8 @@ def read_known(path: Path) -> Known:
         raise UserError(f"`known` {path}: {odd[0]}{_more(odd)}")
     energies = {composition: energy for composition, energy in energies.items() if math.isfinite(energy)}
     notes = _notes(path, odd, "cannot be read", len(samples))
-    notes += _notes(path, uneven, "not stoichiometric, which match exactly that composition alone", len(samples))
-    notes += _notes(path, unread, "with an energy that is no number", len(samples))
+    notes += _notes(path, uneven, "not stoichiometric, which match only exactly that composition", len(samples))
+    notes += _notes(path, unread, "with an energy that is not a number", len(samples))
     columns = dict.fromkeys(name for sample in samples for name in sample.labels)
     other = next((name for name in columns if not _energy_unit(name) and _OTHER_ENERGY.fullmatch(_plain(name))), "")
     known = {composition: " ".join(all_names) for composition, all_names in names.items()}
@@ -171,12 +171,12 @@ def read_known(path: Path) -> Known:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether a path is that of a table, by its name."""
+    """Tell from its name whether a path is a table."""
     return uncompressed_name(path).lower().endswith(TABLES) and path.is_file()
 
 
 def _rows(path: Path) -> Iterator[Sample]:
-    """The rows of a table; broken ones where a row cannot be trusted."""
+    """Read the rows of a table; a row that cannot be trusted comes as a broken one."""
     table = open_table(path)
     empty = True
     for row in table.rows:
@@ -206,10 +206,10 @@ def _more(odd: list[str]) -> str:
 
 
 def _compound(sample: Sample) -> tuple[dict[str, float], str]:
-    """Amounts by symbol and name of a row or crystal.
+    """Read amounts by symbol, and the name, of a row or crystal.
 
     Raises:
-        UserError: It says no composition.
+        UserError: It has no composition.
     """
     labels = {_plain(name): value for name, value in sample.labels.items()}
     formula = next((labels[name] for name in FORMULA if labels.get(name)), "")
@@ -227,8 +227,8 @@ def _compound(sample: Sample) -> tuple[dict[str, float], str]:
 
 
 def _amounts(formula: Any, name: str) -> dict[str, float]:  # a value of JSON
-    """Amounts by symbol of a formula, or of a composition as JSON."""
-    from pymatgen.core.composition import Composition  # heavy; only where there is something known
+    """Read amounts by symbol from a formula, or from a composition as JSON."""
+    from pymatgen.core.composition import Composition  # heavy; only needed for known compounds
 
     try:
         plain = formula.translate(_TYPESET) if isinstance(formula, str) else formula
@@ -236,12 +236,12 @@ def _amounts(formula: Any, name: str) -> dict[str, float]:  # a value of JSON
     except (ValueError, TypeError, KeyError, OverflowError):
         amounts = {}
     if not amounts or not set(amounts) <= set(SYMBOLS[1:]):
-        raise UserError(f"{name}: {formula!r} is no formula. Write it as SrTiO3 or Cs2AgBiBr6.")
+        raise UserError(f"{name}: {formula!r} is not a formula. Write it as SrTiO3 or Cs2AgBiBr6.")
     return amounts
 
 
 def _reduced(amounts: Mapping[str, float]) -> Reduced:
-    """The smallest formula in whole numbers of amounts by symbol: of SrTiO2.6 it is Sr5Ti5O13."""
+    """Reduce amounts by symbol to the smallest formula in whole numbers: SrTiO2.6 becomes Sr5Ti5O13."""
     parts = {symbol: Fraction(amount).limit_denominator(_FINEST) for symbol, amount in amounts.items() if amount > 0}
     common = math.lcm(*(part.denominator for part in parts.values()))
     whole = {symbol: int(part * common) for symbol, part in parts.items()}
@@ -250,21 +250,21 @@ def _reduced(amounts: Mapping[str, float]) -> Reduced:
 
 
 def _plain(column: str) -> str:
-    """A column's name in lower case, with one underscore for whatever is no letter."""
+    """Write a column's name in lower case, with one underscore for anything that is not a letter."""
     return re.sub(r"[^a-z]+", "_", column.lower()).strip("_")
 
 
 def _energy_unit(column: str) -> float:
-    """eV/atom for one in a column's unit, if it has energies above hull; else 0."""
+    """Return the eV/atom of one unit of a column of energies above hull; 0 for any other column."""
     found = _ENERGY.fullmatch(_plain(column))
     return 0.0 if found is None else 1e-3 if found[1] == "mev" else 1.0
 
 
 def _energy(sample: Sample) -> float:
-    """The energy above hull of a row, eV/atom; infinite where it has none.
+    """Read the energy above hull of a row, eV/atom; infinite if it has none.
 
     Raises:
-        ValueError: There is one, but not a number.
+        ValueError: It has one that is not a number.
     """
     for name, value in sample.labels.items():
         if value not in (None, "") and (unit := _energy_unit(name)):
@@ -276,7 +276,7 @@ def _energy(sample: Sample) -> float:
 
 
 def _coded_compositions(names: Mapping[Reduced, str], atoms: int) -> Iterator[tuple[int, Reduced]]:
-    """Code of each compound whose formula fills a cell of so many atoms."""
+    """Code each compound whose formula fills a cell of so many atoms."""
     for composition in names:
         cells, rest = divmod(atoms, sum(count for _, count in composition))
         if cells and not rest:

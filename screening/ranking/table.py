@@ -1,4 +1,4 @@
-"""Rank a run: `rank` is the only way from the blocks of a run to an order, and a `Table` is what every output takes.
+"""Rank a run: `rank` is the only way from the blocks of a run to an order, and a `Ranking` is what every output takes.
 
 DuckDB sorts and writes, out of core: a ranking of all candidates of a large run lies in a temporary folder, not in
 memory.
@@ -27,7 +27,7 @@ from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.files import replacing
 from cgcnn.machine import cores
-from screening.candidates.columns import DECIMALS, Field, split_ranked
+from screening.candidates.kind import DECIMALS, Field, split_ranked
 from screening.candidates.texts import array, strings
 from screening.status import Status
 
@@ -43,32 +43,34 @@ if TYPE_CHECKING:
     from screening.store import Column
 
     Columns = Mapping[str, np.ndarray]
-    Blocks = Callable[[], Iterable[tuple[int, Columns]]]
-    """Gives (index of the first row, columns) of each block of a run, anew each time it is called."""
+    BlockRows = tuple[int, Columns]
+    """Index of the first row of a block, and its columns."""
+    Blocks = Callable[[], Iterable[BlockRows]]
+    """Reads the blocks of a run, anew each time it is called."""
 
 DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox", "p_perovskite", "promise"})
 """Columns whose largest value ranks first unless asked otherwise; all others rank from the smallest."""
 
 DIRECTIONS = {"asc": False, "desc": True}
-"""What may follow a column, after a colon -> whether its largest value ranks first."""
+"""Directions after a colon -> whether the largest value ranks first."""
 
 MEMORY = "1GB"
-"""What DuckDB may hold in memory; beyond, it spills to a temporary folder."""
+"""Memory of DuckDB, beyond which it spills to a temporary folder."""
 THREADS = 4
 """More threads need more memory, and writing does not get faster."""
 AHEAD = 2
 """Blocks that are read while others are sorted."""
 FORMULA_STARTS = "^[=+@-]"
-"""What a spreadsheet takes for a formula, as a regular expression."""
+"""Regular expression of texts that a spreadsheet would run as formulas."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The few best of each kind, for picks that are not alike.
+    """The few best of each kind, for picks that differ from one another.
 
     Attributes:
         sites: Columns of `species` whose elements, in any order, make a kind.
-        size: How many of each to keep.
+        size: Number of each kind to keep.
     """
 
     sites: tuple[int, ...]
@@ -80,9 +82,9 @@ class Counts:
     """Counts of the rows that a ranking is made of.
 
     Attributes:
-        ranked: Candidates of the run that could be ranked; a table of the top has fewer rows.
-        out_of_domain: Those of them with an element on a site where the model never saw it.
-        new_anions: Those of the others with elements on X that the model never saw together.
+        ranked: Candidates of the run that could be ranked; a ranking of the top has fewer rows.
+        out_of_domain: Candidates among them with an element on a site where the model never saw it.
+        new_anions: Candidates among the others with elements on X that the model never saw together.
     """
 
     ranked: int = 0
@@ -99,16 +101,15 @@ class Counts:
         self.new_anions += int(np.count_nonzero(new))
 
 
-class Table:
+class Ranking:
     """A ranking: candidates in order of rank, out of core.
 
     Attributes:
-        plan: Of the run; its candidates say what the rows are.
+        plan: Plan of the run; its candidates say what the rows are.
         fields: The columns, in the order of the ranked CSV.
-        counts: What the ranking was made of.
-        about: What else is known of it: of a run its `run` (a path or URL), and how many of its `blocks` are
-            `committed`.
-        notes: What is worth a warning.
+        counts: Counts of the candidates behind it.
+        about: Where it comes from: the `run` (a path or URL), and how many of its `blocks` are `committed`.
+        notes: Warnings.
     """
 
     notes: tuple[str, ...] = ()
@@ -121,7 +122,7 @@ class Table:
         self._length = int(database.sql("SELECT count(*) FROM ranked").fetchall()[0][0])
 
     def __len__(self) -> int:
-        """Give the number of rows."""
+        """Return the number of rows."""
         return self._length
 
     @property
@@ -177,7 +178,7 @@ class Table:
         return [{name: _text(value) for name, value in zip(self.names, row, strict=True)} for row in found]
 
     def query(self, statement: str) -> pa.Table:
-        """Run a query of SQL over `candidates`, the rows of this table, with DuckDB.
+        """Run an SQL query over `candidates`, the rows of this ranking, with DuckDB.
 
         Raises:
             UserError: The statement is wrong, or selects nothing.
@@ -231,7 +232,8 @@ def _expression(field: Field, *, text: bool, guarded: bool) -> str:
     if text and field.kind == "number" and field.decimals is not None:
         return f"TRY_CAST({column}::DOUBLE AS DECIMAL(18, {field.decimals}))"
     if guarded and field.kind == "text":
-        formula = f"regexp_matches({column}, '{FORMULA_STARTS}') AND TRY_CAST({column} AS DOUBLE) IS NULL"
+        starts = f"{column} < 'A' AND regexp_matches({column}, '{FORMULA_STARTS}')"  # most texts need no regex
+        formula = f"{starts} AND TRY_CAST({column} AS DOUBLE) IS NULL"
         return f"CASE WHEN {formula} THEN '''' || {column} ELSE {column} END"
     return column
 
@@ -245,7 +247,7 @@ def rank(  # noqa: PLR0913  # all but two have defaults
     groups: Groups | None = None,
     spill: Path | None = None,
     about: Mapping[str, Any] | None = None,
-) -> Table:
+) -> Ranking:
     """Rank the scored candidates of a run.
 
     Candidates in the model's domain come first, where the run knows it; then the sorted columns decide, then the
@@ -253,12 +255,12 @@ def rank(  # noqa: PLR0913  # all but two have defaults
 
     Args:
         blocks: The blocks of the run, each with `status`.
-        plan: Of the run.
+        plan: Plan of the run.
         sort: The columns that decide, the first one first, separated by commas; see `check_sort`.
-        top: How many to keep; None keeps all.
+        top: Number of candidates to keep; None keeps all.
         groups: Keep only the best of each kind.
-        spill: Folder for what memory should not hold; None takes that for temporary files.
-        about: What else to say of the table, such as its run.
+        spill: Folder for what does not fit in memory; None takes the one for temporary files.
+        about: Where the ranking comes from, such as its run.
 
     Raises:
         UserError: No candidate can be ranked, or the disk is full.
@@ -271,7 +273,7 @@ def rank(  # noqa: PLR0913  # all but two have defaults
     else:
         rows = map_counted(rows, counts)
     _fill(database, rows, plan.candidates, sort)
-    return Table(database, plan, counts, about or {})
+    return Ranking(database, plan, counts, about or {})
 
 
 def check_sort(sort: str, names: Sequence[str]) -> None:
@@ -282,21 +284,21 @@ def check_sort(sort: str, names: Sequence[str]) -> None:
         names: The columns that there are.
 
     Raises:
-        UserError: One is no column, or has another direction than asc and desc; the columns are named.
+        UserError: A column does not exist, or a direction is neither asc nor desc; the message lists the columns.
     """
     for key in sort.split(","):
         column, given, direction = key.strip().partition(":")
         if column not in names:
             raise UserError(f"`sort` {column}: no such column. Choose one of {', '.join(names)}.")
         if given and direction not in DIRECTIONS:
-            raise UserError(f"`sort` {sort}: {direction!r} is no direction. Write {column}:asc or {column}:desc.")
+            raise UserError(f"`sort` {sort}: {direction!r} is not a direction. Write {column}:asc or {column}:desc.")
 
 
 def map_counted(batches: Iterable[Columns], counts: Counts) -> Iterator[Columns]:
     """Pass rows on, counted.
 
     Raises:
-        UserError: There are none.
+        UserError: There are no rows.
     """
     for rows in batches:
         counts.add(rows)
@@ -305,15 +307,15 @@ def map_counted(batches: Iterable[Columns], counts: Counts) -> Iterator[Columns]
         raise UserError("No candidate of this run can be ranked: all were filtered or failed.")
 
 
-def _scored(blocks: Iterable[tuple[int, Columns]]) -> Iterator[Columns]:
+def _scored(blocks: Iterable[BlockRows]) -> Iterator[Columns]:
     for start, columns in blocks:
         kept = np.flatnonzero(columns["status"] == Status.OK)
         if len(kept):
             yield Picked(columns, kept, start)
 
 
-def _picked(blocks: Iterable[tuple[int, Columns]], best: NDArray[np.int64]) -> Iterator[Columns]:
-    """The rows of these candidates, whose indices ascend."""
+def _picked(blocks: Iterable[BlockRows], best: NDArray[np.int64]) -> Iterator[Columns]:
+    """Pick the rows of these candidates, whose indices ascend."""
     for start, columns in blocks:
         first, last = np.searchsorted(best, [start, start + len(columns["status"])])
         if last > first:
@@ -321,7 +323,7 @@ def _picked(blocks: Iterable[tuple[int, Columns]], best: NDArray[np.int64]) -> I
 
 
 class Picked(Mapping[str, np.ndarray]):
-    """Some rows of a block, with their `index`; their columns are read when they are asked for."""
+    """Some rows of a block, with their `index`; a column is read only when something asks for it."""
 
     def __init__(self, columns: Columns, kept: NDArray[np.int64], start: int) -> None:
         self._columns, self._kept = columns, kept
@@ -338,11 +340,11 @@ class Picked(Mapping[str, np.ndarray]):
         return iter(("index", *self._columns))
 
     def __len__(self) -> int:
-        """Give the number of columns."""
+        """Return the number of columns."""
         return 1 + len(self._columns)
 
     def __contains__(self, name: object) -> bool:
-        """Say whether there is such a column; it is not read."""
+        """Tell whether there is such a column, without reading it."""
         return name == "index" or name in self._columns
 
 
@@ -366,7 +368,7 @@ def _best(
 
 
 def _fill(database: Database, batches: Iterable[Columns], candidates: Candidates, sort: str) -> None:
-    """Make the table `ranked` of rows, in order."""
+    """Fill the table `ranked` with rows, in order."""
     kept = [field for field in table_fields(candidates) if field.name != "rank"]
     further = {column for column, _ in _keys(sort)} - {field.name for field in kept}
     unknown = "in_domain" not in {field.name for field in kept}
@@ -388,7 +390,7 @@ def _fill(database: Database, batches: Iterable[Columns], candidates: Candidates
 def _ahead(
     pool: ThreadPoolExecutor, make: Callable[[Columns], pa.RecordBatch], batches: Iterable[Columns]
 ) -> Iterator[pa.RecordBatch]:
-    """Make record batches in order, some of them ahead."""
+    """Make record batches in order, a few of them ahead."""
     waiting = deque[Future[pa.RecordBatch]]()
     for rows in batches:
         waiting.append(pool.submit(make, rows))
@@ -398,7 +400,7 @@ def _ahead(
 
 
 def labels_of(candidates: Candidates, rows: Columns) -> dict[str, pa.Array]:
-    """Give all texts of n rows with their `index`, by the names that `table_fields` gives them."""
+    """Write all texts of n rows with their `index`, by the names that `table_fields` gives them."""
     found = dict(candidates.labels(rows))
     if candidates.text_columns:
         indices = rows["index"].tolist()
@@ -417,7 +419,7 @@ def _own_names(candidates: Candidates) -> set[str]:
 
 
 def _keys(sort: str) -> list[tuple[str, bool]]:
-    """Read what decides: columns, and whether the largest value of each ranks first."""
+    """Parse the sort columns, each with whether its largest value ranks first."""
     keys = [key.strip().partition(":") for key in sort.split(",")]
     return [(column, DIRECTIONS.get(direction, column in DESCENDING)) for column, _, direction in keys]
 
@@ -456,7 +458,7 @@ def _text(value: Decimal | float | str | bool | None) -> str:  # noqa: FBT001
 
 
 def quoted(name: str) -> str:
-    """Write a name as SQL has it."""
+    """Quote a name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -474,7 +476,7 @@ def table_fields(candidates: Candidates) -> list[Field]:
 
 
 def free(name: str, taken: Collection[str]) -> str:
-    """Find a column name that hides none of those taken, which are casefolded."""
+    """Find a column name that hides none of the taken ones, which are casefolded."""
     while name.casefold() in taken:
         name = f"input_{name}"
     return name
@@ -499,7 +501,7 @@ _FIRST = (
 
 
 class Database:
-    """A DuckDB in memory that spills to a folder of its own, gone with it."""
+    """An in-memory DuckDB that spills to a folder of its own, and removes it."""
 
     def __init__(self, spill: Path | None = None) -> None:
         folder = Path(spill or tempfile.gettempdir()) / f".ranking-{secrets.token_hex(8)}"
@@ -515,10 +517,10 @@ class Database:
         self.close = weakref.finalize(self, _close, self._connection, folder)
 
     def ingest(self, query: str, batches: Iterator[pa.RecordBatch]) -> dict[str, np.ndarray]:
-        """Run a query over `source`: record batches, each read once; its result by column.
+        """Run a query over `source`, record batches that are read once each, and return the result by column.
 
         Raises:
-            UserError: A batch cannot be had, or the disk is full.
+            UserError: A batch cannot be read, or the disk is full.
         """
         failed: list[BaseException] = []
 
@@ -534,7 +536,7 @@ class Database:
         try:
             return self.run(query)
         except UserError:
-            if failed:  # DuckDB knows it as a text alone
+            if failed:  # DuckDB keeps only its text
                 raise failed[0] from None
             raise
         finally:
@@ -555,11 +557,11 @@ class Database:
             self._connection.unregister("added")
 
     def sql(self, query: str) -> Any:
-        """Give the result of a query, a relation of DuckDB; None of a statement without one."""
+        """Return the result of a query as a DuckDB relation; None for a statement without a result."""
         return self._connection.sql(query)
 
     def run(self, query: str) -> dict[str, np.ndarray]:
-        """Run a query; its result by column.
+        """Run a query and return its result by column.
 
         Raises:
             UserError: It cannot be done, for example as the disk is full.

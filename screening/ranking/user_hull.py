@@ -16,7 +16,7 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card
 from cgcnn.models.domain import Domain
-from screening.candidates.columns import Field
+from screening.candidates.kind import Field
 from screening.candidates.texts import array, strings
 from screening.chemistry.competing import Distance, atoms_by_element, compare, ground_states
 from screening.chemistry.entries import unit_of
@@ -44,9 +44,9 @@ DOUBTFUL = 0.2
 """Bound, eV/atom, from which on competing phases contradict a candidate: of 17 compositions of the experimental lists
 with a held-out energy up to 0.05 and a bound above this none is a perovskite; above 0.1, 21 of 58 are."""
 STABLE = 0.03
-"""Energy above hull, eV/atom, up to which a perovskite of the training is taken for the lowest of its composition."""
+"""Energy above hull, eV/atom, up to which a perovskite of the training counts as the lowest of its composition."""
 SHARED = 5000
-"""Compounds of a training that are looked at, at most."""
+"""Most compounds of a training to compare."""
 SCALES = {35: 0.320, 34: 0.283, 52: 0.253, 53: 0.227, 51: 0.115, 16: -0.096}
 """Anion, by atomic number -> eV/atom by which formation energies of ABX3 and A2BB'X6 with the legacy corrections lie
 above those with the ones of 2020."""
@@ -54,29 +54,32 @@ above those with the ones of 2020."""
 
 @dataclass(frozen=True)
 class UserHull:
-    """The distance of candidates from a hull of the user's, by the formation energies that the model predicts.
+    """Notes on how far candidates are from a hull of the user's, by the formation energies that the model predicts.
 
-    They are notes on candidates, see `screening.candidates.notes`. The model is asked when a ranking is made, so that a
-    run need not keep them.
+    The ranking asks the model, so that runs need not store them.
 
     Attributes:
-        phases: Of the hull.
-        model: Of the run.
+        phases: The competing phases that make the hull.
+        model: The model of the run.
     """
 
     phases: Phases
     model: ModelReference
     columns: ClassVar[tuple[Field, ...]] = (
         Field(TARGET, "number", "eV/atom", "predicted formation energy", 5),
-        Field(ABOVE, "number", "eV/atom", "predicted energy above the hull of the competing phases given", 5),
-        Field("decomposition", "text", description="those of these phases that have the lowest energy together"),
+        Field(ABOVE, "number", "eV/atom", "predicted energy above the hull of the given competing phases", 5),
+        Field(
+            "decomposition",
+            "text",
+            description="the competing phases that it would decompose into",
+        ),
     )
 
     def check(self) -> None:
         """Refuse a model that predicts no formation energy.
 
         Raises:
-            UserError: Naming it, and one that does.
+            UserError: The model predicts none; the message names one that does.
         """
         if TARGET not in read_card(self.model.path).settings.targets:
             raise UserError(
@@ -85,7 +88,7 @@ class UserHull:
             )
 
     def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
-        """Give predicted formation energy, distance from the hull (both eV/atom) and decomposition of n rows.
+        """Compute formation energy, distance from the hull (both eV/atom) and decomposition of n rows.
 
         The last two are null for what the phases do not cover.
         """
@@ -99,12 +102,12 @@ class UserHull:
         }
 
     def above(self, species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float32]:
-        """(n,) distances of species (n, n_sites) from the hull, eV/atom, NaN where not covered; about 2 ms each."""
+        """Compute distances of species (n, n_sites) from the hull: (n,), eV/atom, NaN where not covered; 2 ms each."""
         found = self._distances(species, self._energies(species, prototype), prototype)
         return np.array([distance.energy if distance else np.nan for distance in found], dtype=np.float32)
 
     def notes(self, species: Iterable[NDArray[np.uint8]]) -> list[str]:
-        """Say what is worth a warning about the phases: what they do not cover, and whether energies compare.
+        """Warn about the phases: what they do not cover, and energies that do not compare.
 
         Args:
             species: Those of all candidates, (n, n_sites) at a time.
@@ -122,7 +125,7 @@ class UserHull:
         return [*self.phases.source.notes, *uncovered, *self._scale(set().union(*counts)), *self._training()]
 
     def _scale(self, elements: set[int]) -> Iterator[str]:
-        """Whether the corrections of the file are those of the model, as far as candidates have them."""
+        """Compare the corrections of the file with those of the model, as far as they matter to the candidates."""
         card, source = read_card(self.model.path), self.phases.source
         model = scale_of(card)
         if not model:
@@ -145,9 +148,9 @@ class UserHull:
             yield from self.phases.compare_known()
 
     def _training(self) -> Iterator[str]:
-        """Whether compounds of the training that are on its hull have the same formation energies in the file.
+        """Compare formation energies in the file with those of compounds of the training that are on its hull.
 
-        The model stands for its labels, which it does not keep: in the training it is off by some hundredths.
+        The model stands in for its labels, which it does not store; on its training it is off by a few hundredths.
         """
         domain = self._loaded.domain
         if not isinstance(domain, Domain) or not len(domain.labels):
@@ -167,7 +170,7 @@ class UserHull:
         yield from compare(pairs, f"model {self.model.name} learned")
 
     def _energies(self, species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float32]:
-        """(n,) predicted formation energies, eV/atom."""
+        """Predict formation energies: (n,), eV/atom."""
         return self._loaded.on(prototype.name).predict(species)[TARGET][0]
 
     def _distances(
@@ -188,13 +191,13 @@ class UserHull:
         """The model of the run.
 
         Raises:
-            UserError: It is not there any more, or another one is.
+            UserError: The model is gone, or was replaced.
         """
         from cgcnn.models.files import load
 
         model = load(self.model.path)
         if model.digest != self.model.digest:
-            raise UserError(f"{self.model.path}: not the model that made this run any more. Put that one back.")
+            raise UserError(f"{self.model.path}: no longer the model that made this run. Put that one back.")
         return model
 
 
@@ -227,7 +230,7 @@ def hull_check(model: ModelReference) -> HullCheck | None:
 
 
 def scale_of(card: Card) -> str:
-    """On whose corrections a model's formation energies are: MP2020 or legacy; empty where they are not MP's."""
+    """Find out whose corrections a model's formation energies have: MP2020 or legacy; empty if they are not MP's."""
     target = next((target.description for target in card.targets if target.name == TARGET), "")
     said = f"{target} {card.label} {card.hull} {card.source}"
     if "2020" in said:

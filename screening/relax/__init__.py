@@ -1,1 +1,1 @@
-"""A second opinion: the best candidates of a run, tilted and not, relaxed with a calculator of ASE."""
+"""A second opinion: relax the best candidates of a run, tilted and untilted, with an ASE calculator."""

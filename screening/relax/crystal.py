@@ -1,4 +1,4 @@
-"""One relaxation: cell and atoms by FIRE in ASE; what is killed goes on from its last checkpoint."""
+"""One relaxation of cell and atoms, by FIRE in ASE; a killed one resumes from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class RelaxationTask:
     """A structure to relax.
 
     Attributes:
-        index: Of the candidate in the run.
-        formula: Of the candidate.
-        tilts: Tilt system of the start, by Glazer's symbol; empty of a structure that is taken as it was given.
-        structure: The start, as pymatgen writes it.
+        index: Number of the candidate in the run.
+        formula: Formula of the candidate.
+        tilts: Glazer's symbol of the start; empty for a structure, which starts as it was given.
+        structure: The start, as a pymatgen dictionary.
     """
 
     index: int
@@ -47,19 +47,19 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What tells it from the others of a run; the name of its files."""
+        """The name of its files, unique within a run."""
         return f"{self.index}-{self.tilts or 'given'}"
 
 
 @dataclass(frozen=True)
-class Settings:
+class RelaxationSettings:
     """How to relax: cell and atoms together, by FIRE.
 
     Attributes:
         calculator: ``chgnet`` or ``module:factory``.
-        folder: Where modules of the user's are looked for.
+        folder: Folder of the user's modules.
         fmax: Largest force, and stress as a force on the cell, at which a structure counts as relaxed, eV/Å.
-        steps: At most so many.
+        steps: Largest number of steps.
     """
 
     calculator: str
@@ -68,34 +68,34 @@ class Settings:
     steps: int = 500
 
     def check(self) -> None:
-        """Refuse what nothing could be relaxed with.
+        """Refuse settings with which nothing could be relaxed.
 
         Raises:
-            UserError: Naming it.
+            UserError: A setting is out of range; the message names it.
         """
         if not 1e-4 <= self.fmax <= 1:
             raise UserError(f"`fmax` {self.fmax}: give a force between 0.0001 and 1 eV/Å, such as 0.05.")
         if self.steps < 1:
-            raise UserError(f"`steps` {self.steps}: at least one.")
+            raise UserError(f"`steps` {self.steps}: give at least one.")
 
 
 @dataclass(frozen=True)
 class Relaxed:
-    """What a relaxation came to.
+    """The result of a relaxation.
 
     Attributes:
-        index: Of the candidate in the run.
-        formula: Of the candidate.
-        tilts: Of the start, see `Task`.
-        reason: Why there is no result, or why it does not count as relaxed; empty if it does.
-        steps: That were taken.
-        seconds: That they took.
-        largest_force: That is left, eV/Å; None without a result.
-        energy_per_atom: eV/atom, as the calculator has it; None without a result.
-        start_volume: Å³/atom.
-        volume: Å³/atom, at the end; None without a result.
+        index: Number of the candidate in the run.
+        formula: Formula of the candidate.
+        tilts: Tilts of the start, see `RelaxationTask`.
+        reason: Why there is no result, or why it is not relaxed; empty if it is.
+        start_volume: Volume of the start, Å³/atom.
+        steps: Steps taken.
+        seconds: Time they took.
+        largest_force: Largest force left, eV/Å; None without a result.
+        energy_per_atom: Energy by the calculator, eV/atom; None without a result.
+        volume: Final volume, Å³/atom; None without a result.
         became: Order on B, family and Glazer's symbol, see `cgcnn.graphs.perovskite`; empty if it is no perovskite.
-        structure: At the end, as pymatgen writes it; None without a result.
+        structure: Final structure, as a pymatgen dictionary; None without a result.
     """
 
     index: int
@@ -113,35 +113,35 @@ class Relaxed:
 
     @property
     def converged(self) -> bool:
-        """Whether it is relaxed."""
+        """Whether the structure is relaxed."""
         return not self.reason
 
     @property
     def is_tilted(self) -> bool:
-        """Whether it is a perovskite with rotated octahedra now."""
+        """Whether the result is a perovskite with rotated octahedra."""
         return " tilted " in self.became
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Read a result that `to_json` wrote."""
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Write the result as JSON values."""
         return asdict(self)
 
 
 CHGNET = "chgnet"
 """CHGNet (Deng et al., Nature Machine Intelligence 5, 1031, 2023): its energies are those of GGA and GGA+U with the
-corrections MaterialsProject2020, so they compare with entries of the Materials Project; its wheel has its weights."""
+corrections MaterialsProject2020, so they compare with entries of the Materials Project. Its wheel has its weights."""
 EXTRA = "pip install 'perovskite-screening[relax]'"
 
 
 def name_calculator(spec: str) -> str:
-    """What tells a calculator from others: the name asked for, with a version where there is one.
+    """Identify a calculator: the requested name, with a version if there is one.
 
     Raises:
-        UserError: There is no such calculator, or what it needs is missing.
+        UserError: There is no such calculator, or a library that it needs is missing.
     """
     _require("ase")
     if spec == CHGNET:
@@ -156,16 +156,16 @@ def name_calculator(spec: str) -> str:
 
 @lru_cache(maxsize=1)
 def make_calculator(spec: str, folder: str) -> Any:
-    """A calculator of ASE, made once in a process.
+    """Make an ASE calculator, once in a process.
 
     Args:
         spec: ``chgnet``, or ``module:factory`` of a function without arguments that returns a calculator.
-        folder: Where modules of the user's are looked for, beside the installed ones.
+        folder: Folder of the user's modules, besides the installed ones.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such function.
     """
-    with redirect_stdout(io.StringIO()):  # stdout is the results'
+    with redirect_stdout(io.StringIO()):  # stdout belongs to the results
         return _chgnet() if spec == CHGNET else _find_factory(spec, folder)()
 
 
@@ -185,16 +185,16 @@ def _require(library: str) -> None:
 
 
 def _find_factory(spec: str, folder: str) -> Callable[[], Any]:
-    """The function that a specification names.
+    """Import the function that a specification names.
 
     Raises:
-        UserError: It names none.
+        UserError: It does not name one.
     """
     module, _, name = spec.partition(":")
     if not name:
         raise UserError(
-            f"`calculator` {spec}: none of ours. Take {CHGNET}, or module:factory for a function of yours that "
-            "returns a calculator of ASE."
+            f"`calculator` {spec}: unknown. Write {CHGNET}, or module:factory for your own function that returns an "
+            "ASE calculator."
         )
     if folder not in sys.path:
         sys.path.append(folder)
@@ -205,19 +205,19 @@ def _find_factory(spec: str, folder: str) -> Callable[[], Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"`calculator` {spec}: cannot be imported ({' '.join(str(error).split())}).") from None
     if not callable(factory):
-        raise UserError(f"`calculator` {spec}: cannot be called; name a function that returns a calculator of ASE.")
+        raise UserError(f"`calculator` {spec}: not a function. Name one that returns an ASE calculator.")
     return factory
 
 
 SAVED = 20
 """Steps from one checkpoint to the next."""
 SWOLLEN, SHRUNKEN = 3.0, 0.4
-"""Of the volume at the start; a crystal beyond is no crystal any more, and no use going on with."""
+"""Ratios to the volume of the start beyond which the crystal has fallen apart, and the relaxation stops."""
 
 
 @dataclass
 class _State:
-    """Where a relaxation is; `steps` and `seconds` count those before an interruption, too."""
+    """The state of a relaxation; `steps` and `seconds` include those before an interruption."""
 
     atoms: Any
     steps: int = 0
@@ -228,7 +228,7 @@ class _State:
         write_whole(path, json.dumps(where | {"steps": self.steps, "seconds": self.seconds}))
 
     def load(self, path: Path) -> None:
-        """Go on where a checkpoint is; without a sound one from the start."""
+        """Go on from a checkpoint; without a sound one, from the start."""
         with suppress(OSError, ValueError, KeyError):
             saved = json.loads(read_text(path))
             cell, positions = np.array(saved["cell"], dtype=float), np.array(saved["positions"], dtype=float)
@@ -238,13 +238,13 @@ class _State:
                 self.steps, self.seconds = int(saved["steps"]), float(saved["seconds"])
 
 
-def relax(task: Task, settings: Settings, checkpoint: Path) -> Relaxed:
-    """Relax a structure; whatever goes wrong with it becomes the reason of the result.
+def relax(task: RelaxationTask, settings: RelaxationSettings, checkpoint: Path) -> Relaxed:
+    """Relax a structure; whatever goes wrong with it becomes the `reason` of the result.
 
     Args:
         task: What to relax.
-        settings: How.
-        checkpoint: File of where it is, every `SAVED` steps; if it is there, the relaxation goes on from it.
+        settings: How to relax.
+        checkpoint: File of the state, written every `SAVED` steps; if it exists, the relaxation resumes from it.
 
     Raises:
         UserError: There is no such calculator, or the checkpoint cannot be written.
@@ -255,19 +255,21 @@ def relax(task: Task, settings: Settings, checkpoint: Path) -> Relaxed:
     start = Structure.from_dict(task.structure)
     known = Relaxed(task.index, task.formula, task.tilts, "", start.volume / len(start))
     try:
-        with warnings.catch_warnings(), threadpool_limits(1):  # matrices of the cell are 3 by 3: threads only wait
-            warnings.simplefilter("ignore")  # of calculators to who wrote them
+        with warnings.catch_warnings(), threadpool_limits(1):  # cell matrices are 3 by 3: threads only wait
+            warnings.simplefilter("ignore")  # calculators warn their authors
             state, reason, force = _descend(start, calculator, settings, checkpoint)
         found = replace(known, reason=reason, steps=state.steps, seconds=round(state.seconds, 3))
         return _described(found, start, state.atoms, force)
-    except (MemoryError, UserError):  # the machine's fault, or the place's
+    except (MemoryError, UserError):  # the machine or the folder is at fault, not the crystal
         raise
-    except Exception as error:  # noqa: BLE001  # becomes the reason: calculators raise whatever they like
+    except Exception as error:  # noqa: BLE001  # becomes the reason: a calculator may raise anything
         return replace(known, reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _descend(start: Structure, calculator: Any, settings: Settings, checkpoint: Path) -> tuple[_State, str, float]:
-    """Where the relaxation ends, why it is not relaxed there, if so, and the largest force that is left, eV/Å."""
+def _descend(
+    start: Structure, calculator: Any, settings: RelaxationSettings, checkpoint: Path
+) -> tuple[_State, str, float]:
+    """Relax: return the final state, the reason why it is not relaxed, if so, and the largest force left, eV/Å."""
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
     from pymatgen.io.ase import AseAtomsAdaptor
@@ -292,7 +294,7 @@ def _descend(start: Structure, calculator: Any, settings: Settings, checkpoint: 
 
 
 def _broken(atoms: Any, volume: float) -> str:
-    """Why a crystal is none any more, if so; volume is that at the start, Å³."""
+    """Explain why the atoms are no crystal any more; empty if they are. The volume is that of the start, Å³."""
     if not math.isfinite(atoms.get_potential_energy()):
         return "its energy is no finite number"
     ratio = atoms.get_volume() / volume
@@ -302,7 +304,7 @@ def _broken(atoms: Any, volume: float) -> str:
 
 
 def _described(found: Relaxed, start: Structure, atoms: Any, force: float) -> Relaxed:
-    """The result with energy, volume, structure, and what it became."""
+    """Complete a result with energy, volume, structure, and what it became."""
     energy = float(atoms.get_potential_energy()) / len(atoms)
     if not math.isfinite(energy):
         return found
@@ -317,5 +319,5 @@ def _described(found: Relaxed, start: Structure, atoms: Any, force: float) -> Re
         energy_per_atom=energy,
         volume=end.volume / len(end),
         became=kind.text if kind else "",
-        structure=json.loads(end.to_json()),  # as it will be read
+        structure=json.loads(end.to_json()),  # as it will be read back
     )

@@ -1,4 +1,4 @@
-"""What is written of a second opinion: a row for each candidate, a row for each relaxation, the final crystals."""
+"""The folder of a second opinion: a row for each candidate, a row for each relaxation, the final crystals."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 from cgcnn import __version__
 from cgcnn.errors import UserError
 from cgcnn.files import open_regular, read_text, write_csv, write_whole
-from screening.candidates.columns import DECIMALS
+from screening.candidates.kind import DECIMALS
 from screening.export import Export, write_starts
-from screening.ranking.frames import Start
-from screening.ranking.outputs import CIF_NAME
+from screening.ranking.crystals import CIF_NAME, Start
 from screening.relax.crystal import Relaxed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from screening.relax.crystal import Task
+    from screening.relax.crystal import RelaxationTask
     from screening.relax.opinion import Opinion
     from screening.store import Run
 
@@ -32,25 +31,25 @@ SETTINGS = "settings.json"
 CANDIDATES = "candidates.csv"
 RELAXATIONS = "relaxations"
 WRITTEN = (SETTINGS, CANDIDATES, "relaxations.csv")
-"""Files that are written each time."""
+"""Files that every call writes."""
 ASIDE = ("program", "run")
-"""Settings that may differ: they are told, and decide nothing."""
+"""Settings that are recorded but decide nothing, and so may differ."""
 
 
 def usual_place(url: str) -> Path | None:
-    """The directory of the results of a run unless another one is named; None of a run that is no local directory."""
+    """Return the default directory for the results of a run; None if the run is not a local directory."""
     return None if "://" in url else Path(f"{url.removesuffix('/').removesuffix('.zarr')}-relaxed").absolute()
 
 
 def name_candidates(run: Run) -> str:
-    """A digest of the candidates of a run and of the model that ranks them."""
+    """Compute a digest of the candidates of a run and of the model that ranks them."""
     named = json.dumps([run.header.space, run.header.records, run.header.model_digest], sort_keys=True)
     return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Where results are kept; each file appears whole or not at all.
+    """The directory of the results; each file appears whole or not at all.
 
     Attributes:
         path: The directory.
@@ -59,13 +58,13 @@ class Folder:
     path: Path
 
     def open(self, settings: dict[str, Any]) -> None:
-        """Make the directory, or find it made with the same settings.
+        """Make the directory, or check that it was made with the same settings.
 
         Args:
-            settings: All that decides what a relaxation comes to; JSON values.
+            settings: Everything that decides the result of a relaxation, as JSON values.
 
         Raises:
-            UserError: It was made with others, is something else, or cannot be written.
+            UserError: It was made with other settings, holds other things, or cannot be written.
         """
         kept = self.path / SETTINGS
         if kept.exists():
@@ -88,21 +87,21 @@ class Folder:
                 was = f"was relaxed with {name} {found.get(name)}, not {value}"
                 raise UserError(f"`out` {self.path}: {was}. Name another directory.")
 
-    def result_path(self, task: Task) -> Path:
-        """The file of a result."""
+    def result_path(self, task: RelaxationTask) -> Path:
+        """Return the file of a result."""
         return self.path / RELAXATIONS / f"{task.key}.json"
 
-    def checkpoint_path(self, task: Task) -> Path:
-        """The file of a relaxation that is under way."""
+    def checkpoint_path(self, task: RelaxationTask) -> Path:
+        """Return the checkpoint of a relaxation in progress."""
         return self.path / RELAXATIONS / f"{task.key}.checkpoint.json"
 
-    def save(self, task: Task, result: Relaxed) -> None:
-        """Keep a result; its checkpoint is of no use any more."""
+    def save(self, task: RelaxationTask, result: Relaxed) -> None:
+        """Write a result and remove its checkpoint."""
         write_whole(self.result_path(task), json.dumps(result.to_json()))
         self.checkpoint_path(task).unlink(missing_ok=True)
 
-    def load(self, task: Task) -> Relaxed | None:
-        """The result of a task, if there is one."""
+    def load(self, task: RelaxationTask) -> Relaxed | None:
+        """Read the result of a task; None if there is none."""
         try:
             return Relaxed.of_json(json.loads(read_text(self.result_path(task))))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -110,11 +109,11 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Candidates that were relaxed.
+class RelaxedCandidates:
+    """Candidates of a run that were relaxed.
 
     Attributes:
-        calculator: Its name and version.
+        calculator: Name and version of the calculator.
         rows: Index of a candidate → its row of ``candidates.csv``.
     """
 
@@ -122,7 +121,7 @@ class Kept:
     rows: Mapping[int, Mapping[str, str]]
 
     def columns(self, indices: Iterable[int]) -> dict[str, list[str]]:
-        """What is told of candidates: what each became; above the user's hull and gained by tilting, eV/atom; ΔV, %."""
+        """Look up what candidates became; energy above the user's hull and gain by tilting, eV/atom; ΔV, %."""
         rows = [self.rows.get(index, {}) for index in indices]
         return {
             "relaxed_became": [_became(row) for row in rows],
@@ -132,15 +131,15 @@ class Kept:
         }
 
 
-def read_kept(run: Run, folder: Path | None = None) -> Kept | None:
-    """Read what the last relaxation of a run's candidates came to; None if there was none.
+def read_relaxed(run: Run, folder: Path | None = None) -> RelaxedCandidates | None:
+    """Read the results of the last relaxation of a run's candidates; None if there was none.
 
     Args:
         run: Finished or not.
-        folder: Its directory; None for ``RUN-relaxed`` beside the run, unless that is of another run.
+        folder: Directory of the relaxation; None takes ``RUN-relaxed`` beside the run, if it is of this run.
 
     Raises:
-        UserError: The directory that was named holds no relaxations of this run.
+        UserError: The given directory holds no relaxations of this run.
     """
     place = folder or usual_place(run.target.url)
     found = None if place is None else _read(place, name_candidates(run))
@@ -151,19 +150,21 @@ def read_kept(run: Run, folder: Path | None = None) -> Kept | None:
     return found
 
 
-def _read(place: Path, candidates: str) -> Kept | None:
+def _read(place: Path, candidates: str) -> RelaxedCandidates | None:
     try:
         settings: dict[str, Any] = json.loads(read_text(place / SETTINGS))
         if settings["candidates"] != candidates:
             return None
         with io.TextIOWrapper(open_regular(place / CANDIDATES), encoding="utf-8", newline="") as file:
-            return Kept(str(settings["calculator"]), {int(row["index"]): row for row in csv.DictReader(file)})
+            return RelaxedCandidates(
+                str(settings["calculator"]), {int(row["index"]): row for row in csv.DictReader(file)}
+            )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _became(row: Mapping[str, str]) -> str:
-    """What a candidate became; why it is not relaxed if it is not."""
+    """Say what a candidate became, and if it is not relaxed, why."""
     if not row or row["converged"] == "true":
         return row.get("became", "")
     return f"{row['became']} (not relaxed: {row['reason']})".strip()
@@ -174,16 +175,16 @@ def _percent(share: str) -> str:
 
 
 OF_MODEL = ("e_above_hull", "e_above_hull_std", "p_stable", "e_above_hull_cubic", "p_tilted", "a_angstrom")
-"""What the model said, told beside what relaxations say."""
+"""Columns of the model beside the results of relaxations."""
 
 
 def write_opinions(folder: Path, opinions: Sequence[Opinion], starts: Mapping[str, Start], calculator: str) -> None:
-    """Write ``candidates.csv``, ``relaxations.csv`` and, of each candidate, the crystal that won to ``cif/``.
+    """Write ``candidates.csv``, ``relaxations.csv``, and each candidate's lowest crystal to ``cif/``.
 
     Args:
-        folder: Where.
-        opinions: In order of rank.
-        starts: Of each relaxation, by its key.
+        folder: Directory to write to.
+        opinions: Candidates in order of rank.
+        starts: Start of each relaxation, by its key.
         calculator: Name and version, for the CIF files.
 
     Raises:
@@ -200,7 +201,7 @@ def write_opinions(folder: Path, opinions: Sequence[Opinion], starts: Mapping[st
 
 
 def candidate_row(opinion: Opinion) -> dict[str, str]:
-    """What there is to say of a candidate, as text; empty where there is nothing."""
+    """Write the row of a candidate as texts; empty where there is nothing."""
     won, row = opinion.won, opinion.row
     named = {"rank": str(opinion.rank), "index": str(row["index"]), "formula": str(row["formula"])}
     named |= {"id": str(row["id"])} if "id" in row else {}
@@ -224,7 +225,7 @@ def candidate_row(opinion: Opinion) -> dict[str, str]:
 
 
 def _above(opinion: Opinion) -> dict[str, str]:
-    """The distance from the user's hull and the decomposition there, if there is such a hull."""
+    """Write distance from the user's hull and decomposition; nothing without such a hull."""
     if opinion.phases is None:
         return {}
     above = opinion.above
@@ -233,7 +234,7 @@ def _above(opinion: Opinion) -> dict[str, str]:
 
 
 def relaxation_rows(opinion: Opinion) -> Iterator[dict[str, str]]:
-    """The same of each of a candidate's relaxations."""
+    """Write a row for each relaxation of a candidate."""
     lowest = opinion.won.energy_per_atom if opinion.won else None
     for found in opinion.relaxations:
         known = found.energy_per_atom is not None and lowest is not None
@@ -269,7 +270,7 @@ def _crystal(won: Relaxed, starts: Mapping[str, Start], calculator: str) -> Star
 
 
 def _clear(folder: Path) -> None:
-    """Remove the crystals of an earlier call, which may have had other winners."""
+    """Remove the crystals of an earlier call, which may have had other lowest starts."""
     try:
         for path in folder.glob("*.cif"):
             if CIF_NAME.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""What relaxations say of the candidates of a ranking: which start won, what it became, whether the model agrees."""
+"""Relaxations of ranked candidates, compared with the model: the lowest start, what it became, who agrees."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from screening.relax.crystal import Relaxed
 
 FORMULA_UNIT = 5
-"""Atoms of ABX3; of a double perovskite half of its formula."""
+"""Atoms of ABX3, or of half the formula of a double perovskite."""
 FEWEST = 4
-"""Candidates of which a rank correlation says something."""
+"""Fewest candidates for a rank correlation."""
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """A candidate relaxed.
+    """The relaxations of a candidate, beside what the model predicted.
 
     Attributes:
-        rank: In the ranking, from 1.
-        row: What the run says of it: `index`, `formula`, its sites or id, and the model's columns.
-        relaxations: Of all starts, in their order.
+        rank: Rank in the ranking, from 1.
+        row: Row of the ranking: `index`, `formula`, sites or id, and the model's columns.
+        relaxations: Results of all starts, in their order.
         phases: The user's competing phases, if there are any.
     """
 
@@ -42,27 +42,27 @@ class Opinion:
 
     @property
     def won(self) -> Relaxed | None:
-        """The lowest in energy of those relaxed, or if none is, of those that have an energy."""
+        """The lowest in energy of the relaxed starts; if none is relaxed, of those that have an energy."""
         known = [found for found in self.relaxations if found.energy_per_atom is not None]
         relaxed = [found for found in known if found.converged]
         return min(relaxed or known, key=lambda found: found.energy_per_atom or 0.0, default=None)
 
     @property
     def reason(self) -> str:
-        """Why there is no relaxed structure of it; empty if there is."""
+        """Why there is no relaxed structure; empty if there is one."""
         if self.won is not None:
             return self.won.reason
         return self.relaxations[0].reason if self.relaxations else "not relaxed yet"
 
     @property
     def a(self) -> float:
-        """Edge of a cube with the volume of one formula unit ABX3 of what won, Å; NaN if it is no perovskite."""
+        """Edge of a cube with the volume of one ABX3 of the lowest result, Å; NaN if that is no perovskite."""
         won = self.won
         return math.cbrt(FORMULA_UNIT * (won.volume or math.nan)) if won and won.became else math.nan
 
     @property
     def volume_change(self) -> float:
-        """Of what won, against the predicted volume (of a structure the one given), as a fraction; NaN if unknown."""
+        """Relative change of volume against the predicted one (for a structure, the given one); NaN if unknown."""
         if self.won is None or self.won.volume is None:
             return math.nan
         predicted = float(self.row.get("a_angstrom", math.nan)) ** 3 / FORMULA_UNIT
@@ -70,7 +70,7 @@ class Opinion:
 
     @property
     def gain(self) -> float:
-        """How much lower what won is than what became of the untilted start, eV/atom; NaN without one."""
+        """Energy by which the lowest result is below that of the untilted start, eV/atom; NaN without one."""
         flat = [found for found in self.relaxations if found.tilts == UNTILTED and found.converged]
         if not flat or self.won is None or not self.won.converged:
             return math.nan
@@ -78,9 +78,9 @@ class Opinion:
 
     @property
     def above(self) -> Distance | None:
-        """How far what won is above the hull of the competing phases, by the calculator's energy.
+        """Distance of the lowest result from the hull of the competing phases, by the calculator's energy.
 
-        None where the phases do not cover it.
+        None if the phases do not cover it.
         """
         if self.phases is None or self.won is None or self.won.energy_per_atom is None:
             return None
@@ -92,12 +92,12 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far relaxations and the model agree in one thing.
+    """How well relaxations and the model agree on one quantity.
 
     Attributes:
-        what: The thing, in words.
-        figure: In words: a rank correlation, a mean difference, a count.
-        count: Candidates that are compared.
+        what: Name of the quantity.
+        figure: A rank correlation, a mean difference or a count, in words.
+        count: Number of candidates compared.
     """
 
     what: str
@@ -106,18 +106,18 @@ class Agreement:
 
 
 def compare(opinions: Sequence[Opinion]) -> list[Agreement]:
-    """Where relaxations and the model speak of the same thing, how far they agree.
+    """Compare relaxations with the model, on each quantity that both speak of.
 
-    Energies of different compositions do not compare without those of competing phases; what does is the lattice
-    constant, whether the octahedra tilt, and how much is gained by that; with competing phases also the energy above
-    their hull, and so the order of the ranking.
+    Energies of different compositions do not compare without competing phases. Lattice constants do, and whether the
+    octahedra tilt, and the energy gained by tilting; with competing phases, so do energies above their hull, and the
+    order of the ranking.
     """
     found = [_lattice(opinions), _tilting(opinions), _gain(opinions), _above(opinions)]
     return [agreement for agreement in found if agreement is not None]
 
 
 def _pairs(opinions: Sequence[Opinion], of: Callable[[Opinion], tuple[float, float]]) -> np.ndarray:
-    """(n, 2) what the model and what the relaxation says, of candidates of which both say something."""
+    """Pair what the model and the relaxation say, (n, 2), for candidates on which both say something."""
     pairs: np.ndarray = np.array([of(opinion) for opinion in opinions], dtype=float).reshape(-1, 2)
     kept: np.ndarray = pairs[np.isfinite(pairs).all(axis=1)]
     return kept
@@ -128,7 +128,7 @@ def _lattice(opinions: Sequence[Opinion]) -> Agreement | None:
     if not len(pairs):
         return None
     off = 100 * float(np.abs(pairs[:, 0] / pairs[:, 1] - 1).mean())
-    return Agreement("lattice constant", f"{off:.1f} % apart in the mean{_correlation(pairs)}", len(pairs))
+    return Agreement("lattice constant", f"{off:.1f} % apart on average{_correlation(pairs)}", len(pairs))
 
 
 def _tilting(opinions: Sequence[Opinion]) -> Agreement | None:
@@ -154,7 +154,7 @@ def _gain(opinions: Sequence[Opinion]) -> Agreement | None:
     if not len(pairs):
         return None
     off = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
-    return Agreement("gain by tilting", f"{off:.3f} eV/atom apart in the mean{_correlation(pairs)}", len(pairs))
+    return Agreement("gain by tilting", f"{off:.3f} eV/atom apart on average{_correlation(pairs)}", len(pairs))
 
 
 def _above(opinions: Sequence[Opinion]) -> Agreement | None:
@@ -165,16 +165,16 @@ def _above(opinions: Sequence[Opinion]) -> Agreement | None:
     if not len(pairs):
         return None
     off = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
-    return Agreement("energy above hull", f"{off:.3f} eV/atom apart in the mean{_correlation(pairs)}", len(pairs))
+    return Agreement("energy above hull", f"{off:.3f} eV/atom apart on average{_correlation(pairs)}", len(pairs))
 
 
 def numbers_of(found: Relaxed) -> list[int]:
-    """Atomic numbers of a relaxed structure; of each site the first species, for none is disordered."""
+    """List the atomic numbers of a relaxed structure, which is never disordered."""
     return [SYMBOLS.index(site["species"][0]["element"]) for site in (found.structure or {})["sites"]]
 
 
 def _correlation(pairs: np.ndarray) -> str:
-    """Spearman's rank correlation in words, of enough candidates that are not all alike."""
+    """Write Spearman's rank correlation; nothing for too few candidates, or ones that are all alike."""
     if len(pairs) < FEWEST or (np.ptp(pairs, axis=0) == 0).any():
         return ""
     from scipy.stats import spearmanr

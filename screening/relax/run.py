@@ -1,4 +1,4 @@
-"""A second opinion on the best candidates of a run: starts made, relaxed, kept, compared with the model."""
+"""A second opinion on the best candidates of a run: make starts, relax and keep them, compare with the model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from screening.candidates.kind import UNTILTED
 from screening.chemistry.competing import listed, read_phases
 from screening.cluster import Choice, choose, preflight, start
 from screening.cluster.profile import LocalProfile
-from screening.cluster.settings import DEATHS, HEALTH
-from screening.engine.notice import on_notice
-from screening.ranking.frames import make_starts
+from screening.cluster.scheduler import DEATHS, HEALTH
+from screening.engine.pipeline import on_notice
+from screening.ranking.crystals import make_starts
 from screening.ranking.outputs import Outputs, rank_run
-from screening.relax.crystal import CHGNET, Relaxed, Settings, Task, name_calculator, relax
+from screening.relax.crystal import CHGNET, RelaxationSettings, RelaxationTask, Relaxed, name_calculator, relax
 from screening.relax.folder import WRITTEN, Folder, name_candidates, usual_place, write_opinions
 from screening.relax.opinion import Agreement, Opinion, compare
 
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from screening.chemistry.competing import Paths, Phases
-    from screening.cluster.workforce import Workforce
-    from screening.engine.notice import Notice
-    from screening.ranking.frames import Start
-    from screening.ranking.table import Table
+    from screening.cluster.scheduler import Workforce
+    from screening.engine.pipeline import Notice
+    from screening.ranking.crystals import Start
+    from screening.ranking.table import Ranking
     from screening.store import Run
 
 
 def relax_all(
-    tasks: Sequence[Task], settings: Settings, folder: Folder, choice: Choice, notice: Notice
+    tasks: Sequence[RelaxationTask], settings: RelaxationSettings, folder: Folder, choice: Choice, notice: Notice
 ) -> Iterator[Relaxed]:
-    """Relax structures and keep the results; they come in order of completion.
+    """Relax structures and keep the results, which come in order of completion.
 
     Args:
         tasks: What to relax.
-        settings: How.
-        folder: Where results are kept; workers must see it.
-        choice: Of workers.
-        notice: Once it comes, nothing more is waited for; what is under way has its checkpoint.
+        settings: How to relax.
+        folder: Directory of the results; workers must see it.
+        choice: Choice of workers.
+        notice: Shutdown request, after which it waits for no more results; relaxations in progress have checkpoints.
 
     Raises:
-        UserError: There is no such calculator, workers cannot be had, or a result cannot be kept.
+        UserError: There is no such calculator, workers cannot be started, or a result cannot be written.
     """
     work = partial(relax_and_keep, settings, folder)
     if isinstance(choice.source, LocalProfile) and not choice.inference and min(choice.workers, len(tasks)) == 1:
@@ -62,7 +62,7 @@ def relax_all(
             yield work(task)
         return
     with start(choice, len(tasks)) as force:
-        under_way: dict[Future[Relaxed], Task] = {}
+        under_way: dict[Future[Relaxed], RelaxationTask] = {}
         ended: SimpleQueue[Future[Relaxed]] = SimpleQueue()
         name = uuid.uuid4()
         for task in tasks:
@@ -81,15 +81,15 @@ def relax_all(
             future.release()
 
 
-def relax_and_keep(settings: Settings, folder: Folder, task: Task) -> Relaxed:
-    """Relax a structure and keep the result; what a worker does."""
+def relax_and_keep(settings: RelaxationSettings, folder: Folder, task: RelaxationTask) -> Relaxed:
+    """Relax a structure and keep the result. This runs on a worker."""
     found = relax(task, settings, folder.checkpoint_path(task))
     folder.save(task, found)
     return found
 
 
-def _result(future: Future[Relaxed], task: Task, folder: Folder, force: Workforce) -> Relaxed:
-    """What a worker reports; of a structure that no worker survived, a row that says so."""
+def _result(future: Future[Relaxed], task: RelaxationTask, folder: Folder, force: Workforce) -> Relaxed:
+    """Return what a worker reports; for a structure that no worker survived, a result that says so."""
     from distributed import CancelledError, KilledWorker
 
     while True:
@@ -102,29 +102,31 @@ def _result(future: Future[Relaxed], task: Task, folder: Folder, force: Workforc
         except TimeoutError:
             force.check()
         except (CancelledError, OSError) as error:
-            raise UserError("the connection to the Dask scheduler is lost. The same again goes on.") from error
+            raise UserError(
+                "the connection to the Dask scheduler is lost. Run the same command again to resume."
+            ) from error
 
 
-def _volume(task: Task) -> float:
-    """Å³/atom of the start."""
+def _volume(task: RelaxationTask) -> float:
+    """Compute the volume of the start, Å³/atom."""
     return float(task.structure["lattice"]["volume"]) / len(task.structure["sites"])
 
 
 @dataclass(frozen=True)
 class Relaxation:
-    """What to relax, how, by whom.
+    """What to relax, how, and on which workers.
 
     Attributes:
-        out: Directory of the results; None is ``RUN-relaxed`` beside the run.
-        outputs: How to rank, and how many candidates: `outputs.shown`.
+        out: Directory of the results; None takes ``RUN-relaxed`` beside the run.
+        outputs: How to rank, and how many candidates to relax: `outputs.shown`.
         calculator: ``chgnet``, or ``module:factory``.
-        tilts: Of the starts, see `cgcnn.graphs.tilts`.
+        tilts: Tilt systems of the starts, see `cgcnn.graphs.tilts`.
         fmax: Largest force that may be left, eV/Å.
-        steps: At most so many.
-        cluster: Where workers come from, as of a screen.
-        workers: How many; None for one a core.
-        competing_phases: Files or folders of the user's own, see `screening.chemistry.entries`; how far above their
-            hull the relaxed crystals are.
+        steps: Largest number of steps.
+        cluster: Where workers come from, as for a screen.
+        workers: Number of workers; None starts one on each core.
+        competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; adds
+            the distance of the relaxed crystals from their hull.
         exclude_self: Leave a candidate's own composition out of that hull.
     """
 
@@ -140,30 +142,30 @@ class Relaxation:
     exclude_self: bool = False
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> RelaxationSettings:
         """How to relax."""
-        return Settings(self.calculator, str(Path.cwd()), self.fmax, self.steps)
+        return RelaxationSettings(self.calculator, str(Path.cwd()), self.fmax, self.steps)
 
     def place(self, url: str) -> Path:
-        """The directory of the results of a run.
+        """Return the directory of the results of a run.
 
         Raises:
-            UserError: The run is no local directory beside which one could be.
+            UserError: The run is not a local directory, so the results need a directory of their own.
         """
         place = self.out or usual_place(url)
         if place is None:
-            raise UserError(f"{url}: is no directory of this machine; name one for the results as `out`.")
+            raise UserError(f"{url}: not a directory of this machine. Name one for the results as `out`.")
         return place.absolute()
 
 
 @dataclass(frozen=True)
-class Progress:
-    """A relaxation ended.
+class RelaxationProgress:
+    """A relaxation that just ended.
 
     Attributes:
-        result: What it came to.
-        done: How many have ended, those of earlier times included.
-        total: How many there are.
+        result: Its result.
+        done: Number of relaxations that have ended, including those of earlier calls.
+        total: Number of relaxations.
     """
 
     result: Relaxed
@@ -173,15 +175,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class SecondOpinion:
-    """Candidates relaxed.
+    """The relaxed candidates of a run.
 
     Attributes:
-        folder: Where everything is.
-        calculator: Its name and version.
-        opinions: In order of rank.
-        agreements: With the model.
-        left: Relaxations that are yet to be done, after a notice of the end; the same again does them.
-        notes: What is worth a warning about the competing phases.
+        folder: Directory of the results.
+        calculator: Name and version of the calculator.
+        opinions: Candidates in order of rank.
+        agreements: How well they agree with the model.
+        left: Relaxations left after a shutdown request; the same call again does them.
+        notes: Warnings about the competing phases.
     """
 
     folder: Path
@@ -192,24 +194,26 @@ class SecondOpinion:
     notes: tuple[str, ...] = ()
 
 
-def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None] = lambda _: None) -> SecondOpinion:
-    """Relax the best candidates of a run, each from several tilts, and compare with what the model said.
+def relax_run(
+    run: Run, wanted: Relaxation, progress: Callable[[RelaxationProgress], None] = lambda _: None
+) -> SecondOpinion:
+    """Relax the best candidates of a run, each from several tilts, and compare the results with the model.
 
-    Results that are there already are not made again; a relaxation that was killed goes on from its last checkpoint.
+    Existing results are not computed again; a relaxation that was killed resumes from its last checkpoint.
 
     Args:
         run: Finished or not.
-        wanted: What, how, by whom.
-        progress: Called with each end of a relaxation.
+        wanted: What to relax, how, and on which workers.
+        progress: Called whenever a relaxation ends.
 
     Raises:
-        UserError: A setting is wrong, the calculator or workers cannot be had, or results cannot be kept.
+        UserError: A setting is wrong, the calculator or workers cannot be started, or results cannot be written.
     """
     wanted.settings.check()
     for system in wanted.tilts:
         find_system(system)
     calculator, choice = name_calculator(wanted.calculator), choose(wanted.cluster, wanted.workers)
-    by_dft = wanted.calculator == CHGNET  # others may be a toy
+    by_dft = wanted.calculator == CHGNET  # other calculators may be toys
     phases = None
     if wanted.competing_phases:
         phases = read_phases(wanted.competing_phases, exclude_self=wanted.exclude_self, by_dft=by_dft)
@@ -231,27 +235,29 @@ def relax_run(run: Run, wanted: Relaxation, progress: Callable[[Progress], None]
         preflight(choice)
         with on_notice() as notice:
             for found in relax_all(todo, wanted.settings, folder, choice, notice):
-                results[Task(found.index, found.formula, found.tilts, {}).key] = found
-                progress(Progress(found, len(results), len(tasks)))
+                results[RelaxationTask(found.index, found.formula, found.tilts, {}).key] = found
+                progress(RelaxationProgress(found, len(results), len(tasks)))
     opinions = _opinions(table, tasks, results, phases)
     write_opinions(folder.path, opinions, {_task(start).key: start for start in starts}, calculator)
     agreements, left = tuple(compare(opinions)), len(tasks) - len(results)
     return SecondOpinion(folder.path, calculator, opinions, agreements, left, tuple(notes))
 
 
-def _starts(run: Run, wanted: Relaxation) -> tuple[Table, list[Start]]:
+def _starts(run: Run, wanted: Relaxation) -> tuple[Ranking, list[Start]]:
     table = rank_run(run, wanted.outputs, wanted.outputs.shown)
     tilts = wanted.tilts if table.plan.candidates.site_groups else (UNTILTED,)
     return table, list(make_starts(table, tilts))
 
 
-def _task(start: Start) -> Task:
+def _task(start: Start) -> RelaxationTask:
     about = start.structure.properties
-    return Task(int(about["index"]), str(about["formula"]), str(about.get("tilts", "")), start.structure.as_dict())
+    return RelaxationTask(
+        int(about["index"]), str(about["formula"]), str(about.get("tilts", "")), start.structure.as_dict()
+    )
 
 
 def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
-    """All that decides what a relaxation comes to."""
+    """Collect everything that decides the result of a relaxation."""
     return {
         "run": run.target.url,
         "candidates": name_candidates(run),
@@ -262,7 +268,7 @@ def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
 
 
 def _opinions(
-    table: Table, tasks: Sequence[Task], results: dict[str, Relaxed], phases: Phases | None
+    table: Ranking, tasks: Sequence[RelaxationTask], results: dict[str, Relaxed], phases: Phases | None
 ) -> tuple[Opinion, ...]:
     by_index: dict[int, list[Relaxed]] = {}
     for task in tasks:

@@ -1,4 +1,4 @@
-"""What the page of a report computes with, as JSON: the listed candidates, maps of all, structures, neighbours."""
+"""The data of a report's page, as JSON: the listed candidates, maps of all, structures, neighbours."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.graphs.tilts import build
-from screening.candidates.columns import DECIMALS
-from screening.candidates.compositions import formula
+from screening.candidates.kind import DECIMALS
+from screening.candidates.texts import formulas
 from screening.chemistry.filters import KINDS
 from screening.ranking.known import GIVEN
 from screening.ranking.user_hull import ABOVE, BOUND, COMPETING, TARGET
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
-    from screening.ranking.table import Table
-    from screening.relax.folder import Kept
+    from screening.ranking.table import Ranking
+    from screening.relax.folder import RelaxedCandidates
     from screening.report.neighbours import Neighbours
     from screening.report.survey import Best, ByElement, Survey
     from screening.store import Column
@@ -77,42 +77,42 @@ LABELS = {
     "id": "Id",
     "path": "File",
 }
-"""Headings; other columns are called as the CSV calls them."""
+"""Headings; other columns have the names of the CSV."""
 
 MEANINGS = {
     "rank": "place in the ranking of this report",
     "formula": "elements in the order of their sites",
-    "in_domain": "the model was trained on each element on this kind of site; if not, the numbers mean little",
+    "in_domain": "the model was trained on every element on this kind of site; if not, the numbers mean little",
     "radii_imputed": "an ionic radius is not in the table for this site and was estimated, so t, μ and τ are rougher",
     "in_training": "the model was trained on this very composition, so its energy is hardly a prediction",
-    "domain_distance": "0: each element, and the anions together, occur in the training; about 1: as new as a training "
-    "element would be to the others; errors are larger than the deviation says where it is above 0",
-    "state_reluctance": "how rare the rarest oxidation state here is in the ICSD, as a power of ten: 2 means 1 in 100",
-    "redox": "by how many volts no ion oxidises another one or the anion; negative: it may react with itself",
-    "known_e_above_hull": "energy above hull that was computed by DFT for this composition, and is in the training",
+    "domain_distance": "0: each element, and the combination of anions, is in the training; about 1: as new as a "
+    "training element would be to the others; above 0, errors are larger than the deviation suggests",
+    "state_reluctance": "how rare its rarest oxidation state is in the ICSD, as a power of ten: 2 means 1 in 100",
+    "redox": "margin in volts by which no ion oxidises another ion or the anion; negative: it may react with itself",
+    "known_e_above_hull": "energy above hull from DFT for this composition, as in the training data",
     "known_is_bound": "the DFT value is that of the cubic crystal; a tilted one may be lower",
-    "known_source": "whose the DFT value in the training is",
+    "known_source": "who computed the DFT value in the training",
     "known_id": "the id of its row in the training data",
-    "hhi": "how concentrated the production of the elements is on few countries; above 2500 is highly concentrated",
-    "tau": "tolerance factor of Bartel et al. 2019; perovskites are mostly below 4.18",
-    "a_angstrom": "predicted lattice constant: distance of neighbouring B",
-    ABOVE: "predicted energy above the hull of the competing phases that were given",
-    TARGET: "predicted formation energy, from which that follows",
-    "decomposition": "those of these phases that have the lowest energy together",
+    "hhi": "how far the production of its elements is concentrated in few countries; above 2500 is highly concentrated",
+    "tau": "tolerance factor of Bartel et al. 2019; most perovskites are below 4.18",
+    "a_angstrom": "predicted lattice constant: distance between neighbouring B",
+    ABOVE: "predicted energy above the hull of the given competing phases",
+    TARGET: "predicted formation energy, from which the energy above your hull follows",
+    "decomposition": "the competing phases that it would decompose into",
     BOUND: "predicted formation energy above the hull of known ground states (Materials Project); others only raise it",
     COMPETING: "those of these ground states that have the lowest energy together",
-    "relaxed_became": "what the lowest of its relaxed crystals is, with its tilts",
-    "relaxed_above_hull": "energy of that crystal above the hull of the competing phases that were given then",
-    "relaxed_gain": "how much lower that is than the best untilted one",
-    "relaxed_volume": "its volume compared with the predicted one",
-    "states": "the most usual oxidation states that balance; none if empty",
-    "perovskite": "what kind of perovskite the structure is, with its tilts; none if empty",
-    GIVEN: "energy above hull that you have of it",
-    "known_as": "what you have already, by this name",
+    "relaxed_became": "kind of perovskite of its lowest relaxed crystal, with its tilts",
+    "relaxed_above_hull": "energy of that crystal above the hull of the competing phases of that relaxation",
+    "relaxed_gain": "how far that crystal is below the untilted one in energy",
+    "relaxed_volume": "change of its volume from the predicted one",
+    "states": "the most common oxidation states that balance; empty if none do",
+    "perovskite": "kind of perovskite, with its tilts; empty if it is not one",
+    GIVEN: "energy above hull that you gave for it",
+    "known_as": "the compound that you already have, by name",
     "id": "its name in what was screened",
-    "path": "the file that it came from",
+    "path": "the file it came from",
 }
-"""What columns say, where the run's own description is too short for a reader who has nothing else."""
+"""Meanings, where the run's own description is too short for a reader who has nothing but the page."""
 
 FIRST = (
     *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", BOUND, ABOVE),
@@ -121,24 +121,24 @@ FIRST = (
     *("known_e_above_hull", "known_id", "known_as", GIVEN, "band_gap", "states", "perovskite"),
     *("tolerance_factor", "octahedral_factor", "tau", "a_angstrom", "in_domain"),
 )
-"""What a reader looks at first, in this order; the other columns come after these, sites behind the formula."""
+"""The first columns, in this order; sites follow the formula, and other columns come after these."""
 
 FIRST_HIDDEN = frozenset((
     *(TARGET, COMPETING, "known_is_bound", "known_source", "octahedral_factor", "radii_imputed", "domain_distance"),
     *("state_reluctance", "redox", "hhi", "path"),
 ))  # fmt: skip
-"""Columns that a reader may show, but does not see at first."""
+"""Columns that are hidden until the reader shows them."""
 MORE_DECIMALS = 3
-"""Decimals of energies on the screen; files have more."""
+"""Decimals of energies on the page; files have more."""
 NUMBERS = {
     **dict.fromkeys((ABOVE, TARGET, GIVEN, "relaxed_above_hull", "relaxed_gain"), ("eV/atom", MORE_DECIMALS)),
     "relaxed_volume": ("%", 1),
 }
-"""Unit and decimals of numbers that come as texts."""
+"""Unit and decimals of numbers that arrive as texts."""
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Columns in the order in which the page has them."""
+    """Sort columns as the page shows them."""
     there = list(names)
     sites = [name for name in there[: there.index("e_above_hull")] if name not in {"formula", "id"}]
     order = ["formula", "id", *sites, *FIRST[2:]]
@@ -146,24 +146,24 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def sort_words(sort: str, stable_at: float) -> str:
-    """What a ranking is sorted by, such as ``tau:desc,e_above_hull``, in words."""
+    """Say in words how a ranking is sorted, such as ``tau:desc,e_above_hull``."""
     keys = [key.strip().partition(":") for key in sort.split(",")]
     ways = {"asc": ", smallest first", "desc": ", largest first", "": ""}
     return ", then ".join(LABELS.get(name, name).format(stable_at=stable_at) + ways[way] for name, _, way in keys)
 
 
 @dataclass(frozen=True)
-class Shown:
+class PageColumn:
     """A column as the page shows it.
 
     Attributes:
-        name: Of the column, as in the CSV.
-        label: Its heading.
-        unit: Of its values.
-        meaning: What it says.
+        name: Name in the CSV.
+        label: Heading.
+        unit: Unit of the values.
+        meaning: Explanation for the reader.
         kind: "number", "flag" or "text".
-        decimals: Of numbers, on the screen.
-        hidden: A reader sees it only when it is asked for.
+        decimals: Decimals of numbers on the page.
+        hidden: Whether it is hidden until the reader shows it.
     """
 
     name: str
@@ -175,16 +175,16 @@ class Shown:
     hidden: bool
 
 
-def show_value(column: Column, stable_at: float) -> Shown:
-    """A column of values of a run.
+def show_value(column: Column, stable_at: float) -> PageColumn:
+    """Describe a column of values of a run for the page.
 
     Args:
-        column: Of the run.
+        column: The column.
         stable_at: Threshold of `p_stable`, eV/atom.
     """
     name = column.name
     decimals = min(DECIMALS.get(name, MORE_DECIMALS), MORE_DECIMALS)
-    return Shown(
+    return PageColumn(
         name=name,
         label=LABELS.get(name, name).format(stable_at=stable_at),
         unit=column.unit,
@@ -195,39 +195,39 @@ def show_value(column: Column, stable_at: float) -> Shown:
     )
 
 
-def show_text(name: str, sites: Iterable[str]) -> Shown:
-    """A column of texts: a formula, the element on a site, an id, or what came with a candidate."""
+def show_text(name: str, sites: Iterable[str]) -> PageColumn:
+    """Describe a column of texts for the page: formula, element on a site, id, or what came with a candidate."""
     label = LABELS.get(name, name)
     meaning = MEANINGS.get(name, f"element on {name}" if name in sites else "as it was given")
     if name in NUMBERS:
         unit, decimals = NUMBERS[name]
-        return Shown(name, label, unit, meaning, "number", decimals, name in FIRST_HIDDEN)
-    return Shown(name, label, "", meaning, "text", 0, name in FIRST_HIDDEN)
+        return PageColumn(name, label, unit, meaning, "number", decimals, name in FIRST_HIDDEN)
+    return PageColumn(name, label, "", meaning, "text", 0, name in FIRST_HIDDEN)
 
 
 MOST_STRUCTURES = 1_000
-"""Structures that go with a report of structures, the best ones; compositions are built in the browser."""
+"""Structures in a report of structures, the best ones; the browser builds compositions itself."""
 MOST_ATOMS = 20_000
-"""Atoms of all of these together, some twenty bytes each."""
+"""Atoms of all these structures, some twenty bytes each."""
 MOST_TEXT = 400
-"""Characters of a text in a table that may have come from anywhere."""
+"""Characters of a text, which may come from anywhere."""
 
 
 def browser_data(
     survey: Survey,
-    table: Table,
+    table: Ranking,
     neighbours: Neighbours | None,
     source: str = "",
-    relaxed: Kept | None = None,
+    relaxed: RelaxedCandidates | None = None,
 ) -> dict[str, Any]:
-    """What the page of a report computes with, as JSON values.
+    """Collect what the page of a report computes with, as JSON values.
 
     Args:
-        survey: Of all candidates.
+        survey: Counts of all candidates.
         table: The candidates to list.
-        neighbours: Of these, in the training of the model; None where that is not known.
-        source: Whose numbers those of the training are.
-        relaxed: What candidates became when they were relaxed, if some were.
+        neighbours: Their neighbours in the training of the model; None if the training is not known.
+        source: Short name of whose numbers those of the training are.
+        relaxed: Candidates that were relaxed, if any were.
     """
     plan = table.plan
     prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
@@ -235,7 +235,7 @@ def browser_data(
         "stable_at": plan.stable_at,
         "model": plan.model.name,
         "source": source,
-        "filters": list(told_filters(plan)),
+        "filters": list(describe_filters(plan)),
         **_table(table, prototype, relaxed),
         "histogram": _histogram(survey),
         "pairs": _pairs(survey, plan.candidates),
@@ -249,17 +249,17 @@ def browser_data(
     }
 
 
-def _table(table: Table, prototype: Prototype | None, relaxed: Kept | None) -> dict[str, Any]:
-    """The columns that have anything to say, and their values: numbers, 0 and 1, or texts; None where there is none."""
+def _table(table: Ranking, prototype: Prototype | None, relaxed: RelaxedCandidates | None) -> dict[str, Any]:
+    """Collect the columns that are not empty: numbers, 0 and 1, or texts; None where there is no value."""
     values = {column.name: column for column in table.plan.candidates.ranked}
     sites = prototype.sites if prototype else ()
-    told = table.arrays()
-    del told["rank"]
-    columns, rows = [], {"index": told.pop("index").tolist()}
-    told |= {name: np.array(texts) for name, texts in (relaxed.columns(rows["index"]) if relaxed else {}).items()}
-    for name in in_order(told):
+    values_of = table.arrays()
+    del values_of["rank"]
+    columns, rows = [], {"index": values_of.pop("index").tolist()}
+    values_of |= {name: np.array(texts) for name, texts in (relaxed.columns(rows["index"]) if relaxed else {}).items()}
+    for name in in_order(values_of):
         shown = show_value(values[name], table.plan.stable_at) if name in values else show_text(name, sites)
-        cells = _cells(name, told[name], shown.kind)
+        cells = _cells(name, values_of[name], shown.kind)
         if any(cell not in {None, ""} for cell in cells):
             same = shown.kind == "flag" and len(set(cells)) == 1
             columns.append(asdict(shown) | {"hidden": shown.hidden or same})
@@ -281,19 +281,19 @@ def _text(value: str) -> str:
 
 
 def _rounded(value: float, decimals: int) -> float | None:
-    """As JSON has it; None of what is no number."""
+    """Round a number for JSON; None if it is not finite."""
     return round(value, decimals) if np.isfinite(value) else None
 
 
-def told_filters(plan: Plan) -> Iterator[dict[str, str]]:
-    """The filters of a run: text, meaning, source, and the column that each looks at."""
+def describe_filters(plan: Plan) -> Iterator[dict[str, str]]:
+    """List the filters of a run: text, meaning, source, and the column that each looks at."""
     for chosen in plan.filters:
         kind = KINDS[chosen.name]
         yield {"text": str(chosen), "meaning": kind.meaning, "source": kind.source, "column": kind.column}
 
 
 def _histogram(survey: Survey) -> dict[str, Any]:
-    """Counts of consecutive bins, from the first that has any to the last."""
+    """List the counts of consecutive bins, from the first that is filled to the last."""
     filled = np.flatnonzero(survey.histogram)
     first, last = int(filled[0]), int(filled[-1])
     low = round(LOWEST + STEP * first, 9)
@@ -301,41 +301,45 @@ def _histogram(survey: Survey) -> dict[str, Any]:
 
 
 def _pairs(survey: Survey, candidates: Candidates) -> dict[str, Any] | None:
-    """The map of pairs: the names of the sites, and for each pair both symbols and its best; None without a map."""
+    """Make the map of pairs: the sites, and for each pair both symbols and its best candidate; None without a map."""
     if not survey.pair:
         return None
-    cells = [[*_pair(key), *_best(survey.pairs, key, candidates)] for key in survey.pairs.there.tolist()]
-    return {"sites": list(candidates.map_sites), "cells": cells}
-
-
-def _pair(key: int) -> tuple[str, str]:
-    return SYMBOLS[key // (MAX_Z + 1)], SYMBOLS[key % (MAX_Z + 1)]
+    pairs = (divmod(key, MAX_Z + 1) for key in survey.pairs.there.tolist())
+    best = _best(survey.pairs, candidates)
+    return {
+        "sites": list(survey.pair),
+        "cells": [[SYMBOLS[a], SYMBOLS[b], *cells] for (a, b), cells in zip(pairs, best, strict=True)],
+    }
 
 
 def _elements(found: ByElement, candidates: Candidates) -> Iterator[list[Any]]:
-    """Symbol, candidates, how many of them are expected to be stable, and the best, of each element there."""
-    for z in found.best.there.tolist():
-        expected = _rounded(float(found.expected[z]), 3)
-        yield [SYMBOLS[z], int(found.count[z]), expected, *_best(found.best, z, candidates)]
+    """List symbol, candidates, expected number of stable ones, and the best candidate of each element."""
+    for z, cells in zip(found.best.there.tolist(), _best(found.best, candidates), strict=True):
+        yield [SYMBOLS[z], int(found.count[z]), _rounded(float(found.expected[z]), 3), *cells]
 
 
-def _best(best: Best, kind: int, candidates: Candidates) -> list[Any]:
-    """Energy, deviation, formula and index of the best of a kind."""
-    formula_of = candidates.formula(best.atoms[kind])
-    numbers = (_rounded(float(value[kind]), 4) for value in (best.energy, best.deviation))
-    return [*numbers, formula_of, int(best.index[kind])]
+def _best(best: Best, candidates: Candidates) -> Iterator[list[Any]]:
+    """List energy, deviation, formula and index of the best of each kind that has one."""
+    kinds = best.there
+    formulas_of = candidates.formulas(best.atoms[kinds]).to_pylist() if len(kinds) else []
+    for kind, formula in zip(kinds.tolist(), formulas_of, strict=True):
+        numbers = (_rounded(float(value[kind]), 4) for value in (best.energy, best.deviation))
+        yield [*numbers, formula, int(best.index[kind])]
 
 
 def _neighbours(neighbours: Neighbours, prototype: Prototype) -> dict[str, Any]:
-    """Formula, elements on the sites, energy, whether it is a bound, and id; and for each candidate the nearest."""
-    told = neighbours.energy.tolist(), neighbours.bound.tolist(), neighbours.ids
-    rows = zip(neighbours.species, *told, strict=True)
-    known = [[formula(row, prototype), [SYMBOLS[z] for z in row], _rounded(e, 4), *more] for row, e, *more in rows]
+    """List formula, elements, energy, whether it is a bound, and id of each neighbour.
+
+    And the nearest of each candidate.
+    """
+    labels = neighbours.energy.tolist(), neighbours.bound.tolist(), neighbours.ids
+    rows = zip(formulas(neighbours.species, prototype).to_pylist(), neighbours.species, *labels, strict=True)
+    known = [[formula, [SYMBOLS[z] for z in row], _rounded(e, 4), *more] for formula, row, e, *more in rows]
     return {"known": known, "of": neighbours.of.tolist()}
 
 
 def _prototype(prototype: Prototype) -> dict[str, Any]:
-    """The cell that CIF files of its candidates have: vectors in units of a, site and fractions of each atom."""
+    """Describe the cell of the candidates' CIF files: vectors in units of a, site and fractions of each atom."""
     cell = build(prototype, np.arange(1, len(prototype.sites) + 1, dtype=np.uint8), 1.0)
     return {
         "name": prototype.name,
@@ -347,8 +351,8 @@ def _prototype(prototype: Prototype) -> dict[str, Any]:
     }
 
 
-def _structures(table: Table) -> Iterator[dict[str, Any]]:
-    """The best structures, as many as go: edges in Å and angles in degrees, symbols, fractions of the cell."""
+def _structures(table: Ranking) -> Iterator[dict[str, Any]]:
+    """List the best structures, as many as fit: edges in Å and angles in degrees, symbols, fractional coordinates."""
     room = MOST_ATOMS
     for index in table.arrays("index")["index"][:MOST_STRUCTURES].tolist():
         structure = table.plan.candidates.structure(index, float("nan"))

@@ -1,8 +1,7 @@
-"""The compositions of a model's training that are most like a candidate, and what was computed of them.
+"""The compositions of a model's training that are most similar to a candidate, and their computed energies.
 
-Likeness is by place in the sequence of Mendeleev numbers (Pettifor 1984; as in Villars et al. 2004), in which elements
-that replace one another in crystals follow one another: two compositions are as far apart as their elements, role by
-role, are in it.
+Similarity is by Mendeleev number (Pettifor 1984; as in Villars et al. 2004), in whose sequence elements that replace
+one another in crystals are close: the distance of two compositions is that of their elements, role by role.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ if TYPE_CHECKING:
     from cgcnn.models.model import PrototypeModel
 
 COUNT = 5
-"""Neighbours of a candidate that are told."""
+"""Neighbours of each candidate."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Compositions of a training that are near some candidates.
+    """Compositions of a model's training that are near some candidates.
 
     Attributes:
         species: (k, n_sites) atomic numbers of each, canonical.
-        energy: (k,) what was computed of each, the model's first target; NaN if the model does not keep it.
-        bound: (k,) whether that is only an upper bound: of a crystal that need not be the lowest.
-        ids: Of each the row of the training; empty where the model does not keep it.
-        of: (n, m) positions of those nearest to each candidate, the nearest first; m is `COUNT`, or less.
+        energy: (k,) computed value of the model's first target; NaN if the model does not store it.
+        bound: (k,) whether that is only an upper bound, from a crystal that need not be the lowest.
+        ids: Row of each in the training; empty if the model does not store it.
+        of: (n, m) positions of the nearest to each candidate, the nearest first; m is `COUNT` or less.
     """
 
     species: NDArray[np.uint8]
@@ -47,14 +46,15 @@ class Neighbours:
 
 
 def find_neighbours(model: PrototypeModel, species: NDArray[np.uint8], count: int = COUNT) -> Neighbours:
-    """The compositions of a model's training nearest to candidates; a candidate itself is among them if it was there.
+    """Find the compositions of a model's training that are nearest to candidates.
 
-    Where the model keeps what was computed of its training, only compositions that have a value count.
+    A candidate that was in the training is among its own neighbours. If the model stores the computed values of its
+    training, only compositions with a value count.
 
     Args:
-        model: For the prototype of the candidates.
+        model: Model for the prototype of the candidates.
         species: (n, n_sites) atomic numbers.
-        count: How many of each.
+        count: Number of neighbours of each candidate.
     """
     from scipy.spatial import cKDTree
 
@@ -63,14 +63,14 @@ def find_neighbours(model: PrototypeModel, species: NDArray[np.uint8], count: in
         trained = trained[valued]
     count = min(count, len(trained))
     if not count or not len(species):
-        return _told(model, trained[:0], np.empty((len(species), 0), dtype=np.int64))
+        return _look_up(model, trained[:0], np.empty((len(species), 0), dtype=np.int64))
     tree = cKDTree(_places(trained, model.prototype))
     _, found = tree.query(_places(species, model.prototype), k=np.arange(1, count + 1), p=1)
     used, of = np.unique(found, return_inverse=True)
-    return _told(model, trained[used], of.reshape(found.shape))
+    return _look_up(model, trained[used], of.reshape(found.shape))
 
 
-def _told(model: PrototypeModel, species: NDArray[np.uint8], of: NDArray[np.int64]) -> Neighbours:
+def _look_up(model: PrototypeModel, species: NDArray[np.uint8], of: NDArray[np.int64]) -> Neighbours:
     domain, keys = model.domain, composition_keys(species)
     letters = domain.ids_of(keys) if len(keys) else domain.ids[:0]
     ids = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in letters]
@@ -78,7 +78,7 @@ def _told(model: PrototypeModel, species: NDArray[np.uint8], of: NDArray[np.int6
 
 
 def _places(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.float64]:
-    """(n, n_sites) Mendeleev numbers; those of a role in order, and weighted so that each role counts as much.
+    """Place species (n, n_sites) by Mendeleev number: sorted within a role, weighted so that each role counts the same.
 
     Sorted, the sum of the differences is that of the best matching of the two sides.
     """
@@ -93,10 +93,10 @@ def _places(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.floa
 
 @lru_cache(maxsize=1)
 def mendeleev_numbers() -> NDArray[np.float64]:
-    """(101,) by atomic number."""
+    """List the Mendeleev numbers by atomic number: (101,)."""
     from pymatgen.core.periodic_table import Element
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of elements beyond the table
+        warnings.simplefilter("ignore")  # about elements beyond the table
         numbers = [Element.from_Z(z).mendeleev_no for z in range(1, MAX_Z + 1)]
     return np.nan_to_num(np.array([0.0, *numbers], dtype=np.float64))

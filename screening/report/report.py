@@ -1,4 +1,4 @@
-"""A report: a run as one HTML file to explore, which needs no other file and no network."""
+"""Reports: a run as a single HTML page to explore, which needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from cgcnn.models.model import PrototypeModel
 from screening.chemistry.competing import listed
 from screening.engine.score import load_model
 from screening.plan import from_header
-from screening.ranking.ledger import make_ledger
 from screening.ranking.outputs import rank_run
-from screening.relax.folder import read_kept
-from screening.report.data import browser_data, sort_words, told_filters
+from screening.ranking.results import make_ledger
+from screening.relax.folder import read_relaxed
+from screening.report.data import browser_data, describe_filters, sort_words
 from screening.report.neighbours import find_neighbours
-from screening.report.survey import Survey
+from screening.report.survey import Survey, map_sites
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from cgcnn.models.card import Card
     from screening.plan import Plan
     from screening.ranking.outputs import Outputs
-    from screening.ranking.table import Table
-    from screening.relax.folder import Kept
+    from screening.ranking.table import Ranking
+    from screening.relax.folder import RelaxedCandidates
     from screening.report.neighbours import Neighbours
     from screening.store import Run
 
 
 VENDOR = ("echarts.min.js", "3Dmol.min.js")
-"""Libraries, see the table beside them."""
+"""Libraries; a table beside them lists versions and licences."""
 SCRIPTS = (
     *("data.js", "format.js", "filters.js", "table.js", "structure.js", "cif.js", "card.js"),
     *("charts.js", "maps.js", "periodic.js", "main.js"),
@@ -51,12 +51,12 @@ SCRIPTS = (
 """Our scripts; each uses those before it."""
 
 
-def fill_page(data: Mapping[str, Any], told: Mapping[str, Any]) -> str:
-    """The page.
+def fill_page(data: Mapping[str, Any], words: Mapping[str, Any]) -> str:
+    """Write the HTML of the page.
 
     Args:
-        data: What its scripts compute with, as JSON values.
-        told: The values of its template.
+        data: Data of its scripts, as JSON values.
+        words: Values of its template.
     """
     scripts = [_asset(f"vendor/{name}") for name in VENDOR]
     scripts.append("\n".join(_asset(f"scripts/{name}") for name in SCRIPTS))
@@ -64,7 +64,7 @@ def fill_page(data: Mapping[str, Any], told: Mapping[str, Any]) -> str:
         _environment()
         .get_template("report.html")
         .render(
-            **told,
+            **words,
             policy=_policy(scripts),
             style=Markup(_asset("report.css")),  # noqa: S704  # ours
             scripts=[Markup(script) for script in scripts],  # noqa: S704  # ours, and libraries
@@ -78,7 +78,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(scripts: list[str]) -> str:
-    """What the page may do: run these scripts, and neither load nor send anything."""
+    """Write the page's content security policy: it runs these scripts, and neither loads nor sends anything."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
@@ -88,7 +88,7 @@ def _policy(scripts: list[str]) -> str:
 
 
 def _embedded(data: Mapping[str, Any]) -> str:
-    """JSON that HTML takes for nothing else, whatever texts it has."""
+    """Write JSON in which HTML finds no markup, whatever texts it holds."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -106,46 +106,45 @@ def _environment() -> Environment:
 
 
 REASONS = 10
-"""Reasons of failures that are shown."""
+"""Reasons of failures that the page shows."""
 LISTED = 10_000
 """Candidates that a report lists, unless `top` says otherwise."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a report tells of a run.
+    """Everything that a report says about a run.
 
     Attributes:
-        plan: Of the run, with the threshold asked for.
-        survey: Of all its candidates.
+        plan: Plan of the run, with the requested threshold.
+        survey: Counts of all its candidates.
         table: The candidates to list.
-        card: Of the model that made the run; None if it is not there any more, or is another now.
-        neighbours: In the training of the model; None where that is not known.
-        relaxed: What candidates became when they were relaxed; None if none was.
-        notes: What is worth a warning about the user's competing phases.
+        card: Card of the model that made the run; None if that is gone or was replaced.
+        neighbours: Neighbours in the training of the model; None if the training is not known.
+        relaxed: Candidates that were relaxed; None without any.
+        notes: Warnings about the user's competing phases.
     """
 
     plan: Plan
     survey: Survey
-    table: Table
+    table: Ranking
     card: Card | None
     neighbours: Neighbours | None
-    relaxed: Kept | None
+    relaxed: RelaxedCandidates | None
     notes: tuple[str, ...] = ()
 
 
 def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) -> tuple[str, ...]:
-    """Write the report of a run: what was screened by what, what became of it, and the best candidates.
+    """Write the report of a run: what was screened and how, what came of it, and the best candidates.
 
     Args:
         run: Finished or not.
         path: The HTML file; it appears whole or not at all.
-        outputs: How to rank, and how many candidates to list; by default `LISTED`.
-        relaxed: Directory of a `screening.relax`, see `read_kept`; by default ``RUN-relaxed``, if it is
-            there.
+        outputs: How to rank, and how many candidates to list, by default `LISTED`.
+        relaxed: Directory of a `screening.relax`, see `read_relaxed`; by default ``RUN-relaxed``, if it exists.
 
     Returns:
-        What is worth a warning about the user's competing phases.
+        Warnings about the user's competing phases.
 
     Raises:
         UserError: The run is damaged or has no candidate to rank, the directory holds no relaxations of it, or the file
@@ -154,37 +153,37 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
     outputs.check()
     outputs.spare([*model_files(run.header.model), relaxed], [Output("output", path)])
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UserError(f"`output` {path}: cannot be written; it is a directory, or in none. Name another place.")
+        raise UserError(f"`output` {path}: a directory, or in a directory that does not exist. Name another file.")
     plan = from_header(run.header, run.records)
     outputs.check_order(plan)
-    kept = read_kept(run, relaxed)
+    kept = read_relaxed(run, relaxed)
     found = find(run, plan, replace(outputs, top=outputs.top or LISTED), kept)
     source = found.card.source if found.card else ""
     data = browser_data(found.survey, found.table, found.neighbours, source, kept)
-    write_whole(path, fill_page(data, {"columns": data["columns"], **told(run, found, outputs)}))
+    write_whole(path, fill_page(data, {"columns": data["columns"], **template_values(run, found, outputs)}))
     return found.notes
 
 
-def find(run: Run, plan: Plan, outputs: Outputs, relaxed: Kept | None = None) -> Findings:
-    """What a report of so many candidates tells."""
+def find(run: Run, plan: Plan, outputs: Outputs, relaxed: RelaxedCandidates | None = None) -> Findings:
+    """Gather what a report says."""
     prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
     roles = (
         {"": ()} if prototype is None else {role: plan.candidates.site_groups[role] for role in prototype.role_names}
     )
     stable_at = plan.stable_at if outputs.stable_at is None else outputs.stable_at
-    survey = Survey(stable_at, tuple(plan.candidates.map_sites.values()), roles)
+    survey = Survey(stable_at, map_sites(plan.candidates), roles)
     table = rank_run(run, outputs, outputs.top, survey.watch)
     card = _card(run, plan)
     return Findings(table.plan, survey, table, card, _neighbours(table) if card else None, relaxed, table.notes)
 
 
-def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
-    """What the page says in words: the values of its template."""
+def template_values(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
+    """Gather the values of the page's template."""
     plan, card = found.plan, found.card
     return {
         "title": Path(run.target.url.rstrip("/")).name,
         "header": run.header,
-        "filters": list(told_filters(plan)),
+        "filters": list(describe_filters(plan)),
         "plan": plan,
         "card": card,
         "figures": _figures(card) if card else None,
@@ -201,12 +200,12 @@ def told(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
         "reasons": list(islice(_reasons(run), REASONS)),
         "committed": run.n_committed,
         "cascade": _cascade(found, outputs.ranked_by(plan)),
-        "pair": tuple(plan.candidates.map_sites),
+        "pair": tuple(found.survey.pair),
     }
 
 
 def _choices(outputs: Outputs, plan: Plan) -> Iterator[str]:
-    """How the candidates were ranked, as options of `screen rank`; of files the names alone."""
+    """List how the candidates were ranked, as options of `screen rank`; files by name only."""
     yield f"--sort {outputs.ranked_by(plan)}"
     if outputs.stable_at is not None:
         yield f"--stable-at {outputs.stable_at:g}"
@@ -222,14 +221,14 @@ def _choices(outputs: Outputs, plan: Plan) -> Iterator[str]:
 
 
 def _cascade(found: Findings, sort: str) -> str:
-    """What the ranking of a run with a cascade may lack, in words; empty of one without."""
+    """Say what the ranking of a run with a cascade may lack; empty for a run without one."""
     if found.plan.cascade is None:
         return ""
     measured = found.plan.cascade.measured
     if not measured.covers(sort):
-        return f"{measured}. Ranked by {sort}, the best may be among what it has set aside."
+        return f"{measured}. Ranked by {sort}, the best may be among those that it set aside."
     beyond = measured.beyond(found.table.arrays(measured.by, "in_domain"))
-    lacks = f" {beyond:,} rows of the ranking are beyond {measured.cut:.4f}: as good ones may have been set aside."
+    lacks = f" {beyond:,} rows are beyond {measured.cut:.4f}: the cascade may have set aside some that are as good."
     return f"{measured}.{lacks if beyond else ''}"
 
 
@@ -242,7 +241,7 @@ def _card(run: Run, plan: Plan) -> Card | None:
 
 
 def _figures(card: Card) -> dict[str, Any] | None:
-    """How good a model's energies were, by what they were measured on; None if its card does not say."""
+    """Tabulate how accurate a model's energies are, by test set; None if its card does not say."""
     rows: dict[str, dict[str, str]] = {}
     names: dict[str, None] = {}
     for metric in card.metrics:
@@ -253,8 +252,8 @@ def _figures(card: Card) -> dict[str, Any] | None:
     return {"names": list(names), "rows": rows} if rows else None
 
 
-def _neighbours(table: Table) -> Neighbours | None:
-    """Those in the training of the run's model; None of models of structures, which do not know theirs."""
+def _neighbours(table: Ranking) -> Neighbours | None:
+    """Find neighbours in the training of the run's model; None for models of structures, which do not know theirs."""
     try:
         model = load_model(table.plan)
     except UserError:
@@ -263,7 +262,7 @@ def _neighbours(table: Table) -> Neighbours | None:
 
 
 def _reasons(run: Run) -> Iterator[tuple[str, int]]:
-    """Why candidates failed, and how many, the most frequent first."""
+    """Count why candidates failed, the most frequent reason first."""
     counts: dict[str, int] = {}
     for first, stop, reason in run.failures():
         counts[reason] = counts.get(reason, 0) + stop - first

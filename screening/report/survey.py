@@ -1,11 +1,10 @@
-"""What a run holds as a whole: distributions, and the best of each element and pair, in bounded memory.
+"""A run as a whole: distributions, and the best of each element and pair, in bounded memory.
 
-It is gathered block by block, on the way of the blocks to the ranking.
+A survey watches the blocks on their way to the ranking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,19 +15,20 @@ from screening.ranking.table import Picked
 from screening.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    from screening.candidates.kind import Candidates
+    from screening.ranking.table import Columns
 
 STEP = 0.02
 """Width of the histogram's bins, eV/atom."""
 LOWEST, HIGHEST = -1.0, 5.0
-"""Its range, eV/atom; what lies outside counts in the first or the last bin."""
+"""Range of the histogram, eV/atom; energies outside count in the first or last bin."""
 
-NOTED = ("index", "e_above_hull", "e_above_hull_std", "atoms")
-"""What is noted of the best of a kind."""
-
-Rows = Mapping[str, np.ndarray]
+NEEDED = ("index", "e_above_hull", "e_above_hull_std", "atoms")
+"""Columns that the best of a kind needs."""
 
 
 class Best:
@@ -37,8 +37,8 @@ class Best:
     Attributes:
         energy: (k,) lowest predicted energy above hull, eV/atom; infinite where there is no candidate.
         deviation: (k,) its standard deviation.
-        index: (k,) which candidate it is; of several equal ones the first.
-        atoms: (k, …) what names it: its row of `species`, or of structures `composition`.
+        index: (k,) its index; the first of several equal ones.
+        atoms: (k, …) its row of `species`, or for structures of `composition`.
     """
 
     def __init__(self, kinds: int) -> None:
@@ -47,8 +47,8 @@ class Best:
         self.index = np.zeros(kinds, dtype=np.int64)
         self.atoms = np.zeros((kinds, 0), dtype=np.uint8)
 
-    def add(self, kind: NDArray[np.intp], rows: Rows) -> None:
-        """Take note of n rows, with `atoms` and ascending `index`, of the kinds (n,)."""
+    def add(self, kind: NDArray[np.intp], rows: Columns) -> None:
+        """Take n rows, with `atoms` and ascending `index`, of the kinds (n,) into account."""
         energy = rows["e_above_hull"].astype(np.float64)
         lower = np.flatnonzero(energy < self.energy[kind])
         order = lower[np.lexsort((-rows["index"][lower], -energy[lower]))]  # the last one of a kind stays
@@ -61,17 +61,17 @@ class Best:
 
     @property
     def there(self) -> NDArray[np.intp]:
-        """The kinds of which there is a candidate."""
+        """The kinds that have a candidate."""
         return np.flatnonzero(np.isfinite(self.energy))
 
 
 class ByElement:
-    """What becomes of the candidates that hold an element in a role, or anywhere.
+    """Counts of the candidates that hold each element in a role, or anywhere, and the best of them.
 
     Attributes:
-        columns: Of `species`, whose elements count; none: all elements of `composition`.
+        columns: Columns of `species` whose elements count; without any, all elements of `composition` do.
         count: (101,) candidates.
-        expected: (101,) how many of them are expected to be stable, the sum of their `p_stable`.
+        expected: (101,) expected number of stable ones, the sum of their `p_stable`.
         best: The best of each element.
     """
 
@@ -81,15 +81,15 @@ class ByElement:
         self.expected = np.zeros(MAX_Z + 1)
         self.best = Best(MAX_Z + 1)
 
-    def add(self, rows: Rows) -> None:
-        """Take note of rows."""
+    def add(self, rows: Columns) -> None:
+        """Take rows into account."""
         row, element = self._held(rows)
         self.count += np.bincount(element, minlength=MAX_Z + 1)
         self.expected += np.bincount(element, np.nan_to_num(rows["p_stable"][row]), minlength=MAX_Z + 1)
-        self.best.add(element, {name: rows[name][row] for name in NOTED})
+        self.best.add(element, {name: rows[name][row] for name in NEEDED})
 
-    def _held(self, rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Row and atomic number of each element that a row holds, each once."""
+    def _held(self, rows: Columns) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """List row and atomic number of each element that a row holds, each once."""
         if not self.columns:
             row, element = np.nonzero(rows["atoms"])
             return row, element
@@ -105,19 +105,19 @@ class Survey:
 
     Attributes:
         threshold: Energy above hull, eV/atom, up to which a candidate counts as stable.
-        pair: Columns of `species` whose elements make the map: A and B, or B and B'; empty without a map.
+        pair: The two sites of the map, see `map_sites`, and their columns in `species`; empty without a map.
         roles: Role → its columns of `species`; one without columns is of all elements of a structure.
-        scored: How many candidates have a prediction.
-        below: How many of them are predicted at or below the threshold.
-        near: How many are near the model's training: their elements and their anions together are known to it.
-        expected: The sum of the `p_stable` of all.
+        scored: Candidates with a prediction.
+        below: Candidates predicted at or below the threshold.
+        near: Candidates near the model's training: it knows all of their elements, and their anions together.
+        expected: Sum of `p_stable` over all.
         histogram: Candidates by energy above hull, in bins of `STEP` from `LOWEST` on.
         pairs: The best of each pair of elements a and b, as a · 101 + b, among those near the training.
         elements: Role → what becomes of each element there, among those near the training.
     """
 
     threshold: float
-    pair: tuple[int, ...]
+    pair: Mapping[str, int]
     roles: Mapping[str, tuple[int, ...]]
     scored: int = 0
     below: int = 0
@@ -132,13 +132,13 @@ class Survey:
     def __post_init__(self) -> None:
         self.elements = {role: ByElement(columns) for role, columns in self.roles.items()}
 
-    def watch(self, blocks: Iterable[tuple[int, Rows]]) -> Iterator[tuple[int, Rows]]:
-        """The blocks as they are, each taken note of on its way."""
+    def watch(self, blocks: Iterable[tuple[int, Columns]]) -> Iterator[tuple[int, Columns]]:
+        """Pass blocks on unchanged, taking each into account."""
         for start, rows in blocks:
             self._add(Picked(rows, np.flatnonzero(rows["status"] == Status.OK), start))
             yield start, rows
 
-    def _add(self, rows: Rows) -> None:
+    def _add(self, rows: Columns) -> None:
         energy = rows["e_above_hull"].astype(np.float64)
         self.scored += len(energy)
         self.below += int((energy <= self.threshold).sum())
@@ -148,15 +148,21 @@ class Survey:
         near = _near(rows)
         self.near += len(near)
         atoms = rows["species" if "species" in rows else "composition"]
-        kept = {name: rows[name][near] for name in ("p_stable", *NOTED[:-1])} | {"atoms": atoms[near]}
+        kept = {name: rows[name][near] for name in ("p_stable", *NEEDED[:-1])} | {"atoms": atoms[near]}
         for by_element in self.elements.values():
             by_element.add(kept)
         if self.pair:
-            first, second = (kept["atoms"][:, column].astype(np.intp) for column in self.pair)
+            first, second = (kept["atoms"][:, column].astype(np.intp) for column in self.pair.values())
             self.pairs.add(first * (MAX_Z + 1) + second, kept)
 
 
-def _near(rows: Rows) -> NDArray[np.intp]:
-    """The rows that are near the training of the model."""
+def map_sites(candidates: Candidates) -> dict[str, int]:
+    """Return the sites that a map is of, B and B' if there is a B', else A and B; and their columns in `species`."""
+    groups = candidates.site_groups
+    return {site: groups[site][0] for site in (("B", "B'") if "B'" in groups else ("A", "B")) if site in groups}
+
+
+def _near(rows: Columns) -> NDArray[np.intp]:
+    """Find the rows that are near the training of the model."""
     near = rows["in_domain"]
     return np.flatnonzero(near & ~(rows["domain_distance"] > 0) if "domain_distance" in rows else near)

@@ -136,7 +136,7 @@ def test_records_and_tables_are_trained_on_alike() -> None:
     assert len(digests) == 1
     with pytest.raises(UserError, match="no target: pass `target`"):
         cgcnn.train(rows)
-    with pytest.raises(UserError, match="no record has the target 'colour'"):
+    with pytest.raises(UserError, match="no record has the label 'colour'"):
         cgcnn.train(rows, target="colour")
 
 

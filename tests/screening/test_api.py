@@ -14,7 +14,8 @@ from cgcnn.data.composition import composition_keys
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
 from screening.campaign import Advanced, Begun, Opened
-from screening.ranking.outputs import Outputs, present
+from screening.ranking.outputs import Outputs
+from screening.ranking.results import present
 from screening.store import Run as StoredRun
 from screening.store import write_block
 
@@ -62,7 +63,7 @@ def test_a_ranking_is_a_table_of_pandas_with_units_and_structures(run):
         assert crystal.lattice.a == pytest.approx(row["a_angstrom"])
     chosen = top[top["B"] == "Ti"].sort_values("a_angstrom").head(2)
     assert [crystal.lattice.a for crystal in chosen.structures()] == pytest.approx(chosen["a_angstrom"].tolist())
-    with pytest.raises(screening.UserError, match="keep the column index"):
+    with pytest.raises(screening.UserError, match="Keep the column `index`"):
         top.drop(columns="index").structures()
 
 
@@ -81,7 +82,7 @@ def test_a_ranking_is_filtered_grouped_and_sorted_without_predicting(run):
     assert picked["tolerance_factor"].is_monotonic_decreasing
     barium = run.rank(filters=("exclude=Ca,Sr", "pauling"))
     assert barium["index"].tolist() == everything[~everything["A"].isin(["Ca", "Sr"])]["index"].tolist()
-    with pytest.raises(screening.UserError, match=r"`group_by` C: no such site. Choose of A, B, X"):
+    with pytest.raises(screening.UserError, match=r"`group_by` C: no such site. Choose one of A, B, X"):
         run.rank(group_by="C")
     with pytest.raises(screening.UserError, match=r"there is no filter 'nice'"):
         run.rank(filters=("nice",))

@@ -10,7 +10,6 @@ import screening
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.models.files import load
-from screening.candidates.compositions import formula
 from screening.cli import commands as cli
 from screening.explain import explain_candidate, find_candidate
 from screening.plan import plan_of
@@ -75,7 +74,7 @@ def test_a_candidate_is_found_by_index_formula_or_id(run, tmp_path, model_path):
     for index in range(candidates.count):
         assert find_candidate(candidates, str(index)) == index
     last = candidates.count - 1
-    name = formula(candidates.decode(last, last + 1)[0], candidates.ideal)
+    (name,) = candidates.formulas(candidates.decode(last, last + 1)).to_pylist()
     assert find_candidate(candidates, name) == last
     with pytest.raises(UserError, match="CaTiO3: 2 candidates; name one by its index"):  # Ca on A, and Ca on B
         find_candidate(candidates, "CaTiO3")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from cgcnn.errors import UserError
-from screening.cluster import queue
+from screening.cluster.slurm import submit_job
 from screening.store import Run
 
 pytestmark = pytest.mark.timeout(240)
@@ -79,7 +79,7 @@ def test_refusals_come_with_slurms_reason(slurm, profile, monkeypatch):
     for name, value in slurm.environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"SLURM does not take the jobs: .*nvalid partition"):
-        queue.submit(["--partition=nowhere"], "#!/bin/sh\ntrue\n", "the jobs")
+        submit_job(["--partition=nowhere"], "#!/bin/sh\ntrue\n", "the jobs")
     profile.write_text('kind = "slurm"\ninterface = "lo"\n[builders]\ncount = 0\n')
     with slurm.start("none", "--cluster", str(profile)) as client:
         said = client.communicate(timeout=60)[1]

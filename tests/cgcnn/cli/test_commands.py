@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cgcnn.cli.commands import app
-from cgcnn.data.records import Record
+from cgcnn.data.samples import Record
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
@@ -143,9 +143,9 @@ def test_training_without_recipe_needs_a_target(data: Path, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_unfinished_training_is_only_continued_on_request(data: Path, tmp_path: Path) -> None:
     from cgcnn.data.read import read
-    from cgcnn.training.checkpoints import claim
+    from cgcnn.training.data import prepare
+    from cgcnn.training.fit import claim
     from cgcnn.training.recipe import read_recipe
-    from cgcnn.training.table import prepare
 
     path = recipe(tmp_path, "prototype")
     claim(tmp_path / "toy.training", prepare(read(data), read_recipe(path)).table, read_recipe(path), resume=False)
@@ -247,8 +247,47 @@ def test_a_folder_is_predicted_and_trained_on_again_without_what_was_written_int
     for _ in range(2):
         trained = run(*train)
         assert trained.exit_code == 0, trained.output
-        assert "1 of 6 crystals have no label, such as row-56; going on without" in trained.stderr
+        assert "1 of 6 crystals have no label, such as row-56; training without them" in trained.stderr
         predicted = run(*predict)
         assert predicted.exit_code == 0, predicted.output
         assert [row["id"] for row in table(folder / "out.csv")] == [row["id"] for row in rows]
     assert "note: skipped 8 outputs or hidden files, such as" in predicted.stderr
+
+
+def test_a_dash_writes_to_standard_output(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(untrained(CUBIC_PEROVSKITE, {}), tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    files = {path.name for path in tmp_path.iterdir()}
+    for command in ("predict", "evaluate"):
+        target = ("--label", "energy") if command == "evaluate" else ()
+        run(command, data, "--model", "model", "--csv", "file.csv", *target)
+        shown = in_process(command, data, "--model", "model", "--csv", "-", *target)
+        assert shown.stdout == Path("file.csv").read_text(), shown.stderr  # nothing else, whatever there is to say
+        Path("file.csv").unlink()
+    shown = in_process("evaluate", data, "--model", "model", "--label", "energy", "--json", "-")
+    assert json.loads(shown.stdout)["rows"] == 6
+    assert {path.name for path in tmp_path.iterdir()} == files
+
+
+def test_two_outputs_to_standard_output_are_refused(data: Path, tmp_path: Path) -> None:
+    save(untrained(CUBIC_PEROVSKITE, {}), tmp_path / "model")
+    with pytest.raises(UserError, match=r"`json`: goes to stdout, as `csv` does"):
+        run("evaluate", data, "--model", tmp_path / "model", "--label", "energy", "--csv", "-", "--json", "-")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("train", "data.jsonl", "--target", "energy", "-o", "-"),
+        ("learning-curve", "data.jsonl", "--recipe", "castelli", "--sizes", "9", "-o", "-"),
+        ("import", "old.pth.tar", "--atom-init", "atom_init.json", "-o", "-"),
+        ("explain", "castelli-linear", "-o", "-"),
+        ("card", "castelli", "--plot", "-"),
+        ("evaluate", "data.jsonl", "--model", "castelli", "--plot", "-"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_go_to_standard_output_needs_a_name(line: tuple[str, ...]) -> None:
+    done = run(*line)
+    assert done.exit_code == 2
+    assert "cannot go to standard output" in done.output

@@ -8,9 +8,8 @@ import pytest
 from pymatgen.core.structure import Structure
 
 from cgcnn.data import build as graphs
-from cgcnn.data import cache
-from cgcnn.data.build import Builder, Rule
-from cgcnn.data.sample import Sample, broken, from_record
+from cgcnn.data.build import Builder, GraphCache, Rule
+from cgcnn.data.samples import Sample, broken, from_record
 from cgcnn.graphs.graph import CrystalGraph
 from cgcnn.network.settings import Settings
 
@@ -52,7 +51,7 @@ def test_a_crystal_that_breaks_the_search_stops_no_other(monkeypatch: pytest.Mon
     monkeypatch.setattr(Rule, "graph", odd)
     first, second = Builder(RULE).build([sample(4.0), sample(4.1)])
     assert isinstance(first, CrystalGraph)
-    assert second == "no graph can be made of it (ValueError: odd lattice)"
+    assert second == "no graph can be built (ValueError: odd lattice)"
 
 
 def test_cached_graphs_are_the_same_and_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,12 +79,12 @@ def test_damaged_graph_is_built_again(tmp_path: Path, how: str) -> None:
     with sqlite3.connect(tmp_path / "graphs.sqlite") as connection:
         (content,) = connection.execute("SELECT graph FROM graphs").fetchone()
         other = content[16:-5]
-        changed = content[:-1] + b"\x07" if how == "a flipped byte" else cache._checksum(other) + other
+        changed = content[:-1] + b"\x07" if how == "a flipped byte" else graphs._checksum(other) + other
         connection.execute("UPDATE graphs SET graph = ?", (changed,))
     connection.close()
-    assert cache.find(tmp_path, [graphs.key(ENTRIES[0], RULE)]) == {}
+    assert GraphCache(tmp_path).find([graphs.key(ENTRIES[0], RULE)]) == {}
     assert same(builder.build(ENTRIES[:1])[0], expected)
-    assert len(cache.find(tmp_path, [graphs.key(ENTRIES[0], RULE)])) == 1
+    assert len(GraphCache(tmp_path).find([graphs.key(ENTRIES[0], RULE)])) == 1
 
 
 def test_unusable_cache_is_noted_once_and_does_not_stop(tmp_path: Path) -> None:
@@ -94,21 +93,21 @@ def test_unusable_cache_is_noted_once_and_does_not_stop(tmp_path: Path) -> None:
     built = Builder(RULE, folder=tmp_path, note=notes.append).build(ENTRIES)
     assert sum(isinstance(graph, CrystalGraph) for graph in built) == 2
     assert len(notes) == 1
-    assert "going on without it" in notes[0]
+    assert "continuing without it" in notes[0]
 
 
 def test_cache_forgets_the_oldest_half_when_it_is_full(tmp_path: Path) -> None:
     samples = [sample(4 + i / 100) for i in range(20)]
     built = Builder(RULE).build(samples)
     keys = [graphs.key(e, RULE) for e in samples]
-    pairs = [(k, graph) for k, graph in zip(keys, built, strict=True) if isinstance(graph, CrystalGraph)]
-    cache.add(tmp_path, pairs, largest=0)
-    assert set(cache.find(tmp_path, keys)) == set(keys[10:])
+    cache = GraphCache(tmp_path, size=0)
+    cache.add({k: graph for k, graph in zip(keys, built, strict=True) if isinstance(graph, CrystalGraph)})
+    assert set(cache.find(keys)) == set(keys[10:])
 
 
 def test_processes_build_the_same_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "_WORTH_A_WORKER", 1e-9)
-    monkeypatch.setattr(graphs, "_AT_ONCE", 1)
+    monkeypatch.setattr(graphs, "_CRYSTALS", 1)
     alone = Builder(RULE).build(ENTRIES)
     together = Builder(RULE, workers=2).build(ENTRIES)
     assert all(same(one, other) for one, other in zip(alone, together, strict=True))

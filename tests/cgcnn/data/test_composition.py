@@ -5,7 +5,7 @@ import pytest
 from pymatgen.core import Structure
 
 from cgcnn.data.composition import Composition, cell_vectors, composition, shapes, species
-from cgcnn.data.records import Record
+from cgcnn.data.samples import Record
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE

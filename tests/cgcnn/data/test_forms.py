@@ -79,7 +79,7 @@ def test_elements_may_stand_behind_the_coordinates():
         (poscar(scale="0"), "the scale is 0"),
         (poscar(scale="one"), "line 2 has 'one' instead of numbers"),
         (poscar().replace("1 1 3", "1 1 30"), "32 atoms in"),
-        (poscar().replace("1 1 3", "1 1 3.5"), "'3.5' is no number of atoms"),
+        (poscar().replace("1 1 3", "1 1 3.5"), "'3.5' is not a number of atoms"),
         (poscar(symbols="Sr Ti Xx"), "Xx"),
         (poscar().replace("0 0 0\n", "0 0\n"), "2 numbers instead of 3"),
     ],

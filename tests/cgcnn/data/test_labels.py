@@ -76,5 +76,5 @@ def test_labels_that_single_precision_cannot_train_on_are_refused(label):
 
 
 def test_a_label_that_others_give_is_refused_where_these_are_no_numbers():
-    with pytest.raises(UserError, match="record first: metal follows from labels of which one is, not a number"):
+    with pytest.raises(UserError, match="record first: metal is derived from labels of which one is, not a number"):
         labels.targets([{"id": "first", "band_gap": "none"}], ["metal"])

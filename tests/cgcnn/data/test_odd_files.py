@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from cgcnn.data import build, opening
+from cgcnn.data import build, limits
 from cgcnn.data.build import Builder, Rule
 from cgcnn.data.crystal import structure
 from cgcnn.data.read import read, stream
-from cgcnn.data.sample import Sample
+from cgcnn.data.samples import Sample
 from cgcnn.errors import UserError
 from cgcnn.files import printable
 from cgcnn.graphs.graph import CrystalGraph
@@ -115,7 +115,7 @@ def test_a_decompression_bomb_is_one_failed_row(
     tmp_path: Path, kind: str, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ase")
-    monkeypatch.setattr(opening, "_FREE", 2**20)
+    monkeypatch.setattr(limits, "_FREE", 2**20)
     compress = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}[suffix]
     content = b'{"a": "' + b"0" * 2**25
     assert "times its size" in beside_salt(tmp_path, f"bomb{kind}{suffix}", compress(content))
@@ -125,7 +125,7 @@ def test_a_decompression_bomb_is_one_failed_row(
 def test_what_is_longer_than_any_crystal_is_one_failed_row(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "CRYSTAL", 2**20)
+    monkeypatch.setattr(limits, "CRYSTAL", 2**20)
     assert "million characters" in beside_salt(tmp_path, f"long{kind}", "x" * (2**20 + 1))
 
 
@@ -136,15 +136,15 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "nowhere.cif").symlink_to(tmp_path / "absent")
     (tmp_path / "salt.cif").write_text(SALT.to(fmt="cif"))
     found = outcome(read(tmp_path))
-    assert "a link that leads nowhere" in found["nowhere"]
-    assert "no regular file" in found["pipe"]
-    assert "no regular file" in found["device"]
+    assert "a broken link" in found["nowhere"]
+    assert "not a regular file" in found["pipe"]
+    assert "not a regular file" in found["device"]
     assert found["salt"] == "ok"
     for path in (tmp_path / "pipe.cif", tmp_path / "device.json"):
         with pytest.raises(UserError, match="neither a file nor a directory"):
             read(path)
     (tmp_path / "id_prop.csv").write_text("pipe,1\nsalt,2\n")
-    assert "no regular file" in outcome(read(tmp_path))["pipe"]
+    assert "not a regular file" in outcome(read(tmp_path))["pipe"]
 
 
 def test_a_cell_that_does_not_fit_into_memory_is_one_failed_row(

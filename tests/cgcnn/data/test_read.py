@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from cgcnn.data.crystal import structure
 from cgcnn.data.read import read, skipped, stream
-from cgcnn.data.sample import Sample, from_record
+from cgcnn.data.samples import Sample, from_record
 from cgcnn.errors import UserError
 from cgcnn.files import write_csv
 from cgcnn.inference.evaluate import listed_in

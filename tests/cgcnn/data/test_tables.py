@@ -111,7 +111,7 @@ def test_separators_and_encodings_that_are_clear_are_read(table, separator, enco
         ("A,n\nCa,é\n".encode() + "Sr,é\n".encode("cp1252"), "line 3: in another encoding than lines above"),
         (b"\xff\xfeA\0,\0X\0\n\0C\0\xd8", "damaged UTF-16"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "old Excel"),
-        (b"PK\x03\x04nothing", "no workbook that can be read"),
+        (b"PK\x03\x04nothing", "not a readable workbook"),
     ],
 )
 def test_what_is_in_no_clear_encoding_is_refused(table, content, message):
@@ -232,7 +232,7 @@ def test_a_workbook_is_read_by_its_one_sheet_that_holds_something(tmp_path):
     assert [bool(row.fault) for row in rows] == [False, True]
     book["empty"].append(["x"])
     book.save(tmp_path / "some.xlsx")
-    with pytest.raises(UserError, match="the sheets Sheet, empty hold something"):
+    with pytest.raises(UserError, match="the sheets Sheet, empty are filled"):
         list(open_table(tmp_path / "some.xlsx").rows)
     del book["empty"]
     book.active["D2"] = "=1+1"

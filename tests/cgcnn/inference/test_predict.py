@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from pymatgen.core import Lattice, Structure
 
 from cgcnn.cli.commands import app
-from cgcnn.data.sample import broken, from_record
+from cgcnn.data.samples import broken, from_record
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.inference.predict import predict_samples

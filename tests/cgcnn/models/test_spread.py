@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cgcnn.data.sample import Sample
+from cgcnn.data.samples import Sample
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.inference.predict import predict_samples
 from cgcnn.models.deviations import IMPOSSIBLE, possible

@@ -1,5 +1,6 @@
 """Every kind of convolution and pooling, binary targets, contributions of atoms."""
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from cgcnn.models.model import Model
 from cgcnn.network.reference import CGCNN, POOLS, TensorBatch, WeightedNorm, network
 from cgcnn.network.settings import EPSILON, Settings
 from cgcnn.testing import untrained, untrained_for_structures
-from cgcnn.training.examples import Examples
-from cgcnn.training.fit import Task, fit, masked_loss
+from cgcnn.training.fit import Examples, FitTask, fit, masked_loss
 from cgcnn.training.recipe import Fit
 
 TIGHT = 2e-4
@@ -179,7 +179,8 @@ def examples() -> Examples:
 def test_numbers_and_classes_are_learned_together(convolution: str, pooling: str, examples: Examples) -> None:
     both = settings(convolution, pooling, binary=("gap",), layers=1)
     how = Fit(epochs=25, batch_size=8, learning_rate=0.02, average=0.9)
-    member = fit(Task(both, how, torch.ones(2), torch.from_numpy(element_features())), (examples, None), seed=0).last
+    network = partial(CGCNN, both, torch.from_numpy(element_features()))
+    member = fit(FitTask(network, how, torch.ones(2)), (examples, None), seed=0).last
     predicted = member(examples.tensors)
     assert ((predicted[:, 1] >= 0) & (predicted[:, 1] <= 1)).all()
     known = ~examples.targets[:, 1].isnan()
@@ -196,5 +197,5 @@ def test_loss_of_a_class_is_the_cross_entropy_of_known_labels(examples: Examples
     assert 0 < len(known) < len(rows)
     probability = member(examples.select(known).tensors)[:, 1]
     expected = functional.binary_cross_entropy(probability, examples.targets[known, 1])
-    gap_only = Task(member.settings, Fit(), torch.tensor([0.0, 1.0]), member.element_features)
+    gap_only = FitTask(lambda: member, Fit(), torch.tensor([0.0, 1.0]))
     torch.testing.assert_close(masked_loss(member, examples, rows, gap_only), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,10 @@ from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.deviations import spread_of
 from cgcnn.network.reference import CGCNN
 from cgcnn.network.settings import Settings
-from cgcnn.training.examples import Examples
-from cgcnn.training.fit import Task, fit, masked_loss
+from cgcnn.training.data import TrainingTable, merge
+from cgcnn.training.fit import Examples, FitTask, fit, masked_loss
 from cgcnn.training.members import prices_below
 from cgcnn.training.recipe import Fit, TrainRecipe
-from cgcnn.training.table import Table, merge
 
 NAN = float("nan")
 SETTINGS = Settings(targets=("e", "a"), width=8, layers=1, hidden=8, gaussians=6, radius=6.0)
@@ -41,7 +41,7 @@ def graphs(count: int = 1) -> GraphBatch:
 def test_below_a_bound_costs_less() -> None:
     torch.manual_seed(0)
     features = torch.from_numpy(element_features())
-    network, task = CGCNN(SETTINGS, features).eval(), Task(SETTINGS, Fit(), torch.ones(2), features)
+    network, task = CGCNN(SETTINGS, features).eval(), FitTask(partial(CGCNN, SETTINGS, features), Fit(), torch.ones(2))
     row = torch.tensor([0])
     value = float(network(Examples(graphs(), torch.zeros(1, 2)).tensors)[0, 0].detach())
 
@@ -70,7 +70,7 @@ def test_a_price_below_bounds_holds_for_its_prototypes_alone(below: Any, expecte
     )
     bound = np.array([[True, True], [True, False], [False, False]])
     shape, labels = np.array([0, 1, 1], dtype=np.int8), np.ones((3, 2), dtype=np.float32)
-    table = Table(("a", "b", "c"), labels, np.zeros(3, np.int64), shape, bound=bound)
+    table = TrainingTable(("a", "b", "c"), labels, np.zeros(3, np.int64), shape, bound=bound)
     found = prices_below(table, recipe)
     assert found is not None
     np.testing.assert_allclose(found, np.column_stack([expected, np.ones(3)]), rtol=1e-6)
@@ -82,7 +82,7 @@ def test_rows_of_one_composition_are_merged() -> None:
     species = np.array([[1, 2, 3, 3, 3], [4, 5, 6, 6, 6], [1, 2, 3, 3, 3], [1, 2, 3, 3, 3]], dtype=np.uint8)
     lattice = np.array([NAN, 4.0, 3.9, NAN], dtype=np.float32)
     ids, fold, shape = ("a", "b", "c", "d"), np.array([0, 1, 0, 0]), np.zeros(4, np.int8)
-    table = Table(ids, targets, fold, shape, species, lattice)
+    table = TrainingTable(ids, targets, fold, shape, species, lattice)
     found, first = merge(table)
     assert (found.ids, first.tolist(), found.bound) == (("a", "b"), [0, 1], None)
     np.testing.assert_allclose(found.targets, [[0.1, 1.0], [0.3, 2.0]])
@@ -96,7 +96,9 @@ def test_a_merged_label_is_a_bound_where_the_least_one_is(bounds: list[int], exp
     targets = np.array([[0.1], [0.3], [NAN], [0.2]], dtype=np.float32)
     species = np.array([[1, 2, 3, 3, 3], [4, 5, 6, 6, 6], [1, 2, 3, 3, 3], [1, 2, 3, 3, 3]], dtype=np.uint8)
     bound = np.array(bounds, dtype=np.bool_)[:, None]
-    table = Table(tuple("abcd"), targets, np.zeros(4, int), np.zeros(4, np.int8), species, np.full(4, 4.0, np.float32))
+    table = TrainingTable(
+        tuple("abcd"), targets, np.zeros(4, int), np.zeros(4, np.int8), species, np.full(4, 4.0, np.float32)
+    )
     found, _ = merge(replace(table, bound=bound))
     assert found.bound is not None
     assert found.bound.tolist() == [[expected], [False]]
@@ -108,7 +110,9 @@ def test_a_mixture_and_its_parts_are_fitted_on_one_scale() -> None:
     energy = np.where(leaves == 1, 0.2, 1.0) + rng.normal(0, 0.1, 24)
     targets = np.stack([energy, np.where(leaves, energy, NAN), np.where(leaves, NAN, energy), leaves], axis=1)
     examples = Examples(graphs(24), torch.from_numpy(targets.astype(np.float32)))
-    task = Task(MIXED, Fit(epochs=2, batch_size=12), torch.ones(4), torch.from_numpy(element_features()))
+    task = FitTask(
+        partial(CGCNN, MIXED, torch.from_numpy(element_features())), Fit(epochs=2, batch_size=12), torch.ones(4)
+    )
     network = fit(task, (examples, None), 0).last
     assert len(set(network.target_mean[:3].tolist())) == len(set(network.target_std[:3].tolist())) == 1
     assert network.target_mean[0] == pytest.approx(energy.mean(), rel=1e-5)
@@ -130,7 +134,7 @@ def test_the_spread_of_a_mixture_holds_its_own_doubt() -> None:
         ({"network": {"sites": 4}, "input": "structure", "prototypes": ()}, "prototype input"),
         ({"targets": [{"name": "e", "unit": "", "below": {"spinel": 0.5}}]}, "spinel: not a prototype"),
         ({"targets": [{"name": "e", "unit": "", "below": {"cubic-perovskite": 2}}]}, "less than or equal to 1"),
-        ({"merge": True, "input": "structure", "prototypes": ()}, "not merged"),
+        ({"merge": True, "input": "structure", "prototypes": ()}, "merge: only for prototype input"),
     ],
 )
 def test_recipes_that_do_not_fit_are_refused(changes: dict[str, Any], said: str) -> None:

@@ -1,4 +1,4 @@
-"""Teachers: what other networks expect of compositions without labels, and members that learn it."""
+"""Teachers label compositions for members, and may know sets of elements by vectors of their own."""
 
 from __future__ import annotations
 
@@ -7,22 +7,64 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from cgcnn.data.composition import composition_keys
-from cgcnn.data.sample import from_record
+from cgcnn.data.samples import from_record
+from cgcnn.elements import element_features
+from cgcnn.graphs.batch import GraphBatch
+from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.domain import Domain
+from cgcnn.network.reference import CGCNN, TensorBatch
 from cgcnn.network.settings import Settings
-from cgcnn.training.distil import expected, rest_of_grid
+from cgcnn.training.data import TrainingTable, everything, prepare
+from cgcnn.training.distil import expected, grid_network, rest_of_grid, set_names, shared_sets
 from cgcnn.training.measure import outputs
 from cgcnn.training.members import fit_members
-from cgcnn.training.protocols import train
 from cgcnn.training.recipe import TrainRecipe
-from cgcnn.training.split import everything
-from cgcnn.training.table import Table, prepare
+from cgcnn.training.train import train_table
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+SETTINGS = Settings(targets=("e",), width=4, layers=0, hidden=8, gaussians=4, radius=6.0, sites=4)
+FEATURES = torch.from_numpy(element_features())
+ROWS = [[38, 22, 8, 8, 8], [38, 22, 7, 8, 8], [38, 22, 8, 7, 8], [38, 22, 7, 7, 8], [56, 22, 7, 8, 8]]
+
+
+def batch(rows: list[list[int]] = ROWS) -> TensorBatch:
+    species = PROTOTYPES["cubic-perovskite"].canonical(np.array(rows, dtype=np.uint8))
+    prototype = PROTOTYPES["cubic-perovskite"]
+    return TensorBatch.of(GraphBatch.of_prototype(prototype, species, np.full(len(rows), 4.0, dtype=np.float32), 12))
+
+
+def test_a_set_has_one_name_whatever_the_order_and_the_other_sites() -> None:
+    names = set_names(batch())[:, 2]
+    assert names[1] == names[2] == names[4]
+    assert len(names.unique()) == 3
+    assert len(shared_sets(batch())) == 3  # of X alone: A and B have one atom each
+
+
+def test_a_known_set_has_a_vector_of_its_own_and_others_have_their_mean() -> None:
+    known = shared_sets(batch(ROWS[:3]))  # O3 and O2N
+    torch.manual_seed(0)
+    made = grid_network(SETTINGS, FEATURES, known).eval()
+    torch.manual_seed(0)
+    plain = CGCNN(SETTINGS, FEATURES)
+    plain.load_state_dict(made.state_dict(), strict=False)
+    with torch.inference_mode():
+        assert torch.equal(made(batch()), plain.eval()(batch()))  # zero at first
+        made.sites.of_set[torch.searchsorted(known, set_names(batch())[1, 2])] += 1.0
+        moved = (made(batch()) != plain(batch()))[:, 0]
+    assert moved.tolist() == [False, True, True, False, True]
+
+
+def test_sets_without_a_readout_of_sites_are_refused() -> None:
+    with pytest.raises(ValueError, match="only with a readout of sites"):
+        grid_network(Settings(targets=("e",)), FEATURES, shared_sets(batch()))
+
 
 TARGETS = ("e_above_hull", "e_if_stays", "e_if_leaves", "p_leaves")
 MIXTURE = ("e_above_hull", "e_if_leaves", "e_if_stays", "p_leaves")
@@ -38,7 +80,7 @@ def recipe(epochs: int = 2, **changes: Any) -> TrainRecipe:
     return TrainRecipe.model_validate({**given, "fit": fit, **changes})
 
 
-def grid(without: int = 0) -> Table:
+def grid(without: int = 0) -> TrainingTable:
     """Two elements on A, two on B, O3 or O2N on X, less the last rows."""
     rows = list(product(("Ca", "Ba"), ("Ti", "Zr"), (["O"] * 3, ["O", "N", "O"])))
     records = [
@@ -99,15 +141,15 @@ def test_lessons_are_learnt_but_are_not_training_rows(tmp_path: Path) -> None:
 def test_teachers_are_trained_first_on_the_same_rows(tmp_path: Path) -> None:
     plan, stages = recipe(1, teachers=TEACHERS, validation_folds=(1,)), []
     rows = grid(without=1)
-    trained = train(rows, plan, (), tmp_path / "with", lambda stage, member, _: stages.append((stage, member)))
+    trained = train_table(rows, plan, (), tmp_path / "with", lambda stage, member, _: stages.append((stage, member)))
     assert list(dict.fromkeys(stages)) == [
         (name, member)
         for stage in ("check", "all rows")
         for name, members in ((f"{stage}, teachers 1", 1), (f"{stage}, teachers 2", 2), (stage, 2))
         for member in range(members)
     ]
-    again = train(rows, plan, (), tmp_path / "again", lambda *_: None)
-    alone = train(rows, recipe(1, validation_folds=(1,)), (), tmp_path / "without", lambda *_: None)
+    again = train_table(rows, plan, (), tmp_path / "again", lambda *_: None)
+    alone = train_table(rows, recipe(1, validation_folds=(1,)), (), tmp_path / "without", lambda *_: None)
     assert len(trained.best.members) == 2
     assert trained.best.digest == again.best.digest != alone.best.digest
     assert {m.value for m in trained.metrics} != {m.value for m in alone.metrics}
@@ -115,7 +157,7 @@ def test_teachers_are_trained_first_on_the_same_rows(tmp_path: Path) -> None:
 
 def test_teachers_may_know_sets_of_elements_by_vectors_of_their_own(tmp_path: Path) -> None:
     by_mean, by_set = (
-        train(
+        train_table(
             grid(without=2),
             recipe(teachers=[TEACHERS[0] | {"sets": own}]),
             (),
@@ -130,9 +172,9 @@ def test_teachers_may_know_sets_of_elements_by_vectors_of_their_own(tmp_path: Pa
 
 def test_a_whole_grid_has_no_teachers(tmp_path: Path) -> None:
     stages = set()
-    found = train(grid(), recipe(teachers=TEACHERS), (), tmp_path / "a", lambda stage, *_: stages.add(stage))
+    found = train_table(grid(), recipe(teachers=TEACHERS), (), tmp_path / "a", lambda stage, *_: stages.add(stage))
     assert stages == {"all rows"}
-    assert found.best.digest == train(grid(), recipe(), (), tmp_path / "b", lambda *_: None).best.digest
+    assert found.best.digest == train_table(grid(), recipe(), (), tmp_path / "b", lambda *_: None).best.digest
 
 
 @pytest.mark.parametrize(
@@ -141,7 +183,7 @@ def test_a_whole_grid_has_no_teachers(tmp_path: Path) -> None:
         ({"teachers": [{"fit": {"colour": 1}}]}, "colour"),
         ({"teachers": [{"network": {"layers": -1}}]}, "layers"),
         ({"teachers": [{"network": {"sites": 0}, "sets": True}]}, "sets: only with a readout of sites"),
-        ({"teachers": TEACHERS, "network": {"width": 8}}, "teachers: only of prototype input with a mixture"),
+        ({"teachers": TEACHERS, "network": {"width": 8}}, "teachers: only for prototype input with a mixture"),
     ],
 )
 def test_teachers_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:

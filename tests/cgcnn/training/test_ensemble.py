@@ -1,13 +1,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from cgcnn.data.records import Record
-from cgcnn.data.sample import Sample, from_record
+from cgcnn.data.samples import Record, Sample, from_record
 from cgcnn.elements import SYMBOLS, element_features
 from cgcnn.errors import UserError
 from cgcnn.graphs.batch import GraphBatch
@@ -15,20 +15,18 @@ from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
 from cgcnn.models.domain import fit_domain
 from cgcnn.models.files import load, save
 from cgcnn.models.model import Model
+from cgcnn.network.reference import CGCNN
 from cgcnn.network.settings import Settings
-from cgcnn.training.checkpoints import claim
-from cgcnn.training.examples import Examples
-from cgcnn.training.fit import Progress, Task, fit, masked_loss, schedule
+from cgcnn.training.data import TrainingTable, everything, prepare
+from cgcnn.training.fit import EpochProgress, Examples, FitTask, claim, fit, masked_loss, schedule
 from cgcnn.training.measure import figures_of_parts
 from cgcnn.training.members import fit_members
-from cgcnn.training.protocols import check, on_all
 from cgcnn.training.recipe import Fit, Network, RecipeTarget, TrainRecipe
-from cgcnn.training.split import everything
-from cgcnn.training.table import Table, prepare
+from cgcnn.training.train import check, on_all
 
 SETTINGS = Settings(targets=("e_above_hull", "a"), width=8, layers=2, hidden=8, gaussians=12, dropout=0.1)
 HOW = Fit(epochs=6, batch_size=16, learning_rate=0.02, average=0.9, members=2)
-TASK = Task(SETTINGS, HOW, torch.tensor([1.0, 0.1]), torch.from_numpy(element_features()))
+TASK = FitTask(partial(CGCNN, SETTINGS, torch.from_numpy(element_features())), HOW, torch.tensor([1.0, 0.1]))
 RECIPE = TrainRecipe(
     name="toy",
     summary="",
@@ -73,12 +71,12 @@ def samples() -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def table() -> Table:
+def table() -> TrainingTable:
     return prepare(samples(), RECIPE).table
 
 
 @pytest.fixture(scope="module")
-def examples(table: Table) -> Examples:
+def examples(table: TrainingTable) -> Examples:
     assert table.species is not None
     batch = GraphBatch.of_prototype(CUBIC_PEROVSKITE, table.species, np.full(len(table.fold), 4.0))
     return Examples(batch, torch.from_numpy(table.targets))
@@ -89,7 +87,7 @@ def quiet(*_: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def trained(table: TrainingTable, tmp_path_factory: pytest.TempPathFactory) -> Model:
     return on_all(table, RECIPE, tmp_path_factory.mktemp("trained"), quiet).best
 
 
@@ -104,7 +102,7 @@ def test_interrupted_training_ends_in_the_same_bits(examples: Examples, tmp_path
     class Interruption(Exception):  # noqa: N818  # it is no error
         pass
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: EpochProgress) -> None:
         if progress.epoch == 3:
             raise Interruption
 
@@ -149,7 +147,7 @@ def test_damaged_checkpoint_is_refused(examples: Examples, tmp_path: Path, conte
 
 
 def test_divergence_is_reported(examples: Examples) -> None:
-    hasty = Task(SETTINGS, HOW.model_copy(update={"learning_rate": 1e30}), TASK.weights, TASK.features)
+    hasty = replace(TASK, how=HOW.model_copy(update={"learning_rate": 1e30}))
     with pytest.raises(UserError, match="learning_rate"):
         fit(hasty, (examples, None), seed=0)
 
@@ -162,7 +160,7 @@ def test_rate_rises_and_falls() -> None:
     assert rates[-1] == pytest.approx(0)
 
 
-def test_lattice_is_fitted_from_the_elements(table: Table) -> None:
+def test_lattice_is_fitted_from_the_elements(table: TrainingTable) -> None:
     domain = fit_domain(table.by_prototype(RECIPE.prototypes), table.lattices)
     assert table.species is not None
     assert domain.reference_lattice(CUBIC_PEROVSKITE, table.species) == pytest.approx(table.lattice, abs=0.02)
@@ -170,7 +168,7 @@ def test_lattice_is_fitted_from_the_elements(table: Table) -> None:
     assert len(domain.known) == len(table.fold)
 
 
-def test_model_carries_its_errors_and_its_domain(table: Table, trained: Model, tmp_path: Path) -> None:
+def test_model_carries_its_errors_and_its_domain(table: TrainingTable, trained: Model, tmp_path: Path) -> None:
     stable = [f"{metric} of at most 0.05 eV/atom" for metric in ("recall", "precision", "AUC")]
     assert [(metric.metric, metric.target) for metric in trained.card.metrics] == [
         *((metric, "e_above_hull") for metric in ("MAE", "MAE, one member", "RMSE", "R2", *stable)),
@@ -189,7 +187,7 @@ def test_model_carries_its_errors_and_its_domain(table: Table, trained: Model, t
     assert kept == [name if has else "" for name, has in zip(table.ids, labelled, strict=True)]
 
 
-def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> None:
+def test_check_never_sees_the_held_out_labels(table: TrainingTable, tmp_path: Path) -> None:
     spoiled = table.targets.copy()
     spoiled[table.fold == 1] += 100
     lattice = np.where(table.fold == 1, 9, table.lattice).astype(np.float32)
@@ -200,7 +198,9 @@ def test_check_never_sees_the_held_out_labels(table: Table, tmp_path: Path) -> N
     assert wrong.value - error.value == pytest.approx(100, abs=5)
 
 
-def test_of_several_folds_each_row_is_predicted_by_an_ensemble_without_its_fold(table: Table, tmp_path: Path) -> None:
+def test_of_several_folds_each_row_is_predicted_by_an_ensemble_without_its_fold(
+    table: TrainingTable, tmp_path: Path
+) -> None:
     both, text = check(table, RECIPE.model_copy(update={"validation_folds": (1, 0)}), tmp_path / "a", quiet)
     assert text == "folds 1, 0, each by an ensemble fitted without it"
     assert both.table.ids == table.rows(np.isin(table.fold, (0, 1))).ids
@@ -212,7 +212,7 @@ def test_of_several_folds_each_row_is_predicted_by_an_ensemble_without_its_fold(
         np.testing.assert_array_equal(both.support[both.table.fold == fold], alone.support)
 
 
-def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: Table, trained: Model) -> None:
+def test_the_spread_of_the_members_is_calibrated_on_held_out_rows(table: TrainingTable, trained: Model) -> None:
     plain = Model(trained.card.model_copy(update={"calibrations": ()}), trained.members, trained.domain)
     assert [calibration.target for calibration in trained.card.calibrations] == ["e_above_hull", "a"]
     assert table.species is not None
@@ -248,12 +248,12 @@ def test_compositions_are_fitted_with_one_thread_and_crystals_with_all(kind: str
     assert torch.get_num_threads() == 2
 
 
-def test_empty_validation_fold_is_refused(table: Table, tmp_path: Path) -> None:
+def test_empty_validation_fold_is_refused(table: TrainingTable, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fold 9 holds 0"):
         on_all(table, RECIPE.model_copy(update={"validation_folds": (9,)}), tmp_path, quiet)
 
 
-def test_checkpoints_of_another_training_are_refused(table: Table, tmp_path: Path) -> None:
+def test_checkpoints_of_another_training_are_refused(table: TrainingTable, tmp_path: Path) -> None:
     claim(tmp_path, table, RECIPE, resume=False)
     claim(tmp_path, table, RECIPE.model_copy(update={"summary": "better words"}), resume=True)
     with pytest.raises(UserError, match="`resume`"):

@@ -11,8 +11,10 @@ from click.testing import CliRunner, Result
 from cgcnn.cli.commands import app
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
+from cgcnn.files import recipes
 from cgcnn.training import learning_curve as curve
-from cgcnn.training.split import nested
+from cgcnn.training.data import nested
+from cgcnn.training.recipe import read_recipe
 
 RECIPE = """
 name = "{name}"
@@ -97,9 +99,9 @@ def test_an_interrupted_curve_is_continued_to_the_same_numbers(folder: Path, mon
             raise KeyboardInterrupt
         return train(*arguments)
 
-    train = curve.train
+    train = curve.train_table
     with monkeypatch.context() as patch:
-        patch.setattr(curve, "train", stop)
+        patch.setattr(curve, "train_table", stop)
         assert CliRunner().invoke(app, arguments(folder, "--sizes", "4,16")).exit_code != 0
     with pytest.raises(UserError, match="other data or another recipe"):
         command(folder, "--sizes", "4,16", "--epochs", 3)
@@ -111,3 +113,43 @@ def test_sizes_that_are_no_numbers_are_wrong_usage(folder: Path) -> None:
     done = command(folder, "--sizes", "4,many")
     assert done.exit_code == 2
     assert "500,1000,2000" in done.output
+
+
+def test_every_shipped_recipe_of_structures_learns_a_label_of_another_name(folder: Path) -> None:
+    shipped = {name: read_recipe(path) for name, path in recipes().items() if "[[targets]]" in path.read_text()}
+    names = [name for name, recipe in shipped.items() if recipe.input == "structure" and not recipe.sources]
+    assert len(names) > 5
+    line = ["learning-curve", folder / "data.jsonl", "-o", folder / "curve", "--workers", 1, "--sizes", 8]
+    line += [word for name in names for word in ("--recipe", name)]
+    with pytest.raises(UserError, match=r"no record has the label '.*'; the first has: .*energy"):
+        CliRunner(catch_exceptions=False).invoke(app, [str(word) for word in line])
+    line += ["--target", "energy", "--epochs", 1]
+    assert CliRunner(catch_exceptions=False).invoke(app, [str(word) for word in line]).exit_code == 0
+    with (folder / "curve.csv").open() as file:
+        assert [(row["recipe"], row["metric"]) for row in csv.DictReader(file)] == [
+            (shipped[name].name, "MAE") for name in names
+        ]
+
+
+def test_a_binary_target_is_measured_by_its_auc(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "data.jsonl").read_text().splitlines()]
+    rows = [row | {"heavy": i % 2} for i, row in enumerate(rows * 3)]
+    for i, row in enumerate(rows):
+        row["cell"][:3] = [3 + i / 50] * 3
+    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert command(folder, "--sizes", "16", "--binary", "heavy").exit_code == 0
+    with (folder / "curve.csv").open() as file:
+        assert {row["metric"] for row in csv.DictReader(file)} == {"AUC"}
+
+
+def test_a_recipe_with_sources_of_its_own_reads_these(tmp_path: Path) -> None:
+    halves = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    rows = [
+        {"cell": [3 + z / 20] * 3 + [90] * 3, "species": [SYMBOLS[z], "Cl"], "frac": halves, "e": z / 10}
+        for z in range(19, 39)
+    ]
+    (tmp_path / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = '[[sources]]\nfile = "one.jsonl"\nlabels = { energy = "e" }\n'
+    (tmp_path / "simple.toml").write_text(RECIPE.format(name="simple") + source)
+    line = ["learning-curve", tmp_path, "--recipe", tmp_path / "simple.toml", "--sizes", 8, "-o", tmp_path / "curve"]
+    assert CliRunner(catch_exceptions=False).invoke(app, [str(word) for word in line]).exit_code == 0

@@ -7,8 +7,8 @@ import pytest
 
 from cgcnn.models.files import load
 from cgcnn.models.model import Model
+from cgcnn.training.data import TrainingTable
 from cgcnn.training.measure import STABLE_AT, Unseen, figures_of_parts
-from cgcnn.training.table import Table
 
 NAN = float("nan")
 ENERGY = "e_above_hull"
@@ -30,7 +30,7 @@ def unseen() -> Unseen:
     bound[2, 0] = True
     shape = np.array([0, 0, 0, 0, 1, 1], dtype=np.int8)
     species = np.full((6, 5), 8, dtype=np.uint8)
-    table = Table(tuple("abcdef"), labels, np.zeros(6, np.int64), shape, species, bound=bound)
+    table = TrainingTable(tuple("abcdef"), labels, np.zeros(6, np.int64), shape, species, bound=bound)
     return Unseen(table, predictions, None, Model(model.card, model.members, model.domain))
 
 

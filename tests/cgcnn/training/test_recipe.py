@@ -4,7 +4,7 @@ import pytest
 
 from cgcnn.errors import UserError
 from cgcnn.models.card import read_card, shipped
-from cgcnn.training.recipe import read_recipe
+from cgcnn.training.recipe import TrainRecipe, read_recipe
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -42,10 +42,10 @@ def test_unknown_setting_is_named(tmp_path: Path) -> None:
 
 
 def test_other_targets_keep_their_units() -> None:
-    changed = read_recipe("castelli").with_changes(("a", "energy"), epochs=3, seed=None)
+    changed = read_recipe("castelli-linear").with_changes(("a", "energy"), epochs=3, seed=None)
     assert [(target.name, target.unit) for target in changed.targets] == [("a", "Å"), ("energy", "")]
     assert changed.fit.epochs == 3
-    assert changed.fit.seed == read_recipe("castelli").fit.seed
+    assert changed.fit.seed == read_recipe("castelli-linear").fit.seed
 
 
 def test_prototype_input_needs_a_known_prototype(tmp_path: Path) -> None:
@@ -55,3 +55,18 @@ def test_prototype_input_needs_a_known_prototype(tmp_path: Path) -> None:
     path.write_text(find_recipe("castelli").read_text().replace('"cubic-perovskite"', '"spinel"'))
     with pytest.raises(UserError, match="spinel"):
         read_recipe(path)
+
+
+def test_changes_are_checked_like_a_recipe() -> None:
+    with pytest.raises(UserError, match="`epochs` 0: Input should be greater than or equal to 1"):
+        read_recipe("castelli-linear").with_changes((), epochs=0)
+    with pytest.raises(UserError, match=r"`target`: recipe castelli mixes .*; add e_above_hull"):
+        read_recipe("castelli").with_changes(("my_energy",))
+    assert read_recipe("castelli-linear").with_changes(("my_energy",), seed=5, epochs=None).fit.seed == 5
+
+
+def test_structures_have_no_compositions_to_fill() -> None:
+    recipe = read_recipe("mp-structures").model_dump()
+    recipe["sources"][0]["fill"] = True
+    with pytest.raises(ValueError, match="fill: only for prototype input"):
+        TrainRecipe.model_validate(recipe)

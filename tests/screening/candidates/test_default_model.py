@@ -1,7 +1,7 @@
 import pytest
 
 from cgcnn.errors import UserError
-from screening.candidates.default_model import default_model
+from screening.candidates.kind import default_model
 from screening.candidates.listed import read_candidates
 from screening.candidates.space import double_perovskites, parse_elements, perovskites
 

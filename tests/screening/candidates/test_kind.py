@@ -17,6 +17,7 @@ from screening.engine.score import SCORED_BY, load_model, score_block
 from screening.plan import KINDS, from_header, make_plan
 from screening.ranking.table import rank
 from screening.recipe import make_recipe
+from screening.report.survey import map_sites
 from screening.status import Status
 
 SETTINGS = Settings(targets=("e_above_hull",), width=8, layers=1, hidden=8, gaussians=12)
@@ -110,9 +111,18 @@ def test_a_model_that_is_not_for_them_is_refused_with_the_reason(plans, plan):
 
 
 def test_sites_of_a_map_are_columns_of_species(plan, rows):
-    for site, column in plan.candidates.map_sites.items():
+    sites = map_sites(plan.candidates)
+    assert len(sites) == (0 if plan.candidates.kind == "structures" else 2)
+    for site, column in sites.items():
         assert plan.candidates.ideal.sites[column] == site
         assert rows["species"].shape[1] > column
+
+
+def test_formulas_are_those_of_the_labels(plan, rows):
+    scored = np.flatnonzero(rows["status"] == Status.OK)
+    shown = {name: values[scored] for name, values in rows.items()} | {"index": scored}
+    written = plan.candidates.formulas(shown[plan.candidates.shown_by[0]]).to_pylist()
+    assert written == plan.candidates.labels(shown)["formula"].to_pylist()
 
 
 def test_the_ranked_csv_has_the_texts_of_the_table(plan, rows, tmp_path):
@@ -122,3 +132,13 @@ def test_the_ranked_csv_has_the_texts_of_the_table(plan, rows, tmp_path):
         assert list(csv.DictReader(file)) == table.texts()
     best = rank(lambda: [(0, rows)], plan, top=2)
     assert best.texts() == table.texts(2)
+
+
+def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe(tmp_path, both_path):
+    written = {"=1+1": "'=1+1", "+A1": "'+A1", "-A1": "'-A1", "@SUM": "'@SUM", "-1.5": "-1.5", "+2": "+2", "Q=1": "Q=1"}
+    (tmp_path / "list.csv").write_text("id,A,B,B',X\n" + "".join(f"{name},K,Na,Al,F\n" for name in written))
+    plan = make_plan(make_recipe(kind="list", file=tmp_path / "list.csv", model=str(both_path)))
+    rows = score_block(plan, load_model(plan), Block(0, 0, plan.candidates.count)).columns
+    rank(lambda: [(0, rows)], plan).write_csv(tmp_path / "R.csv")
+    with (tmp_path / "R.csv").open(newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == list(written.values())

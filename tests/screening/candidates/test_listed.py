@@ -50,7 +50,7 @@ def test_either_order_of_b_and_b_prime_is_the_same_double_perovskite(parse):
             r"no column B'; needed are A,B,B',X .*Its columns are A,B,X\.",
         ),
         ("A,B\nCa,Ti\n", None, r"no column X; needed are A,B,X or A,B,X1,X2,X3 .* or A,B,B',X .* columns are A,B\."),
-        ("A,B,X\n", "spinel", "`prototype` spinel: unknown; there is cubic-perovskite"),
+        ("A,B,X\n", "spinel", "`prototype` spinel: unknown; choose one of cubic-perovskite"),
         ("", None, "Its columns are none"),
         ("A,B,X\n", None, "no candidates"),
     ],

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
-from screening.candidates.multisets import Multiset
-from screening.candidates.space import Space, double_perovskites, parse_elements, perovskites, unordered_pair
+from screening.candidates.space import Multiset, Space, double_perovskites, parse_elements, perovskites, unordered_pair
 
 quick = settings(deadline=None, derandomize=True, max_examples=40)
 

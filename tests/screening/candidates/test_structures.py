@@ -13,7 +13,7 @@ import pytest
 import zarr
 from pymatgen.core import Lattice, Structure
 
-from cgcnn.data.sample import from_record
+from cgcnn.data.samples import from_record
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
@@ -27,7 +27,7 @@ from screening.cli import commands as cli
 from screening.engine.block import Block
 from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.plan import make_plan
-from screening.ranking.ledger import dry_ledger
+from screening.ranking.results import dry_ledger
 from screening.recipe import make_recipe
 from screening.status import Status
 from screening.store import Run, verify, write_block

@@ -11,7 +11,7 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry, GibbsComputedStructureEntry
 
-from cgcnn.data import opening
+from cgcnn.data import limits
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
 from screening.chemistry import entries as reading
@@ -246,7 +246,7 @@ def test_what_breaks_off_is_refused(tmp_path, content):
 
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
 def test_what_unpacks_without_end_is_refused(tmp_path, compress, monkeypatch):
-    monkeypatch.setattr(opening, "_FREE", 2**20)
+    monkeypatch.setattr(limits, "_FREE", 2**20)
     (tmp_path / "bomb.json").write_bytes(compress(b'["' + b"x" * 2**25))
     with pytest.raises(UserError, match="times its size"):
         read_phases(tmp_path / "bomb.json")

@@ -18,8 +18,8 @@ from cgcnn.cli.commands import app as library
 from cgcnn.elements import SYMBOLS
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from screening.campaign import Advanced
-from screening.candidates.compositions import formula
 from screening.candidates.space import perovskites
+from screening.candidates.texts import formulas
 from screening.cli import commands as cli
 from screening.cli.progress import Pace
 from screening.cli.ranked import columns, fitting
@@ -143,7 +143,7 @@ def test_stdout_is_no_file_that_others_lie_beside(run, tmp_path):
 def test_formulas_are_those_of_chemists(sites, expected):
     species = np.array([[SYMBOLS.index(symbol) for symbol in sites.split()]], dtype=np.uint8)
     prototype = CUBIC_PEROVSKITE if species.shape[1] == 5 else DOUBLE_PEROVSKITE
-    assert formula(prototype.canonical(species)[0], prototype) == expected
+    assert formulas(prototype.canonical(species), prototype).to_pylist() == [expected]
 
 
 def test_the_time_to_go_is_right_from_the_first_block_on():

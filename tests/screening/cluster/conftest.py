@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from screening.cluster.local import local_workers
+
 ROOT = Path(__file__).parents[3]
 COMMANDS = {
     "sbatch": """
@@ -122,3 +124,10 @@ def until():
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture(scope="module")
+def force():
+    with local_workers(1, 0) as force:
+        force.client.wait_for_workers(1)
+        yield force

@@ -23,11 +23,10 @@ from cgcnn.errors import UserError
 from screening.cli.commands import app
 from screening.cli.screen import AGAIN
 from screening.cluster import choice, choose, preflight
-from screening.cluster.profile import profiles, read_profile
-from screening.cluster.remote import remote_cluster
-from screening.cluster.tls import certificates
-from screening.cluster.walltime import lifetime, parse_walltime
-from screening.engine.notice import on_notice
+from screening.cluster.profile import lifetime, parse_walltime, profiles, read_profile
+from screening.cluster.scheduler import remote_cluster
+from screening.cluster.security import certificates
+from screening.engine.pipeline import on_notice
 from screening.engine.share import Share, parse_share
 from screening.store import lock
 from screening.store.place import open_place

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from cgcnn.errors import UserError
 from cgcnn.network.template_kernel import instruction_sets
-from cgcnn.training import student
+from cgcnn.training import distil
 from screening.api import open_run, score
 from screening.campaign import Distilled, run_campaign
 from screening.cli.commands import app
@@ -34,8 +34,8 @@ SMALL = Effort(fitted=6000, tuned=2000, measured=2000, least=1000)
 def _little_effort():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cascades, "EFFORT", SMALL)
-        patch.setattr(student, "EPOCHS", 12)  # of few candidates
-        patch.setattr(student, "BATCH", 256)
+        patch.setattr(distil, "EPOCHS", 12)  # of few candidates
+        patch.setattr(distil, "BATCH", 256)
         yield
 
 
@@ -186,7 +186,7 @@ def test_small_spaces_are_screened_without(model_path, tmp_path, monkeypatch):
 
 def test_a_student_that_would_pass_on_most_is_not_used(model_path, monkeypatch):
     monkeypatch.setattr(cascades, "MARGIN", 1e3)
-    monkeypatch.setattr(student, "EPOCHS", 1)
+    monkeypatch.setattr(distil, "EPOCHS", 1)
     with pytest.raises(NotWorthwhileError, match="100%"):
         make_cascade(make_plan(recipe_of(model_path)), "e_above_hull", 20)
 

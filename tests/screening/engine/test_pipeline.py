@@ -12,8 +12,7 @@ from screening.candidates.space import Space
 from screening.candidates.structures import Structures
 from screening.cluster import choose, start
 from screening.engine.block import Block
-from screening.engine.notice import Notice
-from screening.engine.pipeline import MOST_BLOCKS, Assignment, _device, block_rows, screen_blocks
+from screening.engine.pipeline import MOST_BLOCKS, Assignment, Notice, _device, block_rows, screen_blocks
 from screening.plan import make_plan
 from screening.recipe import make_recipe
 from screening.status import Status

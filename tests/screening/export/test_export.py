@@ -182,9 +182,9 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(run, tmp_path):
     (tmp_path / "folder.json").mkdir()
     for path, settings, message in (
         ("a.json", {"tilts": ["a+a+a+"]}, "`tilts` a\\+a\\+a\\+: no such tilt system"),
-        ("no/such.db", {}, "`export` .*no directory"),
-        ("file", {}, "`export` .*cif goes to a directory"),
-        ("folder.json", {}, "`export` .*json goes to a file"),
+        ("no/such.db", {}, "`export` .*not a writable directory"),
+        ("file", {}, "`export` .*cif needs a directory"),
+        ("folder.json", {}, "`export` .*json needs a file"),
         ("a.xml", {"format": "xml"}, "format xml: unknown"),
         ("a.json", {"sort": "beauty"}, "no such column"),
     ):

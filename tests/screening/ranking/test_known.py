@@ -11,7 +11,8 @@ from cgcnn.errors import UserError
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
 from screening.cli.commands import app
 from screening.ranking.known import read_known
-from screening.ranking.outputs import Outputs, present
+from screening.ranking.outputs import Outputs
+from screening.ranking.results import present
 from screening.store import Run as StoredRun
 
 TITANATE, MIXED, ZIRCONATE = [56, 22, 8, 8, 8], [57, 22, 8, 8, 7], [56, 40, 8, 8, 8]
@@ -53,7 +54,7 @@ def test_cif_files_of_a_folder_are_called_by_their_names(tmp_path):
     ("content", "message"),
     [
         ("a,b\n1,2\n", "line 2 has no formula; its columns are a,b"),
-        ("id,formula\nmp-7,XyO3\nmp-8,\n", r"mp-7: 'XyO3' is no formula.*2 such rows"),
+        ("id,formula\nmp-7,XyO3\nmp-8,\n", r"mp-7: 'XyO3' is not a formula.*2 such rows"),
         ("formula\n", "no records"),
         (None, "no such file"),
     ],
@@ -77,7 +78,7 @@ def test_what_is_not_stoichiometric_is_nothing_else(tmp_path, formula):
     known = read_known(tmp_path / "mine.csv")
     assert known.names_of(rows(STRONTIUM, MANGANITE), CUBIC_PEROVSKITE) == ["", ""]
     assert not known.are_known(rows(STRONTIUM, MANGANITE), CUBIC_PEROVSKITE).any()
-    assert "1 of 1 not stoichiometric, which match exactly that composition alone" in known.notes[0]
+    assert "1 of 1 not stoichiometric, which match only exactly that composition" in known.notes[0]
     assert formula in known.notes[0]
 
 
@@ -108,7 +109,7 @@ def test_odd_rows_are_counted_and_the_others_count(tmp_path):
     (tmp_path / "mine.csv").write_text("id,formula\na,SrTiO3\nb,Xy2\nc,\nd,LaMnO3\n")
     known = read_known(tmp_path / "mine.csv")
     assert known.names_of(rows(STRONTIUM, MANGANITE), CUBIC_PEROVSKITE) == ["a", "d"]
-    assert "2 of 4 cannot be read; the first is b: 'Xy2' is no formula" in known.notes[0]
+    assert "2 of 4 cannot be read; the first is b: 'Xy2' is not a formula" in known.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_energies_above_hull_are_read_the_lowest_of_several(tmp_path, header, va
     assert found.tolist() == pytest.approx([0.5, np.nan, np.nan], nan_ok=True)
     given = known.columns_of({"species": rows(STRONTIUM, MANGANITE)}, CUBIC_PEROVSKITE)["user_e_above_hull"]
     assert given.to_pylist() == [0.5, None]
-    assert "1 of 4 with an energy that is no number; the first is BaTiO3" in known.notes[0]
+    assert "1 of 4 with an energy that is not a number; the first is BaTiO3" in known.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_energies_of_the_user_rank_before_those_of_training_and_model_or_are_ref
     assert "energies above hull of 2 compounds are ranked by in place of the model's" in told
     assert "--prefer-known does that" in CliRunner().invoke(app, command, catch_exceptions=False).stderr
     mine.write_text("formula,formation_energy_per_atom\nSrTiO3,-3.5\n")
-    with pytest.raises(UserError, match="formation_energy_per_atom is no energy above a hull"):
+    with pytest.raises(UserError, match="formation_energy_per_atom is not an energy above a hull"):
         run.rank(known=mine, prefer_known=True)
     assert "formation_energy_per_atom is not used" in CliRunner().invoke(app, command, catch_exceptions=False).stderr
 
@@ -172,7 +173,7 @@ def test_a_ranking_marks_or_drops_what_a_user_has(tmp_path, model_path):
     assert marked.to_dict() == {"Ba": "BaTiO3", "Sr": "", "Ca": ""}
     assert set(run.rank(known=tmp_path / "mine.csv", drop_known=True)["A"]) == {"Ca", "Sr"}
     assert "known_as" not in run.rank()
-    with pytest.raises(UserError, match="nothing is `known` to drop"):
+    with pytest.raises(UserError, match="there is nothing `known` to drop"):
         run.rank(drop_known=True)
     for top in (None, 2):
         asked = Outputs(known=tmp_path / "mine.csv", csv=tmp_path / "R.csv", top=top)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from cgcnn.errors import UserError
-from screening.candidates.multisets import Multiset
-from screening.candidates.space import Space
+from screening.candidates.space import Multiset, Space
 from screening.ranking.table import Groups, check_sort, free
 from screening.ranking.table import rank as rank_blocks
 from screening.status import Status
@@ -101,7 +100,7 @@ def test_nothing_to_rank_is_said():
 def test_an_unknown_column_is_refused_with_the_choices():
     with pytest.raises(UserError, match=r"`sort` beauty: no such column. Choose one of e_above_hull, tau"):
         check_sort("beauty", ["e_above_hull", "tau"])
-    with pytest.raises(UserError, match=r"'up' is no direction. Write tau:asc or tau:desc"):
+    with pytest.raises(UserError, match=r"'up' is not a direction. Write tau:asc or tau:desc"):
         check_sort("e_above_hull,tau:up", ["e_above_hull", "tau"])
     check_sort("tau:desc, e_above_hull", ["e_above_hull", "tau"])
 

@@ -138,7 +138,7 @@ def test_a_card_tells_of_a_candidate_and_gives_its_cif(grid, browse, width, tmp_
     assert page.text("#card-title") == rows[2]["formula"]
     said = page.text("#card")
     assert rows[2]["states"].replace("-", "\u2212").split()[0] in said
-    assert "Most alike in the training" in said
+    assert "Most similar in the training" in said
     assert page.all("#viewer canvas")
     page.click("#save-cif")
     structure = Structure.from_file(page.saved("*.cif"))
@@ -149,7 +149,7 @@ def test_a_card_tells_of_a_candidate_and_gives_its_cif(grid, browse, width, tmp_
     assert sorted((site.specie.symbol, *site.frac_coords.round(4)) for site in structure) == sorted(
         (site.specie.symbol, *site.frac_coords.round(4)) for site in expected
     )
-    page.click("#card button[aria-label='The next one']")
+    page.click("#card button[aria-label='Next']")
     assert page.text("#card-title") == rows[3]["formula"]
     assert page.run("return location.hash") == f"#candidate={rows[3]['index']}"
     page.click("#close-card")

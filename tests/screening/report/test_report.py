@@ -69,7 +69,7 @@ def test_the_page_says_what_the_ranking_says(page, ranked):
     assert 0 < below < len(rows) == 48
     tiles = dict(reversed(pair) for pair in re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
     assert set(tiles) == {"48", str(below), f"{expected:.1f}"}
-    assert "12 have an element that the model never saw" in text
+    assert "12 contain an element that the model never saw" in text
     assert "The best 7 of 48 candidates, by E above hull" in text
     assert data["stable_at"] == threshold
     for name, cells in data["rows"].items():
@@ -92,7 +92,7 @@ def test_further_choices_narrow_the_report_and_are_told(page, ranked, tmp_path):
     assert len(rows) == 8
     assert "Zr" not in data["rows"]["B"]
     assert "--sort e_above_hull --filter exclude=Zr --group-by A --per-group 2 --known mine.csv" in text
-    assert "left by the choices of this report" in text
+    assert "after the filters of this report" in text
 
 
 def test_maps_are_of_all_candidates_and_not_of_those_listed(page, ranked):
@@ -196,9 +196,9 @@ def test_a_model_that_was_replaced_is_not_described(page, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("-o", "{tmp}/nowhere/r.html"), "cannot be written; it is a directory, or in none"),
+        (("-o", "{tmp}/nowhere/r.html"), "a directory, or in a directory that does not exist"),
         (("-o", "{tmp}/r.html", "--sort", "beauty"), "`sort` beauty: no such column"),
-        (("-o", "{tmp}"), "cannot be written; it is a directory, or in none"),
+        (("-o", "{tmp}"), "a directory, or in a directory that does not exist"),
         (("-o", "{tmp}/r.html", "--stable-at", "nan"), "`stable_at` nan: not an energy"),
     ],
 )

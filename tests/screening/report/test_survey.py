@@ -30,7 +30,7 @@ def blocks_of(seed, count, size):
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 30))
 def test_it_says_of_many_blocks_what_it_says_of_all_rows_at_once(seed, count, size):
     rows, blocks = blocks_of(seed, count, size)
-    survey = Survey(0.05, PAIR, ROLES)
+    survey = Survey(0.05, dict(zip("AB", PAIR, strict=True)), ROLES)
     assert [start for start, _ in survey.watch(blocks)] == [start for start, _ in blocks]
     scored = rows["status"] == Status.OK
     near = np.flatnonzero(scored & rows["in_domain"] & (rows["domain_distance"] == 0))
@@ -53,7 +53,7 @@ def test_it_says_of_many_blocks_what_it_says_of_all_rows_at_once(seed, count, si
 
 
 def test_energies_beyond_the_histogram_count_in_its_ends():
-    survey = Survey(0.0, (), {})
+    survey = Survey(0.0, {}, {})
     energy = np.array([-9, LOWEST + STEP / 2, 99], dtype=np.float32)
     rows = {
         "status": np.full(3, Status.OK, dtype=np.uint8),

@@ -56,8 +56,8 @@ function cardHead(row) {
     make("h2", { id: "card-title" }, formulaNode(valueOf("formula", row))),
     make("span", { class: "badge" }, `rank ${row + 1} of ${countText(COUNT)}`),
     make("span", { class: "badge" }, `candidate ${valueOf("index", row)}`),
-    button("The one before", "←", -1, place > 0),
-    button("The next one", "→", 1, place >= 0 && place < view.rows.length - 1),
+    button("Previous", "←", -1, place > 0),
+    button("Next", "→", 1, place >= 0 && place < view.rows.length - 1),
     make("button", { type: "button", class: "primary", id: "close-card", onclick: () => document.getElementById("card").close() }, "Close"));
 }
 
@@ -73,13 +73,13 @@ function cardBody(row) {
 function verdict(row) {
   const [energy, deviation, p] = ["e_above_hull", "e_above_hull_std", "p_stable"].map((name) => valueOf(name, row));
   const parts = [`Predicted ${energyText(energy, deviation)} above the hull. `];
-  if (p !== null) parts.push(`By that, the probability that it lies at ${DATA.stable_at} eV/atom or below is ${numberText(p, 3)}. `);
+  if (p !== null) parts.push(`The probability that it lies at ${DATA.stable_at} eV/atom or below is ${numberText(p, 3)}. `);
   const known = valueOf("known_e_above_hull", row);
   const bound = valueOf("known_is_bound", row) ? " or lower" : "";
-  if (known !== null) parts.push(`DFT has it at ${numberText(known, 3)} eV/atom${bound}: it is in the training data, so this is hardly a prediction. `);
+  if (known !== null) parts.push(`DFT puts it at ${numberText(known, 3)} eV/atom${bound}. It is in the training data, so this is hardly a prediction. `);
   else if (valueOf("in_training", row)) parts.push("This composition is in the training data. ");
-  if (valueOf("in_domain", row) === 0) parts.push("The model does not know all of its elements on these sites, or the like: do not rely on the numbers. ");
-  if (valueOf("domain_distance", row) > 0) parts.push("An element, or the anions together, are new to the model: the error may be larger than σ says. ");
+  if (valueOf("in_domain", row) === 0) parts.push("The model was not trained on all of its elements on these sites, or on anything like them: do not rely on the numbers. ");
+  if (valueOf("domain_distance", row) > 0) parts.push("An element, or the combination of anions, is new to the model: the error may be larger than σ suggests. ");
   return parts.join("");
 }
 
@@ -109,7 +109,7 @@ function furtherFacts(row) {
 function structurePart(row) {
   const crystal = crystalOf(row);
   if (!crystal) {
-    const why = DATA.prototype ? "Its model predicts no lattice constant." : `Structures are here for the best ${countText(DATA.structures.length)} alone; “screen rank --cif” writes all.`;
+    const why = DATA.prototype ? "Its model predicts no lattice constant." : `This page holds structures of the best ${countText(DATA.structures.length)} only; “screen rank --cif” writes all.`;
     return make("p", {}, `No structure to show. ${why}`);
   }
   const symbols = [...new Map(crystal.atoms.map((atom) => [`${atom.symbol} ${atom.role ?? ""}`, atom])).values()];
@@ -118,10 +118,10 @@ function structurePart(row) {
   const [a, b, c, ...angles] = cellOf(crystal.lattice).map((value, i) => numberText(value, i < 3 ? 3 : 1));
   const turn = make("button", { type: "button", id: "turn", onclick: turnOrStop }, "Stop");
   return [
-    make("div", { class: "viewer", id: "viewer", role: "img", "aria-label": "The structure, turning" }),
+    make("div", { class: "viewer", id: "viewer", role: "img", "aria-label": "The structure, rotating" }),
     make("div", { class: "legend" }, legend),
     make("p", { class: "small" }, `${crystal.atoms.length} atoms in the cell; a, b, c = ${a}, ${b}, ${c} Å; α, β, γ = ${angles.join("°, ")}°. `,
-      DATA.prototype ? "Ideal positions with the predicted lattice constant, not relaxed. Drag to turn it." : "As it was given. Drag to turn it."),
+      DATA.prototype ? "Ideal positions with the predicted lattice constant, not relaxed. Drag to rotate." : "As it was given. Drag to rotate."),
     make("div", { class: "controls" },
       make("button", { type: "button", class: "primary", id: "save-cif", onclick: () => saveCif(row) }, "Download CIF"), turn),
   ];
@@ -143,14 +143,14 @@ function startViewer(row) {
   }
   const turn = document.getElementById("turn");
   turn.hidden = !viewer;
-  turn.textContent = still ? "Turn" : "Stop";
-  if (!viewer) element.replaceChildren(make("p", { class: "hint", style: "padding: 1rem" }, "This browser cannot draw structures (it has no WebGL). The CIF file has it."));
+  turn.textContent = still ? "Rotate" : "Stop";
+  if (!viewer) element.replaceChildren(make("p", { class: "hint", style: "padding: 1rem" }, "This browser cannot draw structures: it has no WebGL. Download the CIF instead."));
 }
 
 function turnOrStop(event) {
   const turning = event.target.textContent === "Stop";
   viewer.spin(turning ? false : "y", 0.4);
-  event.target.textContent = turning ? "Turn" : "Stop";
+  event.target.textContent = turning ? "Rotate" : "Stop";
 }
 
 /** Let go of the browser's graphics, of which it has few. */
@@ -165,14 +165,14 @@ function stopViewer() {
 
 /** The compositions of the training that are most like it. */
 function neighbourPart(row) {
-  const title = make("h3", {}, "Most alike in the training");
-  if (!DATA.neighbours) return [title, make("p", { class: "small" }, "The model does not keep what it was trained on, or is not there any more.")];
+  const title = make("h3", {}, "Most similar in the training");
+  if (!DATA.neighbours) return [title, make("p", { class: "small" }, "The model does not store its training data, or is gone.")];
   const lines = DATA.neighbours.of[row].map((place) => {
     const [formula, symbols, energy, isBound, id] = DATA.neighbours.known[place];
     return make("tr", {}, make("td", {}, formulaNode(formula), make("div", { class: "small" }, exchangedText(row, symbols))),
-      make("td", { class: "number" }, energy === null ? "not kept" : `${isBound ? "≤ " : ""}${numberText(energy, 3)}`), make("td", { class: "small" }, id ?? ""));
+      make("td", { class: "number" }, energy === null ? "not stored" : `${isBound ? "≤ " : ""}${numberText(energy, 3)}`), make("td", { class: "small" }, id ?? ""));
   });
-  const head = ["compound, and what it has instead", "DFT, eV/atom above hull", DATA.source ? `row of ${DATA.source}` : "row"].map((text) => make("th", {}, text));
+  const head = ["compound, and how it differs", "DFT, eV/atom above hull", DATA.source ? `row of ${DATA.source}` : "row"].map((text) => make("th", {}, text));
   return [title, make("div", { class: "scroll" }, make("table", { class: "facts lines" }, make("tbody", {}, make("tr", {}, head), lines)))];
 }
 

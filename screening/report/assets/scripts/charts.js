@@ -77,7 +77,7 @@ function tools(name, zoom) {
   return {
     show: !onPaper, right: 0, top: 0, itemSize: 13, iconStyle: { borderColor: colour("soft") },
     feature: {
-      ...(zoom ? { dataZoom: { filterMode: "none", title: { zoom: "Look at a part", back: "Back" } }, restore: { title: "All of it" } } : {}),
+      ...(zoom ? { dataZoom: { filterMode: "none", title: { zoom: "Zoom in", back: "Zoom out" } }, restore: { title: "Reset" } } : {}),
       saveAsImage: { name, title: "Save as PNG", pixelRatio: 3, backgroundColor: colour("paper") },
     },
   };
