@@ -27,7 +27,7 @@ from experiment import species_of as species_of_rows
 from perovskite_probability import ensembles, folds
 
 from cgcnn.cli import options as command_line
-from cgcnn.data.opening import opened
+from cgcnn.data.limits import opened
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.files import write_whole
 from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
