@@ -21,7 +21,7 @@ from screening.plan import make_plan, plan_of
 from screening.ranking.frames import RankedTable, to_pandas, to_xarray
 from screening.ranking.outputs import Outputs, asked_of, rank_run, written_run
 from screening.ranking.results import Ledger, make_ledger, present
-from screening.ranking.table import check_sort, rank
+from screening.ranking.table import rank
 from screening.recipe import make_recipe
 from screening.report.report import report
 from screening.store import Report
@@ -87,7 +87,8 @@ class Run:
                 that the model does not know come last in any case.
             top: How many to keep; None keeps all.
             further: `stable_at` (eV/atom, for `p_stable`), `group_by`, `per_group`, `filters`, `no_filter`,
-                `prefer_known`, `known`, `drop_known`, `competing_phases`, `exclude_self`; see
+                `prefer_known`, `known`, `drop_known`, `competing_phases`, `exclude_self`,
+                `hull_check`; see
                 `screening.ranking.outputs.Outputs`.
 
         Returns:
@@ -302,13 +303,14 @@ def score(
     outputs = asked_of(recipe)
     outputs.check()
     plan = outputs.of(make_plan(recipe))
-    check_sort(sort, [column.name for column in plan.candidates.ranked])
+    outputs.check_order(plan)
     scored = list(_scored(plan))
     _warn(outputs, outputs.notes_on_hull(plan, scored))
     blocks = [(start, outputs.changed(columns, plan)) for start, columns in scored]
     about = {} if outputs.phases is None else {"user_hull": str(outputs.phases.source)}
     order, groups = outputs.order(plan), outputs.groups(plan)
-    return to_pandas(rank(lambda: blocks, plan, sort=order, top=top, groups=groups, about=about))
+    table = rank(lambda: blocks, plan, sort=order, top=top, groups=groups, about=about)
+    return to_pandas(outputs.check_hull(table))
 
 
 def _warn(outputs: Outputs, notes: Sequence[str]) -> None:

@@ -61,6 +61,7 @@ class Recipe(BaseModel):
     drop_known: bool = False
     competing_phases: tuple[Path, ...] = ()
     exclude_self: bool = False
+    hull_check: int = Field(default=1000, ge=0)
     out: str | None = None
     csv: Path | None = None
     cif: Path | None = None

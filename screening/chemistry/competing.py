@@ -19,7 +19,7 @@ import numpy as np
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
 from screening.chemistry.entries import Source, Unit, check_energies, read_entries
-from screening.chemistry.sources import formation_energies
+from screening.chemistry.sources import formation_energies, read_ground_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 TRACE = 1e-6
 """Share of atoms below which a phase is no product."""
+SMALL, OFF = 1e-10, 1e-9
+"""What counts as zero in the search for a mixture, and how far compositions are moved off lines, relatively."""
+AT_ONCE = 512
+"""Mixtures that are searched at once: more need more memory."""
 WORTH = 0.1
 """Difference between two formation energies of one compound, eV/atom, from which it is worth a warning."""
 
@@ -103,32 +107,72 @@ class Phases:
             UserError: Elements, or all compounds of them, are missing among the phases.
         """
         self.check(counts)
-        hull, products = self._lowest(tuple(counts.tolist()))
-        return Distance(float(formation_energy - hull), products)
+        (hull,) = self.hulls(counts[None])
+        return Distance(formation_energy - hull.energy, hull.products)
 
-    def _lowest(self, atoms_of: tuple[int, ...]) -> tuple[float, dict[str, float]]:
-        """The hull at atoms (101,) by element, eV/atom, and the products there; kept, as a ranking asks twice."""
-        if atoms_of not in self._hulls:
-            self._hulls[atoms_of] = self._solve(np.array(atoms_of))
-        return self._hulls[atoms_of]
+    def hulls(self, counts: Counts) -> list[Distance]:
+        """The hull at each of atoms (n, 101) by element, all of which it covers: its energy, eV/atom, and products.
 
-    def _solve(self, counts: Counts) -> tuple[float, dict[str, float]]:
-        from scipy.optimize import linprog  # heavy
+        They are kept, as a ranking asks twice.
+        """
+        atoms = [tuple(row) for row in counts.tolist()]
+        if missing := [row for row in dict.fromkeys(atoms) if row not in self._hulls]:
+            numbers = np.array(missing)
+            energies, rows, amounts = self.lowest(numbers)
+            for key, energy, of, much in zip(missing, energies.tolist(), rows.tolist(), amounts, strict=True):
+                total = sum(key)
+                there = [i for i in np.argsort(-much).tolist() if much[i] > TRACE]
+                names = [name_unit(self.units[of[i]]) for i in there]
+                parts = [float(much[i] * total / _atoms(name)) for i, name in zip(there, names, strict=True)]
+                self._hulls[key] = Distance(energy, dict(zip(names, parts, strict=True)))
+        return [self._hulls[row] for row in atoms]
 
-        elements = np.flatnonzero(counts)
-        rows, shares = self._system(tuple(elements.tolist()))
-        share = counts[elements] / counts.sum()
+    def lowest(
+        self, counts: Counts, leave_out: NDArray[np.int64] | None = None
+    ) -> tuple[Floats, NDArray[np.int64], Floats]:
+        """Find the mixture of phases with the lowest energy at each of atoms (n, 101) by element.
+
+        Args:
+            counts: Of systems that the phases cover.
+            leave_out: (n,) a phase that is not to be used, for each; -1 for none.
+
+        Returns:
+            (n,) energy, eV/atom; (n, d) phases, with d the most elements of a row, and -1 beyond those of a row; and
+            (n, d) the share of the atoms that each has.
+        """
+        sizes = (counts > 0).sum(axis=1)
+        energies, width = np.empty(len(counts)), int(sizes.max(initial=1))
+        phases, amounts = np.full((len(counts), width), -1), np.zeros((len(counts), width))
+        for size in np.unique(sizes).tolist():
+            of_size = np.flatnonzero(sizes == size)
+            for at in np.array_split(of_size, -(-len(of_size) // AT_ONCE)):
+                energies[at], phases[at, :size], amounts[at, :size] = self._solve(
+                    counts[at], size, None if leave_out is None else leave_out[at]
+                )
+        return energies, phases, amounts
+
+    def _solve(
+        self, counts: Counts, size: int, leave_out: NDArray[np.int64] | None
+    ) -> tuple[Floats, NDArray[np.int64], Floats]:
+        """As `lowest`, of atoms (n, 101) of `size` elements each."""
+        elements = np.nonzero(counts)[1].reshape(-1, size)
+        share = np.take_along_axis(counts, elements, axis=1) / counts.sum(axis=1, keepdims=True)
+        systems = [self._system(tuple(row)) for row in elements.tolist()]
+        lengths = np.array([len(rows) for rows, _ in systems])
+        there = np.arange(lengths.max()) < lengths[:, None]  # (n, m)
+        rows = np.zeros(there.shape, dtype=np.int64)
+        shares = np.zeros((*there.shape, size))
+        rows[there] = np.concatenate([rows for rows, _ in systems])
+        shares[there] = np.concatenate([shares for _, shares in systems])
+        usable = there.copy()
         if self.exclude_self:
-            others = np.abs(shares - share).max(axis=1) > TRACE
-            rows, shares = rows[others], shares[others]
-        found = linprog(self.formation_energies[rows], A_eq=shares.T, b_eq=share, method="highs")
-        atoms = found.x * counts.sum()  # of each phase
-        products = {
-            name_unit(unit := self.units[rows[i]]): float(atoms[i] / _atoms(name_unit(unit)))
-            for i in np.argsort(-found.x)
-            if found.x[i] > TRACE
-        }
-        return float(found.fun), products
+            usable &= np.abs(shares - share[:, None]).max(axis=2) > TRACE
+        if leave_out is not None:
+            usable &= rows != leave_out[:, None]
+        energy = np.where(usable, self.formation_energies[rows], np.inf)
+        start = np.stack([(shares[:, :, k] > 1 - TRACE).argmax(axis=1) for k in range(size)], axis=1)
+        values, basis, amounts = solve_mixtures(energy, shares, share, start)
+        return values, np.take_along_axis(rows, basis, axis=1), amounts
 
     def missing(self, counts: Counts) -> str:
         """What the phases lack to compare atoms (101,) by element with: elements, or a system; empty if nothing."""
@@ -201,26 +245,84 @@ class Phases:
         if elements not in self._systems:
             (low,), (high,) = ~_masks([elements])
             rows = np.flatnonzero((self._masks[0] & low | self._masks[1] & high) == 0)
+            starts, lengths, numbers, parts = self._flat
+            which = np.repeat(np.arange(len(rows)), lengths[rows])
+            flat = np.repeat(starts[rows] - np.cumsum(lengths[rows]) + lengths[rows], lengths[rows])
+            flat += np.arange(len(flat))
             shares = np.zeros((len(rows), len(elements)))
-            for k, row in enumerate(rows.tolist()):
-                unit = self.units[row]
-                total = sum(amount for _, amount in unit)
-                for z, amount in unit:
-                    shares[k, elements.index(z)] = amount / total
+            shares[which, np.searchsorted(elements, numbers[flat])] = parts[flat]
             self._systems[elements] = rows, shares
         return self._systems[elements]
+
+    @cached_property
+    def _flat(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Where each phase starts among the elements of all (M,), how many it has (M,); atomic numbers, shares."""
+        lengths = np.array([len(unit) for unit in self.units], dtype=np.int64)
+        numbers = np.array([z for unit in self.units for z, _ in unit], dtype=np.int64)
+        amounts = np.array([amount for unit in self.units for _, amount in unit], dtype=np.float64)
+        starts = np.cumsum(lengths) - lengths
+        return starts, lengths, numbers, amounts / np.repeat(np.add.reduceat(amounts, starts), lengths)
 
     @cached_property
     def _masks(self) -> NDArray[np.uint64]:
         return _masks([[z for z, _ in unit] for unit in self.units])
 
     @cached_property
-    def _hulls(self) -> dict[tuple[int, ...], tuple[float, dict[str, float]]]:
+    def _hulls(self) -> dict[tuple[int, ...], Distance]:
         return {}
 
     @cached_property
     def _systems(self) -> dict[tuple[int, ...], tuple[NDArray[np.int64], Floats]]:
         return {}
+
+
+def solve_mixtures(
+    energies: Floats, shares: Floats, targets: Floats, start: NDArray[np.int64]
+) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Find mixtures of the lowest energy, n at a time, with the simplex algorithm.
+
+    Args:
+        energies: (n, m) of phases; inf of those not to be used.
+        shares: (n, m, d) elements of which they are.
+        targets: (n, d) elements of the mixtures.
+        start: (n, d) which phase is each element alone.
+
+    Returns:
+        (n,) energies, (n, d) which phases, (n, d) how much of each.
+
+    A composition on the line between two phases is a degenerate corner, at which the algorithm could walk in circles:
+    it works with compositions off by less than rounding matters, which are on no line, and gives the energy of the
+    right ones, for which the last prices hold too.
+    """
+    count, size = targets.shape
+    each = np.arange(count)
+    basis = start.copy()
+    inverse = np.broadcast_to(np.eye(size), (count, size, size)).copy()
+    off = targets * (1 + OFF * np.sqrt(np.arange(2, size + 2)))
+    costs = np.take_along_axis(energies, basis, axis=1)
+    open_ = each
+    prices = np.empty((count, size))
+    while len(open_):
+        prices[open_] = np.einsum("nk,nkd->nd", costs[open_], inverse[open_])
+        gains = energies[open_] - np.einsum("nmd,nd->nm", shares[open_], prices[open_])
+        enter = gains.argmin(axis=1)
+        better = gains[np.arange(len(open_)), enter] < -SMALL
+        open_, enter = open_[better], enter[better]
+        if not len(open_):
+            break
+        column = np.einsum("nkd,nd->nk", inverse[open_], shares[open_, enter])
+        amounts = np.einsum("nkd,nd->nk", inverse[open_], off[open_])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(column > SMALL, amounts / column, np.inf)
+        leave = ratios.argmin(axis=1)
+        rows = np.arange(len(open_))
+        pivot = inverse[open_, leave] / column[rows, leave][:, None]
+        changed = inverse[open_] - column[:, :, None] * pivot[:, None]
+        changed[rows, leave] = pivot
+        inverse[open_] = changed
+        basis[open_, leave] = enter
+        costs[open_, leave] = energies[open_, enter]
+    return (prices * targets).sum(axis=1), basis, np.einsum("nkd,nd->nk", inverse, targets)
 
 
 def read_phases(paths: Paths, *, exclude_self: bool = False, by_dft: bool = True) -> Phases:
@@ -266,6 +368,17 @@ def _read_once(paths: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...], b
         units = tuple(entries.units[u] for u in compositions.tolist())
         phases = replace(phases, units=units, energies=each[order[first]])
     return replace(phases, source=replace(entries.source, notes=(*entries.notes, *notes)))
+
+
+@lru_cache(maxsize=1)
+def ground_states() -> Phases:
+    """Read the shipped ground states of the Materials Project, 2019, formation energies on the scale of 2020.
+
+    What they are compared with is left out of its own hull: a compound of 2019 gets how far it lies below the others.
+    """
+    table = read_ground_states()
+    source = Source("ground states of the Materials Project", "", "2019", len(table), "GGA, GGA+U", "MP2020")
+    return Phases(tuple(table), np.array(list(table.values())), source, exclude_self=True)
 
 
 def formation_of(units: Sequence[Unit], energies: Floats, references: Floats) -> Floats:
@@ -336,6 +449,13 @@ def _atoms(formula: str) -> float:
     from pymatgen.core.composition import Composition
 
     return float(Composition(formula).num_atoms)
+
+
+def atoms_by_element(atoms: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """(n, 101) how many atoms of each element cells have whose atoms (n, k) are atomic numbers."""
+    counts = np.zeros((len(atoms), MAX_Z + 1), dtype=np.int64)
+    np.add.at(counts, (np.arange(len(atoms))[:, None], atoms), 1)
+    return counts
 
 
 def count_atoms(numbers: Iterable[int]) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ Rows of the arrays are atomic numbers, columns oxidation states, from 0 to `MOST
 from __future__ import annotations
 
 import csv
+import lzma
 import re
 from functools import cache
 from importlib.resources import files
@@ -23,6 +24,8 @@ Floats = NDArray[np.float64]
 
 MOST_CHARGE = 8
 """The largest oxidation state of the tables, that of Os8+."""
+
+_PART = re.compile(r"([A-Z][a-z]?)([\d.]*)")
 
 SHAPE = (MAX_Z + 1, MOST_CHARGE + 1)
 
@@ -98,14 +101,27 @@ def formation_energies() -> dict[tuple[tuple[int, float], ...], tuple[float, boo
     A formula unit is atomic number and number of atoms of each element, ascending; what is not calculated is measured,
     at 298 K.
     """
-    part = re.compile(r"([A-Z][a-z]?)(\d*)")
     return {
-        tuple(sorted((NUMBERS[symbol], float(count or 1)) for symbol, count in part.findall(row["formula"]))): (
-            float(row["formation_energy"]),
-            row["source"] == "MP",
-        )
+        read_unit(row["formula"]): (float(row["formation_energy"]), row["source"] == "MP")
         for row in _rows("formation-energies")
     }
+
+
+def read_ground_states() -> dict[tuple[tuple[int, float], ...], float]:
+    """Read formation energies, eV/atom, of the phases that can be part of a hull of the Materials Project.
+
+    Formula units are as those of `formation_energies`; elements are among them, with 0. benchmarks/hull_bound.py makes
+    the table.
+    """
+    packed = (files(__package__) / "data" / "ground-states.csv.xz").read_bytes()
+    _, *lines = lzma.decompress(packed).decode().splitlines()
+    rows = (line.split(",") for line in lines)
+    return {read_unit(formula): float(energy) for formula, energy in rows}
+
+
+def read_unit(formula: str) -> tuple[tuple[int, float], ...]:
+    """Read a formula without brackets, such as CaTiO3: atomic number and number of atoms of each element, ascending."""
+    return tuple(sorted((NUMBERS[symbol], float(count or 1)) for symbol, count in _PART.findall(formula)))
 
 
 def _element_column(name: str, missing: float) -> Floats:

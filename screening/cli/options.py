@@ -71,6 +71,13 @@ choice_options = together(
         default=None,
         help="Leave the compound itself out of that hull: stable ones get how far below the others they lie.",
     ),
+    click.option(
+        "--hull-check",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Check the first N rows against competing phases of the Materials Project (column hull_bound). "
+        "[default: 1000]",
+    ),
 )
 ranking_options = together(
     top_option,

@@ -15,7 +15,7 @@ from cgcnn.cli.options import echo, plain
 from cgcnn.files import STDOUT, write_csv
 from screening.cli.terminal import WIDE, room, show, table
 from screening.ranking.known import GIVEN
-from screening.ranking.user_hull import ABOVE
+from screening.ranking.user_hull import ABOVE, BOUND, DOUBTFUL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +105,7 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
         (1, Shown("E_hull (eV/atom)", _energy)),
         *((2, Shown("E_yours (eV/atom)", _of(GIVEN, 3))) for name in [GIVEN] if name in known),
         *((2, Shown("E_user (eV/atom)", _of(ABOVE, 3))) for name in [ABOVE] if name in known),
+        *((3, Shown("E ≥", _of(BOUND, 2))) for name in [BOUND] if name in known),
         *((place, Shown(head, _of(name, places))) for place, name, head, places in numbers if name in known),
         (6, Shown("flags", _flags, is_text=True)),
         *((7, Shown("in training", _known)) for name in ["known_e_above_hull"] if name in known),
@@ -173,5 +174,6 @@ def _known(row: Mapping[str, str]) -> str:
 
 def _flags(row: Mapping[str, str]) -> str:
     told = [word for name, (value, word) in FLAGS.items() if row.get(name) == value]
+    told += ["hull"] if float(row.get(BOUND) or 0) > DOUBTFUL else []
     is_new = row.get("in_domain") == "true" and float(row.get("domain_distance") or 0) > 0
     return ", ".join([*told, "anions"] if is_new else told)

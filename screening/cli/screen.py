@@ -21,6 +21,7 @@ from screening.plan import Plan, make_plan
 from screening.ranking.known import GIVEN
 from screening.ranking.outputs import Outputs, asked_of, written_run
 from screening.ranking.results import Presented, dry_ledger, make_ledger, present
+from screening.ranking.user_hull import BOUND, COMPETING, DOUBTFUL
 from screening.recipe import SHOWN
 from screening.status import Status
 from screening.store import Run
@@ -181,6 +182,8 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
         if count < len(made.table):
             others = "" if outputs.csv else "; --csv FILE writes all"
             echo(f"the best {count} of {len(made.table):,}{others}", err=True)
+    if doubted := _doubted(made.table, outputs.shown):
+        echo(doubted, err=True)
     for note in _of_known(outputs):
         echo(note, err=True)
     if outputs.phases is not None:
@@ -191,6 +194,20 @@ def _tell(made: Presented, outputs: Outputs, look: Look) -> None:
     _warn(made.table)
     if cascade := made.table.plan.cascade:
         _tell_cascade(cascade.measured, made.table, outputs.ranked_by(made.table.plan))
+
+
+def _doubted(table: Ranking, count: int) -> str:
+    """Say which of the first rows competing phases contradict; empty if none."""
+    if BOUND not in table.names:
+        return ""
+    rows = [row for row in table.rows(count) if row[BOUND] > DOUBTFUL]
+    if not rows:
+        return ""
+    first = rows[0]
+    return (
+        f"note: known competing phases put {len(rows):,} of the first {min(count, len(table)):,} at least {DOUBTFUL} "
+        f"eV/atom above the hull (flag hull), {first['formula']} at least {first[BOUND]:.2f}: {first[COMPETING]}."
+    )
 
 
 def _of_known(outputs: Outputs) -> Iterator[str]:

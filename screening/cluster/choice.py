@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
 from cgcnn.machine import cores
-from screening.cluster.profile import AllocationProfile, LocalProfile, Profile, SlurmProfile, counted, read_profile
+from screening.cluster.profile import (
+    AllocationProfile,
+    LocalProfile,
+    Profile,
+    SlurmProfile,
+    counted,
+    gpus,
+    read_profile,
+)
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -94,13 +102,6 @@ def _running(address: str) -> Running:
     elif not address.startswith(("tls://", "tcp://127.0.0.1:")):
         raise UserError(f"`cluster` {address}: not encrypted. Start the scheduler with TLS and pass tls://HOST:PORT.")
     return Running(address)
-
-
-def gpus() -> list[str]:
-    """NVIDIA GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
-    there = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return there if visible is None or not there else [name for name in visible.split(",") if name]
 
 
 def preflight(choice: Choice) -> None:

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from cgcnn.errors import UserError
-from screening.cluster.choice import gpus
+from screening.cluster.profile import gpus
 from screening.cluster.scheduler import (
     BUILD,
     HEALTH,

@@ -242,3 +242,10 @@ def read_profile(name_or_path: str) -> Profile:
         raise UserError(f"{path}: {where}: {what} (given: {first['input']!r}).") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a TOML file: {error}.") from None
+
+
+def gpus() -> list[str]:
+    """NVIDIA GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    there = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None or not there else [name for name in visible.split(",") if name]

@@ -15,6 +15,7 @@ import numpy as np
 from cgcnn.errors import UserError
 from cgcnn.network.template_kernel import missing
 from screening.candidates.cascade import Cascade, Measured
+from screening.chemistry.perovskite_probability import promise
 from screening.engine.block import Block
 from screening.engine.compositions import BuiltCompositions, infer, load, sift_species
 from screening.status import Status
@@ -79,10 +80,15 @@ def _log_odds(rows: Rows, stable_at: float) -> np.ndarray:  # noqa: ARG001  # as
     return np.asarray(np.log1p(-p) - np.log(p), dtype=np.float32)
 
 
+def _promise(rows: Rows, stable_at: float) -> np.ndarray:  # noqa: ARG001  # as others
+    return -promise(rows["p_perovskite"], rows["e_above_hull"])
+
+
 KEYS: dict[str, Callable[[Rows, float], np.ndarray]] = {
     "e_above_hull": _energy,
     "p_stable": _stability,
     "p_perovskite": _log_odds,
+    "promise": _promise,
 }
 """Columns that a cascade can be after -> the key, least for the best, that its student learns."""
 

@@ -22,12 +22,13 @@ from screening.candidates.kind import read_columns
 from screening.chemistry.competing import Phases, listed, read_phases
 from screening.chemistry.descriptors import columns as describe
 from screening.chemistry.filters import apply, parse_filter
+from screening.chemistry.perovskite_probability import promise
 from screening.engine.block import stable_probability
 from screening.plan import from_header
 from screening.ranking.crystals import refuse_other_cifs
 from screening.ranking.known import Known, read_known
 from screening.ranking.table import Groups, Picked, Ranking, check_sort, rank
-from screening.ranking.user_hull import ABOVE, UserHull
+from screening.ranking.user_hull import ABOVE, BOUND, CHECKED, HullCheck, UserHull, hull_check
 from screening.recipe import SHOWN, SORT
 from screening.status import Status
 
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from screening.store import Run
 
     Watch = Callable[[Iterable[BlockRows]], Iterable[BlockRows]]
+
+
+PROMISE = "promise"
+"""A sort key beside the columns, see `screening.chemistry.perovskite_probability.promise`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Outputs:
         competing_phases: Files or folders of the user's own competing phases, see `screening.chemistry.entries`; adds
             the distance of candidates from their hull, which can be sorted by.
         exclude_self: Leave a candidate's own composition out of that hull.
+        hull_check: How many of the first rows get `hull_bound`, how far above the hull the shipped ground states of the
+            Materials Project put them at least, where the model predicts formation energies on their scale.
         csv: File for the ranking.
         cif: Directory for the CIF files of the candidates shown.
     """
@@ -81,6 +88,7 @@ class Outputs:
     drop_known: bool = False
     competing_phases: Paths | None = None
     exclude_self: bool = False
+    hull_check: int = CHECKED
     csv: Path | None = None
     cif: Path | None = None
 
@@ -159,7 +167,9 @@ class Outputs:
     def check_order(self, plan: Plan) -> None:
         """Refuse sort columns that do not exist; see `screening.ranking.table.check_sort`."""
         names = [column.name for column in plan.candidates.ranked]
-        check_sort(self.ranked_by(plan), [*names, ABOVE] if self.phases else names)
+        names += [PROMISE] if "p_perovskite" in names else []
+        names += [ABOVE] if self.phases else []
+        check_sort(self.ranked_by(plan), [*names, BOUND] if hull_check_of(plan) else names)
 
     def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
         """Read each committed block of a run as requested: index of its first row, and its columns."""
@@ -167,7 +177,7 @@ class Outputs:
         if self.prefer_known and "known_e_above_hull" not in names:
             raise UserError("structures have no known energies to prefer; leave out `prefer_known`")
         changed = self.stable_at is not None or self.prefer_known or self.filters or self.no_filter or self.drop_known
-        changed = changed or self.phases is not None
+        changed = changed or self.phases is not None or any(name in self.ranked_by(plan) for name in (BOUND, PROMISE))
         for rows in run.blocks(names, plan.candidates.ranked):
             yield rows.start, self.changed(rows.columns, plan) if changed else rows.columns
 
@@ -178,6 +188,9 @@ class Outputs:
             new["p_stable"] = stable_probability(new["e_above_hull"], new["e_above_hull_std"], self.stable_at)
         if self.prefer_known:
             new["best_energy"] = _best_energy(new, self.had, plan)
+        if PROMISE in self.ranked_by(plan):
+            energy = new["best_energy"] if self.prefer_known else new["e_above_hull"]
+            new[PROMISE] = promise(new["p_perovskite"], energy)
         if self.no_filter:
             left_out = (new["status"] >= Status.FILTERED) & np.isfinite(new["e_above_hull"])
             new["status"] = np.where(left_out, np.uint8(Status.OK), new["status"])
@@ -189,6 +202,8 @@ class Outputs:
             new["status"] = np.where(had, np.uint8(Status.FILTERED), new["status"])
         if self.phases is not None and ABOVE in self.ranked_by(plan):
             new[ABOVE] = _above(self._hull(plan, self.phases), new, plan)
+        if BOUND in self.ranked_by(plan) and (check := hull_check_of(plan)) is not None:
+            new[BOUND] = _above(check, new, plan)
         return new
 
     def notes_on_hull(self, plan: Plan, blocks: Iterable[BlockRows]) -> tuple[str, ...]:
@@ -229,6 +244,13 @@ class Outputs:
         sort = self.ranked_by(plan)
         return re.sub(r"\be_above_hull\b", "best_energy", sort) if self.prefer_known else sort
 
+    def check_hull(self, table: Ranking) -> Ranking:
+        """Add how far above the hull competing phases put the first rows of a table, where that can be said."""
+        check = hull_check_of(table.plan)
+        if check is not None and self.hull_check:
+            table.check(check, PROTOTYPES[table.plan.candidates.definition["prototype"]], self.hull_check)
+        return table
+
     def groups(self, plan: Plan) -> Groups | None:
         """Return the groups to rank by.
 
@@ -242,6 +264,11 @@ class Outputs:
             there = f"Choose one of {', '.join(sites)}." if sites else "Structures have no sites to group by."
             raise UserError(f"`group_by` {self.group_by}: no such site. {there}")
         return Groups(sites[self.group_by], self.per_group)
+
+
+def hull_check_of(plan: Plan) -> HullCheck | None:
+    """The check of a plan's candidates against shipped phases; None of structures, and where the model has none."""
+    return hull_check(plan.model) if plan.candidates.site_groups else None
 
 
 @lru_cache(maxsize=1)
@@ -347,7 +374,7 @@ def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatc
         about=about,
     )
     table.notes = notes
-    return table
+    return outputs.check_hull(table)
 
 
 def _species_of(run: Run, plan: Plan) -> Iterator[BlockRows]:

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cgcnn.graphs.prototype import Prototype
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
+    from screening.ranking.user_hull import HullCheck
     from screening.store import Column
 
     Columns = Mapping[str, np.ndarray]
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     Blocks = Callable[[], Iterable[BlockRows]]
     """Reads the blocks of a run, anew each time it is called."""
 
-DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox", "p_perovskite"})
+DESCENDING = frozenset({"p_stable", "in_domain", "charge_balanced", "in_training", "redox", "p_perovskite", "promise"})
 """Columns whose largest value ranks first unless asked otherwise; all others rank from the smallest."""
 
 DIRECTIONS = {"asc": False, "desc": True}
@@ -114,7 +116,7 @@ class Ranking:
 
     def __init__(self, database: Database, plan: Plan, counts: Counts, about: Mapping[str, Any]) -> None:
         self.plan, self.counts, self.about = plan, counts, about
-        self.fields = tuple(table_fields(plan.candidates))
+        self.fields: tuple[Field, ...] = tuple(table_fields(plan.candidates))
         self._database = database
         self._widths: dict[str, int] = {}
         self._length = int(database.sql("SELECT count(*) FROM ranked").fetchall()[0][0])
@@ -138,15 +140,31 @@ class Ranking:
 
     @property
     def species(self) -> NDArray[np.uint8]:
-        """Atomic numbers on the sites of each candidate, (n, n_sites); no sites for structures."""
+        """Atomic numbers on the sites of each candidate, (n, n_sites); none of structures."""
+        return self.first_species()
+
+    def first_species(self, count: int | None = None) -> NDArray[np.uint8]:
+        """As `species`, of the first rows."""
         candidates = self.plan.candidates
         sites = candidates.site_groups
-        shown = self.arrays(*candidates.name_columns)
+        shown = self._arrays([field for field in self.fields if field.name in candidates.name_columns], count)
         width = 1 + max((max(at) for at in sites.values()), default=-1)
-        found = np.zeros((len(self), width), dtype=np.uint8)
+        rows = len(self) if count is None else min(count, len(self))
+        found = np.zeros((rows, width), dtype=np.uint8)
         for name in sorted(candidates.name_columns, key=lambda name: -len(sites[name])):  # a role, then its sites
             found[:, sites[name]] = _numbers(shown[name])[:, None]
         return found
+
+    def check(self, notes: HullCheck, prototype: Prototype, count: int) -> None:
+        """Add columns that are worked out of the first rows alone, as of all it would take too long; null in others.
+
+        A column that the table has already keeps its values.
+        """
+        fields = [field for field in notes.columns if field.name not in self.names]
+        found = notes.columns_of({"species": self.first_species(count)}, prototype)
+        first = pa.table({"place": np.arange(min(count, len(self))), **{f.name: found[f.name] for f in fields}})
+        self._database.add("ranked", first)
+        self.fields += tuple(fields)
 
     def rows(self, count: int | None = None) -> list[dict[str, Any]]:
         """Read the first rows as Python values; NaN or "" where there is nothing."""
@@ -523,6 +541,20 @@ class Database:
             raise
         finally:
             self._connection.unregister("source")
+
+    def add(self, table: str, first: pa.Table) -> None:
+        """Add columns to a table: values of its rows at `place`, counted from 0; null in all others."""
+        names = [name for name in first.column_names if name != "place"]
+        self._connection.register("added", first)
+        try:
+            for name, kind in zip(
+                names, self.sql(f"SELECT {', '.join(map(quoted, names))} FROM added").types, strict=True
+            ):
+                self.run(f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {kind}")
+            values = ", ".join(f"{quoted(name)} = added.{quoted(name)}" for name in names)
+            self.run(f"UPDATE {table} SET {values} FROM added WHERE {table}.rowid = added.place")
+        finally:
+            self._connection.unregister("added")
 
     def sql(self, query: str) -> Any:
         """Return the result of a query as a DuckDB relation; None for a statement without a result."""

@@ -14,7 +14,7 @@ from screening.candidates.kind import DECIMALS
 from screening.candidates.texts import formulas
 from screening.chemistry.filters import KINDS
 from screening.ranking.known import GIVEN
-from screening.ranking.user_hull import ABOVE, TARGET
+from screening.ranking.user_hull import ABOVE, BOUND, COMPETING, TARGET
 from screening.report.neighbours import mendeleev_numbers
 from screening.report.survey import LOWEST, STEP
 
@@ -58,6 +58,8 @@ LABELS = {
     TARGET: "Formation energy",
     GIVEN: "E above hull, yours",
     "decomposition": "Decomposes into",
+    BOUND: "E above hull, at least",
+    COMPETING: "Competing phases",
     "relaxed_became": "Relaxed to",
     "relaxed_above_hull": "E above your hull, relaxed",
     "relaxed_gain": "Gain by tilting, relaxed",
@@ -66,6 +68,7 @@ LABELS = {
     "band_gap": "PBE gap",
     "band_gap_std": "± PBE gap",
     "p_perovskite": "P(perovskite)",
+    "promise": "log odds of a perovskite, less E above hull / 0.05 eV/atom",
     "p_leaves": "P(leaves ideal)",
     "e_if_stays": "E if ideal",
     "e_if_leaves": "E if distorted",
@@ -97,6 +100,8 @@ MEANINGS = {
     ABOVE: "predicted energy above the hull of the given competing phases",
     TARGET: "predicted formation energy, from which the energy above your hull follows",
     "decomposition": "the competing phases that it would decompose into",
+    BOUND: "predicted formation energy above the hull of known ground states (Materials Project); others only raise it",
+    COMPETING: "those of these ground states that have the lowest energy together",
     "relaxed_became": "kind of perovskite of its lowest relaxed crystal, with its tilts",
     "relaxed_above_hull": "energy of that crystal above the hull of the competing phases of that relaxation",
     "relaxed_gain": "how far that crystal is below the untilted one in energy",
@@ -111,7 +116,7 @@ MEANINGS = {
 """Meanings, where the run's own description is too short for a reader who has nothing but the page."""
 
 FIRST = (
-    *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", ABOVE),
+    *("formula", "id", "e_above_hull", "e_above_hull_std", "p_stable", "p_perovskite", "p_tilted", BOUND, ABOVE),
     *("decomposition", "relaxed_became", "relaxed_above_hull", "relaxed_gain", "relaxed_volume"),
     *("e_above_hull_cubic", "e_if_stays", "e_if_leaves", "p_leaves", "in_training"),
     *("known_e_above_hull", "known_id", "known_as", GIVEN, "band_gap", "band_gap_std", "states", "perovskite"),
@@ -120,7 +125,7 @@ FIRST = (
 """The first columns, in this order; sites follow the formula, and other columns come after these."""
 
 FIRST_HIDDEN = frozenset((
-    *(TARGET, "known_is_bound", "known_source", "octahedral_factor", "radii_imputed", "domain_distance"),
+    *(TARGET, COMPETING, "known_is_bound", "known_source", "octahedral_factor", "radii_imputed", "domain_distance"),
     *("state_reluctance", "redox", "hhi", "path"),
 ))  # fmt: skip
 """Columns that are hidden until the reader shows them."""

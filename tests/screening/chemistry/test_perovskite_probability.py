@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from cgcnn.elements import atomic_number
-from cgcnn.graphs.prototype import CUBIC_PEROVSKITE
-from screening.chemistry.perovskite_probability import Additive, features_of, fitted, p_perovskite, to_json
+from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, DOUBLE_PEROVSKITE
+from screening.chemistry.perovskite_probability import (
+    Additive,
+    features_of,
+    fitted,
+    likeness,
+    p_perovskite,
+    places_of,
+    to_json,
+)
 
 GOOD = {"tau": 3.6, "tolerance_factor": 0.97, "octahedral_factor": 0.45}  # about SrTiO3
 POOR = {"tau": 6.5, "tolerance_factor": 0.75, "octahedral_factor": 0.25}
@@ -75,3 +83,37 @@ def test_classes_share_a_mixed_site():
     features = features_of(arrays(GOOD | UNSTABLE, x=["O", "O", "F"]), CUBIC_PEROVSKITE)
     assert (features["oxide"][0], features["fluoride"][0], features["halide"][0]) == pytest.approx((2 / 3, 1 / 3, 0))
     assert features["e_above_hull, oxide"][0] == pytest.approx(2 / 3)
+
+
+def test_similar_compositions_speak_for_what_they_are():
+    species = np.array([[56, 22, 8, 8, 8], [38, 22, 8, 8, 8], [56, 22, 16, 16, 16]], dtype=np.uint8)  # BaTiO3, SrTiO3
+    places = places_of(species, np.array([1.06, 1.0, 0.95]), np.array([0.43, 0.43, 0.33]), CUBIC_PEROVSKITE)
+    alike = likeness(places, places)
+    np.testing.assert_allclose(alike, alike.T)
+    np.testing.assert_allclose(alike.diagonal(), 1)
+    assert 1 > alike[0, 1] > alike[0, 2]
+    similar = ((*species[0].tolist(), 1.06, 0.43),)
+    model = Additive(0.0, {}, {}, similar=similar, weights=(3.0,), prototype=CUBIC_PEROVSKITE.name)
+    found = model.probability({"place": places})
+    assert found == pytest.approx(1 / (1 + np.exp(-3 * alike[:, 0])), abs=1e-6)
+
+
+def test_b_cations_have_no_order():
+    first, second = (
+        places_of(np.array([[56, *b, 8]], dtype=np.uint8), np.ones(1), np.ones(1), DOUBLE_PEROVSKITE)
+        for b in ((21, 73), (73, 21))
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_row_has_the_same_bits_whatever_is_beside_it():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"tau": 4, "tolerance_factor": t, "octahedral_factor": m} | STABLE
+        for t, m in rng.uniform((0.8, 0.3), (1.1, 0.6), (3000, 2))
+    ]
+    columns = arrays(*rows)
+    columns["species"] = np.column_stack([rng.integers(11, 84, (3000, 2)), np.full((3000, 3), 8)]).astype(np.uint8)
+    whole = p_perovskite(columns, "cubic-perovskite")
+    part = p_perovskite({name: values[700:1731] for name, values in columns.items()}, "cubic-perovskite")
+    np.testing.assert_array_equal(whole[700:1731], part)

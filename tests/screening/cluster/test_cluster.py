@@ -22,7 +22,7 @@ import screening
 from cgcnn.errors import UserError
 from screening.cli.commands import app
 from screening.cli.screen import AGAIN
-from screening.cluster import choice, choose, preflight
+from screening.cluster import choose, preflight, profile
 from screening.cluster.profile import lifetime, parse_walltime, profiles, read_profile
 from screening.cluster.scheduler import remote_cluster
 from screening.cluster.security import certificates
@@ -202,12 +202,12 @@ def test_shipped_profiles_are_valid_and_say_what_they_are():
 def test_the_local_profile_takes_the_cores_and_gpus_that_it_may_use(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     monkeypatch.setattr(
-        choice, "Path", lambda _: SimpleNamespace(glob=lambda _: [Path(f"/dev/nvidia{i}") for i in "01"])
+        profile, "Path", lambda _: SimpleNamespace(glob=lambda _: [Path(f"/dev/nvidia{i}") for i in "01"])
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert choice.gpus() == ["1"]
+    assert profile.gpus() == ["1"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert choice.gpus() == ["0", "1"]
+    assert profile.gpus() == ["0", "1"]
     chosen = choose("local", None)
     assert (chosen.builders, chosen.inference) == (1, 2)
 

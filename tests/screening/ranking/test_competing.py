@@ -12,11 +12,13 @@ from monty.serialization import dumpfn
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition
 from pymatgen.entries.computed_entries import ComputedEntry, ManualEnergyAdjustment
+from scipy.optimize import linprog
 
 import screening
 from cgcnn.elements import SYMBOLS
 from cgcnn.errors import UserError
-from screening.chemistry.competing import count_atoms, name_unit, read_phases
+from screening.chemistry.competing import Phases, count_atoms, ground_states, name_unit, read_phases
+from screening.chemistry.entries import Source
 from screening.cli.commands import app
 from screening.store import Run
 
@@ -244,3 +246,106 @@ def test_no_class_of_a_file_is_imported(tmp_path):
     import sys
 
     assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_many_mixtures_at_once_are_those_of_linear_programming(exclude_self):
+    rng = np.random.default_rng(3)
+    units, numbers = {((z, 1.0),): 0.0 for z in range(1, 7)}, list(range(1, 7))
+    for _ in range(400):
+        chosen = sorted(rng.choice(numbers, size=int(rng.integers(2, 5)), replace=False).tolist())
+        units[tuple((z, float(rng.integers(1, 4))) for z in chosen)] = -float(rng.uniform(0, 2))
+    energies = np.array(list(units.values()))
+    phases = Phases(tuple(units), energies, Source("made up", "", "", len(units)), exclude_self=exclude_self)
+    shares = np.zeros((len(units), 101))
+    for row, unit in enumerate(units):
+        for z, amount in unit:
+            shares[row, z] = amount
+    counts = shares[6:].astype(int)  # all compounds: many lie on lines between others
+    shares /= shares.sum(axis=1, keepdims=True)
+    found, products, amounts = phases.lowest(counts)
+    for row, count in enumerate(counts):
+        others = (shares[:, count == 0].sum(axis=1) == 0) & (
+            (not exclude_self) | (np.abs(shares - count / count.sum()).max(axis=1) > 1e-9)
+        )
+        there = count > 0
+        best = linprog(energies[others], A_eq=shares[others][:, there].T, b_eq=count[there] / count.sum())
+        assert found[row] == pytest.approx(best.fun, abs=1e-9)
+        there = products[row] >= 0
+        assert (amounts[row, there] > -1e-7).all()
+        np.testing.assert_allclose(amounts[row, there] @ shares[products[row, there]], count / count.sum(), atol=1e-9)
+
+
+def test_the_shipped_ground_states_leave_the_compound_itself_out():
+    phases = ground_states()
+    assert len(phases.units) > 50_000
+    known = dict(zip(phases.units, phases.energies.tolist(), strict=True))
+    titanate = known[(8, 3.0), (20, 1.0), (22, 1.0)]
+    found = phases.distance(counts_of("CaTiO3"), titanate)
+    assert -0.3 < found.energy < 0  # it is stable, and lies below all others
+    assert "CaTiO3" not in found.products
+    sulphide = phases.distance(counts_of("SmMoS3"), 0.0)  # MoS2 and Sm2S3 leave it no chance
+    assert {"MoS2", "Sm2S3"} <= sulphide.products.keys()
+
+
+@pytest.mark.parametrize(("formula", "energy"), [("Rb2LiYBr6", 0.05), ("Cs2AgInCl6", 0.05), ("Cs2NaYI6", 0.05)])
+def test_bromides_and_iodides_compare_as_chlorides_do(formula, energy):
+    sites = [str(e) for e in Composition(formula)]
+    table = screening.score("double-perovskites", a=sites[:1], b=sites[1:3], x=sites[3:], model="mp", no_filter=True)
+    assert table["hull_bound"][1] < energy  # 0.3 lower or higher if corrections were of two kinds
+    assert table["hull_bound"][1] > -0.15
+
+
+def test_the_first_rows_say_how_far_above_the_hull_they_are_at_least(tmp_path):
+    url, out = tmp_path / "R.zarr", tmp_path / "out.csv"
+    settings = {"a": ["Ba", "La", "Sm", "Sr"], "b": ["Hf", "Mo", "Zr"], "x": ["S"], "no_filter": True}
+    screening.screen("perovskites", **settings, out=url, model="mp")
+    whole = screening.open_run(url).rank()
+    assert whole["hull_bound"].notna().all()
+    assert whole.attrs["units"]["hull_bound"] == "eV/atom"
+    bound = whole.set_index("formula")["hull_bound"]
+    assert bound["SmMoS3"] > 0.2
+    assert bound["BaZrS3"] < 0.1
+    assert "MoS2" in whole.set_index("formula")["competing"]["SmMoS3"]
+
+    first = screening.open_run(url).rank(hull_check=3)
+    assert first["index"].tolist() == whole["index"].tolist()
+    assert first["hull_bound"].notna().tolist() == [True] * 3 + [False] * (len(whole) - 3)
+    assert first["competing"].tolist()[3:] == [""] * (len(whole) - 3)
+    np.testing.assert_array_equal(first["hull_bound"][:3], whole["hull_bound"][:3])
+    assert "hull_bound" not in screening.open_run(url).rank(hull_check=0)
+
+    by_bound = screening.open_run(url).rank(sort="hull_bound")
+    assert by_bound["hull_bound"].is_monotonic_increasing
+    np.testing.assert_allclose(by_bound.set_index("index")["hull_bound"].sort_index(),
+                               whole.set_index("index")["hull_bound"].sort_index(), atol=1e-6)  # fmt: skip
+    assert screening.score("perovskites", **settings, model="mp")["hull_bound"].tolist() == pytest.approx(
+        whole["hull_bound"].tolist()
+    )
+
+    done = CliRunner().invoke(app, ["rank", str(url), "--csv", str(out)], catch_exceptions=False)
+    assert "known competing phases put" in done.stderr
+    assert "0.2 eV/atom above the hull" in done.stderr
+    assert "E ≥" in done.stdout
+    assert out.read_text().splitlines()[0].endswith("hull_bound,competing")
+
+
+def test_models_of_other_energies_have_no_hull_check(model_path):
+    settings = {"a": ["Ca", "Sr"], "b": ["Ti", "Zr"], "x": ["O"], "model": str(model_path)}
+    assert "hull_bound" not in screening.score("perovskites", **settings)
+    with pytest.raises(UserError, match="`sort` hull_bound: no such column"):
+        screening.score("perovskites", **settings, sort="hull_bound")
+
+
+def test_promise_weighs_the_odds_of_a_perovskite_against_energy(tmp_path):
+    settings = {"a": ["Ba", "La", "Sm", "Sr"], "b": ["Hf", "Mo", "Zr"], "x": ["S", "O"], "no_filter": True}
+    url = tmp_path / "P.zarr"
+    screening.screen("perovskites", **settings, out=url, model="mp", sort="promise")
+    table = screening.open_run(url).rank()
+    p = table["p_perovskite"].to_numpy(dtype=float).clip(1e-4, 1 - 1e-4)
+    expected = np.log(p / (1 - p)) - table["e_above_hull"] / 0.05
+    assert (np.diff(expected) < 1e-3).all()  # the best first
+    known = screening.open_run(url).rank(prefer_known=True)
+    assert known["index"].tolist() != table["index"].tolist()  # energies of the training count there
+    again = screening.score("perovskites", **settings, model="mp", sort="promise")
+    assert again["index"].tolist() == table["index"].tolist()
