@@ -201,13 +201,14 @@ def test_shipped_profiles_are_valid_and_say_what_they_are():
 
 def test_the_local_profile_takes_the_cores_and_gpus_that_it_may_use(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
-    monkeypatch.setattr(
-        profile, "Path", lambda _: SimpleNamespace(glob=lambda _: [Path(f"/dev/nvidia{i}") for i in "01"])
-    )
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert profile.gpus() == ["1"]
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert profile.gpus() == ["0", "1"]
+    devices = SimpleNamespace(glob=lambda _: [Path(f"/dev/nvidia{i}") for i in "01"])
+    with monkeypatch.context() as patch:
+        patch.setattr(profile, "Path", lambda _: devices)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "1")
+        assert profile.gpus() == ["1"]
+        patch.delenv("CUDA_VISIBLE_DEVICES")
+        assert profile.gpus() == ["0", "1"]
+    monkeypatch.setattr("screening.cluster.choice.gpus", lambda: ["0", "1"])
     chosen = choose("local", None)
     assert (chosen.builders, chosen.inference) == (1, 2)
 
