@@ -45,7 +45,7 @@ from screening.engine.pipeline import Assignment, Notice, screen_blocks
 from screening.engine.score import load_model, score_block
 from screening.plan import Plan, make_plan
 from screening.recipe import make_recipe
-from screening.store import BlockReceipt, Header, Run, write_block
+from screening.store import BlockReceipt, Header, StoredRun, write_block
 from screening.store.shard import CHECKSUM_DIGITS
 
 A = "Li,Na,K,Rb,Cs,Mg,Ca,Sr,Ba,La,Y,Pb,Tl,Bi,Ce,Nd"
@@ -128,7 +128,7 @@ def _rate(plan: Plan, rows: int, builders: int, inference: int) -> tuple[float, 
     """Candidates a second, and the share of time in which inference workers have nothing to do."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        Run.create(f"{folder}/R.zarr", plan.header(rows), records=plan.candidates.records) as run,
+        StoredRun.create(f"{folder}/R.zarr", plan.header(rows), records=plan.candidates.records) as run,
     ):
         blocks = (Block(number, *run.header.bounds(number)) for number in range(run.header.n_blocks))
         with local_workers(builders, inference) as force:
@@ -143,7 +143,7 @@ def _rate(plan: Plan, rows: int, builders: int, inference: int) -> tuple[float, 
     return candidates / seconds, 1 - busy / seconds / max(1, inference)
 
 
-def _screen(run: Run, force: Workforce, blocks: Iterable[Block]) -> int:
+def _screen(run: StoredRun, force: Workforce, blocks: Iterable[Block]) -> int:
     """Screen and commit; returns the candidates done."""
     rows = 0
     for harvest in screen_blocks(force, run.target, blocks, Notice()):
@@ -223,12 +223,12 @@ def _cost(workers: int, *, staged: bool) -> float:
     return cost
 
 
-def _large_run(folder: str) -> Run:
+def _large_run(folder: str) -> StoredRun:
     """A run of 1e12 candidates of which nothing will ever be screened."""
     header = Header(
         *(LARGE, 2**20, _compositions().candidates.columns(0.05), {}, {}, (), "none", "0", "0", "now"),
     )
-    return Run.create(f"{folder}/R.zarr", header)
+    return StoredRun.create(f"{folder}/R.zarr", header)
 
 
 def _farm(address: str, workers: int, staged: bool) -> None:  # noqa: FBT001  # arguments of a process
@@ -246,7 +246,10 @@ def _fixed_cost() -> float:
     """Seconds in which a worker writes a block of one row: what does not grow with the block."""
     plan = make_plan(make_recipe(kind="perovskites", a=("Ca",), b=("Ti",), x=("O",)))
     result = score_block(plan, load_model(plan), Block(0, 0, 1))
-    with tempfile.TemporaryDirectory(dir=".") as folder, Run.create(f"{folder}/R.zarr", plan.header(BATCH)) as run:
+    with (
+        tempfile.TemporaryDirectory(dir=".") as folder,
+        StoredRun.create(f"{folder}/R.zarr", plan.header(BATCH)) as run,
+    ):
         begun = time.monotonic()
         for _ in range(WRITES):
             write_block(run.target, 0, result.columns)
@@ -271,7 +274,7 @@ def _reading_cost() -> float:
             nobody = Assignment(run.target, (), gpu=False)
             run.commit(*(_report(nobody, Block(i, *run.header.bounds(i))) for i in range(BLOCKS)))
         begun = time.process_time()
-        with Run.open(f"{folder}/R.zarr"):
+        with StoredRun.open(f"{folder}/R.zarr"):
             return (time.process_time() - begun) / BLOCKS
 
 

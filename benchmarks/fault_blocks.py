@@ -10,7 +10,7 @@ from fault_bench import SECONDS, Bench, Outcome, finish, space
 from faultruns import committed
 
 from screening.cluster.scheduler import DEATHS
-from screening.store import Run, load_header, verify
+from screening.store import StoredRun, load_header, verify
 
 
 def duplicate_workers(bench: Bench, rng: random.Random, faults: int) -> Outcome:
@@ -20,7 +20,7 @@ def duplicate_workers(bench: Bench, rng: random.Random, faults: int) -> Outcome:
         run = folder / "R.zarr"
         shutil.copytree(bench.undisturbed, run)
         (run / "status" / "manifest" / "part-0000.jsonl").unlink()
-        with Run.resume(str(run), load_header(str(run))) as opened:
+        with StoredRun.resume(str(run), load_header(str(run))) as opened:
             blocks = list(opened.missing_blocks())[:faults]
             receipts = faultlab.screened_twice(folder, run, blocks)
             rng.shuffle(receipts)

@@ -32,7 +32,7 @@ from cgcnn.training.curation import perovskite_columns
 from screening import open_run, screen
 from screening.ranking.outputs import Outputs
 from screening.relax.run import Relaxation, RelaxationProgress, relax_run
-from screening.store import Run
+from screening.store import StoredRun
 
 if TYPE_CHECKING:
     from screening.relax.opinion import Opinion
@@ -114,7 +114,7 @@ def relaxed(chosen: list[Compound], folder: Path, settings: dict[str, float]) ->
     url = folder / "known.zarr"
     if not url.exists():
         screen("list", file=folder / "known.csv", out=url, model="mp", filters=[], workers=1)
-    with Run.open(open_run(url).url) as run:
+    with StoredRun.open(open_run(url).url) as run:
         made = relax_run(run, Relaxation(outputs=Outputs(top=len(chosen)), **settings), tell)
     print(made.calculator)
     for agreement in made.agreements:

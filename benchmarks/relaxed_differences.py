@@ -27,7 +27,7 @@ from cgcnn.graphs.tilts import SYSTEMS
 from cgcnn.training.curation import BOUND, ENERGY, lowest_polymorphs
 from screening import open_run, screen
 from screening.candidates.kind import UNTILTED
-from screening.store import Run
+from screening.store import StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +91,7 @@ def relaxed(chosen: list[Sample], folder: Path, sites: tuple[str, ...], settings
     url = folder / "known.zarr"
     if not url.exists():
         screen("list", file=folder / "known.csv", out=url, model="mp", filters=[], workers=1)
-    with Run.open(open_run(url).url) as run:
+    with StoredRun.open(open_run(url).url) as run:
         made = relax_run(run, Relaxation(outputs=Outputs(top=len(chosen)), tilts=tuple(SYSTEMS), **settings), tell)
     return sorted(made.opinions, key=lambda opinion: int(opinion.row["index"]))
 

@@ -48,7 +48,7 @@ from screening.engine.score import build_block, infer_block, load_model
 from screening.plan import make_plan
 from screening.ranking.table import rank
 from screening.recipe import make_recipe
-from screening.store import Run, write_block
+from screening.store import StoredRun, write_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,7 +218,7 @@ def stages(folder: Path) -> None:
     rows, kind = 65_536, "double-perovskites"
     plan = plan_of(kind, sites(kind, rows))
     model, found = load_model(plan), {}
-    with Run.create(str(folder / "stages.zarr"), plan.header(rows)) as run:
+    with StoredRun.create(str(folder / "stages.zarr"), plan.header(rows)) as run:
         found["decode, chemistry, domain, cells"], built = timed(lambda: build_block(plan, model, Block(0, 0, rows)))
         found["predict"], result = timed(lambda: infer_block(plan, model, built))
         found["write the block"], _ = timed(lambda: write_block(run.target, 0, result.columns))
@@ -273,7 +273,7 @@ def memory(folder: Path, sizes: Iterator[int]) -> None:
         chosen = sites("perovskites", size, anions=3)
         extra = ("--anions", 3, "--model", "castelli", "--filter", "hhi=1100", "--workers", 2)
         spent = run_whole(folder / "run", screen("perovskites", chosen, *extra), 1)
-        with Run.open(str(folder / "run/R.zarr")) as run:
+        with StoredRun.open(str(folder / "run/R.zarr")) as run:
             ledger, rows = run.ledger(), run.header.rows
         if sum(ledger.values()) != rows or 0 in ledger:
             raise SystemExit(f"the ledger {ledger} does not add up to {rows}")

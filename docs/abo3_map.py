@@ -9,12 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from cgcnn.elements import SYMBOLS
-from screening.store import Run
+from screening.store import StoredRun
 
 
 def main(run_path: str, picture: str) -> None:
     """Read a run of ABO3 and write the map."""
-    with Run.open(run_path) as run:
+    with StoredRun.open(run_path) as run:
         rows = run.read(["species", "e_above_hull"], 0, run.header.rows)
     a, b = (np.unique(rows["species"][:, site]) for site in (0, 1))
     energies = rows["e_above_hull"].reshape(len(a), len(b))

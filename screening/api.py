@@ -24,8 +24,7 @@ from screening.ranking.results import Ledger, make_ledger, present
 from screening.ranking.table import rank
 from screening.recipe import make_recipe
 from screening.report.report import report
-from screening.store import Report
-from screening.store import Run as StoredRun
+from screening.store import Report, StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

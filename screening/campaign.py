@@ -16,7 +16,7 @@ from screening.engine.pipeline import block_rows, on_notice, screen_blocks, scre
 from screening.engine.share import Share, parse_share
 from screening.plan import Plan, make_plan, plan_of
 from screening.recipe import SHOWN
-from screening.store import InUseError, Report, Run, Target, exists, load_header, lock, repair, verify
+from screening.store import InUseError, Report, RunReference, StoredRun, exists, load_header, lock, repair, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -192,14 +192,14 @@ def run_campaign(
             tried.add(own)
             with suppress(InUseError) if share.count > 1 else nullcontext():
                 if own != share:
-                    opened = Run.resume(url, load_header(url), part=own.part, any_versions=accept_versions)
+                    opened = StoredRun.resume(url, load_header(url), part=own.part, any_versions=accept_versions)
                 else:
                     opened = _open_run(recipe, header, plan, own, resume=resume, any_versions=accept_versions)
                 with opened as run:
                     if own == share:
                         progress(Opened(run.target.url))
                     _screen_missing(run, chosen, own, notice, progress)
-    with Run.open(url) as run:  # as it is now, with what others did
+    with StoredRun.open(url) as run:  # as it is now, with what others did
         others = tuple(map(str, lock.at_work(run.place)))
         left = run.header.n_blocks - run.n_committed
         done = not left or (bool(others) and not notice)
@@ -208,7 +208,7 @@ def run_campaign(
 
 def _undone(url: str) -> list[int]:
     """The blocks of a run that are not committed by now, whoever is at work on them."""
-    with Run.open(url) as run:
+    with StoredRun.open(url) as run:
         return list(run.missing_blocks())
 
 
@@ -242,19 +242,19 @@ def _header(recipe: Recipe, plan: Plan, workers: int) -> Header:
 
 def _open_run(  # noqa: PLR0913  # the last two say how
     recipe: Recipe, header: Header, plan: Plan, share: Share, *, resume: bool, any_versions: bool
-) -> Run:
+) -> StoredRun:
     """The run to fill: a new one, or with `resume` or as a share the one that is there."""
     url, given = url_of(recipe), plan.records
     if (resume or share.count > 1) and exists(url):
-        return Run.resume(url, header, part=share.part, records=given, any_versions=any_versions)
+        return StoredRun.resume(url, header, part=share.part, records=given, any_versions=any_versions)
     try:
-        return Run.create(url, header, part=share.part, records=given)
+        return StoredRun.create(url, header, part=share.part, records=given)
     except UserError:
         if share.count == 1 or not exists(url):
             raise
         # Another share was quicker, also in fitting its student, which counts.
         theirs = plan if plan.cascade is None else replace(plan, cascade=plan_of(url).cascade)
-        return Run.resume(url, _header(recipe, theirs, 1), part=share.part, records=theirs.records)
+        return StoredRun.resume(url, _header(recipe, theirs, 1), part=share.part, records=theirs.records)
 
 
 def _with_cascade(
@@ -271,7 +271,7 @@ def _with_cascade(
                 raise UserError(f"{url}: cannot resume, {had}. Pass another `out`.")
             return replace(plan, cascade=theirs)
     else:
-        Run.refuse_existing(url, _header(recipe, plan, workers))
+        StoredRun.refuse_existing(url, _header(recipe, plan, workers))
     progress(Distilling(plan.model.name))
     begun = time.monotonic()
     try:
@@ -296,7 +296,7 @@ def url_of(recipe: Recipe) -> str:
 
 
 def _screen_missing(
-    run: Run, choice: Choice | None, share: Share, notice: Notice, progress: Callable[[Event], None]
+    run: StoredRun, choice: Choice | None, share: Share, notice: Notice, progress: Callable[[Event], None]
 ) -> None:
     """Screen what is not committed yet of a share, until a notice comes.
 
@@ -319,7 +319,7 @@ def _screen_missing(
 
 
 def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop
-    run: Run,
+    run: StoredRun,
     choice: Choice | None,
     blocks: Iterable[Block],
     todo: int,
@@ -343,6 +343,6 @@ def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop
     return done == todo
 
 
-def _seen_from_anywhere(target: Target) -> Target:
+def _seen_from_anywhere(target: RunReference) -> RunReference:
     """The run as workers with another working directory find it."""
     return target if "://" in target.url else replace(target, url=str(Path(target.url).absolute()))

@@ -21,7 +21,7 @@ from screening.engine.score import load_model
 from screening.plan import plan_of
 from screening.ranking.outputs import Outputs, rank_run
 from screening.recipe import SHOWN
-from screening.store import Run, exists
+from screening.store import StoredRun, exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -265,7 +265,7 @@ def explain_any(what: str, folder: Path, model: str | None, top: int | None) -> 
         path = _model_path(what)
         refuse_overwriting(model_files(path), [Output("output", folder, MAPS)])
         return explain(load(path), folder)
-    with Run.open(what) as run:
+    with StoredRun.open(what) as run:
         plan = plan_of(what)
         written = Output("output", folder, (*MAPS, CANDIDATES))
         refuse_overwriting(model_files(model or plan.model.path), [written])
@@ -285,7 +285,7 @@ def _model_path(what: str) -> Path:
         raise UserError(f"{what}: neither a run nor a model. `screen models` lists the shipped models.") from None
 
 
-def _check(model: Model, run: Run, plan: Plan, *, named: bool) -> None:
+def _check(model: Model, run: StoredRun, plan: Plan, *, named: bool) -> None:
     if not named and model.digest != plan.model.digest:
         raise UserError(f"{plan.model.path}: no longer the model that made {run.target.url}. Name a `model`.")
     check_explains(model.card)

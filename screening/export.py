@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from screening.ranking.crystals import Start
     from screening.ranking.outputs import Outputs
-    from screening.store import Run
+    from screening.store import StoredRun
 
 
 VERSION = "1.2.0"
@@ -146,7 +146,7 @@ class Export:
             raise UserError(f"`export` {self.path}: {above} is not a writable directory. Name another place.")
 
 
-def export_run(run: Run, outputs: Outputs, export: Export) -> int:
+def export_run(run: StoredRun, outputs: Outputs, export: Export) -> int:
     """Write the best candidates of a run as structures, or the ranking as Parquet, and return their number.
 
     Args:

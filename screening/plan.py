@@ -25,7 +25,7 @@ from screening.chemistry.oxidation import ICSD, StateSet, read_states, states_of
 from screening.chemistry.placement import Sites, assign_sites
 from screening.recipe import PROTOTYPE_OF, SORT, STABLE_AT, Recipe
 from screening.store import Header, load_header, load_records
-from screening.store.versions import decisive
+from screening.store.header import decisive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

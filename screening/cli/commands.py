@@ -28,7 +28,7 @@ from screening.cli.relax import relax_
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from screening.cli.ranked import Look
+    from screening.cli.terminal import Look
     from screening.export import Export
 
 
@@ -132,7 +132,7 @@ def query(run: str, sql: str, csv: Path | None) -> None:
     Such as "SELECT B, avg(e_above_hull) FROM candidates GROUP BY B ORDER BY 2". Columns are those of the ranked CSV;
     the dialect is DuckDB's.
     """
-    from screening.cli.query import print_query
+    from screening.cli.explore import print_query
 
     print_query(run, sql, csv)
 
@@ -155,7 +155,7 @@ def verify(run: str, *, repair: bool) -> int:
 @command_line.debug
 def status(run: str) -> None:
     """Say how far RUN is, who is at work on it, how fast, and when it will be done."""
-    from screening.cli.status import print_state
+    from screening.cli.progress import print_state
 
     print_state(run)
 
@@ -181,9 +181,9 @@ def report_(run: str, output: Path, relaxed: Path | None, **options: Any) -> Non
     from screening.cli.screen import tell_partial
     from screening.ranking.outputs import Outputs
     from screening.report.report import report
-    from screening.store import Run
+    from screening.store import StoredRun
 
-    with Run.open(run) as opened:
+    with StoredRun.open(run) as opened:
         outputs = Outputs(**{name: value for name, value in options.items() if value is not None})
         notes = report(opened, output, outputs, relaxed)
         for note in notes:
@@ -211,7 +211,7 @@ def explain(what: str, candidate: str | None, output: Path | None, model: str | 
             raise click.UsageError(
                 "a CANDIDATE is explained on stdout by its run's model; leave --output, --model, --top."
             )
-        from screening.cli.explain import print_explanation
+        from screening.cli.explore import print_explanation
 
         print_explanation(what, candidate)
         return
@@ -219,11 +219,11 @@ def explain(what: str, candidate: str | None, output: Path | None, model: str | 
         raise click.UsageError("name a CANDIDATE of the run, or with --output where to write maps and tables.")
     from screening.cli.screen import tell_partial
     from screening.explain import explain_any
-    from screening.store import Run, exists
+    from screening.store import StoredRun, exists
 
     files = explain_any(what, output, model, top)
     if exists(what):
-        with Run.open(what) as opened:
+        with StoredRun.open(what) as opened:
             tell_partial(opened)
     told = f"{output}: {', '.join(file.name for file in files)} written"
     command_line.echo(told, err=True)
@@ -233,7 +233,7 @@ def explain(what: str, candidate: str | None, output: Path | None, model: str | 
 @command_line.debug
 def filters_() -> None:
     """List the filters: their values, what passes, and whose numbers they go by."""
-    from screening.cli.listing import list_filters
+    from screening.cli.terminal import list_filters
 
     list_filters()
 
@@ -242,7 +242,7 @@ def filters_() -> None:
 @command_line.debug
 def models() -> None:
     """List the shipped models and how good they are."""
-    from screening.cli.listing import list_models
+    from screening.cli.terminal import list_models
 
     list_models()
 
@@ -251,7 +251,7 @@ def models() -> None:
 @command_line.debug
 def recipes() -> None:
     """List the shipped recipes."""
-    from screening.cli.listing import list_recipes
+    from screening.cli.terminal import list_recipes
 
     list_recipes()
 
@@ -274,7 +274,7 @@ def _screen(
 
 def _look(options: dict[str, Any]) -> Look:
     """Take out of the options how to show the ranking; the others say what to make of it."""
-    from screening.cli.ranked import Look
+    from screening.cli.terminal import Look
 
     return Look(options.pop("format_"), verbose=options.pop("verbose"))
 

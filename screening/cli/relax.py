@@ -64,13 +64,13 @@ def relax_(run: str, **options: Any) -> int:
     from screening.cli.screen import tell_partial
     from screening.ranking.outputs import Outputs
     from screening.relax.run import Relaxation, relax_run
-    from screening.store import Run
+    from screening.store import StoredRun
 
     given = {name: value for name, value in options.items() if value not in {None, ()}}
     ranked = Outputs(**{name: given.pop(name) for name in RANKED if name in given})
     if "tilts" in given:
         given["tilts"] = tuple(part.strip() for part in given["tilts"].split(","))
-    with Run.open(run) as opened:
+    with StoredRun.open(run) as opened:
         tell_partial(opened)
         made = relax_run(opened, Relaxation(outputs=ranked, **given), _tell)
     _print(made)

@@ -14,7 +14,7 @@ from screening.campaign import run_campaign, url_of
 from screening.candidates.kind import RULE
 from screening.chemistry.filters import KINDS, parse_filter
 from screening.cli.progress import Listener
-from screening.cli.ranked import Look, print_ranking
+from screening.cli.terminal import Look, print_ranking
 from screening.engine.cascade import ranked_by
 from screening.engine.share import parse_share
 from screening.plan import Plan, make_plan
@@ -24,7 +24,7 @@ from screening.ranking.results import Presented, dry_ledger, make_ledger, presen
 from screening.ranking.user_hull import BOUND, COMPETING, DOUBTFUL
 from screening.recipe import SHOWN
 from screening.status import Status
-from screening.store import Run
+from screening.store import StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def screen(  # noqa: PLR0913  # the flags of a command
         echo(_tell_left(campaign), err=True)
     if not campaign.done:
         return AGAIN
-    with Run.open(campaign.url) as run:
+    with StoredRun.open(campaign.url) as run:
         echo(make_ledger(run.ledger(), plan.filters, plan.candidates.count), err=True, lines=True)
         if not campaign.complete:
             return 0
@@ -112,7 +112,7 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
     outputs.check()
     if export:
         export.check()
-    with Run.open(url) as run:
+    with StoredRun.open(url) as run:
         outputs.spare(model_files(run.header.model), exported)
         tell_partial(run)
         if export:
@@ -121,7 +121,7 @@ def rank_run(url: str, outputs: Outputs, look: Look, export: Export | None = Non
         _tell(present(run, outputs), outputs, look)
 
 
-def _tell_filters(run: Run, outputs: Outputs) -> None:
+def _tell_filters(run: StoredRun, outputs: Outputs) -> None:
     """Say which filters a ranking goes by, and how many candidates no ranking can bring back."""
     names = run.header.filters
     kept = [name for name in names if not (outputs.no_filter and KINDS[parse_filter(name).name].predicted)]
@@ -139,7 +139,7 @@ def _tell_filters(run: Run, outputs: Outputs) -> None:
         )
 
 
-def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
+def _tell_export(run: StoredRun, outputs: Outputs, export: Export) -> None:
     from screening.export import export_run
 
     count = export_run(run, outputs, export)
@@ -147,7 +147,7 @@ def _tell_export(run: Run, outputs: Outputs, export: Export) -> None:
     echo(f"{export.path}: {count:,} {what} written ({export.kind})", err=True)
 
 
-def tell_partial(run: Run) -> None:
+def tell_partial(run: StoredRun) -> None:
     """Say of an unfinished run that what is made of it is partial."""
     done, blocks = run.n_committed, run.header.n_blocks
     if done < blocks:

@@ -20,8 +20,8 @@ from screening.cluster.scheduler import BUILD, DEATHS, HEALTH, INFER, Workforce
 from screening.engine.block import Block, BlockResult
 from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.plan import from_header
-from screening.store import BlockReceipt, Target, read_header, read_records, write_block
-from screening.store.versions import Versions, differences, versions
+from screening.store import BlockReceipt, RunReference, read_header, read_records, write_block
+from screening.store.header import Versions, version_differences, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +115,7 @@ class Assignment:
         device: Kind of device on which the run was begun, and must go on; empty if it was not begun.
     """
 
-    target: Target
+    target: RunReference
     versions: Versions
     gpu: bool
     device: str = ""
@@ -135,7 +135,7 @@ class Harvest:
 
 
 def screen_blocks(
-    force: Workforce, target: Target, blocks: Iterable[Block], notice: Notice, device: str = ""
+    force: Workforce, target: RunReference, blocks: Iterable[Block], notice: Notice, device: str = ""
 ) -> Iterator[Harvest]:
     """Screen blocks with a workforce; receipts come in order of completion.
 
@@ -171,7 +171,7 @@ def screen_blocks(
                 yield Harvest([receipt or _give_up(target, block)], 0)
 
 
-def screen_here(target: Target, blocks: Iterable[Block], notice: Notice, device: str = "") -> Iterator[Harvest]:
+def screen_here(target: RunReference, blocks: Iterable[Block], notice: Notice, device: str = "") -> Iterator[Harvest]:
     """Screen blocks one after the other in this process, as a worker would; else as `screen_blocks`."""
     assignment = Assignment(target, versions(), gpu=False, device=device)
     for block in blocks:
@@ -288,7 +288,7 @@ def _whatever_happens(plan: Plan, block: Block, work: Callable[[], Done]) -> Don
         return failed_block(plan, block, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _write(target: Target, result: BlockResult, begun: float, device: str) -> BlockReceipt:
+def _write(target: RunReference, result: BlockResult, begun: float, device: str) -> BlockReceipt:
     first, columns, seconds = result.block.start, result.columns, time.monotonic() - begun
     return write_block(target, first, columns, failures=result.failures, seconds=seconds, device=device)
 
@@ -316,20 +316,20 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _give_up(target: Target, block: Block) -> BlockReceipt:
+def _give_up(target: RunReference, block: Block) -> BlockReceipt:
     """Write the failure rows of a block that no worker survived."""
     result = failed_block(_plan(target), block, f"{DEATHS} workers died on this block alone")
     return write_block(target, block.start, result.columns, failures=result.failures)
 
 
-def _plan(target: Target) -> Plan:
+def _plan(target: RunReference) -> Plan:
     return from_header(read_header(target), read_records(target))
 
 
 @lru_cache(maxsize=2)
 def _plan_and_model(assignment: Assignment, device: str) -> tuple[Plan, Model | PrototypeModel]:
     """What a worker process loads once a run, having found that it may work for it."""
-    if found := differences(assignment.versions, versions()):
+    if found := version_differences(assignment.versions, versions()):
         raise UserError(f"worker on {socket.gethostname()}: {found}. Give all workers the environment of the client.")
     if device != "cpu":
         import torch

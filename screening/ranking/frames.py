@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from screening.candidates.kind import Candidates
     from screening.plan import Plan
     from screening.ranking.table import Ranking
-    from screening.store import Column, Run
+    from screening.store import Column, StoredRun
 
 
 class RankedTable(pd.DataFrame):  # type: ignore[misc]  # pandas comes without types
@@ -86,7 +86,7 @@ def to_pandas(table: Ranking) -> RankedTable:
     return frame
 
 
-def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
+def to_xarray(run: StoredRun, *, filtered: bool = False) -> xr.Dataset:
     """Read the committed rows of a run into memory as an xarray data set.
 
     Args:
@@ -121,7 +121,7 @@ def to_xarray(run: Run, *, filtered: bool = False) -> xr.Dataset:
     return xr.Dataset(variables, coordinates, about | {"blocks": f"{run.n_committed} of {run.header.n_blocks}"})
 
 
-def _kept(run: Run, *, filtered: bool) -> dict[str, np.ndarray]:
+def _kept(run: StoredRun, *, filtered: bool) -> dict[str, np.ndarray]:
     """Read the columns of a run and `index`, of all committed rows or of those with a prediction."""
     names = [column.name for column in run.header.columns]
     parts: list[dict[str, np.ndarray]] = []
@@ -146,7 +146,7 @@ def _names(plan: Plan, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return found
 
 
-def _attributes(column: Column, run: Run) -> dict[str, Any]:
+def _attributes(column: Column, run: StoredRun) -> dict[str, Any]:
     about: dict[str, Any] = {"long_name": column.description} | ({"units": column.unit} if column.unit else {})
     if column.name != "status":
         return about

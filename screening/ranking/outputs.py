@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from screening.plan import ModelReference, Plan
     from screening.ranking.table import BlockRows
     from screening.recipe import Recipe
-    from screening.store import Run
+    from screening.store import StoredRun
 
     Watch = Callable[[Iterable[BlockRows]], Iterable[BlockRows]]
 
@@ -171,7 +171,7 @@ class Outputs:
         names += [ABOVE] if self.phases else []
         check_sort(self.ranked_by(plan), [*names, BOUND] if hull_check_of(plan) else names)
 
-    def blocks(self, run: Run, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
+    def blocks(self, run: StoredRun, plan: Plan) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
         """Read each committed block of a run as requested: index of its first row, and its columns."""
         names = read_columns(plan.candidates)
         if self.prefer_known and "known_e_above_hull" not in names:
@@ -345,7 +345,7 @@ def _unwatched(blocks: Iterable[BlockRows]) -> Iterable[BlockRows]:
     return blocks
 
 
-def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatched) -> Ranking:
+def rank_run(run: StoredRun, outputs: Outputs, top: int | None, watch: Watch = _unwatched) -> Ranking:
     """Rank the committed candidates of a run.
 
     Args:
@@ -377,7 +377,7 @@ def rank_run(run: Run, outputs: Outputs, top: int | None, watch: Watch = _unwatc
     return outputs.check_hull(table)
 
 
-def _species_of(run: Run, plan: Plan) -> Iterator[BlockRows]:
+def _species_of(run: StoredRun, plan: Plan) -> Iterator[BlockRows]:
     """Read index of the first row, status and species of each committed block of a run of compositions."""
     for rows in run.blocks(("status", "species"), plan.candidates.ranked):
         yield rows.start, rows.columns

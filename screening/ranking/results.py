@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from screening.plan import Plan
     from screening.ranking.outputs import Outputs
     from screening.ranking.table import Ranking
-    from screening.store import Run
+    from screening.store import StoredRun
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Presented:
     failures: Failures | None
 
 
-def present(run: Run, outputs: Outputs) -> Presented:
+def present(run: StoredRun, outputs: Outputs) -> Presented:
     """Rank the committed candidates of a run and write the requested files; each appears whole or not at all.
 
     A CSV of failures goes beside a ranked CSV. Without failures, one that an earlier call left there is removed.
@@ -125,7 +125,7 @@ def present(run: Run, outputs: Outputs) -> Presented:
     return Presented(table, failures)
 
 
-def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
+def _failures(run: StoredRun, plan: Plan, csv: Path | None) -> Failures | None:
     count = run.ledger().get(int(Status.FAILED), 0)
     path = csv and failures_path(csv)
     if not count:
@@ -141,7 +141,7 @@ def _failures(run: Run, plan: Plan, csv: Path | None) -> Failures | None:
     return Failures(count, names.get("id") or f"candidate {first}", reason, path)
 
 
-def _rows(run: Run, plan: Plan) -> Iterator[list[str]]:
+def _rows(run: StoredRun, plan: Plan) -> Iterator[list[str]]:
     for first, stop, reason in sorted(run.failures()):
         texts = plan.candidates.texts(range(first, stop)) if plan.candidates.text_columns else {}
         yield from ([str(index), *texts.get(index, []), reason] for index in range(first, stop))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from screening.relax.crystal import RelaxationTask
     from screening.relax.opinion import Opinion
-    from screening.store import Run
+    from screening.store import StoredRun
 
 
 SETTINGS = "settings.json"
@@ -41,7 +41,7 @@ def usual_place(url: str) -> Path | None:
     return None if "://" in url else Path(f"{url.removesuffix('/').removesuffix('.zarr')}-relaxed").absolute()
 
 
-def name_candidates(run: Run) -> str:
+def name_candidates(run: StoredRun) -> str:
     """Compute a digest of the candidates of a run and of the model that ranks them."""
     named = json.dumps([run.header.space, run.header.records, run.header.model_digest], sort_keys=True)
     return hashlib.sha256(named.encode()).hexdigest()[:16]
@@ -131,7 +131,7 @@ class RelaxedCandidates:
         }
 
 
-def read_relaxed(run: Run, folder: Path | None = None) -> RelaxedCandidates | None:
+def read_relaxed(run: StoredRun, folder: Path | None = None) -> RelaxedCandidates | None:
     """Read the results of the last relaxation of a run's candidates; None if there was none.
 
     Args:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from screening.engine.pipeline import Notice
     from screening.ranking.crystals import Start
     from screening.ranking.table import Ranking
-    from screening.store import Run
+    from screening.store import StoredRun
 
 
 def relax_all(
@@ -195,7 +195,7 @@ class SecondOpinion:
 
 
 def relax_run(
-    run: Run, wanted: Relaxation, progress: Callable[[RelaxationProgress], None] = lambda _: None
+    run: StoredRun, wanted: Relaxation, progress: Callable[[RelaxationProgress], None] = lambda _: None
 ) -> SecondOpinion:
     """Relax the best candidates of a run, each from several tilts, and compare the results with the model.
 
@@ -243,7 +243,7 @@ def relax_run(
     return SecondOpinion(folder.path, calculator, opinions, agreements, left, tuple(notes))
 
 
-def _starts(run: Run, wanted: Relaxation) -> tuple[Ranking, list[Start]]:
+def _starts(run: StoredRun, wanted: Relaxation) -> tuple[Ranking, list[Start]]:
     table = rank_run(run, wanted.outputs, wanted.outputs.shown)
     tilts = wanted.tilts if table.plan.candidates.site_groups else (UNTILTED,)
     return table, list(make_starts(table, tilts))
@@ -256,7 +256,7 @@ def _task(start: Start) -> RelaxationTask:
     )
 
 
-def _decisive(run: Run, wanted: Relaxation, calculator: str) -> dict[str, Any]:
+def _decisive(run: StoredRun, wanted: Relaxation, calculator: str) -> dict[str, Any]:
     """Collect everything that decides the result of a relaxation."""
     return {
         "run": run.target.url,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from screening.ranking.table import Ranking
     from screening.relax.folder import RelaxedCandidates
     from screening.report.neighbours import Neighbours
-    from screening.store import Run
+    from screening.store import StoredRun
 
 
 VENDOR = ("echarts.min.js", "3Dmol.min.js")
@@ -134,7 +134,7 @@ class Findings:
     notes: tuple[str, ...] = ()
 
 
-def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) -> tuple[str, ...]:
+def report(run: StoredRun, path: Path, outputs: Outputs, relaxed: Path | None = None) -> tuple[str, ...]:
     """Write the report of a run: what was screened and how, what came of it, and the best candidates.
 
     Args:
@@ -164,7 +164,7 @@ def report(run: Run, path: Path, outputs: Outputs, relaxed: Path | None = None) 
     return found.notes
 
 
-def find(run: Run, plan: Plan, outputs: Outputs, relaxed: RelaxedCandidates | None = None) -> Findings:
+def find(run: StoredRun, plan: Plan, outputs: Outputs, relaxed: RelaxedCandidates | None = None) -> Findings:
     """Gather what a report says."""
     prototype = PROTOTYPES.get(plan.candidates.definition.get("prototype", ""))
     roles = (
@@ -177,7 +177,7 @@ def find(run: Run, plan: Plan, outputs: Outputs, relaxed: RelaxedCandidates | No
     return Findings(table.plan, survey, table, card, _neighbours(table) if card else None, relaxed, table.notes)
 
 
-def template_values(run: Run, found: Findings, outputs: Outputs) -> dict[str, Any]:
+def template_values(run: StoredRun, found: Findings, outputs: Outputs) -> dict[str, Any]:
     """Gather the values of the page's template."""
     plan, card = found.plan, found.card
     return {
@@ -232,7 +232,7 @@ def _cascade(found: Findings, sort: str) -> str:
     return f"{measured}.{lacks if beyond else ''}"
 
 
-def _card(run: Run, plan: Plan) -> Card | None:
+def _card(run: StoredRun, plan: Plan) -> Card | None:
     try:
         card = read_card(plan.model.path)
     except UserError:
@@ -261,7 +261,7 @@ def _neighbours(table: Ranking) -> Neighbours | None:
     return find_neighbours(model, table.species) if isinstance(model, PrototypeModel) else None
 
 
-def _reasons(run: Run) -> Iterator[tuple[str, int]]:
+def _reasons(run: StoredRun) -> Iterator[tuple[str, int]]:
     """Count why candidates failed, the most frequent reason first."""
     counts: dict[str, int] = {}
     for first, stop, reason in run.failures():

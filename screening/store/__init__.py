@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from screening.store.blocks import Target, exists, load_header, load_records, read_header, read_records, write_block
+from screening.store.blocks import (
+    RunReference,
+    exists,
+    load_header,
+    load_records,
+    read_header,
+    read_records,
+    write_block,
+)
 from screening.store.header import Header, differences
 from screening.store.lock import InUseError
 from screening.store.manifest import BlockReceipt
 from screening.store.records import Records, draft
-from screening.store.run import Rows, Run
+from screening.store.run import Rows, StoredRun
 from screening.store.shard import Column
 from screening.store.verify import Report, repair, verify
 
@@ -19,8 +27,8 @@ __all__ = [
     "Records",
     "Report",
     "Rows",
-    "Run",
-    "Target",
+    "RunReference",
+    "StoredRun",
     "differences",
     "draft",
     "exists",

@@ -13,19 +13,18 @@ import numpy as np
 from cgcnn.errors import OddFileError, UserError
 from screening.status import Status
 from screening.store import header as headers
-from screening.store.header import COPY, ROOT, Header
+from screening.store.header import COPY, ROOT, Header, decisive
 from screening.store.manifest import BlockReceipt
 from screening.store.place import Place, open_place
 from screening.store.records import Records
 from screening.store.shard import Array, checksum, column_checksum, decode, encode, largest_shard, shard_name
-from screening.store.versions import decisive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
-class Target:
+class RunReference:
     """All that a worker needs to write blocks: small and picklable.
 
     Attributes:
@@ -38,7 +37,7 @@ class Target:
 
 
 def write_block(  # noqa: PLR0913  # the last four only describe the block
-    target: Target,
+    target: RunReference,
     start: int,
     columns: Mapping[str, Array],
     *,
@@ -130,7 +129,7 @@ def load_shard(  # noqa: PLR0913  # a run, and which part of it
 
 
 @lru_cache(maxsize=8)
-def _opened(target: Target) -> tuple[Place, Header, Mapping[str, Any]]:
+def _opened(target: RunReference) -> tuple[Place, Header, Mapping[str, Any]]:
     place = open_place(target.url)
     header, root = headers.load(place)
     return place, header, headers.array_documents(root)
@@ -165,7 +164,7 @@ def _reasons(start: int, status: Array, failures: Mapping[int, str]) -> dict[str
     return {reason: tuple(pairs) for reason, pairs in ranges.items()}
 
 
-def read_header(target: Target) -> Header:
+def read_header(target: RunReference) -> Header:
     """The header of a run, as its workers need it; read once a process.
 
     Raises:
@@ -174,7 +173,7 @@ def read_header(target: Target) -> Header:
     return _opened(target)[1]
 
 
-def read_records(target: Target) -> Records | None:
+def read_records(target: RunReference) -> Records | None:
     """The records of a run, as its workers need them; None for a run of none.
 
     Raises:

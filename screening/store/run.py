@@ -17,7 +17,7 @@ import numpy as np
 from cgcnn.errors import UserError
 from screening.store import header as headers
 from screening.store import lock, manifest
-from screening.store.blocks import Target, load_shard
+from screening.store.blocks import RunReference, load_shard
 from screening.store.header import ROOT, VERSIONS
 from screening.store.manifest import BlockReceipt, Tally
 from screening.store.place import Place, open_place
@@ -71,7 +71,7 @@ class Columns(Mapping[str, "Array"]):
         return name in self._names
 
 
-class Run:
+class StoredRun:
     """A run as a client sees it. Made by `create`, `resume` or, to read only, `open`; a context manager."""
 
     def __init__(self, place: Place, held: lock.Lock | None = None, part: int = 0) -> None:
@@ -167,9 +167,9 @@ class Run:
             self._lock = None
 
     @property
-    def target(self) -> Target:
+    def target(self) -> RunReference:
         """What workers are sent."""
-        return Target(self.place.url, self.header.digest)
+        return RunReference(self.place.url, self.header.digest)
 
     @property
     def records(self) -> Records | None:
@@ -319,7 +319,7 @@ def _remedy(existing: Header, asked: Header) -> str:
 
 def _refuse_existing(place: Place, files: Iterable[str]) -> None:
     if headers.is_run(place):
-        run = Run.open(place.url)
+        run = StoredRun.open(place.url)
         raise UserError(
             f"{place.url} exists and holds a run ({run.n_committed} of {run.header.n_blocks} blocks). "
             "Pass `resume` to go on or another `out`."

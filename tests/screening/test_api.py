@@ -16,8 +16,7 @@ from cgcnn.models.model import Model
 from screening.campaign import Advanced, Begun, Opened
 from screening.ranking.outputs import Outputs
 from screening.ranking.results import present
-from screening.store import Run as StoredRun
-from screening.store import write_block
+from screening.store import StoredRun, write_block
 
 GRID = {"a": ["Ca", "Sr", "Ba", "U"], "b": ["Ti", "Zr"], "x": ["O", "N"], "anions": 2}
 

@@ -20,7 +20,7 @@ from screening.engine.block import Block
 from screening.engine.score import load_model, score_block
 from screening.plan import make_plan
 from screening.recipe import make_recipe
-from screening.store import Run
+from screening.store import StoredRun
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -100,7 +100,7 @@ class Slurm:
         while self.committed(run) < blocks:
             assert time.monotonic() < end, self.logs()
             time.sleep(0.05)
-        with Run.open(str(self.folder / f"{run}.zarr")) as there:
+        with StoredRun.open(str(self.folder / f"{run}.zarr")) as there:
             assert there.n_committed < there.header.n_blocks, "too late to disturb it"
 
     def check(self, run: str, expected: dict[str, bytes] | None = None) -> None:

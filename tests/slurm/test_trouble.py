@@ -11,7 +11,7 @@ import pytest
 
 from cgcnn.errors import UserError
 from screening.cluster.slurm import submit_job
-from screening.store import Run
+from screening.store import StoredRun
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -102,7 +102,7 @@ def test_a_folder_with_blanks_and_commands_in_its_name(slurm, profile):
         command, cwd=folder, env=slurm.environment, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    with Run.open(str(folder / "R.zarr")) as run:
+    with StoredRun.open(str(folder / "R.zarr")) as run:
         assert run.n_committed == run.header.n_blocks
     assert len(list(folder.glob("screen-logs/screen-build-*.err"))) == 2
     assert not [path for path, _, files in os.walk(slurm.folder) if "pwned" in files]

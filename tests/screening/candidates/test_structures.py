@@ -30,7 +30,7 @@ from screening.plan import make_plan
 from screening.ranking.results import dry_ledger
 from screening.recipe import make_recipe
 from screening.status import Status
-from screening.store import Run, verify, write_block
+from screening.store import StoredRun, verify, write_block
 
 SETTINGS = Settings(targets=("e_above_hull", "band_gap"), width=8, layers=2, hidden=8, gaussians=12)
 TWO_KINDS = 'kind = "local"\nbuilders = 1\ninference = 1\n'
@@ -110,7 +110,7 @@ def screen(monkeypatch, capsys, tmp_path):
 def filled(tmp_path, model_path, many):
     """A run of `many` in this process, without workers: its path, and the command that goes on with it."""
     plan, model, path = plan_of(model_path, many), load(model_path), tmp_path / "R.zarr"
-    with Run.create(str(path), plan.header(128), records=plan.candidates.records) as run:
+    with StoredRun.create(str(path), plan.header(128), records=plan.candidates.records) as run:
         for number in range(run.header.n_blocks):
             result = score_block(plan, model, Block(number, *run.header.bounds(number)))
             run.commit(write_block(run.target, result.block.start, result.columns, failures=result.failures))

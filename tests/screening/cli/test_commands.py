@@ -15,7 +15,7 @@ from cgcnn.models.files import save
 from cgcnn.network.settings import Settings
 from cgcnn.testing import untrained_for_structures
 from screening.cli import commands as cli
-from screening.store import Run
+from screening.store import StoredRun
 
 CONTRACT = (
     "rank,index,formula,A,B,X,e_above_hull,e_above_hull_std,p_stable,in_domain,a_angstrom,"
@@ -145,7 +145,7 @@ def test_resume_redoes_only_what_is_missing_and_gives_the_same_run(screen, tmp_p
     (part,) = torn.rglob("part-*.jsonl")
     lines = part.read_bytes().splitlines(keepends=True)
     part.write_bytes(b"".join(lines[:1]))
-    kept = f"c.{next(Run.open(str(torn)).blocks(['status'])).start // 512}"
+    kept = f"c.{next(StoredRun.open(str(torn)).blocks(['status'])).start // 512}"
     for shard in (torn / "e_above_hull").glob("c.*"):
         if shard.name != kept:
             shard.unlink()

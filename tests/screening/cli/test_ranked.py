@@ -22,7 +22,7 @@ from screening.candidates.space import perovskites
 from screening.candidates.texts import formulas
 from screening.cli import commands as cli
 from screening.cli.progress import Pace
-from screening.cli.ranked import columns, fitting
+from screening.cli.terminal import columns, fitting
 
 ROW = {
     "rank": "12", "index": "40", "formula": "LaTaON2", "A": "La", "B": "Ta", "X": "O", "e_above_hull": "-0.31104",

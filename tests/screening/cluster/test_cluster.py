@@ -29,8 +29,8 @@ from screening.cluster.security import certificates
 from screening.engine.pipeline import on_notice
 from screening.engine.share import Share, parse_share
 from screening.store import lock
+from screening.store.header import version_differences, versions
 from screening.store.place import open_place
-from screening.store.versions import differences, versions
 
 ROOT = Path(__file__).parents[3]
 SPACE = ("perovskites", "--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "--x", "O,N,F,S,Cl")
@@ -244,11 +244,11 @@ def test_shares_that_do_not_exist_are_refused(text):
 
 def test_what_differs_between_workers_is_named():
     here = versions()
-    assert not differences(here, here)
+    assert not version_differences(here, here)
     there = tuple((name, "0.1" if name == "numpy" else version) for name, version in here)
-    assert differences(here, there).startswith("numpy is 0.1, not ")
+    assert version_differences(here, there).startswith("numpy is 0.1, not ")
     there = tuple((name, "slow" if name == "template kernel" else version) for name, version in here)
-    assert differences(here, there).startswith("template kernel is slow, not ")
+    assert version_differences(here, there).startswith("template kernel is slow, not ")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from cgcnn.errors import UserError
 from screening.cluster import slurm as slurm_module
 from screening.cluster.slurm import ABSENT, FUTILE, JobPool, JobTemplate
-from screening.store import Run
+from screening.store import StoredRun
 
 SPACE = ("perovskites", "--a", "Na,K,Rb,Ca,Sr,Ba,La,Y", "--b", "Ti,Zr,Hf,Nb,Ta,V", "--x", "O,N,F,S", "--anions", "3")
 PROFILE = """
@@ -53,7 +53,7 @@ def test_a_run_in_an_odd_folder_on_a_cluster_with_banners(tmp_path, slurm, begin
     client = begin(folder)
     said = client.communicate(timeout=90)[1]
     assert client.returncode == 0, said + slurm.logs()
-    with Run.open(str(folder / "R.zarr")) as run:
+    with StoredRun.open(str(folder / "R.zarr")) as run:
         assert run.n_committed == run.header.n_blocks > 1
     assert slurm.submitted == 2
     assert slurm.left == []

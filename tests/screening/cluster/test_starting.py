@@ -18,7 +18,7 @@ from screening.cluster.scheduler import started, uninterrupted
 from screening.engine import pipeline
 from screening.engine.block import Block
 from screening.engine.pipeline import Notice
-from screening.store import Target
+from screening.store import RunReference
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,7 +41,7 @@ def test_when_nothing_ends_for_long_it_is_said_what_is_waited_for(force, monkeyp
     handler = Handler()
     pipeline.log.addHandler(handler)
     try:
-        assert not list(pipeline.screen_blocks(force, Target("none", ""), [Block(3, 0, 1)], notice))
+        assert not list(pipeline.screen_blocks(force, RunReference("none", ""), [Block(3, 0, 1)], notice))
     finally:
         pipeline.log.removeHandler(handler)
     assert re.fullmatch(r"waiting for block 3, none ended for \d s: 1 workers are there; the most silent, .*", said[0])

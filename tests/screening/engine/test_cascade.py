@@ -19,7 +19,7 @@ from screening.engine.score import load_model, score_block
 from screening.plan import from_header, make_plan, plan_of
 from screening.recipe import make_recipe
 from screening.status import Status
-from screening.store import Run, load_header
+from screening.store import StoredRun, load_header
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="needs the compiled kernel")
 ELEMENTS = {
@@ -54,7 +54,7 @@ def runs(model_path, tmp_path_factory):
 
 
 def columns_of(url):
-    with Run.open(str(url)) as run:
+    with StoredRun.open(str(url)) as run:
         return run.read([column.name for column in run.header.columns], 0, run.header.rows)
 
 
@@ -104,7 +104,7 @@ def test_fitting_again_gives_the_same_bits(runs, model_path):
 
 
 def test_a_student_judges_candidates_alike_whatever_the_blocks(runs):
-    with Run.open(str(runs[0])) as run:
+    with StoredRun.open(str(runs[0])) as run:
         plan = from_header(run.header, run.records)
     whole, part = columns_of(runs[0]), slice(512, 2048)
     rows = score_block(plan, load_model(plan), Block(0, part.start, part.stop)).columns

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from screening.cli.commands import main
-from screening.store import Run, load_header, verify
+from screening.store import StoredRun, load_header, verify
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faultlab"))
 faultlab, faultruns = (importlib.import_module(name) for name in ("faultlab", "faultruns"))
@@ -160,7 +160,7 @@ def test_poisoned_block_fails_with_its_reason_and_no_other_does(start, undisturb
 @pytest.mark.slow
 def test_two_workers_may_do_the_same_blocks_at_once(undisturbed, tmp_path):
     run = tmp_path / "R.zarr"
-    with Run.create(str(run), load_header(str(undisturbed))) as opened:
+    with StoredRun.create(str(run), load_header(str(undisturbed))) as opened:
         for receipt in faultlab.screened_twice(tmp_path, run, list(opened.missing_blocks())):
             opened.commit(receipt)
     assert same(run, undisturbed)
@@ -176,4 +176,4 @@ def test_lost_scheduler_ends_in_one_clear_line(start, tmp_path):
         assert screen.wait() == 1
     assert faultlab.one_clear_line(screen.said), screen.said
     assert "Go on with --resume" in screen.said
-    assert 1 <= Run.open(str(run)).n_committed < 25
+    assert 1 <= StoredRun.open(str(run)).n_committed < 25

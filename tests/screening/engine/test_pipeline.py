@@ -16,7 +16,7 @@ from screening.engine.pipeline import MOST_BLOCKS, Assignment, Notice, _device, 
 from screening.plan import make_plan
 from screening.recipe import make_recipe
 from screening.status import Status
-from screening.store import Run, Target
+from screening.store import RunReference, StoredRun
 
 COMPOSITIONS, STRUCTURES = Space.grain, Structures.grain
 BATCH = COMPOSITIONS.batch
@@ -46,7 +46,7 @@ def test_blocks_grow_with_the_space_and_with_the_workers():
 
 
 def assignment(device, *, gpu=True):
-    return Assignment(Target("R.zarr", "0"), (), gpu=gpu, device=device)
+    return Assignment(RunReference("R.zarr", "0"), (), gpu=gpu, device=device)
 
 
 def test_a_run_goes_on_where_it_was_begun(monkeypatch):
@@ -62,7 +62,7 @@ def test_a_run_goes_on_where_it_was_begun(monkeypatch):
 @pytest.mark.slow
 def test_workers_screen_without_torch(tmp_path):
     plan = make_plan(make_recipe(kind="perovskites", a=("Ca", "Sr"), b=("Ti", "Zr"), x=("O",)))
-    with Run.create(str(tmp_path / "R.zarr"), plan.header(512)) as run, start(choose("local", 1), 1) as force:
+    with StoredRun.create(str(tmp_path / "R.zarr"), plan.header(512)) as run, start(choose("local", 1), 1) as force:
         for harvest in screen_blocks(force, run.target, [Block(0, 0, 4)], Notice()):
             run.commit(*harvest.receipts)
         assert run.ledger()[Status.OK]

@@ -178,7 +178,7 @@ import pickle, random, sys
 from screening.engine.block import Block
 from screening.engine.pipeline import Assignment, screen_block
 from screening.store import BlockReceipt, Run
-from screening.store.versions import versions
+from screening.store.header import versions
 
 url, receipts, blocks, seed = sys.argv[1:]
 run = Run.open(url)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from screening.store import BlockReceipt, Run
+from screening.store import BlockReceipt, StoredRun
 
 
 @lru_cache(maxsize=4)
@@ -78,7 +78,7 @@ def committed(run: Path | str) -> set[int]:
 
 def promised_but_absent(run: Path) -> int:
     """Committed blocks whose content cannot be read back from the disk."""
-    opened = Run.open(str(run))
+    opened = StoredRun.open(str(run))
     names = [column.name for column in opened.header.columns]
     return opened.n_committed - sum(1 for _ in opened.blocks(names))
 

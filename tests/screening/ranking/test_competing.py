@@ -20,7 +20,7 @@ from cgcnn.errors import UserError
 from screening.chemistry.competing import Phases, count_atoms, ground_states, name_unit, read_phases
 from screening.chemistry.entries import Source
 from screening.cli.commands import app
-from screening.store import Run
+from screening.store import StoredRun
 
 pytestmark = pytest.mark.filterwarnings(  # these made-up energies are on no scale
     "ignore:formation energies of model", "ignore:of .* that both have"
@@ -126,7 +126,7 @@ def test_a_screen_tells_it_too_as_numbers_of_json(phases_path, tmp_path, monkeyp
     command = ["perovskites", "--a", "Sr", "--b", "Ti,Zr", "--x", "O", "--competing-phases", str(phases_path)]
     done = CliRunner().invoke(app, [*command, "--format", "json", "--out", "S.zarr"], catch_exceptions=False)
     assert done.exit_code == 0
-    with Run.open("S.zarr") as run:
+    with StoredRun.open("S.zarr") as run:
         assert run.header.remarks["competing phases"].startswith(f"{phases_path} of 20")
         assert "Materials Project" in run.header.remarks["hull"]
     assert CliRunner().invoke(app, [*command[:-2], "--out", "S.zarr", "--resume"]).exit_code == 0  # no other run

@@ -13,7 +13,7 @@ from screening.cli.commands import app
 from screening.ranking.known import read_known
 from screening.ranking.outputs import Outputs
 from screening.ranking.results import present
-from screening.store import Run as StoredRun
+from screening.store import StoredRun
 
 TITANATE, MIXED, ZIRCONATE = [56, 22, 8, 8, 8], [57, 22, 8, 8, 7], [56, 40, 8, 8, 8]
 

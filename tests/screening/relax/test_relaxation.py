@@ -19,13 +19,13 @@ from screening.ranking.outputs import Outputs
 from screening.relax import crystal as calculators
 from screening.relax.crystal import Relaxed
 from screening.relax.run import Relaxation, relax_run
-from screening.store import Run
+from screening.store import StoredRun
 
 
 def relax(url, out, **settings):
     told = []
     top = settings.pop("top", 2)
-    with Run.open(str(url)) as run:
+    with StoredRun.open(str(url)) as run:
         wanted = Relaxation(out=out, outputs=Outputs(top=top), **{"workers": 1, "fmax": 0.01} | settings)
         return relax_run(run, wanted, told.append), told
 
@@ -258,7 +258,7 @@ def test_competing_phases_say_how_far_above_the_hull_what_was_relaxed_is(run_url
     entries += [{"composition": {s: 1.0, "O": 1.0}, "energy": -0.9} for s in ("Ti", "Zr", "Hf")]  # above the elements
     entries += [{"composition": {s: 1.0, "O": 1.0}, "energy": -1.9} for s in ("Ca", "Sr")]
     (tmp_path / "entries.json").write_text(json.dumps(entries))
-    with Run.open(str(run_url)) as run:
+    with StoredRun.open(str(run_url)) as run:
         wanted = Relaxation(tmp_path / "out", Outputs(top=6), f"{toys}:toy", ("a0a0a0",), 0.01, workers=1)
         made = relax_run(run, replace(wanted, competing_phases=tmp_path / "entries.json"))
         for opinion in made.opinions:  # half an eV an atom below the elements, where the oxide is 0.45

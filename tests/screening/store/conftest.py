@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from screening.store import BlockReceipt, Column, Header, Run, Target, write_block
+from screening.store import BlockReceipt, Column, Header, RunReference, StoredRun, write_block
 
 HEADER = Header(
     rows=95,
@@ -61,13 +61,13 @@ class Toy:
             "in_domain": index % 3 == 0,
         }
 
-    def write(self, target: Target, block: int) -> BlockReceipt:
+    def write(self, target: RunReference, block: int) -> BlockReceipt:
         start, stop = self.header.bounds(block)
         rows = self.rows(start, stop)
         failed = np.flatnonzero(rows["status"] == 2)
         return write_block(target, start, rows, failures={start + int(i): f"bad {i % 2}" for i in failed})
 
-    def finish(self, run: Run) -> int:
+    def finish(self, run: StoredRun) -> int:
         """Do what is missing; how many blocks that was."""
         blocks = list(run.missing_blocks())
         for block in blocks:
@@ -75,17 +75,17 @@ class Toy:
         return len(blocks)
 
     def make(self, url: str, blocks: range | None = None) -> None:
-        with Run.create(url, self.header) as run:
+        with StoredRun.create(url, self.header) as run:
             for block in range(run.header.n_blocks) if blocks is None else blocks:
                 run.commit(self.write(run.target, block))
 
     def resume(self, url: str) -> int:
-        with Run.resume(url, self.header) as run:
+        with StoredRun.resume(url, self.header) as run:
             return self.finish(run)
 
     def same(self, url: str) -> bool:
         """Whether the run holds just what an undisturbed one does, bit for bit."""
-        run = Run.open(url)
+        run = StoredRun.open(url)
         expected = self.rows(0, self.header.rows)
         found = run.read(list(expected), 0, self.header.rows)
         return all(found[name].tobytes() == expected[name].tobytes() for name in expected)

@@ -14,7 +14,7 @@ import pytest
 from numcodecs.zstd import Zstd
 
 from cgcnn.errors import UserError
-from screening.store import Run, lock, verify
+from screening.store import StoredRun, lock, verify
 from screening.store.header import ROOT, _digest, canonical, parse
 from screening.store.manifest import log_key
 from screening.store.place import LocalPlace
@@ -78,7 +78,7 @@ def test_claims_and_heartbeats_that_are_no_files_are_named(toy, tmp_path):
     with pytest.raises(UserError, match=r"lock-0000\.x\.json: not a regular file"):
         lock.at_work(place)
     with pytest.raises(UserError, match="not a regular file"):
-        Run.resume(place.url, toy.header)
+        StoredRun.resume(place.url, toy.header)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_line_beyond_its_block_is_damaged(toy, tmp_path, changes):
     lines[1] = forged(lines[1], **changes)
     part.write_bytes(b"".join(lines))
     with pytest.raises(UserError, match=r"line 2 of .* is damaged"):
-        Run.open(url)
+        StoredRun.open(url)
     assert "manifest" in {finding.kind for finding in verify(url).findings}
     assert forged(lines[0]) == lines[0]
 
@@ -257,4 +257,4 @@ def test_a_line_without_end_is_not_read(toy, tmp_path):
     with (tmp_path / "R.zarr" / log_key(0)).open("ab") as file:
         file.truncate(GIB)
     with pytest.raises(UserError, match="a line of more than"):
-        Run.open(url)
+        StoredRun.open(url)

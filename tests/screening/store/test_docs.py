@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from screening.store import Run
-from screening.store.header import files
+from screening.store import StoredRun
+from screening.store.header import DECISIVE, files
 from screening.store.lock import BEAT, PATIENCE
-from screening.store.versions import DECISIVE
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE, SAFETY = ((DOCS / name).read_text(encoding="utf-8") for name in ("run-format.md", "run-safety.md"))
@@ -23,7 +22,7 @@ def test_the_code_on_the_page_runs(toy, tmp_path, monkeypatch, capsys):
 def test_every_attribute_of_the_header_is_on_the_page(toy, tmp_path):
     toy.make(str(tmp_path / "R.zarr"), range(1))
     attributes = re.findall(r"`(\w+)`", PAGE)
-    assert set(Run.open(str(tmp_path / "R.zarr")).header.__dataclass_fields__) <= set(attributes)
+    assert set(StoredRun.open(str(tmp_path / "R.zarr")).header.__dataclass_fields__) <= set(attributes)
 
 
 def test_the_promises_name_the_packages_whose_versions_decide():

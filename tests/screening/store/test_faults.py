@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cgcnn.errors import UserError
-from screening.store import Run, verify
+from screening.store import StoredRun, verify
 from screening.store.place import LocalPlace, open_place
 
 CLIENT = """
@@ -76,7 +76,7 @@ def test_a_line_that_does_not_fit_on_the_disk_is_cut_off_again(toy, tmp_path, py
 
 def test_stopped_writer_leaves_no_shard_in_place(toy, tmp_path, monkeypatch):
     url = str(tmp_path / "R.zarr")
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
 
         def stop(*_: object) -> None:
             raise OSError(5, "Input/output error")
@@ -94,7 +94,7 @@ def test_stopped_writer_leaves_no_shard_in_place(toy, tmp_path, monkeypatch):
 def test_shards_are_on_disk_before_they_are_in_place(toy, tmp_path, monkeypatch):
     """Sync the data, rename, sync the directory: in any other order a power cut can leave an empty shard."""
     url = str(tmp_path / "R.zarr")
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         seen: list[tuple[str, bool]] = []
         real = Path.replace
         synced: set[str] = set()

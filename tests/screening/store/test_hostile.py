@@ -8,7 +8,7 @@ import pytest
 
 from cgcnn.errors import UserError
 from screening import cli
-from screening.store import Run
+from screening.store import StoredRun
 from screening.store.manifest import _crc, canonical
 
 SCREEN = ("perovskites", "--a", "Ca,Sr,Ba", "--b", "Ti,Zr", "--x", "O", "--no-filter")
@@ -79,7 +79,7 @@ def test_a_line_that_says_more_than_its_block_holds_is_refused(change, reason, r
     record = {**json.loads(path.read_bytes()), **change}
     record.pop("crc")
     path.write_bytes(canonical({**record, "crc": _crc(record)}) + b"\n")
-    with pytest.raises(UserError, match=reason), Run.open(str(run)):
+    with pytest.raises(UserError, match=reason), StoredRun.open(str(run)):
         pass
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from cgcnn.errors import UserError
-from screening.store import Run, repair, verify
+from screening.store import StoredRun, repair, verify
 from screening.store import header as headers
-from screening.store.header import canonical
-from screening.store.versions import DECISIVE, decisive
+from screening.store.header import DECISIVE, canonical, decisive
 
 COPY = "status/manifest/header.json"
 PART = "status/manifest/part-0000.jsonl"
@@ -56,17 +55,17 @@ def test_shards_swapped_between_blocks_are_not_read(run, column):
     tail = ".0" if column == "species" else ""
     swap(run / f"{column}/c.1{tail}", run / f"{column}/c.3{tail}")
     with pytest.raises(UserError, match=rf"block 1 is damaged \({column}/c\.1.*not what was committed.*--repair"):
-        [dict(rows.columns) for rows in Run.open(str(run)).blocks(["status", column])]
+        [dict(rows.columns) for rows in StoredRun.open(str(run)).blocks(["status", column])]
     with pytest.raises(UserError, match="block 3 is damaged"):
-        Run.open(str(run)).read([column], 60, 61)
-    there = [dict(rows.columns) for rows in Run.open(str(run)).blocks(["in_domain"])]
+        StoredRun.open(str(run)).read([column], 60, 61)
+    there = [dict(rows.columns) for rows in StoredRun.open(str(run)).blocks(["in_domain"])]
     assert len(there) == 5  # what is not read is not in the way
 
 
 def test_a_shard_of_another_run_is_not_read(run, other):
     shutil.copy(other / "e_above_hull/c.2", run / "e_above_hull/c.2")
     with pytest.raises(UserError, match=r"block 2 is damaged \(e_above_hull/c\.2.*not what was committed"):
-        Run.open(str(run)).read(["e_above_hull"], 0, 95)
+        StoredRun.open(str(run)).read(["e_above_hull"], 0, 95)
     assert [f.kind for f in verify(str(run)).findings] == ["damaged"]
 
 
@@ -78,7 +77,7 @@ def test_both_headers_of_another_run_are_noticed_and_nothing_is_dropped_for_them
     assert not report.ok
     assert "header: zarr.json: that of another run" in report.text()
     assert report.text().count("\n") == 2  # one finding, not one a line
-    for attempt in (Run.open, repair):
+    for attempt in (StoredRun.open, repair):
         with pytest.raises(UserError, match=r"header.* another run.*Restore zarr\.json"):
             attempt(str(run))
     assert (run / PART).read_bytes() == before
@@ -88,7 +87,7 @@ def test_both_headers_of_another_run_are_noticed_and_nothing_is_dropped_for_them
 def test_the_header_that_the_manifest_names_is_the_good_one(toy, run, other, key):
     good = (run / key).read_bytes()
     shutil.copy(other / key, run / key)
-    for attempt in (Run.open, lambda url: Run.resume(url, toy.header)):
+    for attempt in (StoredRun.open, lambda url: StoredRun.resume(url, toy.header)):
         with pytest.raises(UserError, match=r"zarr\.json and .*header\.json are of two runs.*screen verify --repair"):
             attempt(str(run))
     report = verify(str(run))
@@ -102,7 +101,7 @@ def test_two_sound_headers_and_no_line_to_tell_them_apart(toy, tmp_path, other):
     url = str(tmp_path / "R.zarr")
     toy.make(url, range(0))
     shutil.copy(other / COPY, Path(url) / COPY)
-    for attempt in (verify, repair, Run.open):
+    for attempt in (verify, repair, StoredRun.open):
         with pytest.raises(UserError, match="are of two runs"):
             attempt(url)
 
@@ -111,33 +110,33 @@ def test_lines_of_another_run_are_named_and_dropped(toy, run, other):
     lines = (other / PART).read_bytes().splitlines(keepends=True)
     (run / "status/manifest/part-0001.jsonl").write_bytes(lines[0])
     with pytest.raises(UserError, match=r"line 1 of .*part-0001.jsonl is damaged .*another run"):
-        Run.open(str(run))
+        StoredRun.open(str(run))
     assert "another run" in verify(str(run)).text()
     repair(str(run))
     assert verify(str(run), toy.identity).ok
 
 
 def test_a_receipt_of_another_run_is_not_committed(toy, tmp_path, other):
-    with Run.create(str(tmp_path / "R.zarr"), toy.header) as run, pytest.raises(ValueError, match="another run"):
-        run.commit(toy.write(Run.open(str(other)).target, 0))
+    with StoredRun.create(str(tmp_path / "R.zarr"), toy.header) as run, pytest.raises(ValueError, match="another run"):
+        run.commit(toy.write(StoredRun.open(str(other)).target, 0))
 
 
 def test_versions_that_decide_bits_are_in_the_header_and_named_when_they_differ(toy, tmp_path):
     url = str(tmp_path / "R.zarr")
     mine = toy.other(versions=decisive(), kernel="numpy 1")
-    Run.create(url, mine).close()
-    assert set(DECISIVE) == set(Run.open(url).header.versions)
-    Run.resume(url, mine).close()
+    StoredRun.create(url, mine).close()
+    assert set(DECISIVE) == set(StoredRun.open(url).header.versions)
+    StoredRun.resume(url, mine).close()
     theirs = replace(mine, versions=decisive() | {"torch": "2.5.1"}, kernel="numpy 2")
     with pytest.raises(UserError) as refused:
-        Run.resume(url, theirs)
+        StoredRun.resume(url, theirs)
     said = str(refused.value)
     assert f"versions torch: the run has {decisive()['torch']}, you have 2.5.1" in said
     assert "kernel: the run has numpy 1, you have numpy 2" in said
     assert "other versions" in said
-    Run.resume(url, theirs, any_versions=True).close()
+    StoredRun.resume(url, theirs, any_versions=True).close()
     with pytest.raises(UserError, match="model digest"):
-        Run.resume(url, replace(theirs, model_digest="xyz"), any_versions=True)
+        StoredRun.resume(url, replace(theirs, model_digest="xyz"), any_versions=True)
 
 
 def test_blocks_of_other_versions_are_told_by_verify(toy, tmp_path):
@@ -167,7 +166,7 @@ def test_a_run_whose_columns_name_places_elsewhere_is_no_run(toy, tmp_path, name
         for key in ("zarr.json", COPY):
             (Path(url) / key).write_bytes(remade(good, change))
         before = sorted(tmp_path.rglob("*"))
-        for attempt in (verify, repair, Run.open):
+        for attempt in (verify, repair, StoredRun.open):
             with pytest.raises(UserError, match="damaged"):
                 attempt(url)
         assert sorted(tmp_path.rglob("*")) == before
@@ -195,7 +194,7 @@ def test_repair_and_resume_write_through_no_link(toy, run, tmp_path, what):
 def test_a_manifest_that_cannot_be_read_is_one_line(run):
     (run / PART).unlink()
     (run / PART).mkdir()
-    for attempt in (Run.open, verify):
+    for attempt in (StoredRun.open, verify):
         with pytest.raises(UserError, match="Is a directory"):
             attempt(str(run))
 
@@ -204,7 +203,7 @@ def test_a_manifest_that_cannot_be_read_is_one_line(run):
 def test_whatever_a_line_of_the_manifest_holds_it_is_a_damaged_line(run, line):
     (run / PART).write_bytes(line + b"\n")
     with pytest.raises(UserError, match=r"line 1 of .* is damaged"):
-        Run.open(str(run))
+        StoredRun.open(str(run))
     assert not verify(str(run)).ok
 
 
@@ -212,7 +211,7 @@ def test_whatever_a_line_of_the_manifest_holds_it_is_a_damaged_line(run, line):
 def test_whatever_a_header_holds_it_is_a_damaged_header(run, root):
     (run / "zarr.json").write_bytes(root)
     with pytest.raises(UserError, match="damaged header"):
-        Run.open(str(run))
+        StoredRun.open(str(run))
     (run / COPY).write_bytes(root)
     with pytest.raises(UserError, match="both copies"):
         verify(str(run))
@@ -220,5 +219,5 @@ def test_whatever_a_header_holds_it_is_a_damaged_header(run, root):
 
 def test_more_blocks_than_memory_can_keep_track_of_is_one_line(toy, tmp_path):
     with pytest.raises(UserError, match=r"1000000000000000 blocks.*larger blocks"):
-        Run.create(str(tmp_path / "R.zarr"), toy.other(rows=10**15, block_rows=1))
+        StoredRun.create(str(tmp_path / "R.zarr"), toy.other(rows=10**15, block_rows=1))
     assert not (tmp_path / "R.zarr").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cgcnn.errors import UserError
-from screening.store import Run, lock
+from screening.store import StoredRun, lock
 from screening.store.header import MANIFEST
 from screening.store.place import open_place
 
@@ -46,12 +46,12 @@ def traces(place) -> list[str]:
 
 def test_second_client_is_refused_with_the_holder_named(toy, place):
     with (
-        Run.resume(place.url, toy.header),
+        StoredRun.resume(place.url, toy.header),
         pytest.raises(UserError, match=r"is in use by process \d+ of .* on .* since .*\. Wait for it or stop it"),
     ):
-        Run.resume(place.url, toy.header)
+        StoredRun.resume(place.url, toy.header)
     assert traces(place) == []
-    Run.resume(place.url, toy.header).close()
+    StoredRun.resume(place.url, toy.header).close()
 
 
 def test_parts_are_locked_apart(place):
@@ -70,7 +70,7 @@ def test_killed_holder_is_cleared_away_at_once(toy, tmp_path, python):
     holder = python(HOLD, url)
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(UserError, match=f"process {holder.pid} "):
-        Run.resume(url, toy.header)
+        StoredRun.resume(url, toy.header)
     holder.send_signal(signal.SIGKILL)
     wait_for_death(holder.pid)  # not reaped: a zombie must not count as alive
     start = time.monotonic()
@@ -92,7 +92,7 @@ def test_stopped_holder_still_holds(toy, tmp_path, python):
     assert holder.stdout.readline() == "held\n"
     holder.send_signal(signal.SIGSTOP)
     with pytest.raises(UserError, match=f"process {holder.pid} "):
-        Run.resume(url, toy.header)
+        StoredRun.resume(url, toy.header)
 
 
 def test_reused_process_number_does_not_mislead(place):
@@ -150,12 +150,12 @@ class Jumped(datetime):
 
 
 def test_client_that_lost_its_lock_cannot_commit(toy, place):
-    with Run.resume(place.url, toy.header) as late:
+    with StoredRun.resume(place.url, toy.header) as late:
         receipt = toy.write(late.target, 1)
         place.delete(claim_of(place))
         with pytest.raises(UserError, match="another process took this run over"):
             late.commit(receipt)
-    assert Run.open(place.url).n_committed == 1
+    assert StoredRun.open(place.url).n_committed == 1
 
 
 def test_two_who_meet_step_back_and_one_holds_in_the_end(place, monkeypatch):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
-from screening.store import Run, draft, load_records, records, verify
+from screening.store import StoredRun, draft, load_records, records, verify
 from screening.store.place import open_place
 
 LINES = [f'{{"id": "é{i}"}}'.encode() * (i % 5 + 1) for i in range(95)]
@@ -22,7 +22,7 @@ def start(url, toy, lines=LINES):
     """A run of these records, one for each row."""
     given_ = draft(lines)
     header = replace(toy.header, records=given_.index.digest)
-    with Run.create(url, header, records=given_) as run:
+    with StoredRun.create(url, header, records=given_) as run:
         toy.finish(run)
     return header, given_
 
@@ -59,7 +59,7 @@ def test_damaged_records_are_found_never_read_and_put_back(toy, url, victim):
         assert not report.ok
         with pytest.raises(UserError, match=r"Resume the run with the same input: that puts the records back"):
             load_records(url).read(0, 95)
-        Run.resume(url, header, records=given_).close()
+        StoredRun.resume(url, header, records=given_).close()
         assert place.read(victim) == whole
         assert verify(url, toy.identity).ok
 
@@ -68,7 +68,7 @@ def test_other_records_are_another_run(toy, url):
     header, _ = start(url, toy)
     other = draft([*LINES[1:], LINES[0]])
     with pytest.raises(UserError, match="cannot resume, digest of the input: the run has"):
-        Run.resume(url, replace(header, records=other.index.digest), records=other)
+        StoredRun.resume(url, replace(header, records=other.index.digest), records=other)
 
 
 def test_what_goes_wrong_with_the_input_leaves_no_file_open():

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
-from screening.store import Run, Target, exists, verify, write_block
+from screening.store import RunReference, StoredRun, exists, verify, write_block
 from screening.store.shard import chunk_rows
 
 
@@ -27,7 +27,7 @@ def test_finished_run_holds_every_row_bit_for_bit(toy, url):
 
 
 def test_ledger_always_adds_up_to_the_space(toy, url):
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         assert run.ledger() == {0: 95}
         for block in (4, 1):
             run.commit(toy.write(run.target, block))
@@ -42,32 +42,32 @@ def test_ledger_always_adds_up_to_the_space(toy, url):
 def test_resume_does_only_what_is_not_committed(toy, first):
     with tempfile.TemporaryDirectory() as folder:
         url = f"{folder}/R.zarr"
-        with Run.create(url, toy.header) as run:
+        with StoredRun.create(url, toy.header) as run:
             for block in first:
                 run.commit(toy.write(run.target, block))
-        assert set(Run.open(url).missing_blocks()) == set(range(5)) - set(first)
+        assert set(StoredRun.open(url).missing_blocks()) == set(range(5)) - set(first)
         assert toy.resume(url) == 5 - len(first)
         assert toy.resume(url) == 0
         assert toy.same(url)
 
 
 def test_written_but_uncommitted_block_is_not_part_of_the_run(toy, url):
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         toy.write(run.target, 2)
-    assert list(Run.open(url).missing_blocks()) == [0, 1, 2, 3, 4]
-    assert list(Run.open(url).blocks(["status"])) == []
+    assert list(StoredRun.open(url).missing_blocks()) == [0, 1, 2, 3, 4]
+    assert list(StoredRun.open(url).blocks(["status"])) == []
     with pytest.raises(UserError, match=r"block 2 is not done yet\. Go on with `resume`"):
-        Run.open(url).read(["status"], 45, 50)
+        StoredRun.open(url).read(["status"], 45, 50)
 
 
 def test_one_commit_may_hold_many_blocks(toy, url):
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         run.commit(*(toy.write(run.target, block) for block in range(5)))
     assert toy.same(url)
 
 
 def test_block_committed_twice_counts_once(toy, url):
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         receipt = toy.write(run.target, 3)
         run.commit(receipt)
         run.commit(receipt, toy.write(run.target, 3))
@@ -77,7 +77,7 @@ def test_block_committed_twice_counts_once(toy, url):
 
 
 def test_block_with_other_content_than_committed_is_refused(toy, url):
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         run.commit(toy.write(run.target, 0))
         rows = toy.rows(0, 20)
         rows["in_domain"] = ~rows["in_domain"]
@@ -89,7 +89,7 @@ def test_block_with_other_content_than_committed_is_refused(toy, url):
 def test_creating_over_a_run_is_refused_with_its_progress(toy, url):
     toy.make(url, range(2))
     with pytest.raises(UserError, match=r"holds a run \(2 of 5 blocks\)\. Pass `resume` to go on or another `out`"):
-        Run.create(url, toy.header)
+        StoredRun.create(url, toy.header)
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,19 @@ def test_creating_over_a_run_is_refused_with_its_progress(toy, url):
 def test_resuming_another_identity_is_refused_naming_the_difference(toy, tmp_path, changes, named):
     toy.make(str(tmp_path / "R.zarr"), range(1))
     with pytest.raises(UserError, match=named):
-        Run.resume(str(tmp_path / "R.zarr"), toy.other(**changes))
+        StoredRun.resume(str(tmp_path / "R.zarr"), toy.other(**changes))
 
 
 def test_all_differences_are_named_at_once(toy, tmp_path):
     toy.make(str(tmp_path / "R.zarr"), range(1))
     with pytest.raises(UserError, match=r"code version: .*; model digest: .*\. Pass another `out`"):
-        Run.resume(str(tmp_path / "R.zarr"), toy.other(model_digest="xyz", code_version="2"))
+        StoredRun.resume(str(tmp_path / "R.zarr"), toy.other(model_digest="xyz", code_version="2"))
 
 
 def test_block_size_and_model_path_are_no_part_of_the_identity(toy, tmp_path):
     url = str(tmp_path / "R.zarr")
     toy.make(url, range(1))
-    with Run.resume(url, toy.other(block_rows=50, model="/elsewhere/castelli", created="later")) as run:
+    with StoredRun.resume(url, toy.other(block_rows=50, model="/elsewhere/castelli", created="later")) as run:
         assert run.header.block_rows == 20
         assert toy.finish(run) == 4
     assert toy.same(url)
@@ -126,10 +126,10 @@ def test_block_size_and_model_path_are_no_part_of_the_identity(toy, tmp_path):
 
 def test_streaming_gives_the_committed_blocks_in_order(toy, url):
     toy.make(url, range(4, 0, -2))
-    found = [(rows.start, rows.stop) for rows in Run.open(url).blocks(["status"])]
+    found = [(rows.start, rows.stop) for rows in StoredRun.open(url).blocks(["status"])]
     assert found == [(40, 60), (80, 95)]
     with pytest.raises(UserError, match=r"column nonsense: not in this run\. It has species, status"):
-        next(Run.open(url).blocks(["nonsense"]))
+        next(StoredRun.open(url).blocks(["nonsense"]))
 
 
 @settings(deadline=None, derandomize=True, max_examples=20)
@@ -139,7 +139,7 @@ def test_any_range_of_rows_can_be_read(toy, tmp_path_factory, a, b):
     if not exists(url):
         toy.make(url)
     start, stop = min(a, b), max(a, b) + 1
-    found = Run.open(url).read(["species", "e_above_hull"], start, stop)
+    found = StoredRun.open(url).read(["species", "e_above_hull"], start, stop)
     expected = toy.rows(start, stop)
     assert all(found[name].tobytes() == expected[name].tobytes() for name in found)
 
@@ -180,7 +180,7 @@ def test_unwritten_rows_have_status_zero(toy, tmp_path):
 
 
 def test_failed_rows_keep_their_reasons_as_ranges(toy, tmp_path):
-    with Run.create(str(tmp_path / "R.zarr"), toy.header) as run:
+    with StoredRun.create(str(tmp_path / "R.zarr"), toy.header) as run:
         rows = toy.rows(20, 40) | {"status": np.full(20, 2, np.uint8)}
         receipt = write_block(run.target, 20, rows, failures={row: "no" if row != 30 else "odd" for row in rows_of(1)})
         run.commit(receipt)
@@ -205,7 +205,7 @@ def rows_of(block: int) -> range:
     ],
 )
 def test_a_block_that_is_not_whole_is_no_block(toy, tmp_path, change, problem):
-    with Run.create(str(tmp_path / "R.zarr"), toy.header) as run:
+    with StoredRun.create(str(tmp_path / "R.zarr"), toy.header) as run:
         rows = toy.rows(0, 20)
         change(rows)
         with pytest.raises(ValueError, match=problem):
@@ -216,20 +216,20 @@ def test_a_block_that_is_not_whole_is_no_block(toy, tmp_path, change, problem):
 
 def test_reader_cannot_commit(toy, url):
     toy.make(url, range(1))
-    run = Run.open(url)
+    run = StoredRun.open(url)
     with pytest.raises(ValueError, match=r"only Run\.create and Run\.resume"):
         run.commit(toy.write(run.target, 1))
 
 
 def test_target_is_small_to_send(toy, tmp_path):
-    with Run.create(str(tmp_path / "R.zarr"), toy.header) as run:
+    with StoredRun.create(str(tmp_path / "R.zarr"), toy.header) as run:
         assert len(pickle.dumps(run.target)) < 500
         assert pickle.loads(pickle.dumps(run.target)) == run.target
 
 
 def test_late_worker_does_not_bring_back_a_removed_run(toy, tmp_path):
     url = str(tmp_path / "R.zarr")
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         toy.write(run.target, 0)
     shutil.rmtree(url)
     with pytest.raises(UserError, match=r"the run that this block belongs to is gone"):
@@ -239,10 +239,10 @@ def test_late_worker_does_not_bring_back_a_removed_run(toy, tmp_path):
 
 def test_late_worker_does_not_write_into_a_run_that_took_the_place(toy, tmp_path):
     url = str(tmp_path / "R.zarr")
-    with Run.create(url, toy.header) as old:
+    with StoredRun.create(url, toy.header) as old:
         toy.write(old.target, 0)
     shutil.rmtree(url)
-    Run.create(url, toy.other(model_digest="xyz")).close()
+    StoredRun.create(url, toy.other(model_digest="xyz")).close()
     with pytest.raises(UserError, match=r"the run that this block belongs to is gone"):
         toy.write(old.target, 1)
 
@@ -259,8 +259,8 @@ def test_what_is_not_a_run_is_refused_and_left_alone(toy, tmp_path, what):
         zarr.open_group(str(path), mode="w", attributes={"mine": True})
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
     with pytest.raises(UserError, match=r"exists and is not a run\. Pass another `out`"):
-        Run.create(str(path), toy.header)
-    for attempt in (Run.open, verify, lambda url: Run.resume(url, toy.header)):
+        StoredRun.create(str(path), toy.header)
+    for attempt in (StoredRun.open, verify, lambda url: StoredRun.resume(url, toy.header)):
         with pytest.raises(UserError, match=r"no run here|not a run of this program"):
             attempt(str(path))
     assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
@@ -274,12 +274,12 @@ def test_an_empty_directory_may_become_a_run(toy, tmp_path):
 
 def test_missing_parent_and_unknown_protocol_give_one_line(toy, tmp_path):
     with pytest.raises(UserError, match=r"there is no directory .*nowhere\. Make it, or pass another `out`"):
-        Run.create(str(tmp_path / "nowhere/R.zarr"), toy.header)
+        StoredRun.create(str(tmp_path / "nowhere/R.zarr"), toy.header)
     with pytest.raises(UserError, match="nonsense"):
-        Run.create("nonsense://R.zarr", toy.header)
+        StoredRun.create("nonsense://R.zarr", toy.header)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="there is no directory"):
-        Run.create(str(tmp_path / "file/R.zarr"), toy.header)
+        StoredRun.create(str(tmp_path / "file/R.zarr"), toy.header)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
@@ -289,14 +289,14 @@ def test_failed_creation_leaves_nothing_behind(toy, tmp_path, monkeypatch):
 
     monkeypatch.setattr("screening.store.place.os.fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
-        Run.create(str(tmp_path / "R.zarr"), toy.header)
+        StoredRun.create(str(tmp_path / "R.zarr"), toy.header)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_creation_cut_short_on_an_object_store_can_be_repeated(toy):
     url = "memory://runs/cut-short.zarr"
     toy.make(url)
-    place = Run.open(url).place
+    place = StoredRun.open(url).place
     for key in list(place.walk()):
         if not key.endswith("/zarr.json"):
             place.delete(key)
@@ -318,7 +318,7 @@ def test_inner_chunks_divide_the_shard(rows):
 
 def test_nothing_but_integers_is_needed_of_a_huge_space(toy, tmp_path):
     huge = toy.other(rows=10**12, block_rows=10**6)
-    with Run.create(str(tmp_path / "R.zarr"), huge) as run:
+    with StoredRun.create(str(tmp_path / "R.zarr"), huge) as run:
         assert run.header.n_blocks == 10**6
         assert next(run.missing_blocks()) == 0
         assert run.header.bounds(10**6 - 1) == (10**12 - 10**6, 10**12)
@@ -333,12 +333,12 @@ def test_import_needs_no_zarr(python):
 
 def test_missing_target_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no run here"):
-        write_block(Target(str(tmp_path / "none.zarr"), "x"), 0, {})
+        write_block(RunReference(str(tmp_path / "none.zarr"), "x"), 0, {})
 
 
 @pytest.mark.parametrize("url", ["zip://R.zip", "zip://R.zarr::x.zip", "tar://x.tar"])
 def test_an_archive_is_no_place_for_a_run(url, toy):
-    for opened in (lambda: Run.open(url), lambda: Run.create(url, toy.header)):
+    for opened in (lambda: StoredRun.open(url), lambda: StoredRun.create(url, toy.header)):
         with pytest.raises(UserError, match=f"{url}: an archive, in which no run can be kept"):
             opened()
 
@@ -346,7 +346,7 @@ def test_an_archive_is_no_place_for_a_run(url, toy):
 @pytest.mark.slow
 def test_two_writers_of_one_block_never_show_a_torn_shard(toy, tmp_path, python):
     url = str(tmp_path / "R.zarr")
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         run.commit(toy.write(run.target, 0))
         code = "from screening.store import Run\nt = Run.open(sys.argv[1]).target\n[toy.write(t, 0) for _ in range(40)]"
         writers = [python(code, url) for _ in range(2)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
-from screening.store import Run, repair, verify, write_block
+from screening.store import StoredRun, repair, verify, write_block
 from screening.store.header import array_documents
 from screening.store.manifest import from_line, to_line
 from screening.store.shard import decode
@@ -96,7 +96,7 @@ def test_only_the_damaged_block_is_done_again(toy, damaged):
 def test_reading_a_damaged_block_is_refused(damaged):
     (damaged / "e_above_hull/c.3").write_bytes(b"")
     (damaged / "species/c.1.0").unlink()
-    run = Run.open(str(damaged))
+    run = StoredRun.open(str(damaged))
     with pytest.raises(UserError, match=r"block 3 is damaged \(e_above_hull/c\.3.*screen verify --repair"):
         run.read(["e_above_hull"], 0, 95)
     with pytest.raises(UserError, match=r"block 1 is damaged \(species/c\.1\.0 is missing\)"):
@@ -115,7 +115,7 @@ def test_swapped_shards_are_found(toy, damaged):
 
 def test_rows_that_are_not_their_candidates_are_found(toy, tmp_path):
     url = str(tmp_path / "R.zarr")
-    with Run.create(url, toy.header) as run:
+    with StoredRun.create(url, toy.header) as run:
         rows = toy.rows(0, 20) | {"species": np.ones((20, 5), np.uint8)}
         run.commit(write_block(run.target, 0, rows, failures=dict.fromkeys((3, 10, 17), "bad")))
         toy.finish(run)
@@ -156,7 +156,7 @@ def test_blocks_outside_the_run_and_leftovers_are_named_and_removed(toy, damaged
 
 
 def test_uncommitted_shards_are_named_once_a_block(toy, tmp_path):
-    with Run.create(str(tmp_path / "R.zarr"), toy.header) as run:
+    with StoredRun.create(str(tmp_path / "R.zarr"), toy.header) as run:
         toy.write(run.target, 2)
         toy.write(run.target, 3)
     where = [f.where for f in verify(str(tmp_path / "R.zarr")).findings if f.kind == "uncommitted"]
@@ -166,7 +166,7 @@ def test_uncommitted_shards_are_named_once_a_block(toy, tmp_path):
 def test_torn_last_line_is_repaired_by_resume(toy, damaged):
     part = damaged / PART
     part.write_bytes(part.read_bytes()[:-30])
-    assert Run.open(str(damaged)).n_committed == 4
+    assert StoredRun.open(str(damaged)).n_committed == 4
     assert {(f.kind, f.wrong) for f in verify(str(damaged)).findings} >= {("manifest", False), ("missing", True)}
     assert toy.resume(str(damaged)) == 1
     assert toy.same(str(damaged))
@@ -177,7 +177,7 @@ def test_malformed_inner_line_is_refused_naming_line_and_remedy(toy, damaged):
     part = damaged / PART
     lines = part.read_bytes().splitlines(keepends=True)
     part.write_bytes(b"".join([*lines[:2], lines[2].replace(b'"block":2', b'"block":9'), *lines[3:]]))
-    for attempt in (Run.open, lambda url: Run.resume(url, toy.header)):
+    for attempt in (StoredRun.open, lambda url: StoredRun.resume(url, toy.header)):
         with pytest.raises(UserError, match=r"line 3 of status/manifest/part-0000\.jsonl is damaged .*verify --repair"):
             attempt(str(damaged))
     repair(str(damaged))
@@ -188,9 +188,9 @@ def test_malformed_inner_line_is_refused_naming_line_and_remedy(toy, damaged):
 def test_lines_of_two_parts_count_together(toy, tmp_path):
     url = str(tmp_path / "R.zarr")
     toy.make(url, range(2))
-    with Run.resume(url, toy.header, part=1) as run:
+    with StoredRun.resume(url, toy.header, part=1) as run:
         run.commit(toy.write(run.target, 4))
-        with Run.resume(url, toy.header, part=0) as first:
+        with StoredRun.resume(url, toy.header, part=0) as first:
             assert toy.finish(first) == 2
     assert toy.same(url)
     assert verify(url).ok
@@ -198,13 +198,13 @@ def test_lines_of_two_parts_count_together(toy, tmp_path):
 
 
 def test_conflicting_lines_of_one_block_are_settled_by_its_content(toy, damaged):
-    header = Run.open(str(damaged)).header
+    header = StoredRun.open(str(damaged)).header
     part = damaged / PART
     receipt = from_line(part.read_bytes().splitlines(keepends=True)[1], header)
     with part.open("ab") as handle:
         handle.write(to_line(type(receipt)(**{**vars(receipt), "checksum": "0" * 64})))
     with pytest.raises(UserError, match="block 1 is committed twice with different content"):
-        Run.open(str(damaged))
+        StoredRun.open(str(damaged))
     assert mended(toy, damaged)
 
 
@@ -223,9 +223,9 @@ def test_damaged_header_is_refused_and_mended_from_its_copy(toy, damaged):
     path = damaged / "zarr.json"
     path.write_bytes(path.read_bytes().replace(b"castelli", b"castellj"))
     with pytest.raises(UserError, match=r"damaged header .* Mend it with screen verify --repair"):
-        Run.open(str(damaged))
+        StoredRun.open(str(damaged))
     with pytest.raises(UserError, match="damaged header"):
-        Run.create(str(damaged), toy.header)
+        StoredRun.create(str(damaged), toy.header)
     assert mended(toy, damaged)
 
 
@@ -243,12 +243,12 @@ def test_run_of_a_newer_format_is_refused(damaged):
         document["attributes"]["schema"] = 99
         (damaged / name).write_text(json.dumps(document))
     with pytest.raises(UserError, match="run format 99; this version reads 5"):
-        Run.open(str(damaged))
+        StoredRun.open(str(damaged))
 
 
 def test_damage_on_any_kind_of_store_is_found_and_mended(toy, url):
     toy.make(url)
-    place = Run.open(url).place
+    place = StoredRun.open(url).place
     place.write({"status/c.2": b"broken", "zarr.json": b"{}"})
     place.delete("e_above_hull/c.4")
     report = repair(url, toy.identity)
@@ -259,7 +259,7 @@ def test_damage_on_any_kind_of_store_is_found_and_mended(toy, url):
 
 
 def test_repair_of_a_run_in_use_is_refused(toy, url):
-    with Run.create(url, toy.header), pytest.raises(UserError, match="is in use by process"):
+    with StoredRun.create(url, toy.header), pytest.raises(UserError, match="is in use by process"):
         repair(url)
 
 
@@ -274,7 +274,7 @@ def test_repair_of_a_sound_run_changes_nothing(damaged):
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(data=st.data())
 def test_any_changed_byte_of_a_manifest_line_is_noticed(finished, data):
-    header = Run.open(str(finished)).header
+    header = StoredRun.open(str(finished)).header
     line = bytearray((finished / PART).read_bytes().splitlines(keepends=True)[0])
     receipt = from_line(bytes(line), header)
     assert to_line(receipt) == bytes(line)
