@@ -59,7 +59,9 @@ def _version(name: str) -> str:
 
 
 FORMAT = "perovskite-screening run"
-SCHEMA = 5  # raised when an older reader would misread a run
+SCHEMA = 6  # raised when an older reader would misread a run
+NESTED = ("columns", "filters", "recipe", "remarks", "space", "versions")
+"""Attributes that are written as JSON text: netCDF has no nested ones. Runs of format 5 have them as JSON values."""
 ROOT = "zarr.json"  # the file that makes a directory a run
 MANIFEST = "status/manifest"  # inside an array's directory: Zarr readers list groups, never arrays
 COPY = f"{MANIFEST}/header.json"  # second copy of the header, so that a flipped bit in one can be mended
@@ -157,7 +159,7 @@ class Header:
         raise UserError(f"column {name}: not in this run. It has {', '.join(c.name for c in self.columns)}.")
 
 
-def canonical(document: Mapping[str, Any]) -> bytes:
+def canonical(document: Any) -> bytes:
     """JSON that has one form only, so that equal content is equal bytes."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
@@ -192,11 +194,13 @@ def parse(root: bytes) -> Header:
         ValueError: If a byte of it has changed, or it is no run of this schema.
     """
     document = json.loads(root)
-    attributes = document["attributes"]
-    if attributes["schema"] != SCHEMA:
-        raise OtherFormatError(f"run format {attributes['schema']}; this version reads {SCHEMA}")
-    if root != canonical(document) or attributes["digest"] != _digest(document):
+    schema = document["attributes"]["schema"]
+    if schema not in {5, SCHEMA}:
+        raise OtherFormatError(f"run format {schema}; this version reads 5 and {SCHEMA}")
+    if root != canonical(document) or document["attributes"]["digest"] != _digest(document):
         raise ValueError("the digest of the header does not match its content")
+    texts = {name: json.loads(document["attributes"][name]) for name in NESTED} if schema == SCHEMA else {}
+    attributes = document["attributes"] | texts
     fields = {name: attributes[name] for name in Header.__dataclass_fields__.keys() & attributes if name != "columns"}
     columns = tuple(_column(record) for record in attributes["columns"])
     documents = array_documents(root)
@@ -291,6 +295,8 @@ def differences(run: Header, asked: Header, *, but: tuple[str, ...] = ()) -> lis
 
 def _root_document(header: Header, arrays: Mapping[str, Any]) -> bytes:
     attributes = {"format": FORMAT, **json.loads(json.dumps(_record(header)))}
+    if header.schema == SCHEMA:
+        attributes |= {name: canonical(attributes[name]).decode() for name in NESTED}
     document = {
         "zarr_format": 3,
         "node_type": "group",

@@ -1,6 +1,6 @@
 """A run: one Zarr group of a row for each candidate, filled block by block and committed line by line.
 
-run = Run.create("R.zarr", header)                   the client; holds the lock
+run = StoredRun.create("R.zarr", header)                   the client; holds the lock
 receipt = write_block(run.target, start, columns)    any worker; needs no lock
 run.commit(receipt)                                  the client alone: from here on the block is part of the run
 """
@@ -208,7 +208,7 @@ class StoredRun:
                 block was predicted on another kind of device than those before it.
         """
         if self._lock is None:
-            raise ValueError("only Run.create and Run.resume give a run that commits")
+            raise ValueError("only StoredRun.create and StoredRun.resume give a run that commits")
         if not self._lock.held():
             raise UserError(f"{self.place.url}: another process took this run over. Let it finish, or stop it first.")
         for receipt in receipts:

@@ -177,11 +177,11 @@ WORKER = """
 import pickle, random, sys
 from screening.engine.block import Block
 from screening.engine.pipeline import Assignment, screen_block
-from screening.store import BlockReceipt, Run
+from screening.store import BlockReceipt, StoredRun
 from screening.store.header import versions
 
 url, receipts, blocks, seed = sys.argv[1:]
-run = Run.open(url)
+run = StoredRun.open(url)
 assignment = Assignment(run.target, versions(), gpu=False)
 numbers = [int(number) for number in blocks.split(",")]
 random.Random(seed).shuffle(numbers)

@@ -15,7 +15,7 @@ from numcodecs.zstd import Zstd
 
 from cgcnn.errors import UserError
 from screening.store import StoredRun, lock, verify
-from screening.store.header import ROOT, _digest, canonical, parse
+from screening.store.header import NESTED, ROOT, _digest, canonical, parse
 from screening.store.manifest import log_key
 from screening.store.place import LocalPlace
 from screening.store.records import Index, Records, chunk_key
@@ -38,11 +38,11 @@ def bounded(code: str, *arguments: object, memory: int = 2 * GIB, seconds: float
 
 VERIFY = """
 import sys
-from screening.store import Run, verify
+from screening.store import StoredRun, verify
 from cgcnn.errors import UserError
 try:
     print(verify(sys.argv[1]).text())
-    with Run.open(sys.argv[1]) as run:
+    with StoredRun.open(sys.argv[1]) as run:
         run.read([column.name for column in run.header.columns], 0, run.header.rows)
 except UserError as error:
     print(error)
@@ -155,8 +155,11 @@ def headers(toy, tmp_path, change):
     """The bytes of a header with other content, and the digest that fits."""
     toy.make(str(tmp_path / "R.zarr"))
     document = json.loads((tmp_path / "R.zarr" / ROOT).read_bytes())
+    attributes = document["attributes"]
+    attributes |= {name: json.loads(attributes[name]) for name in NESTED}
     change(document)
-    document["attributes"]["digest"] = _digest(document)
+    attributes |= {name: canonical(attributes[name]).decode() for name in NESTED}
+    attributes["digest"] = _digest(document)
     return canonical(document)
 
 

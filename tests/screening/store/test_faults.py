@@ -12,11 +12,11 @@ from screening.store import StoredRun, verify
 from screening.store.place import LocalPlace, open_place
 
 CLIENT = """
-from screening.store import Run, exists
+from screening.store import StoredRun, exists
 import time
 url = sys.argv[1]
 print("up", flush=True)
-with (Run.resume if exists(url) else Run.create)(url, toy.header) as run:
+with (StoredRun.resume if exists(url) else StoredRun.create)(url, toy.header) as run:
     for block in run.missing_blocks():
         run.commit(toy.write(run.target, block))
         time.sleep(0.02)
@@ -25,9 +25,9 @@ print("done", flush=True)
 
 FULL = """
 from cgcnn.errors import UserError
-from screening.store import Run
+from screening.store import StoredRun
 import resource
-with Run.resume(sys.argv[1], toy.header) as run:
+with StoredRun.resume(sys.argv[1], toy.header) as run:
     receipt = toy.write(run.target, 1)
     size = run.place.root.joinpath("status/manifest/part-0000.jsonl").stat().st_size
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

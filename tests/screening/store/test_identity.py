@@ -154,7 +154,9 @@ def test_a_run_whose_columns_name_places_elsewhere_is_no_run(toy, tmp_path, name
     toy.make(url)
 
     def rename(document):
-        document["attributes"]["columns"][3]["name"] = name
+        columns = json.loads(document["attributes"]["columns"])
+        columns[3]["name"] = name
+        document["attributes"]["columns"] = headers.canonical(columns).decode()
         arrays = document["consolidated_metadata"]["metadata"]
         arrays[name] = arrays.pop("in_domain")
 

@@ -14,9 +14,9 @@ from screening.store.header import MANIFEST
 from screening.store.place import open_place
 
 HOLD = """
-from screening.store import Run
+from screening.store import StoredRun
 import time
-with Run.resume(sys.argv[1], toy.header) as run:
+with StoredRun.resume(sys.argv[1], toy.header) as run:
     print("held", flush=True)
     time.sleep(60)
 """

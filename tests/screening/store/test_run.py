@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from cgcnn.errors import UserError
 from screening.store import RunReference, StoredRun, exists, verify, write_block
+from screening.store.header import ROOT, files, parse
 from screening.store.shard import chunk_rows
 
 
@@ -161,6 +163,18 @@ def test_plain_zarr_and_xarray_read_the_run_without_a_warning(toy, tmp_path):
                 assert np.array_equal(data["species"].values, expected["species"])
                 assert data.attrs["model_digest"] == "abc"
         zarr.open_group(url, mode="r").tree()
+        with xr.open_zarr(url) as data:
+            data.to_netcdf(tmp_path / "run.nc")  # whose attributes are numbers and texts
+        with xr.open_dataset(tmp_path / "run.nc") as data:
+            assert data.attrs["model_digest"] == "abc"
+            assert np.array_equal(data["species"].values, expected["species"])
+
+
+def test_headers_of_format_5_are_read(toy):
+    older = replace(toy.header, schema=5)
+    root = files(older)[ROOT]
+    assert isinstance(json.loads(root)["attributes"]["space"], dict)
+    assert replace(parse(root), digest="") == older
 
 
 def test_every_array_has_a_checksum_on_chunks_and_index_and_one_shard_a_block(toy, tmp_path):
@@ -348,7 +362,7 @@ def test_two_writers_of_one_block_never_show_a_torn_shard(toy, tmp_path, python)
     url = str(tmp_path / "R.zarr")
     with StoredRun.create(url, toy.header) as run:
         run.commit(toy.write(run.target, 0))
-        code = "from screening.store import Run\nt = Run.open(sys.argv[1]).target\n[toy.write(t, 0) for _ in range(40)]"
+        code = "from screening.store import Run\nt = StoredRun.open(sys.argv[1]).target\n[toy.write(t, 0) for _ in range(40)]"
         writers = [python(code, url) for _ in range(2)]
         reads = 0
         while any(writer.poll() is None for writer in writers):

@@ -242,7 +242,7 @@ def test_run_of_a_newer_format_is_refused(damaged):
         document = json.loads((damaged / name).read_text())
         document["attributes"]["schema"] = 99
         (damaged / name).write_text(json.dumps(document))
-    with pytest.raises(UserError, match="run format 99; this version reads 5"):
+    with pytest.raises(UserError, match="run format 99; this version reads 5 and 6"):
         StoredRun.open(str(damaged))
 
 
