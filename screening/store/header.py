@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from cgcnn import __version__
 from cgcnn.errors import UserError
-from cgcnn.network.template_kernel import VERSION, instruction_sets
 from screening.store.shard import Column, array_document, check_column, check_document
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ def versions() -> Versions:
 
     Builds of torch count as one, and instruction sets of the kernel too, which give the same bits.
     """
+    from cgcnn.network.template_kernel import VERSION, instruction_sets
+
     python = ".".join(platform.python_version_tuple()[:2])
     found = ((name, _version(name).partition("+")[0]) for name in PACKAGES)
     kernel = str(VERSION) if instruction_sets() else "not compiled"
@@ -45,7 +46,7 @@ def decisive() -> dict[str, str]:
 
 
 def version_differences(here: Versions, there: Versions) -> str:
-    """What differs, in words; empty if nothing does."""
+    """Say which versions differ; empty if none do."""
     theirs = dict(there)
     return ", ".join(f"{name} is {theirs.get(name)}, not {mine}" for name, mine in here if theirs.get(name) != mine)
 
@@ -71,7 +72,7 @@ MOST_COLUMNS = 1_000
 LARGEST = 64 * 2**20  # bytes of a header, which holds the recipe
 NAME = re.compile(r"[a-z0-9_]+")  # of a column, which is also the name of its directory
 VERSIONS = ("versions", "kernel")
-"""What of a run's identity may be other by the user's wish."""
+"""Identity fields that `--accept-versions` allows to differ."""
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 """What parsing damaged or hostile JSON raises."""
 
@@ -98,7 +99,7 @@ class Header:
         records: Digest of the records that the run was given, see `screening.store.records`; empty if of none.
         versions: Of the packages that decide the bits of the results.
         kernel: Name and version of what evaluates the network; empty if it has none.
-        remarks: What is told and decides nothing, such as the source of the hull; no part of the run's identity.
+        remarks: Notes that decide nothing, such as the source of the hull; no part of the run's identity.
         schema: Version of the run format.
         digest: Of all this, as read; empty of a header that is yet to be written. No two runs share one.
     """

@@ -18,10 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from fsspec import get_filesystem_class  # type: ignore[import-untyped]
-from fsspec.archive import AbstractArchiveFileSystem  # type: ignore[import-untyped]
-from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-
 from cgcnn.errors import OddFileError, UserError
 from cgcnn.files import LONGEST_LINE, SMALL, open_regular, read_regular
 
@@ -34,7 +30,7 @@ LONGEST_LOG = 2**30  # bytes of one of them: `replace_log` makes one of all
 
 
 class ObjectPlace:
-    """See `screening.store.place.Place`."""
+    """A place in an object store."""
 
     def __init__(self, url: str, fs: Any, root: str) -> None:
         self.url = url
@@ -45,11 +41,15 @@ class ObjectPlace:
 
     @classmethod
     def from_url(cls, url: str) -> ObjectPlace:
-        """Credentials and endpoints come from the environment or fsspec's own configuration.
+        """Open a place by its URL; credentials and endpoints come from the environment or fsspec's own configuration.
 
         Raises:
             UserError: For an unknown protocol or one whose package is not installed.
         """
+        from fsspec import get_filesystem_class  # type: ignore[import-untyped]
+        from fsspec.archive import AbstractArchiveFileSystem  # type: ignore[import-untyped]
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
         with _explained(url):
             if issubclass(get_filesystem_class(re.split("://|::", url)[0]), AbstractArchiveFileSystem):
                 raise UserError(f"{url}: an archive, in which no run can be kept. Unpack it, and pass the directory.")
@@ -236,8 +236,6 @@ def open_place(url: str | Path) -> Place:
         return LocalPlace(Path(text))
     if text.startswith("file://"):
         return LocalPlace(Path(urlsplit(text).path))
-    from screening.store.place import ObjectPlace
-
     return ObjectPlace.from_url(text)
 
 
