@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from screening.chemistry.ions import sites_of, tables
 from screening.chemistry.oxidation import StateSet, mixed_reluctances, reluctances
 from screening.chemistry.redox import potentials
-from screening.chemistry.sources import MOST_CHARGE, SHAPE, Floats
+from screening.chemistry.sources import MOST_CHARGE, NUMBERS, SHAPE, Floats
 
 if TYPE_CHECKING:
     from cgcnn.graphs.prototype import Prototype
@@ -29,6 +29,12 @@ Costs = NDArray[np.float32]
 
 A_ABOVE_B = 1.0
 """Cost of a charge on A above that on B or B': as that of a state that one ion in ten has."""
+
+LONE_PAIR = 1.0
+"""Cost of an ion with a lone pair on B of oxides and fluorides, whose element has a higher state: Mn2VSbO6 has V3+ and
+Sb5+, not V5+ and Sb3+. Bi3+, which is there in Ba2BiSbO6, is left out."""
+
+LONE_PAIRS = {"Ge": 2, "Sn": 2, "As": 3, "Sb": 3, "Se": 4, "Te": 4}
 
 REACTION = 6.0
 """Cost of each volt of a reaction. It makes Sr2FeMoO6 of Fe3+ and Mo5+, and Sr2FeWO6 of Fe2+ and W6+."""
@@ -182,7 +188,7 @@ def _by_charge(table: Floats) -> Costs:
 
 def _b_alone(anions: tuple[int, ...], states: StateSet) -> _OnB:
     """B without a B': its own states, and mixed valences."""
-    single = reluctances(anions, states)
+    single = _on_octahedra(anions, states)
     redox = potentials(anions)
     weakest = np.minimum(redox.reductant, redox.anion)
     cost = np.minimum(single, mixed_reluctances(single)) + REACTION * np.maximum(redox.oxidant - weakest, 0)
@@ -190,9 +196,19 @@ def _b_alone(anions: tuple[int, ...], states: StateSet) -> _OnB:
     return _OnB(_by_charge(cost), charge, charge, _by_charge(redox.oxidant), _by_charge(weakest))
 
 
+def _on_octahedra(anions: tuple[int, ...], states: StateSet) -> Floats:
+    """Return what states cost on B before any reaction, (101, 9): their reluctances, and `LONE_PAIR`."""
+    single = reluctances(anions, states)
+    if set(anions) <= {NUMBERS["O"], NUMBERS["F"]}:
+        single = single.copy()
+        for symbol, charge in LONE_PAIRS.items():
+            single[NUMBERS[symbol], charge] += LONE_PAIR
+    return single
+
+
 def _b_pairs(anions: tuple[int, ...], states: StateSet) -> _OnB:
     """Every B with every B'."""
-    single = _by_charge(reluctances(anions, states))
+    single = _by_charge(_on_octahedra(anions, states))
     redox = potentials(anions)
     oxidant, reductant = _by_charge(redox.oxidant), _by_charge(np.minimum(redox.reductant, redox.anion))
     n, most = SHAPE

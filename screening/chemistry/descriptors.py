@@ -37,6 +37,9 @@ OF_ELEMENTS = frozenset({"species", "hhi", "electronegativity_gap", "mixed_anion
 FOR_FILTERS = frozenset({"electronegativity_gap", "sites_plausible", "mixed_anions"})
 """Columns that filters look at and that runs do not keep."""
 
+MOST_CHARGE_OF_TAU = 3
+"""Charge of A up to which τ is defined."""
+
 INERT = -3.0
 """V at which ions without a known couple are taken to be reduced, as those of the alkali metals are."""
 
@@ -111,8 +114,10 @@ def tolerance_factor(r_a: Floats, r_b: Floats, r_x: Floats) -> Floats:
 def tau(r_a: Floats, r_b: Floats, r_x: Floats, charge_a: Floats) -> Floats:
     """Bartel's τ = rX/rB - nA (nA - (rA/rB) / ln(rA/rB)), nA the charge of A; NaN unless rA > rB. Radii in Å.
 
-    Where A is hardly larger than B, τ has a pole: NaN where they are equal but for rounding.
+    Where A is hardly larger than B, τ has a pole: NaN where they are equal but for rounding. It was fitted to A of
+    charges 1 to 3; for higher ones the formula gives negative numbers, and τ is NaN.
     """
+    charge_a = np.where(charge_a <= MOST_CHARGE_OF_TAU, charge_a, np.nan)
     ratio = np.where(r_a > r_b * (1 + 1e-9), r_a / r_b, np.nan)
     return r_x / r_b - charge_a * (charge_a - ratio / np.log(ratio))
 

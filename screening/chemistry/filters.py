@@ -10,7 +10,7 @@ import numpy as np
 
 from cgcnn.elements import MAX_Z, SYMBOLS
 from cgcnn.errors import UserError
-from screening.chemistry.descriptors import LEAST_OCTAHEDRAL, TOLERANCE
+from screening.chemistry.descriptors import LEAST_OCTAHEDRAL, MOST_CHARGE_OF_TAU, TOLERANCE
 from screening.chemistry.groups import GROUPS, named_elements
 from screening.chemistry.oxidation import USUAL
 from screening.chemistry.redox import LEAST_MARGIN
@@ -62,6 +62,8 @@ class Filter:
             return np.asarray(~barred[values].any(axis=1))
         if self.name == "rare":
             return self._within(crust()[values].min(axis=1))
+        if self.name == "tau" and "charges" in columns:  # τ says nothing of such A, for or against
+            return self._within(values) | (columns["charges"][:, 0] > MOST_CHARGE_OF_TAU)
         return values.astype(bool) if self.low is None and self.high is None else self._within(values)
 
     def _likely(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -77,8 +77,8 @@ def sites_of(role: str, prototype: Prototype) -> list[int]:
 
 def anion_charge(z: int) -> int:
     """The charge of an element as an anion: that of its Shannon radius, or else its lowest common state; 0 for none."""
-    if z == 0:
-        return 0
+    if z <= 1:
+        return -z  # hydride
     from pymatgen.core.periodic_table import Element
 
     tabulated = [charge for charge in shannon(z) if charge < 0]

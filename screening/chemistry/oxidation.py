@@ -46,10 +46,17 @@ CsTlCl3 and CsAuCl3 (Varma, Phys. Rev. Lett. 1988, 61, 2713; Retuerto et al., Ch
 
 NO_IONS = {
     **{symbol: tuple(means) for symbol, means in MIXED.items()},
-    "Ga": (2,), "Ge": (3,), "Sn": (3,), "Pb": (3,), "As": (4,),
+    "Sb": (1, 2, 4), "Bi": (1, 2, 4), "Ga": (2,), "Ge": (3,), "Sn": (3,), "Pb": (3,), "As": (4,),
     "I": (1, 2, 3, 4), "Br": (1, 2, 3, 4), "Te": (1, 2, 3, 5), "Se": (1, 2, 3, 5),
 }  # fmt: skip
 """States that the ICSD counts and no single ion has: means of two states, and those of chains and clusters."""
+
+DIVALENT = ("Dy", "Tm")
+"""Lanthanides with halides of the state +2, such as CsDyBr3 and CsTmCl3 (Meyer, Chem. Rev. 1988, 88, 93), of which the
+ICSD's counts know too few."""
+
+OF_DIVALENT = 1.5
+"""Their reluctance beside Cl, Br and I, at most: one ion in thirty."""
 
 MIXING = 0.5
 """Reluctance of a mixed valence on top of the mean of its two states'."""
@@ -147,6 +154,9 @@ def reluctances(anions: tuple[int, ...], states: StateSet = ICSD) -> Floats:
     """
     beside = np.mean([_beside(anion) for anion in anions], axis=0)
     known = (_alone() + beside) / 2
+    if set(anions) <= {NUMBERS[symbol] for symbol in ("Cl", "Br", "I")}:
+        divalent = [NUMBERS[symbol] for symbol in DIVALENT]
+        known[divalent, 2] = np.minimum(known[divalent, 2], OF_DIVALENT)
     if states.name == "all":
         known = np.where(_tabulated() & np.isinf(known), MOST_RELUCTANCE["all"], known)
     limit = MOST_RELUCTANCE.get(states.name, MOST_RELUCTANCE[DEFAULT_SET])

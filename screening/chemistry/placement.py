@@ -14,7 +14,7 @@ from cgcnn.graphs.prototype import CUBIC_PEROVSKITE, Prototype
 from screening.chemistry.descriptors import LEAST_OCTAHEDRAL, TOLERANCE, tolerance_factor
 from screening.chemistry.groups import GROUPS
 from screening.chemistry.ions import Flags, electronegativities, sites_of, tables
-from screening.chemistry.oxidation import DEFAULT_SET, MOST_RELUCTANCE, USUAL, reluctances
+from screening.chemistry.oxidation import DEFAULT_SET, MOST_RELUCTANCE, USUAL, mixed_reluctances, reluctances
 from screening.chemistry.radii import shannon
 
 if TYPE_CHECKING:
@@ -24,18 +24,42 @@ if TYPE_CHECKING:
 
     from screening.chemistry.sources import Floats
 
-LEAST_A_RADIUS = 1.0
-"""Å, twelve neighbours: less is no A cation. Sc3+ (1.05), the smallest of a known perovskite (ScAlO3), may sit there;
-Al3+, Ga3+ and Fe3+ may not."""
 
-MOST_A_CHARGE = 3
-"""Quadrivalent cations sit on B. (ThTaN3 is an exception: it has to be asked for by sites.)"""
+@dataclass(frozen=True)
+class Limits:
+    """What an ABX3 may be like.
+
+    Attributes:
+        a_radius: Least radius of A with twelve neighbours, Å.
+        a_charge: Largest charge on A.
+        excess: By how much A may be charged higher than B.
+        octahedral: Least rB/rX.
+    """
+
+    a_radius: float = 1.0
+    a_charge: int = 3
+    excess: int = 0
+    octahedral: float = LEAST_OCTAHEDRAL
+
+
+USUAL_LIMITS = Limits()
+"""Sc3+ (1.05 Å), the smallest A of a perovskite made without much pressure (ScAlO3), may sit on A; Al3+, Ga3+ and Fe3+
+may not. Quadrivalent cations sit on B."""
+
+WIDE_LIMITS = Limits(a_charge=4, excess=2, octahedral=0.28)
+"""Tried last, for elements that have no place yet: Th4+ on A (ThTaN3), Pb4+ beside Ni2+ (PbNiO3, Inaguma et al., J. Am.
+Chem. Soc. 2011, 133, 16920), Ge2+ beside iodide (CsGeI3, 0.33), Si4+ beside oxide (MgSiO3 of the earth's mantle,
+0.29)."""
 
 MOST_ANION_KINDS = 3
 """How many anions are mixed on X in search of a place for an element."""
 
-LEVELS = (USUAL, MOST_RELUCTANCE[DEFAULT_SET])
-"""Reluctances up to which states of B are tried, one after the other."""
+LEVELS = (
+    (USUAL_LIMITS, USUAL),
+    (USUAL_LIMITS, MOST_RELUCTANCE[DEFAULT_SET]),
+    (WIDE_LIMITS, MOST_RELUCTANCE[DEFAULT_SET]),
+)
+"""Limits, and reluctances up to which states of B are tried, one after the other. Doubles have the usual limits."""
 
 LEAST_A_RADIUS_IN_DOUBLE = 1.15
 """Å, likewise: Lu3+ (1.17, as in Lu2NiMnO6) may sit there; Mg2+, Fe2+ and Li+ share B instead."""
@@ -83,13 +107,13 @@ class _Cations:
 def assign_sites(elements: Sequence[int], prototype: Prototype = CUBIC_PEROVSKITE) -> Sites:
     """Find the sites of a perovskite where each element may sit.
 
-    X takes the elements with a Shannon radius as an anion. A cation may sit on a site if some perovskite of the named
+    X takes the elements with an ionic radius as an anion. A cation may sit on a site if some perovskite of the named
     elements has it there: of different cations, with balanced charges, cations less electronegative than the anions,
-    A larger than B, no more charge on A than on B, and t, rB/rX and rA within limits (`TOLERANCE`, `LEAST_OCTAHEDRAL`
-    and those of this module). A takes only usual oxidation states that Shannon's table knows. The likely come first:
-    X of one element, then (ABX3 only) of two and three; in each case B in a usual state, then in others. What is less
-    likely gives sites only to cations that have none yet. (Otherwise some rare oxyfluoride would put Ca on B of every
-    titanate.)
+    A larger than B, no more charge on A than on B, and t, rB/rX and rA within limits (`TOLERANCE` and those of this
+    module). A takes only usual oxidation states that Shannon's table knows; B alone may have a mixed valence (CsAuCl3).
+    The likely come first: X of one element, then (ABX3 only) of two and three; in each case B in a usual state, then in
+    others, then (ABX3 of one X) within `WIDE_LIMITS`. What is less likely gives sites only to cations that have none
+    yet. (Otherwise some rare oxyfluoride would put Ca on B of every titanate.)
 
     Args:
         elements: Atomic numbers.
@@ -99,18 +123,22 @@ def assign_sites(elements: Sequence[int], prototype: Prototype = CUBIC_PEROVSKIT
         UserError: A site gets no element.
     """
     double = len(sites_of("B", prototype)) == 2
-    a, b, anions = _a_cations(elements), _b_cations(elements), _anions(elements)
+    anions, ions = _anions(elements), _cations(elements, mixed=not double)
+    b = _b_cations(ions, anions)
     on: dict[str, set[int]] = {"A": set(), "B": set(), "X": set()}
-    for kinds, reluctance in product(range(1, 1 + (1 if double else MOST_ANION_KINDS)), LEVELS):
+    for kinds, (limits, reluctance) in product(range(1, 1 + (1 if double else MOST_ANION_KINDS)), LEVELS):
+        if limits is WIDE_LIMITS and (double or kinds > 1):
+            continue
+        a = _a_cations(ions, limits)
         may_a = a.where(_either_in_or_new(a.z, on["A"], on["B"]))
         may_b = b.where(_either_in_or_new(b.z, on["B"], on["A"]) & (b.reluctance <= reluctance))
         for x in _anion_sets(anions, kinds):
-            fits = (_fit_in_double if double else _fit)(may_a, may_b, x)  # (A ions, B ions)
+            fits = _fit_in_double(may_a, may_b, x) if double else _fit(may_a, may_b, x, limits)  # (A ions, B ions)
             on["A"].update(may_a.z[fits.any(axis=1)].tolist())
             on["B"].update(may_b.z[fits.any(axis=0)].tolist())
             on["X"].update(x if fits.any() else ())
     if not on["X"]:
-        site = "X" if not anions else "A" if not len(a.z) else "B"
+        site = "X" if not anions else "A" if not len(_a_cations(ions, WIDE_LIMITS).z) else "B"
         raise _no_perovskite(elements, site, double=double)
     placed = {role: tuple(z for z in elements if z in on[role]) for role in on}
     return Sites(**placed, unplaced=tuple(z for z in elements if not any(z in on[role] for role in on)))
@@ -126,13 +154,14 @@ def _anion_sets(anions: Sequence[int], kinds: int) -> Iterator[list[int]]:
     return (list(x) for x in combinations_with_replacement(anions, 3) if len(set(x)) == kinds)
 
 
-def _fit(a: _Cations, b: _Cations, x: list[int]) -> Flags:
+def _fit(a: _Cations, b: _Cations, x: list[int], limits: Limits) -> Flags:
     """Whether each A with each B makes an ABX3 of these three anions, (A ions, B ions)."""
     ions = tables()
     r_x = ions.radius["X"][x].mean(keepdims=True)  # (1,)
-    fits = _tolerated(a.twelve[:, None], b.six, r_x)
+    fits = _tolerated(a.twelve[:, None], b.six, r_x, limits.octahedral)
     fits &= (a.twelve[:, None] > b.six) & (a.z[:, None] != b.z)
-    fits &= (a.charge[:, None] + b.charge + ions.anion_charge[x].sum() == 0) & (a.charge[:, None] <= b.charge)
+    fits &= a.charge[:, None] + b.charge + ions.anion_charge[x].sum() == 0
+    fits &= a.charge[:, None] <= b.charge + limits.excess
     fits &= _electropositive(a, x)[:, None] & _electropositive(b, x)
     return np.asarray(fits, dtype=bool)
 
@@ -158,9 +187,9 @@ def _fit_in_double(a: _Cations, b: _Cations, x: list[int]) -> Flags:
     return fits
 
 
-def _tolerated(r_a: Floats, r_b: Floats, r_x: Floats) -> Flags:
+def _tolerated(r_a: Floats, r_b: Floats, r_x: Floats, least: float = LEAST_OCTAHEDRAL) -> Flags:
     tolerance = tolerance_factor(r_a, r_b, r_x)
-    return (tolerance >= TOLERANCE[0]) & (tolerance <= TOLERANCE[1]) & (r_b / r_x >= LEAST_OCTAHEDRAL)
+    return (tolerance >= TOLERANCE[0]) & (tolerance <= TOLERANCE[1]) & (r_b / r_x >= least)
 
 
 def _electropositive(cations: _Cations, x: list[int]) -> Flags:
@@ -168,32 +197,33 @@ def _electropositive(cations: _Cations, x: list[int]) -> Flags:
     return np.asarray(negativity[cations.z] < negativity[x].min(), dtype=bool)
 
 
-def _a_cations(elements: Iterable[int]) -> _Cations:
-    """Cations for A: common states of Shannon's table up to `MOST_A_CHARGE`, and large."""
-    ions = _cations(elements)
-    likely = _tabulated(ions) & (ions.reluctance <= USUAL) & (ions.charge <= MOST_A_CHARGE)
-    return ions.where(likely & (ions.twelve >= LEAST_A_RADIUS))
+def _a_cations(ions: _Cations, limits: Limits) -> _Cations:
+    """Select cations for A: usual states of Shannon's table, large and not charged too high."""
+    likely = _tabulated(ions) & (ions.charge <= limits.a_charge) & (ions.twelve >= limits.a_radius)
+    return ions.where(likely & (ions.reluctance <= (USUAL if limits is USUAL_LIMITS else MOST_RELUCTANCE[DEFAULT_SET])))
 
 
-def _b_cations(elements: Iterable[int]) -> _Cations:
-    """Cations for B: any state, but for elements that are anions elsewhere only those of Shannon's table (I5+)."""
-    ions = _cations(elements)
-    return ions.where(_tabulated(ions) | ~np.isin(ions.z, _anions(elements)))
+def _b_cations(ions: _Cations, anions: Sequence[int]) -> _Cations:
+    """Select cations for B: any state, but only those of Shannon's table (I5+) if the element is an anion elsewhere."""
+    return ions.where(_tabulated(ions) | ~np.isin(ions.z, anions))
 
 
 def _anions(elements: Iterable[int]) -> list[int]:
-    return [z for z in elements if any(charge < 0 for charge in shannon(z))]
+    """Select the elements that have a radius as an anion."""
+    radius = tables().radius["X"]
+    return [z for z in elements if np.isfinite(radius[z])]
 
 
 def _tabulated(ions: _Cations) -> Flags:
     return np.array([q in shannon(z) for z, q in zip(ions.z.tolist(), ions.charge.tolist(), strict=True)], dtype=bool)
 
 
-def _cations(elements: Iterable[int]) -> _Cations:
-    """Every cation of the elements, in each of its states; noble gases have none."""
+def _cations(elements: Iterable[int], *, mixed: bool) -> _Cations:
+    """List every cation of the elements, in each of its states, mixed valences too if wanted; noble gases have none."""
     ions = tables()
-    anions = _anions(elements)
-    least = np.min([reluctances((x,)) for x in anions], axis=0) if anions else reluctances((8,))  # (101, 9)
+    least = np.min([reluctances((x,)) for x in _anions(elements) or [8]], axis=0)  # (101, 9)
+    if mixed:
+        least = np.minimum(least, mixed_reluctances(least))
     numbers = np.array([z for z in elements if z not in GROUPS["noble-gases"]], dtype=np.int64)
     which, charge = np.nonzero(np.isfinite(least[numbers]))
     at = (numbers[which], charge)

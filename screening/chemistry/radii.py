@@ -3,8 +3,9 @@
 A coordination that the table lacks is extrapolated from the nearest that it has of the ion; an ion that it lacks has
 the radius that Baloch et al. learned from the table (Phys. Rev. Mater. 2021, 5, 043804; Sn2+, 1.00 Å with six
 neighbours, is the best known); where they have none either, that of the nearest charge of the element is extrapolated.
-Of two spin states the high-spin radius is taken. Square and pyramidal coordinations are left out: their radii do not
-compare with those of the regular ones.
+Hydride, which Shannon left out, has the radius that Gibb found in hydrides such as BaLiH3 (Prog. Inorg. Chem. 1962, 3,
+315). Of two spin states the high-spin radius is taken. Square and pyramidal coordinations are left out: their radii do
+not compare with those of the regular ones.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ ANION_GROWTH = 0.01
 
 GROWTH_PER_CHARGE = -0.08
 """Å that a cation with six neighbours grows with each unit of charge: the median of the table."""
+
+HYDRIDE = {(1, -1): {6: 1.40}}
+"""Å, of H- with six neighbours."""
 
 _NEIGHBOURS = {
     roman: n
@@ -58,7 +62,7 @@ def ionic_radius(z: int, charge: int, neighbours: int) -> Radius:
     table = shannon(z)
     if neighbours in table.get(charge, {}):
         return Radius(table[charge][neighbours], imputed=False)
-    known = table.get(charge) or learned_radii().get((z, charge))
+    known = table.get(charge) or learned_radii().get((z, charge)) or HYDRIDE.get((z, charge))
     if known:
         radius = _at_coordination(known, neighbours, anion=charge < 0)
     else:

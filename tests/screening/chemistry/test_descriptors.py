@@ -82,7 +82,7 @@ def test_geometry_is_described_where_charges_do_not_balance():
     assert found["tolerance_factor"] == pytest.approx([(1.34 + 4.28 / 3) / math.sqrt(2) / (0.605 + 4.28 / 3)], abs=1e-6)
 
 
-@pytest.mark.parametrize("formula", ["HeTiO3", "BaLiH3"])
+@pytest.mark.parametrize("formula", ["HeTiO3", "BaLiB3"])
 def test_unknown_radii_give_nan_and_are_flagged(formula):
     found = described(formula)
     assert np.isnan(found["tolerance_factor"]).all()

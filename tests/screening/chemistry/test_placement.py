@@ -94,5 +94,25 @@ def test_a_double_perovskite_without_an_element_for_a_site_is_told(elements, mis
 
 def test_every_element_is_placed_or_told_to_have_no_place():
     sites = assign_sites(range(1, 101))
-    assert symbols(sites.X) == ("N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I")
+    assert symbols(sites.X) == ("H", "N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I")
     assert set(sites.A) | set(sites.B) | set(sites.X) | set(sites.unplaced) == set(range(1, 101))
+
+
+@pytest.mark.parametrize(
+    ("elements", "a", "b"),
+    [
+        ("Cs,Ge,I", "Cs", "Ge"), ("Rb,Ge,I", "Rb", "Ge"), ("Th,Ta,N", "Th", "Ta"), ("Mg,Si,O", "Mg", "Si"),
+        ("Ca,Si,O", "Ca", "Si"), ("Pb,Ni,O", "Pb", "Ni"), ("Cs,Au,Cl", "Cs", "Au"), ("Mn,V,O", "Mn", "V"),
+        ("Sc,Cr,O", "Sc", "Cr"), ("Li,Ni,F", "Li", "Ni"), ("Sr,Li,H", "Sr", "Li"), ("Ba,Li,H", "Ba", "Li"),
+        ("K,Mg,H", "K", "Mg"), ("Na,Mg,H", "Na", "Mg"), ("Cs,Dy,Br", "Cs", "Dy"), ("Cs,Tm,Cl", "Cs", "Tm"),
+    ],
+)  # fmt: skip
+def test_perovskites_that_exist_are_placed(elements, a, b):
+    sites = assign_sites(numbers(elements))
+    assert (symbols(sites.A), symbols(sites.B), sites.unplaced) == ((a,), (b,), ())
+
+
+def test_wide_limits_place_only_what_has_no_place_otherwise():
+    sites = assign_sites(numbers("Ca,Th,Ti,Ge,Si,O"))
+    assert symbols(sites.A) == ("Ca",)  # Th4+ has a place on B
+    assert symbols(sites.B) == ("Th", "Ti", "Ge", "Si")
