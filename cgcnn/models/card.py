@@ -30,12 +30,14 @@ class Target(_Record):
         unit: Of its values.
         description: What it is.
         minimum: Predictions below this are this; None: any number can be.
+        above_experiment: Prototype → factor by which values lie above those by experiment.
     """
 
     name: str
     unit: str
     description: str = ""
     minimum: float | None = None
+    above_experiment: dict[str, float] = {}
 
 
 class Metric(_Record):

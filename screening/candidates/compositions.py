@@ -112,7 +112,7 @@ class Compositions(_Base):
     def labels(self, rows: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
         """Write the texts of n rows: formula, the element in each site column, oxidation states, notes."""
         species, ideal = rows["species"], self.ideal
-        found = {"formula": formulas(species, ideal)}
+        found = {"formula": formulas(species, ideal, rows["charges"])}
         for name in self.name_columns:
             site = ideal.sites.index(name) if name in ideal.sites else ideal.roles.index(name)
             found[name] = symbols(species[:, site])

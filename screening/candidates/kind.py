@@ -71,6 +71,13 @@ OF_SOME_MODELS = (
     Column("p_tilted", "float32", "", "probability that the octahedra of the lowest polymorph are tilted", math.nan),
     Column("band_gap", "float32", "eV", "predicted PBE band gap; experiments find about twice as much", math.nan),
     Column("band_gap_std", "float32", "eV", "standard deviation of that prediction", math.nan),
+    Column(
+        "a_experiment",
+        "float32",
+        "Å",
+        "lattice constant to expect by experiment, from a and their mean ratio",
+        math.nan,
+    ),
     Column("p_perovskite", "float32", "", "probability that it is a perovskite, when it is made", math.nan),
     Column("p_leaves", "float32", "", "probability that relaxation leaves the ideal sites", math.nan),
     Column("e_if_stays", "float32", "eV/atom", "predicted energy above hull if it keeps them", math.nan),
@@ -82,7 +89,7 @@ DECIMALS = {
     "e_above_hull": 5, "e_above_hull_std": 5, "p_stable": 4, "a_angstrom": 4,
     "tolerance_factor": 4, "octahedral_factor": 4, "tau": 4, "domain_distance": 3,
     "state_reluctance": 2, "redox": 2, "known_e_above_hull": 5, "hhi": 0,
-    "e_above_hull_cubic": 5, "p_tilted": 4, "band_gap": 3, "band_gap_std": 3, "p_perovskite": 4,
+    "e_above_hull_cubic": 5, "p_tilted": 4, "band_gap": 3, "band_gap_std": 3, "a_experiment": 4, "p_perovskite": 4,
     "p_leaves": 4, "e_if_stays": 5, "e_if_leaves": 5,
 }  # fmt: skip
 """Decimals in the CSV."""

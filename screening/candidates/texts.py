@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from cgcnn.elements import SYMBOLS
 from cgcnn.files import printable
-from screening.chemistry.oxidation import ion_text
+from screening.chemistry.assignment import assign
+from screening.chemistry.oxidation import ICSD, ion_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,12 +66,18 @@ def symbols(numbers: NDArray[np.uint8]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(array(numbers), _symbols())
 
 
-def formulas(species: NDArray[np.uint8], prototype: Prototype) -> pa.Array:
-    """Write the formulas of species (n, n_sites) as chemists do: BaTiO3, LaTaON2, Cs2AgBiBr6.
+def formulas(species: NDArray[np.uint8], prototype: Prototype, charges: NDArray[np.int8] | None = None) -> pa.Array:
+    """Write the formulas of species (n, n_sites) as chemists do: BaTiO3, LaTaON2, Cs2AgYCl6.
 
-    Elements come in the order of the sites, those on X in that of `ANIONS`. A formula does not always say which element
-    is on which site.
+    Elements come in the order of the sites, of B and B' the less charged one first, those on X in the order of
+    `ANIONS`. A formula does not always say which element is on which site.
+
+    Args:
+        species: (n, n_sites) atomic numbers.
+        prototype: Whose sites they are on.
+        charges: (n, n_sites) oxidation states; without them the most likely ones are worked out.
     """
+    species = order_b(species, prototype, charges)
     atoms = np.bincount(prototype.atoms)  # (n_sites,)
     most = int(atoms.sum())
     species = order_anions(species, prototype)
@@ -81,6 +88,21 @@ def formulas(species: NDArray[np.uint8], prototype: Prototype) -> pa.Array:
         counts[same[:, :site].any(axis=1)] = 0  # written already, at the first site that has the element
         parts.append(_counted(most).take(array(species[:, site] * np.int32(most + 1) + counts.astype(np.int32))))
     return pc.binary_join_element_wise(*parts, _separators()[0])
+
+
+def order_b(
+    species: NDArray[np.uint8], prototype: Prototype, charges: NDArray[np.int8] | None = None
+) -> NDArray[np.uint8]:
+    """Order B and B' of species (n, n_sites) as a formula has them: the less charged first, see `formulas`."""
+    on_b = [site for site, role in enumerate(prototype.roles) if role == "B"]
+    if len(on_b) != 2 or not len(species):
+        return species
+    states = assign(species, prototype, ICSD).charges if charges is None else charges
+    swapped = states[:, on_b[0]] > states[:, on_b[1]]
+    first, second = on_b
+    ordered = species.copy()
+    ordered[swapped, first], ordered[swapped, second] = species[swapped, second], species[swapped, first]
+    return ordered
 
 
 def order_anions(species: NDArray[np.uint8], prototype: Prototype) -> NDArray[np.uint8]:

@@ -188,7 +188,16 @@ def _fill_in(rows: dict[str, np.ndarray], kept: np.ndarray, predicted: dict[str,
 
 def _without_prediction(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rows with columns for what is yet to be predicted."""
-    predicted = ("e_above_hull", "e_above_hull_std", "p_stable", "a_angstrom", "p_perovskite", *FURTHER, *DEVIATIONS)
+    predicted = (
+        "e_above_hull",
+        "e_above_hull_std",
+        "p_stable",
+        "a_angstrom",
+        "p_perovskite",
+        "a_experiment",
+        *FURTHER,
+        *DEVIATIONS,
+    )
     empty = {name: np.full(len(rows["species"]), np.nan, dtype=np.float32) for name in predicted}
     return {**rows, **empty}
 
@@ -198,11 +207,14 @@ def _predict(
 ) -> dict[str, np.ndarray]:
     targets = model.predict_cells(species, lattice)
     energy, spread = targets["e_above_hull"]
+    above = {target.name: target.above_experiment for target in model.card.targets}["a"]
+    ratio = np.float32(above.get(plan.candidates.prototype, np.nan))
     return {
         "e_above_hull": energy,
         "e_above_hull_std": spread,
         "p_stable": stable_probability(energy, spread, plan.stable_at),
         "a_angstrom": targets["a"][0],
+        "a_experiment": targets["a"][0] / ratio,
         **{name: targets[name][0] for name in (*FURTHER, *ENERGIES) if name in targets},
         **{name: targets[target][1] for name, target in DEVIATIONS.items() if target in targets},
     }

@@ -39,6 +39,7 @@ LABELS = {
     "p_stable": "P(≤{stable_at:g})",
     "in_domain": "In domain",
     "a_angstrom": "a",
+    "a_experiment": "a by experiment",
     "tolerance_factor": "t",
     "octahedral_factor": "μ",
     "tau": "τ",

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgcnn.files import printable
-from cgcnn.graphs.prototype import PROTOTYPES
+from cgcnn.graphs.prototype import DOUBLE_PEROVSKITE, PROTOTYPES
 from screening.candidates.texts import array, formulas, from_bytes, states, strings, symbols
 from screening.chemistry.oxidation import states_text
 
@@ -24,8 +24,16 @@ def test_formulas_are_those_of_single_candidates(prototype, seed):
     on_x = np.flatnonzero(prototype.on_x)
     species[:, on_x] = np.sort(species[:, on_x], axis=1)  # O before F
     species[:, on_x] = np.where(species[:, on_x] > 9, 9, species[:, on_x])
-    assert formulas(species, prototype).to_pylist() == [plain_formula(row, prototype) for row in species]
+    neutral = np.zeros(species.shape, dtype=np.int8)
+    assert formulas(species, prototype, neutral).to_pylist() == [plain_formula(row, prototype) for row in species]
     assert symbols(species[:, 0]).to_pylist() == [{8: "O", 9: "F", 22: "Ti", 100: "Fm"}[z] for z in species[:, 0]]
+
+
+def test_the_less_charged_b_comes_first():
+    rows = np.array([[55, 39, 47, 17], [55, 47, 83, 35], [57, 28, 25, 8], [38, 26, 42, 8]], dtype=np.uint8)
+    assert formulas(rows, DOUBLE_PEROVSKITE).to_pylist() == ["Cs2AgYCl6", "Cs2AgBiBr6", "La2NiMnO6", "Sr2FeMoO6"]
+    charges = np.array([[1, 3, 1, -1]], dtype=np.int8)
+    assert formulas(rows[:1], DOUBLE_PEROVSKITE, charges).to_pylist() == ["Cs2AgYCl6"]
 
 
 @given(seed=st.integers(0, 99))

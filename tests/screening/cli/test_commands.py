@@ -21,7 +21,7 @@ CONTRACT = (
     "rank,index,formula,A,B,X,e_above_hull,e_above_hull_std,p_stable,in_domain,a_angstrom,"
     "tolerance_factor,octahedral_factor,tau,charge_balanced,radii_imputed,in_training,domain_distance,"
     "state_reluctance,redox,known_e_above_hull,hhi,known_is_bound,states,known_source,known_id,"
-    "e_above_hull_cubic,p_tilted,band_gap,band_gap_std,p_perovskite,p_leaves,e_if_stays,e_if_leaves"
+    "e_above_hull_cubic,p_tilted,band_gap,band_gap_std,a_experiment,p_perovskite,p_leaves,e_if_stays,e_if_leaves"
 )
 GRID = ("--a", "Na,K,Rb,Mg,Ca,Sr,Ba,La,Y,Pb", "--b", "Ti,Zr,Hf,Nb,Ta,V,Al,Ga", "--x", "O,N,F", "--anions", "3")
 

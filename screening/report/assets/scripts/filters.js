@@ -41,8 +41,15 @@ function searchTests(search) {
     const [, minus, symbol] = word.match(/^([-−]?)(.*)$/);
     if (symbols.has(symbol)) return (row) => passes({ kind: "element", element: symbol, without: Boolean(minus) }, row);
     const wanted = word.toLowerCase();
-    return (row) => searchable(row).includes(wanted);
+    const parts = partsOf(word);
+    return (row) => searchable(row).includes(wanted) || (parts !== "" && partsOf(DATA.rows.formula[row]) === parts);
   });
+}
+
+/** Elements and numbers of a formula in one order, so that Cs2YAgCl6 finds Cs2AgYCl6; empty if it is no formula. */
+function partsOf(formula) {
+  const parts = formula.match(/[A-Z][a-z]?\d*/g) ?? [];
+  return parts.length > 2 && parts.join("") === formula ? [...parts].sort().join(" ") : "";
 }
 
 const searchable = (() => {
