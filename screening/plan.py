@@ -14,7 +14,7 @@ from cgcnn.graphs.prototype import PROTOTYPES
 from cgcnn.models.card import read_card, weights_path
 from cgcnn.network.choice import name_kernel
 from screening.candidates.cascade import Cascade
-from screening.candidates.compositions import TrainingRows
+from screening.candidates.compositions import OrderOfB, TrainingRows
 from screening.candidates.kind import Candidates, default_model
 from screening.candidates.listed import Listed, read_candidates
 from screening.candidates.space import Space, double_perovskites, parse_elements, perovskites, symbols
@@ -137,7 +137,7 @@ def make_plan(recipe: Recipe) -> Plan:
     if reason := candidates.unfit(read_card(reference.path)):
         raise UserError(f"`model` {model}: {reason}. `screen models` lists what each model takes.")
     states = read_states(recipe.oxidation_states)
-    candidates = candidates.noted(TrainingRows(reference.name, reference.path))
+    candidates = _noted(candidates, reference)
     competing = str(read_phases(recipe.competing_phases).source) if recipe.competing_phases else ""
     return Plan(
         candidates, filters, reference, recipe.stable_at, states, unplaced, competing=competing, sort=recipe.sort
@@ -153,11 +153,17 @@ def from_header(header: Header, records: Records | None) -> Plan:
     """
     model = ModelReference(header.recipe["model"], header.model, header.model_digest, header.kernel)
     definition = {name: value for name, value in header.space.items() if name != "kind"}
-    candidates = KINDS[header.space["kind"]](definition, records).noted(TrainingRows(model.name, model.path))
+    candidates = _noted(KINDS[header.space["kind"]](definition, records), model)
     filters, states = tuple(parse_filter(text) for text in header.filters), states_of(header.recipe["states"])
     cascade = Cascade.of_records(records) if header.recipe["cascade"] and records is not None else None
     sort = header.remarks.get("sort", SORT)
     return Plan(candidates, filters, model, header.recipe["stable_at"], states, cascade=cascade, sort=sort)
+
+
+def _noted(candidates: Candidates, model: ModelReference) -> Candidates:
+    """Add the notes that every ranking has."""
+    of_doubles = (OrderOfB(),) if len([name for name in candidates.name_columns if name.startswith("B")]) == 2 else ()
+    return candidates.noted(*of_doubles, TrainingRows(model.name, model.path))
 
 
 def plan_of(url: str) -> Plan:

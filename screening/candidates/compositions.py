@@ -20,7 +20,8 @@ from cgcnn.models.card import read_card, weights_path
 from cgcnn.models.files import read_domain
 from screening.candidates.kind import OF_SOME_MODELS, SORTABLE, STATUS, UNTILTED, Field, Grain, with_threshold
 from screening.candidates.texts import array, formulas, from_bytes, states, strings, symbols
-from screening.chemistry.ions import sites_of
+from screening.chemistry.ions import sites_of, tables
+from screening.chemistry.sources import NUMBERS
 from screening.store import Column
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ Species = NDArray[np.uint8]
 BATCH = 512
 """Candidates that the model sees at once. Batches start at absolute multiples of this, never at the edges of a block:
 a candidate always meets the same neighbours in its batch, and gets the same bits, whatever the blocks."""
+
+UNLIKE = 0.17
+"""Å by which the radii of B and B' differ where they order although their charges do not."""
 
 _STATES = Field("states", "text", description="the most common oxidation states that balance; empty if none do")
 
@@ -138,6 +142,36 @@ class Compositions(_Base):
         if self.prototype in card.prototypes:
             return ""
         return f"trained for {', '.join(card.prototypes) or 'structures'}; the candidates are {self.prototype}"
+
+
+@dataclass(frozen=True)
+class OrderOfB:
+    """Notes on whether B and B' of double perovskites are likely to share their sites at random.
+
+    Oxides order as rock salt if the charges of B and B' differ by three or more, and by two with some difference in
+    size; with less, they are mostly disordered unless the radii differ by 0.17 Å or more (Anderson et al., Prog. Solid
+    State Chem. 1993, 22, 197; Vasala and Karppinen, ibid. 2015, 43, 1). Halides order far more readily, and the rules
+    say nothing of them.
+    """
+
+    columns: ClassVar[tuple[Field, ...]] = (
+        Field("b_order", "text", description="whether B and B' of an oxide order, by their charges and radii"),
+    )
+
+    def columns_of(self, rows: Mapping[str, np.ndarray], prototype: Prototype) -> dict[str, pa.Array]:
+        """Return likely, unsure or unlikely for each row; null for ABX3, for other than oxides and without charges."""
+        species, charges, sites = rows["species"], rows["charges"], sites_of("B", prototype)
+        said = pa.nulls(len(species), pa.string())
+        if len(sites) != 2:
+            return {"b_order": said}
+        radius = tables().radius["B"]
+        (one, two) = (radius[species[:, site], charges[:, site]] for site in sites)
+        apart = np.abs(charges[:, sites[0]].astype(int) - charges[:, sites[1]])
+        large = np.abs(one - two) >= UNLIKE
+        of_oxide = (species[:, prototype.on_x] == NUMBERS["O"]).all(axis=1) & charges.any(axis=1)
+        texts = strings(["likely", "unsure", "unlikely"])
+        which = np.where((apart >= 3) | ((apart == 2) & large), 0, np.where((apart == 2) | large, 1, 2))
+        return {"b_order": pc.if_else(array(of_oxide), texts.take(array(which)), said)}
 
 
 @dataclass(frozen=True)

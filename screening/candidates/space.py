@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cgcnn.elements import MAX_Z, SYMBOLS, atomic_number
 from cgcnn.errors import UserError
 from screening.candidates.compositions import Compositions, Species
-from screening.chemistry.groups import group_members
+from screening.chemistry.groups import group_members, stable_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -295,7 +295,8 @@ def parse_elements(text: str | Iterable[str]) -> tuple[int, ...]:
     """Read element symbols and groups of elements as atomic numbers, each once, in the order given.
 
     Args:
-        text: Symbols and groups (see `screening.chemistry.groups`), such as "Ca,Sr,lanthanides", or one by one.
+        text: Symbols and groups (see `screening.chemistry.groups`), such as "Ca,Sr,lanthanides", or one by one. Groups
+            stand for their members that are not radioactive; Pm or Tc take part if they are named.
 
     Raises:
         UserError: A name is neither an element up to Z = 100 nor a group, or there are no names at all.
@@ -303,7 +304,14 @@ def parse_elements(text: str | Iterable[str]) -> tuple[int, ...]:
     named = [symbol.strip() for symbol in (text.split(",") if isinstance(text, str) else text)]
     if not any(named):
         raise UserError("No element is named. Name some by their symbols, such as Ca,Sr,Ba.")
-    return tuple(dict.fromkeys(z for name in named for z in group_members(name) or (atomic_number(name),)))
+    return tuple(dict.fromkeys(z for name in named for z in stable_members(name) or (atomic_number(name),)))
+
+
+def radioactive_members(*texts: str | Iterable[str]) -> tuple[int, ...]:
+    """Return the radioactive elements that `parse_elements` leaves out of the groups in these texts, ascending."""
+    named = [symbol.strip() for text in texts for symbol in (text.split(",") if isinstance(text, str) else text)]
+    left_out = {z for name in named for z in group_members(name) or ()} - set(parse_elements(named)) if named else set()
+    return tuple(sorted(left_out))
 
 
 def symbols(elements: Iterable[int]) -> tuple[str, ...]:

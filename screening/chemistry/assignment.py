@@ -30,7 +30,7 @@ Costs = NDArray[np.float32]
 A_ABOVE_B = 1.0
 """Cost of a charge on A above that on B or B': as that of a state that one ion in ten has."""
 
-LONE_PAIR = 1.0
+LONE_PAIR = 2.0
 """Cost of an ion with a lone pair on B of oxides and fluorides, whose element has a higher state: Mn2VSbO6 has V3+ and
 Sb5+, not V5+ and Sb3+. Bi3+, which is there in Ba2BiSbO6, is left out."""
 

@@ -14,8 +14,14 @@ toxic in the harmonised classification of the EU (Regulation 1272/2008) by the e
 
 
 def group_members(name: str) -> tuple[int, ...] | None:
-    """Atomic numbers of a group, by its name in any case; None if there is no such group."""
+    """Return the atomic numbers of a group, by its name in any case; None if there is no such group."""
     return GROUPS.get(name.strip().lower())
+
+
+def stable_members(name: str) -> tuple[int, ...] | None:
+    """Return the members of a group without radioactive ones, such as Pm; all of a group that has no others."""
+    members = group_members(name)
+    return members and (tuple(z for z in members if z not in GROUPS["radioactive"]) or members)
 
 
 def named_elements(text: str) -> tuple[int, ...]:

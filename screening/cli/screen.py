@@ -12,6 +12,7 @@ from cgcnn.models.card import model_files, read_card
 from cgcnn.network.choice import note_slowness
 from screening.campaign import run_campaign, url_of
 from screening.candidates.kind import RULE
+from screening.candidates.space import radioactive_members, symbols
 from screening.chemistry.filters import KINDS, parse_filter
 from screening.cli.progress import Listener
 from screening.cli.terminal import Look, print_ranking
@@ -67,6 +68,10 @@ def screen(  # noqa: PLR0913  # the flags of a command
     if plan.unplaced:
         without = ", ".join(plan.unplaced)
         echo(f"note: no site suits {without}; --a, --b and --x place them all the same.", err=True)
+    if left_out := radioactive_members(recipe.elements, recipe.a, recipe.b, recipe.x):
+        echo(
+            f"note: radioactive {', '.join(symbols(left_out))} left out of groups; name them to include them.", err=True
+        )
     if recipe.kind == "structures":
         note_skipped(*recipe.paths)
     if dry_run:

@@ -275,6 +275,7 @@ def _known(row: Mapping[str, str]) -> str:
 
 def _flags(row: Mapping[str, str]) -> str:
     told = [word for name, (value, word) in FLAGS.items() if row.get(name) == value]
+    told += ["disorder"] if row.get("b_order") == "unlikely" else []
     told += ["hull"] if float(row.get(BOUND) or 0) > DOUBTFUL else []
     is_new = row.get("in_domain") == "true" and float(row.get("domain_distance") or 0) > 0
     return ", ".join([*told, "anions"] if is_new else told)

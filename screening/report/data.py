@@ -75,6 +75,7 @@ LABELS = {
     "e_if_leaves": "E if distorted",
     "states": "Oxidation states",
     "perovskite": "Kind of perovskite",
+    "b_order": "Order of B",
     "known_as": "You have",
     "id": "Id",
     "path": "File",

@@ -90,6 +90,9 @@ def test_states_are_written_out_and_mixed_valence_is_said():
     assert states_of("BaBiO3") == "Ba2+ Bi3+/Bi5+ O2-"
     assert states_of("CsAuCl3") == "Cs+ Au+/Au3+ Cl-"
     assert states_of("Cs2AgBiBr6", DOUBLE_PEROVSKITE) == "Cs+ Ag+ Bi3+ Br-"
+    assert states_of("Cs2InBiBr6", DOUBLE_PEROVSKITE) == "Cs+ In+ Bi3+ Br-"  # no Bi+
+    assert states_of("Mn2VSbO6", DOUBLE_PEROVSKITE) == "Mn2+ V3+ Sb5+ O2-"  # no lone pair among oxides
+    assert states_of("CsDyBr3") == "Cs+ Dy2+ Br-"
     assert states_of("NaTiO3") == ""
 
 
