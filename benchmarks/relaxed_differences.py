@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 
 import click
 from relax import FILES, tell
-from screening.results.outputs import Outputs
-from screening.results.relaxation.second_opinion import Relaxation, relax_run
 
 from cgcnn.cli import options as command_line
 from cgcnn.data.read import stream
@@ -27,14 +25,15 @@ from cgcnn.graphs.tilts import SYSTEMS
 from cgcnn.training.curation import BOUND, ENERGY, lowest_polymorphs
 from screening import open_run, screen
 from screening.candidates.kind import UNTILTED
+from screening.ranking.outputs import Outputs
+from screening.relax.run import Relaxation, relax_run
 from screening.store import StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from screening.results.relaxation.opinion import Opinion
-
     from cgcnn.data.samples import Sample
+    from screening.relax.opinion import Opinion
 
 SITES = {"singles": ("A", "B", "X"), "doubles": ("A", "B", "B'", "X")}
 COLUMNS = ("source_id", "A", "B", "B'", "X", "e_cubic", "tilts", "difference", "became")

@@ -246,9 +246,9 @@ def speak():
     warnings.warn({EVIL!r})
     options.echo({EVIL!r}, err=True)
     from cgcnn.cli.terminal import Reporter, Counter
-    from cgcnn.training.fit import Progress
+    from cgcnn.training.fit import EpochProgress
     with Reporter(1) as reporter:
-        reporter({EVIL!r}, 0, Progress(1, 1, 0.5, 0.5))
+        reporter({EVIL!r}, 0, EpochProgress(1, 1, 0.5, 0.5))
     raise ValueError({EVIL!r})
 
 options.run(speak)

@@ -261,7 +261,7 @@ def test_double_perovskites_are_ranked_in_rows_of_their_own(screen, tmp_path):
     assert "model mp (by default mp; castelli where elements mix on X" in stderr
     assert "hull: Materials Project; an energy of 0 is stable" in stderr
     rows = rows_of(ranked)
-    assert ",".join(rows[0]) == CONTRACT.replace(",B,", ",B,B',")
+    assert ",".join(rows[0]) == CONTRACT.replace(",B,", ",B,B',").replace(",states,", ",states,b_order,")
     formulas = {row["formula"] for row in rows}
     assert {"Cs2AgBiBr6", "Cs2NaInCl6"} <= formulas
     assert len(formulas) == len(rows)
