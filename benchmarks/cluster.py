@@ -41,7 +41,7 @@ from screening.cluster.scheduler import BUILD, INFER, WORKER_SETTINGS, Workforce
 from screening.cluster.security import make_certificate
 from screening.engine import pipeline
 from screening.engine.block import Block
-from screening.engine.pipeline import Assignment, Notice, screen_blocks
+from screening.engine.pipeline import Assignment, ShutdownRequest, screen_blocks
 from screening.engine.score import load_model, score_block
 from screening.plan import Plan, make_plan
 from screening.recipe import make_recipe
@@ -146,7 +146,7 @@ def _rate(plan: Plan, rows: int, builders: int, inference: int) -> tuple[float, 
 def _screen(run: StoredRun, force: Workforce, blocks: Iterable[Block]) -> int:
     """Screen and commit; returns the candidates done."""
     rows = 0
-    for harvest in screen_blocks(force, run.target, blocks, Notice()):
+    for harvest in screen_blocks(force, run.target, blocks, ShutdownRequest()):
         run.commit(*harvest.receipts)
         rows += sum(receipt.rows for receipt in harvest.receipts)
     return rows

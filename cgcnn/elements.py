@@ -105,7 +105,7 @@ def atomic_number(symbol: str) -> int:
 
 @lru_cache(maxsize=1024)
 def _remedy(given: str) -> str:
-    """What to write instead of a text that is no symbol."""
+    """Say what to write instead of a text that is no symbol."""
     text = unicodedata.normalize("NFKC", given).strip()
     word = re.sub(r"[\s_-]+", "", text.casefold())
     if text in {'"', "\u3003", "''", "\u201d"}:
@@ -118,7 +118,10 @@ def _remedy(given: str) -> str:
 
 
 def _one_symbol(text: str, word: str) -> str:
-    """The symbol of the one element that a text clearly means: by another case, its name, number or ion; else empty."""
+    """Return the symbol of the one element that a text clearly means: by another case, its name, number or ion.
+
+    Else empty.
+    """
     if text.isdecimal() and len(text) <= 3:
         return SYMBOLS[int(text)] if 0 < int(text) <= MAX_Z else ""
     if text.capitalize() in _NUMBERS:
@@ -132,7 +135,7 @@ def _one_symbol(text: str, word: str) -> str:
 
 
 def _family(word: str) -> tuple[str, ...]:
-    """The elements of a family that a word names, in the singular or plural."""
+    """Return the elements of a family that a word names, in the singular or plural."""
     stem = word.removesuffix("s")
     if stem in _ANIONS:
         return (_ANIONS[stem],)
@@ -144,7 +147,7 @@ def _family(word: str) -> tuple[str, ...]:
 
 
 def _remedy_of_several(text: str, word: str) -> str:
-    """What to write instead of several elements; empty if they are none."""
+    """Say what to write instead of several elements; empty if they are none."""
     if _ORGANIC.fullmatch(text.casefold().replace(" ", "")):
         return "Organic cations are not supported yet: each site takes one element."
     if family := _family(word):

@@ -187,7 +187,7 @@ def too_large(path: str | Path, limit: int) -> OSError:
 
 
 def whole_number(text: str) -> int | None:
-    """The whole number that a text is, in up to 18 digits from 0 to 9; None if it is none.
+    """Read a whole number of up to 18 digits from 0 to 9; None if the text is none.
 
     `str.isdigit` also holds for ``²`` and for 5,000 digits, of which `int` makes nothing.
     """

@@ -24,7 +24,7 @@ _SHORT = ("failed to map segment", "annot allocate memory", "can't allocate memo
 
 
 def stopping() -> tuple[signal.Signals, ...]:
-    """The signals that ask this process to end, but for those that it was started to ignore, as by `nohup`."""
+    """Return the signals that ask this process to end, but for those that it was started to ignore, as by `nohup`."""
     return tuple(number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN)
 
 
@@ -87,7 +87,7 @@ def limit_hit(error: BaseException | None) -> str:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory could not be had, as Python, torch or the loader of libraries say it."""
+    """Check whether memory could not be had, as Python, torch or the loader of libraries say it."""
     if isinstance(error, MemoryError):
         return True
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:

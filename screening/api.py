@@ -122,7 +122,7 @@ class Run:
         return f"<p><code>{escape(self.url)}</code>: {ledger.size:,} candidates</p><table>{rows}</table>"
 
     def to_xarray(self, *, filtered: bool = False) -> xr.Dataset:
-        """The rows as a data set of xarray; see `screening.ranking.frames.to_xarray`."""
+        """Return the rows as a data set of xarray; see `screening.ranking.frames.to_xarray`."""
         with StoredRun.open(self.url) as run:
             return to_xarray(run, filtered=filtered)
 
@@ -224,7 +224,7 @@ class Run:
 
 
 def open_run(url: str | Path) -> Run:
-    """The run at a path or URL.
+    """Return the run at a path or URL.
 
     Raises:
         UserError: There is none, or it is damaged.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from cgcnn.errors import UserError
 from screening.cluster import choose, preflight, start
 from screening.engine.block import Block
-from screening.engine.pipeline import block_rows, on_notice, screen_blocks, screen_here
+from screening.engine.pipeline import block_rows, on_shutdown_request, screen_blocks, screen_here
 from screening.engine.share import Share, parse_share
 from screening.plan import Plan, make_plan, plan_of
 from screening.recipe import SHOWN
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from screening.candidates.cascade import Cascade, Measured
     from screening.candidates.space import Space
     from screening.cluster import Choice
-    from screening.engine.pipeline import Notice
+    from screening.engine.pipeline import ShutdownRequest
     from screening.recipe import Recipe
     from screening.store import Header
 
@@ -116,13 +116,13 @@ class Stopped:
         url: Of the run.
         committed: Blocks that are kept.
         blocks: Of the run.
-        on_notice: Whether the batch system gave notice; else somebody interrupted.
+        on_shutdown_request: Whether the batch system asked for it; else somebody interrupted.
     """
 
     url: str
     committed: int
     blocks: int
-    on_notice: bool
+    on_shutdown_request: bool
 
 
 Event = Distilling | Distilled | Opened | Begun | Advanced | Stopped
@@ -187,7 +187,7 @@ def run_campaign(
         plan = _with_cascade(recipe, plan, workers, progress, goes_on=resume or share.count > 1)
     header, tried = _header(recipe, plan, workers), set[Share]()
     url, chosen = url_of(recipe), None if here else choice
-    with on_notice() as notice:
+    with on_shutdown_request() as notice:
         while (own := share.next_of(_undone(url) if tried else (), tried)) is not None and not notice:
             tried.add(own)
             with suppress(InUseError) if share.count > 1 else nullcontext():
@@ -207,7 +207,7 @@ def run_campaign(
 
 
 def _undone(url: str) -> list[int]:
-    """The blocks of a run that are not committed by now, whoever is at work on them."""
+    """Return the blocks of a run that are not committed by now, whoever is at work on them."""
     with StoredRun.open(url) as run:
         return list(run.missing_blocks())
 
@@ -229,13 +229,13 @@ def check_run(url: str, *, mend: bool = False) -> Report:
 
 
 def _few(recipe: Recipe, plan: Plan, choice: Choice) -> bool:
-    """Whether this process has screened the candidates before workers, which nobody asked for, would be there."""
+    """Guess whether this process screens the candidates sooner than workers, which nobody asked for, would start."""
     asked = recipe.workers is not None or recipe.cluster != "local" or parse_share(recipe.share).count > 1
     return not asked and not choice.inference and plan.candidates.count <= plan.candidates.grain.few
 
 
 def _header(recipe: Recipe, plan: Plan, workers: int) -> Header:
-    """The header of the run, with blocks that suit all the workers who share it."""
+    """Return the header of the run, with blocks that suit all the workers who share it."""
     candidates = plan.candidates
     return plan.header(block_rows(candidates.count, workers, recipe.block_size, candidates.grain))
 
@@ -243,7 +243,7 @@ def _header(recipe: Recipe, plan: Plan, workers: int) -> Header:
 def _open_run(  # noqa: PLR0913  # the last two say how
     recipe: Recipe, header: Header, plan: Plan, share: Share, *, resume: bool, any_versions: bool
 ) -> StoredRun:
-    """The run to fill: a new one, or with `resume` or as a share the one that is there."""
+    """Return the run to fill: a new one, or with `resume` or as a share the one that is there."""
     url, given = url_of(recipe), plan.records
     if (resume or share.count > 1) and exists(url):
         return StoredRun.resume(url, header, part=share.part, records=given, any_versions=any_versions)
@@ -260,7 +260,7 @@ def _open_run(  # noqa: PLR0913  # the last two say how
 def _with_cascade(
     recipe: Recipe, plan: Plan, workers: int, progress: Callable[[Event], None], *, goes_on: bool
 ) -> Plan:
-    """The plan with the cascade that its run has, or with one that is made now, if it is worthwhile."""
+    """Return the plan with the cascade that its run has, or with one that is made now, if it is worthwhile."""
     from screening.engine.cascade import NotWorthwhileError, make_cascade, ranked_by
 
     by, url = ranked_by(recipe.sort), url_of(recipe)
@@ -284,19 +284,19 @@ def _with_cascade(
 
 
 def _cascade_of(url: str) -> Cascade | None:
-    """That of a run; None where it has none, or it is damaged, and the same must be made again."""
+    """Return the cascade of a run; None if it has none, or it is damaged, and the same must be made again."""
     with suppress(UserError):
         return plan_of(url).cascade
     return None
 
 
 def url_of(recipe: Recipe) -> str:
-    """The run that a recipe makes."""
+    """Return the run that a recipe makes."""
     return recipe.out or f"{recipe.kind}.zarr"
 
 
 def _screen_missing(
-    run: StoredRun, choice: Choice | None, share: Share, notice: Notice, progress: Callable[[Event], None]
+    run: StoredRun, choice: Choice | None, share: Share, notice: ShutdownRequest, progress: Callable[[Event], None]
 ) -> None:
     """Screen what is not committed yet of a share, until a notice comes.
 
@@ -312,10 +312,10 @@ def _screen_missing(
     try:
         done = _commit_all(run, choice, blocks, todo, notice, progress)
     except KeyboardInterrupt:
-        progress(Stopped(run.target.url, run.n_committed, run.header.n_blocks, on_notice=False))
+        progress(Stopped(run.target.url, run.n_committed, run.header.n_blocks, on_shutdown_request=False))
         raise
     if not done:
-        progress(Stopped(run.target.url, run.n_committed, run.header.n_blocks, on_notice=True))
+        progress(Stopped(run.target.url, run.n_committed, run.header.n_blocks, on_shutdown_request=True))
 
 
 def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop
@@ -323,7 +323,7 @@ def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop
     choice: Choice | None,
     blocks: Iterable[Block],
     todo: int,
-    notice: Notice,
+    notice: ShutdownRequest,
     progress: Callable[[Event], None],
 ) -> bool:
     """Commit blocks as they end; whether all were."""
@@ -344,5 +344,5 @@ def _commit_all(  # noqa: PLR0913, PLR0917  # all of one loop
 
 
 def _seen_from_anywhere(target: RunReference) -> RunReference:
-    """The run as workers with another working directory find it."""
+    """Return the run as workers with another working directory find it."""
     return target if "://" in target.url else replace(target, url=str(Path(target.url).absolute()))

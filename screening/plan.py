@@ -91,7 +91,7 @@ class Plan(Generic[Kind_co]):
         return self.candidates.records if self.cascade is None else self.cascade.records
 
     def header(self, block_rows: int) -> Header:
-        """The header of a run of this plan, from which `from_header` makes the plan again."""
+        """Make the header of a run of this plan, from which `from_header` makes the plan again."""
         records, cascade = self.records, "" if self.cascade is None else self.cascade.measured.by
         return Header(
             rows=self.candidates.count,
@@ -145,7 +145,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def from_header(header: Header, records: Records | None) -> Plan:
-    """The plan of a run; the inverse of `Plan.header`.
+    """Make the plan of a run; the inverse of `Plan.header`.
 
     Args:
         header: Of the run.
@@ -167,7 +167,7 @@ def _noted(candidates: Candidates, model: ModelReference) -> Candidates:
 
 
 def plan_of(url: str) -> Plan:
-    """The plan of the run at a URL.
+    """Return the plan of the run at a URL.
 
     Raises:
         UserError: There is no run, or its header or records are damaged.

@@ -151,7 +151,7 @@ class Recipe(BaseModel):
 
 
 def make_recipe(**settings: object) -> Recipe:
-    """A recipe from settings, where None means: not given.
+    """Make a recipe from settings, where None means: not given.
 
     Raises:
         UserError: A setting is unknown, contradicts another, or has a value out of range.

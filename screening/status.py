@@ -28,7 +28,7 @@ MOST_FILTERS = 256 - Status.FILTERED
 
 
 def labels(filters: Iterable[object], *, cascade: bool = False) -> dict[int, str]:
-    """The text of each status code of a run with these filters, for ledgers and headers.
+    """Return the text of each status code of a run with these filters, for ledgers and headers.
 
     Args:
         filters: The run's filters in order; `str()` gives the text that the user knows.

@@ -183,7 +183,7 @@ def _other_separator(cell: str, width: int) -> str:
 
 
 def _beyond(line: int, cells: list[str], names: tuple[str, ...], beyond: str, separator: str) -> str:
-    """What is wrong with a row that has more cells than there are columns."""
+    """Say what is wrong with a row that has more cells than there are columns."""
     named = f" ({','.join(names)})" if any(names) and len(names) <= 12 else ""
     fault = f"line {line}: {len(cells)} cells for {len(names)} columns{named}; {_short(beyond)} is beyond the last."
     if separator == "," and any(a.lstrip("+-").isdecimal() and b.isdecimal() for a, b in pairwise(cells)):

@@ -91,7 +91,7 @@ class _Beside:
     usual: Charges
 
     def cost(self, charge: int, rest: int, a: Species, b: NDArray[np.intp]) -> Costs:
-        """What A (m,) of a charge costs with the cheapest B (m,) of the rest of the charge, (m,)."""
+        """Compute what A (m,) of a charge costs with the cheapest B (m,) of the rest of the charge, (m,)."""
         on_b = self.on_b
         cost = self.reluctance[charge][a] + on_b.cost[rest][b]
         able = np.flatnonzero(np.isfinite(cost))
@@ -105,7 +105,7 @@ class _Beside:
 
 
 def assign(species: Species, prototype: Prototype, states: StateSet) -> Assigned:
-    """The oxidation states of candidates.
+    """Assign oxidation states to candidates.
 
     Args:
         species: (n, n_sites) atomic numbers.
@@ -124,7 +124,7 @@ def assign(species: Species, prototype: Prototype, states: StateSet) -> Assigned
 
 
 def unique_anions(species: Species) -> tuple[list[tuple[int, ...]], NDArray[np.int64]]:
-    """The different sets of X of candidates (n, X sites), and which of these each has (n,)."""
+    """Find the different sets of X of candidates (n, X sites), and which of these each has (n,)."""
     codes = np.zeros(len(species), dtype=np.int64)
     for site in range(species.shape[1]):
         codes = codes * SHAPE[0] + species[:, site]
@@ -137,7 +137,7 @@ def unique_anions(species: Species) -> tuple[list[tuple[int, ...]], NDArray[np.i
 def _assign_beside(
     anions: tuple[int, ...], species: Species, charges: Charges, prototype: Prototype, states: StateSet
 ) -> tuple[Charges, NDArray[np.bool_]]:
-    """Charges and balance of candidates (m, n_sites) that have the same anions."""
+    """Assign charges to candidates (m, n_sites) that have the same anions, and say which balance."""
     (a_site,), b_sites, x_sites = (sites_of(role, prototype) for role in "ABX")
     atoms = np.bincount(prototype.atoms)
     beside = (_beside_pairs if len(b_sites) > 1 else _beside)(anions, states)
@@ -207,7 +207,7 @@ def _on_octahedra(anions: tuple[int, ...], states: StateSet) -> Floats:
 
 
 def _b_pairs(anions: tuple[int, ...], states: StateSet) -> _OnB:
-    """Every B with every B'."""
+    """Pair every B with every B'."""
     single = _by_charge(_on_octahedra(anions, states))
     redox = potentials(anions)
     oxidant, reductant = _by_charge(redox.oxidant), _by_charge(np.minimum(redox.reductant, redox.anion))

@@ -91,7 +91,7 @@ class Phases:
         return formation_of(self.units, self.energies, self.references)
 
     def formation_energy(self, counts: Counts, energy: float) -> float:
-        """The formation energy, eV/atom, of atoms (101,) by element with this energy, eV/atom.
+        """Compute the formation energy, eV/atom, of atoms (101,) by element with this energy, eV/atom.
 
         Raises:
             UserError: An element is missing among the phases.
@@ -101,7 +101,7 @@ class Phases:
         return float(energy - (counts[there] * self.references[there]).sum() / counts.sum())
 
     def distance(self, counts: Counts, formation_energy: float) -> Distance:
-        """How far above the hull atoms (101,) by element are that have this formation energy, eV/atom.
+        """Compute how far above the hull atoms (101,) by element with this formation energy, eV/atom, are.
 
         Raises:
             UserError: Elements, or all compounds of them, are missing among the phases.
@@ -111,7 +111,9 @@ class Phases:
         return Distance(formation_energy - hull.energy, hull.products)
 
     def hulls(self, counts: Counts) -> list[Distance]:
-        """The hull at each of atoms (n, 101) by element, all of which it covers: its energy, eV/atom, and products.
+        """Return the hull at each of atoms (n, 101) by element, all of which it covers.
+
+        Its energy, eV/atom, and products.
 
         They are kept, as a ranking asks twice.
         """
@@ -154,7 +156,7 @@ class Phases:
     def _solve(
         self, counts: Counts, size: int, leave_out: NDArray[np.int64] | None
     ) -> tuple[Floats, NDArray[np.int64], Floats]:
-        """As `lowest`, of atoms (n, 101) of `size` elements each."""
+        """Solve as `lowest` does, for atoms (n, 101) of `size` elements each."""
         elements = np.nonzero(counts)[1].reshape(-1, size)
         share = np.take_along_axis(counts, elements, axis=1) / counts.sum(axis=1, keepdims=True)
         systems = [self._system(tuple(row)) for row in elements.tolist()]
@@ -175,7 +177,7 @@ class Phases:
         return values, np.take_along_axis(rows, basis, axis=1), amounts
 
     def missing(self, counts: Counts) -> str:
-        """What the phases lack to compare atoms (101,) by element with: elements, or a system; empty if nothing."""
+        """Say what the phases lack to compare atoms (101,) by element with: elements, or a system; empty if nothing."""
         there = tuple(np.flatnonzero(counts).tolist())
         alone = [SYMBOLS[z] for z in there if np.isnan(self.references[z])]
         if alone:
@@ -185,7 +187,7 @@ class Phases:
         return f"no compound of {which}the system {name_system(there)}" if lacking else ""
 
     def _without_compounds(self, elements: tuple[int, ...]) -> tuple[int, ...]:
-        """Those of the elements of a system that no compound in it has: a hull would take them for unreactive."""
+        """Return the elements of a system that no compound in it has: a hull would take them for unreactive."""
         rows, shares = self._system(elements)
         compounds = np.array([len(self.units[row]) > 1 for row in rows.tolist()], dtype=bool)
         having = (shares[compounds] > 0).any(axis=0)
@@ -231,7 +233,7 @@ class Phases:
         return [f"{said}; {left:,} of {sum(candidates.values()):,} candidates are not compared"]
 
     def compare_known(self) -> list[str]:
-        """What is worth a warning about formation energies of compounds of which those on MP2020 are known.
+        """Warn of formation energies that differ from known ones on the scale of MP2020.
 
         For hulls that are compared with energies on this scale.
         """
@@ -241,7 +243,7 @@ class Phases:
         return list(compare(pairs, "the Materials Project has (MP2020)"))
 
     def _system(self, elements: tuple[int, ...]) -> tuple[NDArray[np.int64], Floats]:
-        """The phases of a chemical system, and their shares of its elements."""
+        """Return the phases of a chemical system, and their shares of its elements."""
         if elements not in self._systems:
             (low,), (high,) = ~_masks([elements])
             rows = np.flatnonzero((self._masks[0] & low | self._masks[1] & high) == 0)
@@ -341,12 +343,12 @@ def read_phases(paths: Paths, *, exclude_self: bool = False, by_dft: bool = True
 
 
 def listed(paths: Paths | None) -> tuple[Path, ...]:
-    """Paths that may be one, several or none."""
+    """List paths that may be one, several or none."""
     return () if paths is None else tuple(map(Path, [paths] if isinstance(paths, (str, Path)) else paths))
 
 
 def _stamp(path: Path) -> tuple[float, ...]:
-    """What tells whether a file, or those of a folder, were written since."""
+    """Return a stamp that changes when a file, or one of a folder, is written."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stats = [file.stat() for file in files if file.exists()]
     return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
@@ -354,7 +356,7 @@ def _stamp(path: Path) -> tuple[float, ...]:
 
 @lru_cache(maxsize=1)
 def _read_once(paths: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...], by_dft: bool) -> Phases:  # noqa: ARG001, FBT001  # a key
-    """Phases, read once for the plan and for the ranking."""
+    """Read phases, once for the plan and for the ranking."""
     entries = read_entries(paths)
     each = entries.energies / entries.atoms
     order = np.lexsort((each, entries.unit))  # the lowest of each composition first
@@ -382,7 +384,10 @@ def ground_states() -> Phases:
 
 
 def formation_of(units: Sequence[Unit], energies: Floats, references: Floats) -> Floats:
-    """(M,) formation energies, eV/atom, of formula units with these energies, eV/atom; (101,) those of the elements."""
+    """Return (M,) formation energies, eV/atom, of formula units with these energies, eV/atom.
+
+    (101,) those of the elements.
+    """
     lengths = np.array([len(unit) for unit in units])
     numbers, amounts = (np.array([pair[k] for unit in units for pair in unit]) for k in (0, 1))
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -423,19 +428,19 @@ def _worst(pairs: Sequence[tuple[Unit, float, float]]) -> str:
 
 
 def _masks(sets: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
-    """(2, n) a bit for each element of a set, up to 63 and beyond."""
+    """Return (2, n) a bit for each element of a set, up to 63 and beyond."""
     bits = [sum(1 << z for z in part) for part in sets]
     return np.array([[part % (1 << 64) for part in bits], [part >> 64 for part in bits]], dtype=np.uint64)
 
 
 def name_system(numbers: Iterable[int]) -> str:
-    """A chemical system, such as ``Ca-O-Ti``."""
+    """Name a chemical system, such as ``Ca-O-Ti``."""
     return "-".join(sorted(SYMBOLS[z] for z in numbers))
 
 
 @lru_cache(maxsize=4096)
 def name_unit(unit: Unit) -> str:
-    """The reduced formula of a formula unit, as pymatgen has it."""
+    """Name a formula unit by its reduced formula, as pymatgen does."""
     from pymatgen.core.composition import Composition
 
     with warnings.catch_warnings():
@@ -445,21 +450,21 @@ def name_unit(unit: Unit) -> str:
 
 @lru_cache(maxsize=4096)
 def _atoms(formula: str) -> float:
-    """Atoms of a formula."""
+    """Count the atoms of a formula."""
     from pymatgen.core.composition import Composition
 
     return float(Composition(formula).num_atoms)
 
 
 def atoms_by_element(atoms: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """(n, 101) how many atoms of each element cells have whose atoms (n, k) are atomic numbers."""
+    """Count the atoms of each element, (n, 101), in cells whose atoms (n, k) are atomic numbers."""
     counts = np.zeros((len(atoms), MAX_Z + 1), dtype=np.int64)
     np.add.at(counts, (np.arange(len(atoms))[:, None], atoms), 1)
     return counts
 
 
 def count_atoms(numbers: Iterable[int]) -> NDArray[np.int64]:
-    """(101,) how many atoms of each element there are among atomic numbers."""
+    """Count the atoms of each element, (101,), among atomic numbers."""
     counts = np.zeros(MAX_Z + 1, dtype=np.int64)
     for z, count in Counter(numbers).items():
         counts[z] = count

@@ -47,7 +47,7 @@ INERT = -3.0
 def columns(
     species: Species, prototype: Prototype = CUBIC_PEROVSKITE, states: StateSet = ICSD
 ) -> dict[str, NDArray[np.generic]]:
-    """The chemical columns of candidates.
+    """Compute the chemical columns of candidates.
 
     Oxidation states are those of `assignment`; where none balance, each cation takes its most usual one, so that the
     geometry is still described. The radii of B and B' are averaged, as is the custom for double perovskites (Vasala and
@@ -96,7 +96,7 @@ def columns(
 
 
 def of_elements(species: Species, prototype: Prototype) -> dict[str, NDArray[np.generic]]:
-    """Those of `columns` that are `OF_ELEMENTS`, of species (n, n_sites), which is among them."""
+    """Compute those of `columns` that are `OF_ELEMENTS`, for species (n, n_sites), which is among them."""
     on_x = species[:, sites_of("X", prototype)]
     return {
         "species": species,
@@ -107,12 +107,12 @@ def of_elements(species: Species, prototype: Prototype) -> dict[str, NDArray[np.
 
 
 def tolerance_factor(r_a: Floats, r_b: Floats, r_x: Floats) -> Floats:
-    """Goldschmidt's t = (rA + rX) / √2 (rB + rX); radii in Å."""
+    """Compute Goldschmidt's t = (rA + rX) / √2 (rB + rX); radii in Å."""
     return (r_a + r_x) / (math.sqrt(2) * (r_b + r_x))
 
 
 def tau(r_a: Floats, r_b: Floats, r_x: Floats, charge_a: Floats) -> Floats:
-    """Bartel's τ = rX/rB - nA (nA - (rA/rB) / ln(rA/rB)), nA the charge of A; NaN unless rA > rB. Radii in Å.
+    """Compute Bartel's τ = rX/rB - nA (nA - (rA/rB) / ln(rA/rB)), nA the charge of A; NaN unless rA > rB. Radii in Å.
 
     Where A is hardly larger than B, τ has a pole: NaN where they are equal but for rounding. It was fitted to A of
     charges 1 to 3; for higher ones the formula gives negative numbers, and τ is NaN.
@@ -123,14 +123,14 @@ def tau(r_a: Floats, r_b: Floats, r_x: Floats, charge_a: Floats) -> Floats:
 
 
 def _mean_radius(table: Floats, role: str, species: Species, charges: Charges, prototype: Prototype) -> Floats:
-    """The mean radius on the sites of a role, (n,) Å."""
+    """Average the radii on the sites of a role, (n,) Å."""
     sites = sites_of(role, prototype)
     radii = (table[species[:, at]] if role == "X" else table[species[:, at], charges[:, at]] for at in sites)
     return np.asarray(sum(radii) / len(sites), dtype=np.float64)
 
 
 def _a_is_larger(species: Species, charges: Charges, prototype: Prototype) -> NDArray[np.bool_]:
-    """Whether A is another element than each B and larger with as many neighbours, twelve, (n,)."""
+    """Check whether A is another element than each B and larger with as many neighbours, twelve, (n,)."""
     (a,) = sites_of("A", prototype)
     radius = tables().radius["A"]
     r_a = radius[species[:, a], charges[:, a]]
@@ -141,7 +141,7 @@ def _a_is_larger(species: Species, charges: Charges, prototype: Prototype) -> ND
 
 
 def _any_imputed(species: Species, charges: Charges, prototype: Prototype) -> NDArray[np.bool_]:
-    """Whether a radius on any site is not from Shannon's table, (n,)."""
+    """Check whether a radius on any site is not from Shannon's table, (n,)."""
     imputed = np.zeros(len(species), dtype=bool)
     for at, role in enumerate(prototype.roles):
         table = tables().imputed[role]
@@ -152,7 +152,7 @@ def _any_imputed(species: Species, charges: Charges, prototype: Prototype) -> ND
 def _plausibility(
     species: Species, charges: Charges, prototype: Prototype
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The largest reluctance of a cation, and the redox margin in V, (n,) each."""
+    """Return the largest reluctance of a cation, and the redox margin in V, (n,) each."""
     cations = [at for at, role in enumerate(prototype.roles) if role != "X"]
     reluctance = np.zeros(len(species), dtype=np.float32)
     margin = np.zeros(len(species), dtype=np.float32)
@@ -169,7 +169,10 @@ def _plausibility(
 
 @lru_cache(maxsize=256)
 def _ions_beside(anions: tuple[int, ...]) -> Mapping[str, NDArray[np.float32]]:
-    """Of every ion beside these anions, (101, 9): reluctance, V as an oxidant, V as a reductant or the anion's."""
+    """Tabulate for every ion beside these anions, (101, 9).
+
+    Reluctance, V as an oxidant, V as a reductant or the anion's.
+    """
     single = reluctances(anions, StateSet("all"))
     redox = potentials(anions)
     tables_ = {
@@ -181,7 +184,7 @@ def _ions_beside(anions: tuple[int, ...]) -> Mapping[str, NDArray[np.float32]]:
 
 
 def _mean_hhi(species: Species, prototype: Prototype) -> NDArray[np.float32]:
-    """The Herfindahl-Hirschman index of production, weighted by mass, (n,)."""
+    """Average the Herfindahl-Hirschman index of production, weighted by mass, (n,)."""
     masses = np.bincount(prototype.atoms)[None, :] * _masses()[species]  # (n, n_sites)
     return np.asarray((masses * hhi()[species]).sum(axis=1) / masses.sum(axis=1), dtype=np.float32)
 

@@ -216,7 +216,7 @@ def read_entries(paths: Sequence[Path]) -> Entries:
 
 
 def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """Each file, and whether it was named itself.
+    """List each file, and whether it was named itself.
 
     Raises:
         UserError: There is none.
@@ -241,7 +241,7 @@ def _is_ours(file: Path) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
-    """The text of a file, uncompressed.
+    """Read the text of a file, uncompressed.
 
     Raises:
         UserError: It cannot be read.
@@ -260,7 +260,7 @@ _DECODER = json.JSONDecoder()
 
 
 def _values(file: TextIO) -> Iterator[Any]:
-    """The JSON values of a text: the elements of a list, or one value after the other (JSON Lines).
+    """Parse the JSON values of a text: the elements of a list, or one value after the other (JSON Lines).
 
     Raises:
         ValueError: It is not JSON.
@@ -285,7 +285,7 @@ class _Text:
     ended: bool = False
 
     def peek(self) -> str:
-        """The next character that is not blank, or nothing at the end."""
+        """Return the next character that is not blank, or nothing at the end."""
         while True:
             self.at = cast("re.Match[str]", _BLANK.match(self.part, self.at)).end()
             if self.at < len(self.part) or self.ended:
@@ -315,7 +315,7 @@ class _Text:
 
 
 def _listed(value: Any) -> Iterator[Any]:  # a value of JSON
-    """The entries that a value holds: itself, those of a list, of an object's `entries`, or of a PhaseDiagram."""
+    """Find the entries that a value holds: itself, those of a list, of an object's `entries`, or of a PhaseDiagram."""
     if isinstance(value, list):
         yield from value
         return
@@ -338,7 +338,7 @@ def _words(error: Exception) -> str:
 
 
 def _entry(value: Any, place: int) -> Entry:  # a value of JSON
-    """An entry; ValueError and the like if it is none."""
+    """Read an entry; raise ValueError and the like if it is none."""
     kind = str(value.get("@class", ""))
     if kind.startswith(("GrandPot", "Transformed", "Pourbaix", "Ion", "Slab", "Surface", "Defect", "Exp")):
         raise ValueError(f"a {kind} has no plain energy")
@@ -377,7 +377,7 @@ def _energy(value: dict[str, Any], parts: Sequence[dict[str, Any]]) -> tuple[flo
 
 
 def _adjustment(part: dict[str, Any]) -> float:
-    """An energy adjustment, eV."""
+    """Read an energy adjustment, eV."""
     if "value" in part:
         return float(part["value"])
     if "adj_per_deg" in part:
@@ -390,7 +390,7 @@ _SPECIES = re.compile(r"([A-Z][a-z]?)(?:\d+(?:\.\d+)?)?[+-]?(?:,.*)?")
 
 @lru_cache(maxsize=4096)
 def _number(symbol: str) -> int:
-    """The atomic number of an element or species: ``Fe``, ``Fe3+``, ``Fe3+,spin=5``."""
+    """Read the atomic number of an element or species: ``Fe``, ``Fe3+``, ``Fe3+,spin=5``."""
     found = _SPECIES.fullmatch(symbol)
     z = NUMBERS.get(found[1] if found else symbol)
     if z is None:
@@ -399,7 +399,7 @@ def _number(symbol: str) -> int:
 
 
 def unit_of(atoms: Mapping[int, float]) -> Unit:
-    """The smallest formula unit, if the numbers of atoms are whole; polymorphs have the same."""
+    """Reduce atoms to the smallest formula unit, if their numbers are whole; polymorphs have the same."""
     pairs = sorted((z, amount) for z, amount in atoms.items() if amount)
     near = [round(amount) for _, amount in pairs]
     if any(abs(amount - whole) > NEAR for (_, amount), whole in zip(pairs, near, strict=True)):
@@ -412,7 +412,7 @@ _ENDS = re.compile(r"(?:^|[-_ ])(GGA(?:\+U)?|PBE(?:\+U)?|r2SCAN|SCAN|PBEsol|LDA|
 
 
 def _run_type(value: dict[str, Any]) -> tuple[str, bool]:
-    """The functional that an entry names, without its U, and whether it was calculated with one."""
+    """Read the functional that an entry names, without its U, and whether it was calculated with one."""
     parameters, data = (value.get(name) or {} for name in ("parameters", "data"))
     said = value.get("thermo_type") or parameters.get("run_type") or value.get("run_type") or data.get("run_type")
     said = said or value.get("energy_type")
@@ -426,14 +426,14 @@ def _run_type(value: dict[str, Any]) -> tuple[str, bool]:
 
 @cache
 def _family(said: str) -> tuple[str, bool]:
-    """A functional by its usual name, and whether there is a U."""
+    """Return a functional by its usual name, and whether there is a U."""
     parts = {part.removesuffix("+U").removesuffix("(+U)") for part in re.split(r"[_/ ]+", said.strip().upper()) if part}
     names = sorted({_FAMILIES.get(part, part) for part in parts})
     return " with ".join(names), "+U" in said.upper() and "_" not in said
 
 
 def _scheme_of(parts: Sequence[dict[str, Any]]) -> str:
-    """Whose corrections energy adjustments are."""
+    """Tell whose corrections energy adjustments are."""
     if not parts:
         return ""
     schemes = set()
@@ -451,7 +451,7 @@ def _named_scheme(name: str | None, kind: str | None) -> str:
 
 
 def _other_kind(value: dict[str, Any], parts: Sequence[dict[str, Any]], entry: Entry) -> str:
-    """What kind of energy an entry has that does not belong among those of static calculations; empty if it may."""
+    """Name a kind of energy that does not belong among those of static calculations; empty if an entry's may."""
     if str(value.get("@class", "")).startswith("Gibbs") or any("adj_per_deg" in part for part in parts):
         temperature = value.get("temp") or next((part.get("temp") for part in parts if "temp" in part), None)
         return f"Gibbs energies{'' if temperature is None else f' at {temperature:g} K'}"
@@ -461,7 +461,7 @@ def _other_kind(value: dict[str, Any], parts: Sequence[dict[str, Any]], entry: E
 
 
 def _fault_of_corrections(value: dict[str, Any], parts: Sequence[dict[str, Any]], entry: Entry) -> str:
-    """What is wrong with the corrections of an entry; empty if nothing is."""
+    """Say what is wrong with the corrections of an entry; empty if nothing is."""
     if len(parts) > 1:
         names = Counter((part.get("name"), round(_adjustment(part), 6)) for part in parts if part.get("name"))
         named = [name for (name, number), count in names.items() if count > 1 and number and "anual" not in str(name)]
@@ -537,7 +537,7 @@ def _check_corrected(entries: Sequence[Entry], refuse: Callable[[str, str], User
 
 
 def _anion(unit: Unit) -> str:
-    """The anion for which a compound's energy must be corrected; empty where that is not plain."""
+    """Find the anion for which a compound's energy must be corrected; empty where that is not plain."""
     atoms = dict(unit)
     anion = next((z for z in HALIDES if z in atoms), 0)
     if not anion or len(atoms) == 1:
@@ -556,7 +556,7 @@ def _functionals(entries: Sequence[Entry]) -> str:
 
 
 def _scheme(entries: Sequence[Entry]) -> str:
-    """Whose corrections the entries have: by name, else by those of oxides, else whether there are any."""
+    """Tell whose corrections the entries have: by name, else by those of oxides, else whether there are any."""
     named = next((entry.scheme for entry in entries if entry.scheme), "")
     stated = [entry for entry in entries if not math.isnan(entry.correction)]
     if named or not stated:
@@ -628,7 +628,7 @@ def check_energies(
 
 
 def _lowest(entries: Entries) -> NDArray[np.bool_]:
-    """(N,) whether an entry is the lowest of its composition."""
+    """Mark the lowest entry of each composition, (N,)."""
     each = entries.energies / entries.atoms
     best = np.full(len(entries.units), np.inf)
     np.minimum.at(best, entries.unit, each)
@@ -636,7 +636,7 @@ def _lowest(entries: Entries) -> NDArray[np.bool_]:
 
 
 def _shared(entries: Entries, bad: NDArray[np.bool_], good: NDArray[np.bool_]) -> list[str]:
-    """Elements that all bad compounds have, and none that is known to be good."""
+    """Find elements that all bad compounds have, and none that is known to be good."""
     sets = {kind: [{z for z, _ in entries.units[u]} for u in set(entries.unit[rows].tolist())] for kind, rows in (
         ("bad", bad), ("good", good))}  # fmt: skip
     return sorted(SYMBOLS[z] for z in set.intersection(*sets["bad"]).difference(*sets["good"]))
@@ -694,14 +694,14 @@ def _check_totals(
 
 
 def _elements(entries: Entries) -> Iterator[tuple[int, int]]:
-    """Atomic number and row of each entry of an element alone."""
+    """Return atomic number and row of each entry of an element alone."""
     single = np.array([unit[0][0] if len(unit) == 1 else 0 for unit in entries.units])[entries.unit]
     rows = np.flatnonzero(single)
     return zip(single[rows].tolist(), rows.tolist(), strict=True)
 
 
 def _element_notes(entries: Entries, references: Floats) -> list[str]:
-    """What is odd about the energies of the elements."""
+    """Note what is odd about the energies of the elements."""
     positive = [SYMBOLS[z] for z in np.flatnonzero(references > 0.05)]
     notes = []
     if positive:
@@ -720,6 +720,6 @@ def _element_notes(entries: Entries, references: Floats) -> list[str]:
 
 
 def _known(units: Sequence[Unit]) -> Floats:
-    """(M,) known formation energies, eV/atom; NaN of others."""
+    """Look up known formation energies, (M,) eV/atom; NaN for others."""
     table = formation_energies()
     return np.array([table.get(unit, (math.nan, False))[0] for unit in units])

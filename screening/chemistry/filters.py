@@ -52,7 +52,7 @@ class Filter:
         return f"{self.name}={limits or named}" if limits or named else self.name
 
     def passes(self, columns: Columns) -> NDArray[np.bool_]:
-        """Which candidates (n,) pass, by the filter's column."""
+        """Tell which candidates (n,) pass, by the filter's column."""
         kind = KINDS[self.name]
         values = columns[kind.column]
         if self.share is not None and kind.deviation in columns:
@@ -67,7 +67,7 @@ class Filter:
         return values.astype(bool) if self.low is None and self.high is None else self._within(values)
 
     def _likely(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether values of normal distributions lie within the limits with the probability asked for.
+        """Check whether values of normal distributions lie within the limits with the probability asked for.
 
         They are of quantities that cannot be negative, so a lower limit of 0 is none.
         """
@@ -113,7 +113,7 @@ class Kind:
 
 
 def parse_filter(text: str) -> Filter:
-    """A filter from ``NAME`` or ``NAME=VALUE``.
+    """Parse a filter from ``NAME`` or ``NAME=VALUE``.
 
     Raises:
         UserError: There is no such filter, or its value is malformed; the filters are listed.
@@ -166,7 +166,7 @@ def apply(filters: Sequence[Filter], columns: Columns, *, predicted: bool | None
 
 
 def first_of(filters: Sequence[Filter], columns: Collection[str]) -> Sequence[Filter]:
-    """The filters that come before the first that looks at another column than these."""
+    """Return the filters that come before the first that looks at another column than these."""
     others = (position for position, chosen in enumerate(filters) if KINDS[chosen.name].column not in columns)
     return filters[: next(others, len(filters))]
 
@@ -295,7 +295,7 @@ ALIASES = {"cost": "hhi"}
 
 
 def explain_filters() -> list[dict[str, str]]:
-    """The filters for users, a row each: name, value, default, meaning, source."""
+    """List the filters for users, a row each: name, value, default, meaning, source."""
     return [
         {
             "name": name,

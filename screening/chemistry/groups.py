@@ -25,7 +25,7 @@ def stable_members(name: str) -> tuple[int, ...] | None:
 
 
 def named_elements(text: str) -> tuple[int, ...]:
-    """Atomic numbers of symbols and groups separated by commas, each once, ascending.
+    """Read the atomic numbers of symbols and groups separated by commas, each once, ascending.
 
     Raises:
         UserError: One is neither.

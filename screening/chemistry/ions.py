@@ -43,7 +43,7 @@ class Ions:
 
 @lru_cache(maxsize=1)
 def tables() -> Ions:
-    """The ions of every element up to Z = 100, made once a process from pymatgen's and this package's data."""
+    """Tabulate the ions of every element up to Z = 100, once a process, from pymatgen's and this package's data."""
     anions = [anion_charge(z) for z in range(MAX_Z + 1)]
     radii = {role: _cation_radii(NEIGHBOURS[role]) for role in ("A", "B")}
     radii |= {"X": np.array([_radii(z, q, NEIGHBOURS["X"]) for z, q in enumerate(anions)])}
@@ -56,7 +56,7 @@ def tables() -> Ions:
 
 
 def _cation_radii(neighbours: int) -> Floats:
-    """Of every cation: its radius, whether it is imputed, and Shannon's nearest, (101, 9, 3)."""
+    """Tabulate for every cation its radius, whether it is imputed, and Shannon's nearest, (101, 9, 3)."""
     values = np.array([[_radii(z, q, neighbours) for q in range(MOST_CHARGE + 1)] for z in range(MAX_Z + 1)])
     for symbol, means in MIXED.items():
         for mean, states in means.items():  # a mixed valence has the mean radius of its ions
@@ -71,12 +71,15 @@ def _radii(z: int, charge: int, neighbours: int) -> tuple[float, float, float]:
 
 
 def sites_of(role: str, prototype: Prototype) -> list[int]:
-    """The sites of a role, as columns of species."""
+    """Return the sites of a role, as columns of species."""
     return [site for site, name in enumerate(prototype.roles) if name == role]
 
 
 def anion_charge(z: int) -> int:
-    """The charge of an element as an anion: that of its Shannon radius, or else its lowest common state; 0 for none."""
+    """Return the charge of an element as an anion: that of its Shannon radius, or else its lowest common state.
+
+    0 for none.
+    """
     if z <= 1:
         return -z  # hydride
     from pymatgen.core.periodic_table import Element

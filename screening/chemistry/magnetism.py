@@ -18,6 +18,6 @@ with charge 3+ (Eu: 2+). All are parallel; other orders are further starts."""
 
 
 def guess_moments(symbols: Iterable[str]) -> list[float] | None:
-    """The moments of atoms, Bohr magnetons; None where no atom has one."""
+    """Guess the moments of atoms, Bohr magnetons; None where no atom has one."""
     moments = [MOMENTS.get(symbol, 0.0) for symbol in symbols]
     return moments if any(moments) else None

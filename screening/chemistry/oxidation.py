@@ -89,13 +89,13 @@ ICSD = StateSet()
 
 
 def states_of(definition: Mapping[str, Any]) -> StateSet:
-    """The set of a definition; the inverse of `StateSet.definition`."""
+    """Make the set of a definition; the inverse of `StateSet.definition`."""
     own = ((NUMBERS[symbol], tuple(states)) for symbol, states in definition["own"].items())
     return StateSet(definition["set"], tuple(sorted(own)))
 
 
 def read_states(choice: str | Path) -> StateSet:
-    """The set of a name, or that of a table with the columns element and state, a line each.
+    """Read the set of a name, or of a table with the columns element and state, a line each.
 
     Raises:
         UserError: It is neither, or a line holds no element and state from 1 to 8.
@@ -120,7 +120,7 @@ def read_states(choice: str | Path) -> StateSet:
 
 
 def _own_state(table: TextTable, row: Row, element: int, state: int) -> tuple[int, int]:
-    """Atomic number and state of a row.
+    """Read the atomic number and state of a row.
 
     Raises:
         UserError: It has none, or more than one.
@@ -143,7 +143,7 @@ def _own_state(table: TextTable, row: Row, element: int, state: int) -> tuple[in
 
 @lru_cache(maxsize=256)
 def reluctances(anions: tuple[int, ...], states: StateSet = ICSD) -> Floats:
-    """The reluctance of every state of every element beside anions.
+    """Tabulate the reluctance of every state of every element beside anions.
 
     Args:
         anions: Atomic numbers; several count alike.
@@ -171,7 +171,7 @@ def reluctances(anions: tuple[int, ...], states: StateSet = ICSD) -> Floats:
 
 
 def mixed_reluctances(single: Floats) -> Floats:
-    """The reluctance of mixed valences on one site, in place of a mean state: (101, 9), infinite where there is none.
+    """Tabulate mixed valences on one site in place of a mean state: reluctances (101, 9), infinite where there is none.
 
     Args:
         single: (101, 9) reluctances of the states themselves.
@@ -184,7 +184,7 @@ def mixed_reluctances(single: Floats) -> Floats:
 
 
 def ion_text(z: int, charge: int) -> str:
-    """An ion as it is written, such as ``Ti4+``, ``Na+``, ``O2-``; ``Bi3+/Bi5+`` for a mixed valence.
+    """Write an ion, such as ``Ti4+``, ``Na+``, ``O2-``; ``Bi3+/Bi5+`` for a mixed valence.
 
     Args:
         z: Atomic number.
@@ -198,7 +198,7 @@ def ion_text(z: int, charge: int) -> str:
 
 
 def states_text(species: np.ndarray, charges: np.ndarray) -> str:
-    """The ions of a candidate as text, such as ``Ca2+ Ti4+ O2-``; empty where no states balance.
+    """Write the ions of a candidate, such as ``Ca2+ Ti4+ O2-``; empty where no states balance.
 
     Args:
         species: (n_sites,) atomic numbers.
@@ -209,7 +209,7 @@ def states_text(species: np.ndarray, charges: np.ndarray) -> str:
 
 @cache
 def _alone() -> Floats:
-    """Reluctances over all compounds (101, 9), mean states left out; infinite where there are none."""
+    """Compute reluctances over all compounds (101, 9), mean states left out; infinite where there are none."""
     counted = icsd_entries().copy()
     for symbol, no_ions in NO_IONS.items():
         counted[NUMBERS[symbol], list(no_ions)] = 0
@@ -221,7 +221,7 @@ def _alone() -> Floats:
 
 @cache
 def _beside(anion: int) -> Floats:
-    """Reluctances beside one anion (101, 9): those of all compounds for ions that the table does not know."""
+    """Compute reluctances beside one anion (101, 9): those of all compounds for ions that the table does not know."""
     shares, alone = icsd_shares(anion), _alone()
     beside = -np.log10(np.maximum(np.nan_to_num(shares), LEAST_SHARE))
     return np.where(np.isnan(shares), alone, np.minimum(beside, alone + MOST_BESIDE))
@@ -229,7 +229,7 @@ def _beside(anion: int) -> Floats:
 
 @cache
 def _tabulated() -> np.ndarray:
-    """Whether pymatgen or Shannon's table has a state, (101, 9)."""
+    """Mark the states that pymatgen or Shannon's table has, (101, 9)."""
     from pymatgen.core.periodic_table import Element
 
     from screening.chemistry.radii import shannon

@@ -98,7 +98,10 @@ class Additive:
         return places_of(rows[:, :-2].astype(np.uint8), rows[:, -2], rows[:, -1], PROTOTYPES[self.prototype])
 
     def probability(self, features: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """(n,) from features (n,) and, of a model with similar compositions, `place` (n, 13); NaN where one is NaN."""
+        """Compute probabilities (n,) from features (n,) and, with similar compositions, `place` (n, 13).
+
+        NaN where one is NaN.
+        """
         parts = [np.interp(features[name], self.knots[name], self.values[name]) for name in self.knots]
         odds: Floats = np.sum(parts, axis=0)
         if self.similar:
@@ -106,7 +109,7 @@ class Additive:
         return np.asarray(1 / (1 + np.exp(-(self.constant + odds))), dtype=np.float32)
 
     def _of_similar(self, places: NDArray[np.float32]) -> Floats:
-        """(n,) what similar compositions add to the log odds."""
+        """Compute what similar compositions add to the log odds, (n,)."""
         weights, found = np.array(self.weights, dtype=np.float32), np.empty(len(places))
         for start in range(0, len(places), AT_ONCE):
             part = slice(start, start + AT_ONCE)
@@ -115,7 +118,7 @@ class Additive:
 
 
 def features_of(columns: Mapping[str, NDArray[Any]], prototype: Prototype) -> dict[str, NDArray[Any]]:
-    """What the model looks at, from columns of candidates (n,): features (n,), and their `place` (n, 13).
+    """Compute what the model looks at, from columns of candidates (n,): features (n,), and their `place` (n, 13).
 
     Args:
         columns: `species` (n, n_sites), `tau`, `tolerance_factor`, `octahedral_factor`, `e_above_hull` and those of
@@ -133,7 +136,7 @@ def features_of(columns: Mapping[str, NDArray[Any]], prototype: Prototype) -> di
 
 
 def class_shares(species: NDArray[np.uint8], prototype: Prototype) -> dict[str, Floats]:
-    """Class -> its share of the anions (n,)."""
+    """Compute the share of each class among the anions, (n,)."""
     on_x = species[:, sites_of("X", prototype)]
     return {kind: _members(kind)[on_x].mean(axis=1) for kind in CLASSES}
 
@@ -141,7 +144,9 @@ def class_shares(species: NDArray[np.uint8], prototype: Prototype) -> dict[str, 
 def places_of(
     species: NDArray[np.uint8], tolerance_factor: Floats, octahedral_factor: Floats, prototype: Prototype
 ) -> NDArray[np.float32]:
-    """(n, 13) what says how alike compositions are: t, rB/rX, atomic numbers on A, B and B', shares of eight anions.
+    """Return (n, 13) what says how alike compositions are.
+
+    T, rB/rX, atomic numbers on A, B and B', shares of eight anions.
 
     Args:
         species: (n, n_sites).
@@ -158,7 +163,7 @@ def places_of(
 
 
 def likeness(places: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, k) how alike compositions at places (n, 13) and others (k, 13) are: from 0 to 1, which is the same.
+    """Return (n, k) how alike compositions at places (n, 13) and others (k, 13) are: from 0 to 1, which is the same.
 
     A row gets the same bits whatever rows are beside it, so there is no product of matrices in it.
     """
@@ -176,14 +181,14 @@ def likeness(places: NDArray[np.float32], others: NDArray[np.float32]) -> NDArra
 
 @cache
 def _unlike() -> NDArray[np.float32]:
-    """(101, 101) squared distance of two elements on a site."""
+    """Return (101, 101) squared distance of two elements on a site."""
     table = _elements()
     return np.asarray(np.square(table[:, None] - table).sum(axis=2), dtype=np.float32)
 
 
 @cache
 def _elements() -> NDArray[np.float32]:
-    """(101, d) radius and electronegativity of each element, scaled, and its family."""
+    """Return (101, d) radius and electronegativity of each element, scaled, and its family."""
     from pymatgen.core.periodic_table import Element
 
     families = np.zeros((MAX_Z + 1, len(FAMILIES)))
@@ -198,7 +203,7 @@ def _elements() -> NDArray[np.float32]:
 
 @cache
 def _anions() -> NDArray[np.float32]:
-    """(101, 8) which anion an element is; others are one."""
+    """Return (101, 8) which anion an element is; others are one."""
     found = np.zeros((MAX_Z + 1, 8), dtype=np.float32)
     found[:, -1] = 1.0
     for at, symbol in enumerate(symbol for symbols in CLASSES.values() for symbol in symbols):
@@ -208,14 +213,14 @@ def _anions() -> NDArray[np.float32]:
 
 @cache
 def _members(kind: str) -> Floats:
-    """(101,) 1 for the elements of a class."""
+    """Return (101,) 1 for the elements of a class."""
     found = np.zeros(MAX_Z + 1)
     found[[atomic_number(symbol) for symbol in CLASSES[kind]]] = 1.0
     return found
 
 
 def p_perovskite(columns: Mapping[str, NDArray[Any]], prototype: str) -> NDArray[np.float32]:
-    """(n,) the probability, from columns of candidates of a prototype, see `features_of`.
+    """Compute the probability (n,) from columns of candidates of a prototype, see `features_of`.
 
     NaN where an anion is of no class that the model was fitted to.
     """
@@ -225,7 +230,7 @@ def p_perovskite(columns: Mapping[str, NDArray[Any]], prototype: str) -> NDArray
 
 
 def promise(p: NDArray[np.floating[Any]], e_above_hull: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """(n,) what to rank by: log odds of a perovskite, when made, less 1 for each 0.05 eV/atom above the hull.
+    """Compute what to rank by, (n,): log odds of a perovskite, when made, less 1 for each 0.05 eV/atom above the hull.
 
     Odds of which nothing is known, as of nitrides, count as even.
 
@@ -252,6 +257,6 @@ def _model(content: dict[str, Any]) -> Additive:
 
 
 def to_json(models: Mapping[str, Additive]) -> str:
-    """What `fitted` reads."""
+    """Write the JSON text that `fitted` reads."""
     text = json.dumps({prototype: asdict(model) for prototype, model in models.items()}, indent=1)
     return re.sub(r"\s*\n\s+(?=[-\d\]])", " ", text) + "\n"  # numbers of a list on one line

@@ -145,17 +145,17 @@ def assign_sites(elements: Sequence[int], prototype: Prototype = CUBIC_PEROVSKIT
 
 
 def _either_in_or_new(z: NDArray[np.int64], on_this: set[int], on_other: set[int]) -> Flags:
-    """Which elements (n,) sit on this site already, or on neither."""
+    """Tell which elements (n,) sit on this site already, or on neither."""
     return np.isin(z, list(on_this)) | ~np.isin(z, list(on_other))
 
 
 def _anion_sets(anions: Sequence[int], kinds: int) -> Iterator[list[int]]:
-    """The anions of an ABX3, of so many kinds; of one kind, they stand for those of any formula."""
+    """Return the anions of an ABX3, of so many kinds; of one kind, they stand for those of any formula."""
     return (list(x) for x in combinations_with_replacement(anions, 3) if len(set(x)) == kinds)
 
 
 def _fit(a: _Cations, b: _Cations, x: list[int], limits: Limits) -> Flags:
-    """Whether each A with each B makes an ABX3 of these three anions, (A ions, B ions)."""
+    """Check whether each A with each B makes an ABX3 of these three anions, (A ions, B ions)."""
     ions = tables()
     r_x = ions.radius["X"][x].mean(keepdims=True)  # (1,)
     fits = _tolerated(a.twelve[:, None], b.six, r_x, limits.octahedral)
@@ -167,7 +167,7 @@ def _fit(a: _Cations, b: _Cations, x: list[int], limits: Limits) -> Flags:
 
 
 def _fit_in_double(a: _Cations, b: _Cations, x: list[int]) -> Flags:
-    """Whether each A with each B, and some B', makes an A2BB'X6 of these anions of one kind, (A ions, B ions)."""
+    """Check whether each A with each B, and some B', makes an A2BB'X6 of these anions of one kind, (A ions, B ions)."""
     ions = tables()
     r_x = ions.radius["X"][x].mean(keepdims=True)  # (1,)
     a_fits = _electropositive(a, x) & (a.twelve >= LEAST_A_RADIUS_IN_DOUBLE)

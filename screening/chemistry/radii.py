@@ -50,7 +50,7 @@ UNKNOWN = Radius(math.nan, imputed=True)
 
 
 def ionic_radius(z: int, charge: int, neighbours: int) -> Radius:
-    """The radius of an ion.
+    """Look up or estimate the radius of an ion.
 
     See the module for where it is from. Radii that are not positive (those of bare protons) count as unknown.
 
@@ -74,7 +74,9 @@ def ionic_radius(z: int, charge: int, neighbours: int) -> Radius:
 
 
 def nearest_radius(z: int, charge: int, neighbours: int) -> float:
-    """Shannon's radius of an ion at the coordination nearest to that wanted, in Å; NaN where the table lacks the ion.
+    """Return shannon's radius of an ion at the coordination nearest to that wanted, in Å.
+
+    NaN where the table lacks the ion.
 
     Bartel et al. take these for τ, and so has its threshold of 4.18 been found. Of two as near, the smaller
     coordination counts.
@@ -85,7 +87,7 @@ def nearest_radius(z: int, charge: int, neighbours: int) -> float:
 
 @cache
 def shannon(z: int) -> dict[int, dict[int, float]]:
-    """Shannon's radii of an element where they are positive: charge -> number of neighbours -> Å."""
+    """Return shannon's radii of an element where they are positive: charge -> number of neighbours -> Å."""
     from pymatgen.core.periodic_table import Element
 
     table: dict[int, dict[int, float]] = {}
@@ -99,7 +101,7 @@ def shannon(z: int) -> dict[int, dict[int, float]]:
 
 
 def _at_coordination(radii: dict[int, float], neighbours: int, *, anion: bool) -> float:
-    """The radius at a coordination, Å: as it is known, or as it is expected from the nearest that is."""
+    """Return the radius at a coordination, Å: as it is known, or as it is expected from the nearest that is."""
     nearest = min(radii, key=lambda n: (abs(n - neighbours), -n))
     if anion:
         return radii[nearest] + ANION_GROWTH * (neighbours - nearest)

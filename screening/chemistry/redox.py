@@ -44,7 +44,7 @@ class Potentials(NamedTuple):
 
 
 def potentials(anions: tuple[int, ...]) -> Potentials:
-    """The potentials of all ions beside anions.
+    """Tabulate the potentials of all ions beside anions.
 
     Args:
         anions: Atomic numbers.

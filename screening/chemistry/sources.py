@@ -37,7 +37,7 @@ ANIONS = ("O", "S", "Se", "Te", "F", "Cl", "Br", "I")
 
 @cache
 def icsd_entries() -> Floats:
-    """Entries of the ICSD with each positive oxidation state of each element, (101, 9)."""
+    """Return entries of the ICSD with each positive oxidation state of each element, (101, 9)."""
     entries = np.zeros(SHAPE)
     for row in _rows("ions"):
         entries[NUMBERS[row["element"]], int(row["state"])] = float(row["icsd"])
@@ -46,7 +46,7 @@ def icsd_entries() -> Floats:
 
 @cache
 def icsd_shares(anion: int) -> Floats:
-    """The share of each state among an element's ions with an anion, (101, 9).
+    """Return the share of each state among an element's ions with an anion, (101, 9).
 
     Args:
         anion: Its atomic number.

@@ -135,7 +135,7 @@ class Pace:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Write a duration as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
@@ -143,7 +143,7 @@ def duration(seconds: float) -> str:
 
 def _farewell(stopped: Stopped) -> str:
     kept = f"stopped: {stopped.committed} of {stopped.blocks} blocks are kept"
-    if stopped.on_notice:
+    if stopped.on_shutdown_request:
         return f"{kept} on a notice of the end."
     return f"{kept}; the same command with --resume goes on from there."
 

@@ -78,7 +78,7 @@ def relax_(run: str, **options: Any) -> int:
 
 
 def _tell(progress: RelaxationProgress) -> None:
-    """A line on stderr for each relaxation."""
+    """Print a line on stderr for each relaxation."""
     found = progress.result
     named = f"{found.formula} {found.tilts}".strip()
     said = found.reason or f"{found.energy_per_atom:.4f} eV/atom, {found.became or 'no perovskite'}"

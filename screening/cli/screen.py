@@ -96,7 +96,7 @@ def screen(  # noqa: PLR0913  # the flags of a command
 
 
 def _tell_left(campaign: Campaign) -> str:
-    """What is left of a run, who does it, and what to do if nobody does."""
+    """Say what is left of a run, who does it, and what to do if nobody does."""
     left = f"{campaign.blocks - campaign.committed} of {campaign.blocks} blocks are left"
     if not campaign.others:
         return f"{left}, and nobody is at work on them; the same command with --resume does them."
@@ -173,7 +173,7 @@ def _name_model(plan: Plan, *, default: bool) -> None:
 
 
 def _spoken(outputs: Outputs) -> Outputs:
-    """What the command line asks for: there `-` is stdout."""
+    """Read what the command line asks for: there `-` is stdout."""
     return replace(outputs, csv=STDOUT) if outputs.csv == Path("-") else outputs
 
 
@@ -216,7 +216,7 @@ def _doubted(table: Ranking, count: int) -> str:
 
 
 def _of_known(outputs: Outputs) -> Iterator[str]:
-    """What there is to say of what the user has."""
+    """Say what there is to say of what the user has."""
     if outputs.had is None:
         return
     yield from (f"note: {note}." for note in outputs.had.notes)

@@ -47,7 +47,7 @@ class PlainTable(Table):
 
 
 def table(headers: dict[str, str]) -> PlainTable:
-    """An empty table: header -> how its column is justified, "left" or "right"."""
+    """Return an empty table: header -> how its column is justified, "left" or "right"."""
     empty = PlainTable(box=None, pad_edge=False)
     for header, justify in headers.items():
         is_number = justify == "right"
@@ -58,7 +58,7 @@ def table(headers: dict[str, str]) -> PlainTable:
 
 
 def room() -> int:
-    """Characters of a line: of the terminal, or of a file or pipe."""
+    """Return characters of a line: of the terminal, or of a file or pipe."""
     return Console().width if sys.stdout.isatty() else WIDE
 
 
@@ -96,7 +96,7 @@ def _takes(card: Card) -> str:
 
 
 def _errors(card: Card) -> str:
-    """The main target and its first kind of figure, on each split."""
+    """Return the main target and its first kind of figure, on each split."""
     main = [figure for figure in card.metrics if figure.target == card.targets[0].name]
     figures = [figure for figure in main if figure.metric == main[0].metric]
     texts = (f"{figure.metric} {figure.value:.3f} {figure.unit}".rstrip() + f" ({figure.split})" for figure in figures)
@@ -193,7 +193,10 @@ def print_ranking(ranking: Ranking, count: int, look: Look) -> None:
 
 
 def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[tuple[int, Shown]]:
-    """The columns of the short table, in their order; the smaller the number before one, the more important it is."""
+    """Return the columns of the short table, in their order.
+
+    The smaller the number before one, the more important it is.
+    """
     names = ((2 if name == "id" else 8, Shown(name, _of(name), is_text=True)) for name in candidates.name_columns)
     numbers = (
         (3, "p_stable", f"P(≤{stable_at:g})", 3), (4, "a_angstrom", "a (Å)", 3), (5, "tolerance_factor", "t", 3),
@@ -219,7 +222,10 @@ def columns(candidates: Candidates, stable_at: float, known: set[str]) -> list[t
 
 
 def fitting(offered: Sequence[tuple[int, Shown]], rows: Sequence[Row], width: int) -> list[Shown]:
-    """The columns that so many characters have room for, the most important first; what names a candidate always."""
+    """Return the columns that so many characters have room for, the most important first.
+
+    What names a candidate always.
+    """
     left, kept = width, set()
     for place, column in sorted(offered, key=lambda item: item[0]):
         needed = max(cell_len(column.header), *(cell_len(column.cell(row)) for row in rows)) + GAP
@@ -232,7 +238,10 @@ def fitting(offered: Sequence[tuple[int, Shown]], rows: Sequence[Row], width: in
 
 
 def records(rows: Sequence[Row], fields: Sequence[Field]) -> list[dict[str, Any]]:
-    """Rows of the ranked CSV as JSON values: numbers, booleans, null where there is none; other texts as they are."""
+    """Write rows of the ranked CSV as JSON values: numbers, booleans, null where there is none.
+
+    Other texts as they are.
+    """
     kinds = {field.name: field.kind for field in fields}
     return [{name: _value(cell, kinds[name]) for name, cell in row.items()} for row in rows]
 
@@ -268,7 +277,7 @@ def _energy(row: Mapping[str, str]) -> str:
 
 
 def _known(row: Mapping[str, str]) -> str:
-    """The energy of the training, with a sign where another polymorph may lie lower."""
+    """Return the energy of the training, with a sign where another polymorph may lie lower."""
     value = _of("known_e_above_hull", 3)(row)
     return f"≤{value}" if value and row["known_is_bound"] == "true" else value
 

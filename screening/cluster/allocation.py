@@ -56,11 +56,11 @@ class Component:
     tasks: int
 
     def setting(self, name: str) -> str | None:
-        """A variable that SLURM set for this component."""
+        """Return a variable that SLURM set for this component."""
         return os.environ.get(name if self.group is None else f"{name}_HET_GROUP_{self.group}")
 
     def command(self, step: Step, log: Path) -> list[str]:
-        """The beginning of the command that starts the workers: cores and memory are those of this component."""
+        """Return the beginning of the command that starts the workers: cores and memory are those of this component."""
         cpus, memory = self.setting("SLURM_CPUS_PER_TASK"), self.setting("SLURM_MEM_PER_CPU")
         return [
             "srun",
@@ -79,7 +79,7 @@ class Component:
 
 
 def components() -> list[Component]:
-    """The components of the job that this process runs in.
+    """Return the components of the job that this process runs in.
 
     Raises:
         UserError: It runs in none, or in one with more components than we have kinds of workers.

@@ -39,7 +39,7 @@ FUTILE = 10
 
 @contextmanager
 def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
-    """Workers on this machine.
+    """Start workers on this machine.
 
     Args:
         builders: Processes that build, or that do all where there is no other kind.
@@ -73,7 +73,7 @@ def local_workers(builders: int, inference: int) -> Iterator[Workforce]:
             cluster = started(begin, came, LIMIT + builders)
             client = closing.enter_context(Client(closing.enter_context(cluster), security=security))
             _add_inference(cluster, inference)
-            keeper = Keeper(cluster, builders + inference)
+            keeper = WorkerPool(cluster, builders + inference)
             keeper.start()
         try:
             yield Workforce(client, builders, inference, check=keeper.check, waiting=lambda: describe(client))
@@ -92,7 +92,7 @@ def _add_inference(cluster: LocalCluster, count: int) -> None:
     cluster.scale(len(cluster.worker_spec))
 
 
-class Keeper:
+class WorkerPool:
     """Replaces worker processes that stay dead.
 
     Dask restarts a worker that dies at work, but not one that dies while it starts; and it forgets one that takes

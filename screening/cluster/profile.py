@@ -16,7 +16,7 @@ from cgcnn.files import read_text, shipped_files
 
 
 def counted(name: str, default: int | None = None) -> int:
-    """A number of components or tasks.
+    """Read a number of components or tasks.
 
     Args:
         name: Of the variable.
@@ -49,7 +49,7 @@ class Lifetime:
 
 
 def parse_walltime(text: str) -> int:
-    """Seconds of a SLURM time limit: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S.
+    """Parse a SLURM time limit into seconds: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S.
 
     Raises:
         UserError: It is none of these.
@@ -65,7 +65,7 @@ def parse_walltime(text: str) -> int:
 
 
 def lifetime(walltime: str) -> Lifetime:
-    """How long a worker may live: the last to leave still has time before SLURM ends it."""
+    """Choose how long a worker may live: the last to leave still has time before SLURM ends it."""
     seconds = parse_walltime(walltime)
     return Lifetime(int(seconds * (1 - MARGIN - STAGGER)), int(seconds * STAGGER))
 

@@ -44,7 +44,7 @@ def running_workers(address: str) -> Iterator[Workforce]:
 
 
 def connect(address: str) -> Client:
-    """A client of a scheduler, with the certificates of Dask's configuration.
+    """Connect a client to a scheduler, with the certificates of Dask's configuration.
 
     These are `distributed.comm.tls` there, or DASK_DISTRIBUTED__COMM__TLS__… in the environment.
 

@@ -230,13 +230,13 @@ LOOPBACK = "127.0.0.1:0"
 NO_DASHBOARD = {"dashboard": False, "dashboard_address": LOOPBACK}
 DEATH_TIMEOUT = 120
 """Seconds after which a worker that finds no scheduler ends."""
-LOOK = 0.2
+LOOK_FOR_WORKERS = 0.2
 """Seconds between looks whether workers came."""
 
 
 @contextmanager
 def remote_cluster(security: Security, interface: str | None) -> Iterator[tuple[SpecCluster, Client]]:
-    """A scheduler that listens on the network, for workers that somebody else starts.
+    """Start a scheduler that listens on the network, for workers that somebody else starts.
 
     Args:
         security: Certificates of the run.
@@ -281,13 +281,13 @@ def check_interface(interface: str | None, name: str) -> None:
 
 
 def worker_arguments(resources: Mapping[str, int]) -> list[str]:
-    """Options of `dask worker` that every worker of ours gets beside its name and address."""
+    """Return options of `dask worker` that every worker of ours gets beside its name and address."""
     wanted = " ".join(f"{name}={count}" for name, count in resources.items())
     return ["--resources", wanted, "--dashboard-address", LOOPBACK, "--no-dashboard"]
 
 
 def tls_arguments(security: Security) -> tuple[str, ...]:
-    """Options of `dask worker` that name the files of the run's certificate."""
+    """Return options of `dask worker` that name the files of the run's certificate."""
     tls = security.get_tls_config_for_role("worker")
     files = ("--tls-ca-file", tls["ca_file"], "--tls-cert", tls["cert"], "--tls-key", tls["key"])
     return ("--protocol", "tls://", *files)
@@ -314,24 +314,24 @@ def wait_for(come: Callable[[], bool], patience: float, explain: Callable[[], st
     told = time.monotonic()
     while not come():
         check()
-        time.sleep(LOOK)
+        time.sleep(LOOK_FOR_WORKERS)
         if time.monotonic() - told > patience:
             told = time.monotonic()
             log.warning("waiting for workers: %s", explain())
 
 
 def workers(client: Client) -> list[dict[str, Any]]:
-    """What the scheduler knows of each worker that is there: of all, where some versions of Dask tell of five."""
+    """Ask the scheduler about all its workers; some versions of Dask report five."""
     return list(client.scheduler_info(n_workers=-1)["workers"].values())
 
 
 def names(client: Client) -> list[str]:
-    """Names of the workers that are there."""
+    """Return names of the workers that are there."""
     return [str(worker["name"]) for worker in workers(client)]
 
 
 def describe(client: Client) -> str:
-    """How many workers there are, and when the one that is silent for longest was heard of."""
+    """Say how many workers there are, and when the one that is silent for longest was heard of."""
     there = workers(client)
     if not there:
         return "no worker is there"
@@ -341,7 +341,7 @@ def describe(client: Client) -> str:
 
 
 def scheduler_address(text: str) -> str:
-    """The address in a scheduler file's text.
+    """Return the address in a scheduler file's text.
 
     Raises:
         ValueError: There is none.

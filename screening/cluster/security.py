@@ -72,7 +72,10 @@ def private_folder(parent: Path) -> Path:
 
 
 def _safe(parent: Path) -> Path:
-    """The folder itself, without links, if nobody else can rename what we make in it; else one in the user's cache."""
+    """Return the folder itself, without links, if nobody else can rename what we make in it.
+
+    Else one in the user's cache.
+    """
     real = Path(os.path.realpath(parent))
     if all(map(_keeps_names, (real, *real.parents))):
         return real
@@ -106,14 +109,14 @@ ROLES = ("client", "scheduler", "worker")
 
 
 def in_memory() -> Security:
-    """A certificate and its key for processes that are started by this one, and are handed them at their start."""
+    """Make a certificate and its key for processes that this one starts and hands them to."""
     certificate, key = make_certificate()
     return _security(certificate, key)
 
 
 @contextmanager
 def certificates(beside: Path) -> Iterator[Security]:
-    """A certificate and its key as files, for as long as the run lasts.
+    """Write a certificate and its key to files that last as long as the run.
 
     Those of runs on this machine that were killed are removed first.
 
@@ -146,7 +149,7 @@ def sweep(beside: Path) -> None:
 
 
 def make_certificate() -> tuple[str, str]:
-    """One certificate that is its own authority, and its key, both PEM: whoever has the key is one of us.
+    """Make one certificate that is its own authority, and its key, both PEM; only who has the key can connect.
 
     On an elliptic curve, for that takes a millisecond; Dask's own way takes a hundred.
     """

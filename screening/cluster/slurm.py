@@ -108,7 +108,7 @@ def submit_job(arguments: Sequence[str], script: str, what: str) -> str:
 
 
 def job_states(numbers: Collection[str]) -> dict[str, JobState] | None:
-    """How jobs are, as far as SLURM still knows them, by number; None if it does not answer.
+    """Ask SLURM how jobs are, as far as it still knows them, by number; None if it does not answer.
 
     They are asked for by their numbers: who submitted them, and under which name, is then of no importance.
     """
@@ -129,13 +129,13 @@ def cancel_jobs(numbers: Collection[str]) -> None:
 
 
 def _reason(answer: subprocess.CompletedProcess[str]) -> str:
-    """What SLURM says, without the name of the command before it."""
+    """Extract what SLURM says, without the name of the command before it."""
     lines = [line.rpartition("error: ")[2].strip() for line in answer.stderr.splitlines() if line.strip()]
     return "; ".join(dict.fromkeys(lines)) or f"exit status {answer.returncode}"
 
 
 def _call(*command: str, script: str | None = None) -> subprocess.CompletedProcess[str] | None:
-    """The answer of a command; None if it is not there. In a session of its own, where no Ctrl-C reaches it."""
+    """Run a command in a session of its own, where no Ctrl-C reaches it; None if there is no such command."""
     try:
         return subprocess.run(  # noqa: S603  # no shell
             command,
@@ -171,7 +171,7 @@ class JobTemplate:
     worker: tuple[str, ...]
 
     def script(self, name: str) -> str:
-        """The batch script of the job whose worker has this name."""
+        """Write the batch script of the job whose worker has this name."""
         variable, _, value = inherited().partition("=")
         command = f"exec {shlex.quote(sys.executable)} -P -m screening.cluster.worker"
         return "\n".join(
@@ -348,7 +348,7 @@ class JobPool:
             raise UserError(self.problem)
 
     def states(self) -> str:
-        """What SLURM says of our jobs, in one line."""
+        """Summarise what SLURM says of our jobs in one line."""
         jobs = dict(self._jobs)
         listed = job_states(list(jobs.values()))
         if listed is None:
@@ -413,5 +413,5 @@ class JobPool:
 
 
 def _kind(name: str) -> str:
-    """Of a worker, by its name."""
+    """Tell the kind of a worker by its name."""
     return name.partition("-")[0]

@@ -18,7 +18,7 @@ from screening.cluster.security import private_folder
 
 
 def command(scratch: str, name: str, *arguments: str) -> list[str]:
-    """The command that becomes the worker.
+    """Return the command that becomes the worker.
 
     Raises:
         UserError: The folder for its files cannot be made.

@@ -71,7 +71,7 @@ def _energy(rows: Rows, stable_at: float) -> np.ndarray:  # noqa: ARG001  # as o
 
 
 def _stability(rows: Rows, stable_at: float) -> np.ndarray:
-    """Deviations above the threshold: least where `p_stable` is largest, also where that is 1 or 0 in rounding."""
+    """Compute deviations above the threshold: least where `p_stable` is largest, also where that rounds to 1 or 0."""
     return (rows["e_above_hull"] - np.float32(stable_at)) / np.maximum(rows["e_above_hull_std"], np.float32(1e-6))
 
 
@@ -98,7 +98,7 @@ class NotWorthwhileError(Exception):
 
 
 def ranked_by(sort: str) -> str:
-    """The column that a cascade is after, from the columns that a recipe ranks by.
+    """Return the column that a cascade is after, from the columns that a recipe ranks by.
 
     Raises:
         UserError: No student can learn the first of them.
@@ -157,7 +157,7 @@ def _fitted(
     drawn: tuple[Rows, NDArray[np.uint8], NDArray[np.float32]],
     asked: tuple[NDArray[np.float32], float],
 ) -> Cascade:
-    """A cascade after a share of the candidates, from those drawn with their keys."""
+    """Fit a cascade that keeps a share of the candidates, from those drawn with their keys."""
     from cgcnn.training.distil import fit_student
 
     (rows, species, lattice), (key, share) = drawn, asked
@@ -185,7 +185,7 @@ def _fitted(
 
 
 def _best(rows: Rows, key: NDArray[np.float32], share: float) -> NDArray[np.intp]:
-    """Positions of the best share of the rows that a ranking has: those in the model's domain first, as there."""
+    """Find the best share of the rows that a ranking has: those in the model's domain first, as there."""
     ranked = np.flatnonzero(rows["status"] == Status.OK)
     order = np.lexsort((key[ranked], ~rows["in_domain"][ranked]))
     if not len(order):
@@ -194,7 +194,7 @@ def _best(rows: Rows, key: NDArray[np.float32], share: float) -> NDArray[np.intp
 
 
 def _spread_out(key: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n,) keys on the student's scale."""
+    """Put keys (n,) on the student's scale."""
     origin, middle = np.quantile(key, [SHARE, 0.5]).astype(np.float32)
     spread: NDArray[np.float32] = np.arcsinh((key - origin) / max((middle - origin) / 2, np.float32(1e-6)))
     return spread

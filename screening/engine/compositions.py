@@ -51,7 +51,7 @@ class BuiltCompositions:
 
 
 def load(plan: Plan[Compositions]) -> PrototypeModel:
-    """The model of a plan, for its prototype.
+    """Load the model of a plan, for its prototype.
 
     Raises:
         UserError: It cannot be read.
@@ -98,7 +98,7 @@ def infer(plan: Plan[Compositions], model: PrototypeModel, built: BuiltCompositi
 
 
 def failed(plan: Plan[Compositions], block: Block, reason: str) -> BlockResult:
-    """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
+    """Return the rows of a block that could not be scored: every candidate is there, with the status `failed`."""
     species = plan.candidates.decode(block.start, block.stop)
     flags = {name: np.zeros(len(species), dtype=bool) for name in FLAGS}
     unknown = np.full(len(species), np.nan, dtype=np.float32)
@@ -111,7 +111,7 @@ def failed(plan: Plan[Compositions], block: Block, reason: str) -> BlockResult:
 
 
 def sift(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: int) -> dict[str, np.ndarray]:
-    """The rows of candidates [start, stop) as the filters leave them: `status` is there, no prediction yet."""
+    """Filter candidates [start, stop): `status` is there, no prediction yet."""
     return _without_prediction(_sifted(plan, model, start, stop))
 
 
@@ -120,7 +120,7 @@ def _sifted(plan: Plan[Compositions], model: PrototypeModel, start: int, stop: i
 
 
 def sift_species(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
-    """As `sift`, without columns for predictions, of any candidates: canonical species (n, n_sites)."""
+    """Filter any candidates as `sift` does, without columns for predictions: canonical species (n, n_sites)."""
     usable: np.ndarray = np.all(species > 0, axis=1)
     if usable.all():
         return _described(plan, model, species)
@@ -131,7 +131,7 @@ def sift_species(plan: Plan[Compositions], model: PrototypeModel, species: np.nd
 
 
 def _described(plan: Plan[Compositions], model: PrototypeModel, species: np.ndarray) -> dict[str, np.ndarray]:
-    """What is known of species (n, n_sites) short of a prediction, and whether they pass the filters.
+    """Describe species (n, n_sites) short of a prediction, and tell whether they pass the filters.
 
     The rest of the chemistry is not worked out of those that the first filters reject by their elements.
     """
@@ -157,12 +157,12 @@ def _all_described(plan: Plan[Compositions], model: PrototypeModel, species: np.
 
 
 def _stored(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows without the columns that only filters look at."""
+    """Drop the columns that only filters look at."""
     return {name: values for name, values in rows.items() if name not in chemistry.FOR_FILTERS}
 
 
 def _without_rejected(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows with no more than species and status of those rejected or set aside: the rest compresses to nothing."""
+    """Keep no more than species and status of rows rejected or set aside: the rest compresses to nothing."""
     kept = rows["status"] < Status.SET_ASIDE
     if kept.all():
         return rows
@@ -171,7 +171,7 @@ def _without_rejected(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _spread(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Values of the usable rows in their places (n,) among all, which else have NaN or 0."""
+    """Spread values of the usable rows to their places (n,) among all, which else have NaN or 0."""
     empty = np.nan if values.dtype.kind == "f" else 0
     spread = np.full((len(usable), *values.shape[1:]), empty, dtype=values.dtype)
     spread[usable] = values
@@ -187,7 +187,7 @@ def _fill_in(rows: dict[str, np.ndarray], kept: np.ndarray, predicted: dict[str,
 
 
 def _without_prediction(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows with columns for what is yet to be predicted."""
+    """Add empty columns for what is yet to be predicted."""
     predicted = (
         "e_above_hull",
         "e_above_hull_std",
@@ -223,7 +223,7 @@ def _predict(
 def _judged(
     plan: Plan[Compositions], rows: dict[str, np.ndarray], kept: np.ndarray, predicted: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """`p_perovskite` of those kept, if the model predicts the energies that it takes, which then are not kept."""
+    """Compute `p_perovskite` of those kept, if the model predicts the energies that it takes; drop these."""
     if any(name not in predicted for name in ENERGIES):
         return {}
     known = {name: rows[name][kept] for name in ("species", "tau", "tolerance_factor", "octahedral_factor")}

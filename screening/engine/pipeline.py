@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 
 
 DRAIN = 20.0
-"""Seconds in which blocks in flight may end after the notice."""
+"""Seconds in which blocks in flight may end after a shutdown request."""
 
 
 @dataclass
-class Notice:
-    """Whether and when the notice came.
+class ShutdownRequest:
+    """A request to finish what is under way and come back later, as SLURM sends it before it ends a job.
 
     Attributes:
-        came: On the monotonic clock, s; None if it did not.
+        came: When it came on the monotonic clock, s; None if it did not.
     """
 
     came: float | None = None
 
     def __bool__(self) -> bool:
-        """Whether it came: nothing new is begun then."""
+        """Tell whether it came: nothing new is begun then."""
         return self.came is not None
 
     @property
@@ -60,9 +60,9 @@ class Notice:
 
 
 @contextmanager
-def on_notice() -> Iterator[Notice]:
-    """Take SIGUSR1 as the notice; batch scripts have SLURM send it. In other threads than the main one none comes."""
-    notice = Notice()
+def on_shutdown_request() -> Iterator[ShutdownRequest]:
+    """Take SIGUSR1, which batch scripts have SLURM send, as a shutdown request; only the main thread gets one."""
+    notice = ShutdownRequest()
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield notice
         return
@@ -90,7 +90,7 @@ MOST_BLOCKS = 2**20
 
 
 def block_rows(candidates: int, workers: int, wanted: int | None, grain: Grain) -> int:
-    """Candidates a block: what is wanted, or by the size of the space and the number of workers.
+    """Choose the candidates a block: what is wanted, or by the size of the space and the number of workers.
 
     Args:
         candidates: Of the space.
@@ -122,7 +122,7 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Harvest:
+class Completed:
     """Blocks that ended together.
 
     Attributes:
@@ -135,8 +135,8 @@ class Harvest:
 
 
 def screen_blocks(
-    force: Workforce, target: RunReference, blocks: Iterable[Block], notice: Notice, device: str = ""
-) -> Iterator[Harvest]:
+    force: Workforce, target: RunReference, blocks: Iterable[Block], notice: ShutdownRequest, device: str = ""
+) -> Iterator[Completed]:
     """Screen blocks with a workforce; receipts come in order of completion.
 
     A worker is sent the address of the run and a block; it reads the plan from the run, and scores and writes the
@@ -163,21 +163,23 @@ def screen_blocks(
             receipts += [receipt] if receipt else []
             suspects += [] if receipt else [block]
         if receipts:
-            yield Harvest(receipts, len(flight.under_way))
+            yield Completed(receipts, len(flight.under_way))
     for block in () if notice else suspects:  # one by one, for Dask also blames blocks that waited on a dead worker
         flight.begin(block)
         while flight.under_way:
             for _, receipt in flight.ended():
-                yield Harvest([receipt or _give_up(target, block)], 0)
+                yield Completed([receipt or _give_up(target, block)], 0)
 
 
-def screen_here(target: RunReference, blocks: Iterable[Block], notice: Notice, device: str = "") -> Iterator[Harvest]:
+def screen_here(
+    target: RunReference, blocks: Iterable[Block], notice: ShutdownRequest, device: str = ""
+) -> Iterator[Completed]:
     """Screen blocks one after the other in this process, as a worker would; else as `screen_blocks`."""
     assignment = Assignment(target, versions(), gpu=False, device=device)
     for block in blocks:
         if notice:
             return
-        yield Harvest([screen_block(assignment, block)], 0)
+        yield Completed([screen_block(assignment, block)], 0)
 
 
 class _Flight:
@@ -205,7 +207,7 @@ class _Flight:
         future.add_done_callback(self._ended.put)
 
     def ended(self) -> Iterator[tuple[Block, BlockReceipt | None]]:
-        """What ended since: at least one block if all goes well, none after some time in which nothing did."""
+        """Return what ended since: at least one block if all goes well, none after some time in which nothing did."""
         try:
             futures = [self._ended.get(timeout=HEALTH)]
         except Empty:
@@ -234,7 +236,7 @@ class _Flight:
 
 
 def _receipt(future: Future[BlockReceipt], check: Callable[[], None]) -> BlockReceipt | None:
-    """What a worker reports; None if too many workers died.
+    """Return what a worker reports; None if too many workers died.
 
     A report can be lost with its worker before it is fetched; others then do the block again, if there are any.
     """
@@ -279,7 +281,7 @@ def infer_stage(assignment: Assignment, block: Block, built: Built | BlockResult
 
 
 def _whatever_happens(plan: Plan, block: Block, work: Callable[[], Done]) -> Done | BlockResult:
-    """What the work gives; whatever is wrong with one block must not stop the others."""
+    """Run the work; whatever is wrong with one block must not stop the others."""
     try:
         return work()
     except MemoryError:  # the machine's fault, not the block's
@@ -294,7 +296,7 @@ def _write(target: RunReference, result: BlockResult, begun: float, device: str)
 
 
 def _device(assignment: Assignment) -> str:
-    """Where this process predicts. One process a GPU: each sees its own through CUDA_VISIBLE_DEVICES.
+    """Choose where this process predicts. One process a GPU: each sees its own through CUDA_VISIBLE_DEVICES.
 
     Raises:
         UserError: The run was begun on a GPU, and there is none here.
@@ -328,7 +330,7 @@ def _plan(target: RunReference) -> Plan:
 
 @lru_cache(maxsize=2)
 def _plan_and_model(assignment: Assignment, device: str) -> tuple[Plan, Model | PrototypeModel]:
-    """What a worker process loads once a run, having found that it may work for it."""
+    """Load what a worker process needs once a run, having found that it may work for it."""
     if found := version_differences(assignment.versions, versions()):
         raise UserError(f"worker on {socket.gethostname()}: {found}. Give all workers the environment of the client.")
     if device != "cpu":

@@ -24,7 +24,7 @@ SCORED_BY = {"space": "compositions", "list": "compositions", "structures": "str
 
 
 def load_model(plan: Plan) -> AnyModel:
-    """The model of a plan, for the candidates that the plan has.
+    """Load the model of a plan, for the candidates that the plan has.
 
     Raises:
         UserError: It cannot be read.
@@ -39,25 +39,25 @@ def score_block(plan: Plan, model: AnyModel, block: Block) -> BlockResult:
 
 
 def build_block(plan: Plan, model: AnyModel, block: Block) -> Built:
-    """The first half of `score_block`: all that precedes the prediction."""
+    """Do the first half of `score_block`: all that precedes the prediction."""
     built: Built = _kind(plan).build(plan, model, block)
     return built
 
 
 def infer_block(plan: Plan, model: AnyModel, built: Built) -> BlockResult:
-    """The second half of `score_block`: predict what was built, in this process or another."""
+    """Do the second half of `score_block`: predict what was built, in this process or another."""
     result: BlockResult = _kind(plan).infer(plan, model, built)
     return result
 
 
 def failed_block(plan: Plan, block: Block, reason: str) -> BlockResult:
-    """The rows of a block that could not be scored: every candidate is there, with the status `failed`."""
+    """Return the rows of a block that could not be scored: every candidate is there, with the status `failed`."""
     result: BlockResult = _kind(plan).failed(plan, block, reason)
     return result
 
 
 def sift(plan: Plan, model: AnyModel, start: int, stop: int) -> dict[str, np.ndarray]:
-    """The rows of candidates [start, stop) short of their prediction: `status` is there."""
+    """Filter candidates [start, stop) short of their prediction: `status` is there."""
     rows: dict[str, np.ndarray] = _kind(plan).sift(plan, model, start, stop)
     return rows
 

@@ -43,7 +43,7 @@ class Share:
         return 0 if self.count == 1 else self.number
 
     def next_of(self, blocks: Iterable[int], tried: Collection[Share]) -> Share | None:
-        """Which share to do now: this one first, later the nearest after it that has one of the undone blocks.
+        """Choose which share to do now: this one first, later the nearest after it that has one of the undone blocks.
 
         Args:
             blocks: That are undone.
@@ -57,7 +57,7 @@ class Share:
 
 
 def parse_share(text: str) -> Share:
-    """A share from K/N, such as "3/10".
+    """Parse a share from K/N, such as "3/10".
 
     Raises:
         UserError: It is not of this form, or there is no such share.

@@ -43,7 +43,7 @@ class BuiltStructures:
 
 
 def load(plan: Plan[Structures]) -> Model:
-    """The model of a plan.
+    """Load the model of a plan.
 
     Raises:
         UserError: It cannot be read.
@@ -86,13 +86,13 @@ def infer(plan: Plan[Structures], model: Model, built: BuiltStructures) -> Block
 
 
 def failed(plan: Plan[Structures], block: Block, reason: str) -> BlockResult:
-    """The rows of a block that could not be scored."""
+    """Return the rows of a block that could not be scored."""
     rows = _unpredicted(plan.candidates.fingerprints(block.start, block.stop))
     return BlockResult(block, rows, dict.fromkeys(range(block.start, block.stop), reason))
 
 
 def sift(plan: Plan[Structures], model: Model, start: int, stop: int) -> dict[str, np.ndarray]:
-    """The `status` of structures [start, stop), short of predictions that fail."""
+    """Compute the `status` of structures [start, stop), short of predictions that fail."""
     built = build(plan, model, Block(0, start, stop))
     status = np.full(stop - start, Status.OK, dtype=np.uint8)
     status[[index - start for index in built.failures]] = Status.FAILED
@@ -100,7 +100,7 @@ def sift(plan: Plan[Structures], model: Model, start: int, stop: int) -> dict[st
 
 
 def _unpredicted(fingerprints: NDArray[np.uint64]) -> dict[str, np.ndarray]:
-    """Rows of structures that all failed so far."""
+    """Return rows of structures that all failed so far."""
     n = len(fingerprints)
     predicted = ("e_above_hull", "e_above_hull_std", "p_stable")
     return {

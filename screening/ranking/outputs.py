@@ -267,7 +267,7 @@ class Outputs:
 
 
 def hull_check_of(plan: Plan) -> HullCheck | None:
-    """The check of a plan's candidates against shipped phases; None of structures, and where the model has none."""
+    """Return the check of a plan's candidates against shipped phases; None for structures or a model without one."""
     return hull_check(plan.model) if plan.candidates.site_groups else None
 
 

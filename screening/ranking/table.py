@@ -144,7 +144,7 @@ class Ranking:
         return self.first_species()
 
     def first_species(self, count: int | None = None) -> NDArray[np.uint8]:
-        """As `species`, of the first rows."""
+        """Return `species` of the first rows."""
         candidates = self.plan.candidates
         sites = candidates.site_groups
         shown = self._arrays([field for field in self.fields if field.name in candidates.name_columns], count)

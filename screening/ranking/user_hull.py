@@ -220,7 +220,10 @@ class HullCheck(UserHull):
 
 @lru_cache(maxsize=1)
 def hull_check(model: ModelReference) -> HullCheck | None:
-    """The check of a model's candidates; None where it is gone, or its energies are not on the scale of the phases."""
+    """Return the check of a model's candidates.
+
+    None where it is gone, or its energies are not on the scale of the phases.
+    """
     try:
         card = read_card(model.path)
     except UserError:

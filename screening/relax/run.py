@@ -19,7 +19,7 @@ from screening.chemistry.competing import listed, read_phases
 from screening.cluster import Choice, choose, preflight, start
 from screening.cluster.profile import LocalProfile
 from screening.cluster.scheduler import DEATHS, HEALTH
-from screening.engine.pipeline import on_notice
+from screening.engine.pipeline import on_shutdown_request
 from screening.ranking.crystals import make_starts
 from screening.ranking.outputs import Outputs, rank_run
 from screening.relax.crystal import CHGNET, RelaxationSettings, RelaxationTask, Relaxed, name_calculator, relax
@@ -33,14 +33,18 @@ if TYPE_CHECKING:
 
     from screening.chemistry.competing import Paths, Phases
     from screening.cluster.scheduler import Workforce
-    from screening.engine.pipeline import Notice
+    from screening.engine.pipeline import ShutdownRequest
     from screening.ranking.crystals import Start
     from screening.ranking.table import Ranking
     from screening.store import StoredRun
 
 
 def relax_all(
-    tasks: Sequence[RelaxationTask], settings: RelaxationSettings, folder: Folder, choice: Choice, notice: Notice
+    tasks: Sequence[RelaxationTask],
+    settings: RelaxationSettings,
+    folder: Folder,
+    choice: Choice,
+    notice: ShutdownRequest,
 ) -> Iterator[Relaxed]:
     """Relax structures and keep the results, which come in order of completion.
 
@@ -233,7 +237,7 @@ def relax_run(
     todo = [task for task in tasks if task.key not in results]
     if todo:
         preflight(choice)
-        with on_notice() as notice:
+        with on_shutdown_request() as notice:
             for found in relax_all(todo, wanted.settings, folder, choice, notice):
                 results[RelaxationTask(found.index, found.formula, found.tilts, {}).key] = found
                 progress(RelaxationProgress(found, len(results), len(tasks)))

@@ -93,7 +93,7 @@ def write_block(  # noqa: PLR0913  # the last four only describe the block
 def load_shard(  # noqa: PLR0913  # a run, and which part of it
     place: Place, header: Header, documents: Mapping[str, Any], name: str, *, block: int, expected: str
 ) -> Array:
-    """One column of one block, proven to be what was committed.
+    """Load one column of one block, proven to be what was committed.
 
     A shard has checksums of its own, but these do not say whose it is: one that was moved from another block or run
     is sound in itself.
@@ -150,7 +150,7 @@ def _check_columns(header: Header, start: int, columns: Mapping[str, Array]) -> 
 
 
 def _reasons(start: int, status: Array, failures: Mapping[int, str]) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Ranges of rows by reason."""
+    """Return ranges of rows by reason."""
     failed = [start + int(i) for i in np.flatnonzero(status == Status.FAILED)]
     if failed != sorted(failures):
         raise ValueError("each row whose status is failed needs a reason, and no other row")
@@ -165,7 +165,7 @@ def _reasons(start: int, status: Array, failures: Mapping[int, str]) -> dict[str
 
 
 def read_header(target: RunReference) -> Header:
-    """The header of a run, as its workers need it; read once a process.
+    """Read the header of a run, as its workers need it, once a process.
 
     Raises:
         UserError: Where there is no run, or its header is damaged.
@@ -174,7 +174,7 @@ def read_header(target: RunReference) -> Header:
 
 
 def read_records(target: RunReference) -> Records | None:
-    """The records of a run, as its workers need them; None for a run of none.
+    """Read the records of a run, as its workers need them; None for a run of none.
 
     Raises:
         UserError: Where there is no run, or its header or the index of its records is damaged.
@@ -184,7 +184,7 @@ def read_records(target: RunReference) -> Records | None:
 
 
 def load_header(url: str) -> Header:
-    """The header of the run at a URL.
+    """Read the header of the run at a URL.
 
     Raises:
         UserError: Where there is no run, or its header is damaged.
@@ -193,12 +193,12 @@ def load_header(url: str) -> Header:
 
 
 def load_records(url: str) -> Records | None:
-    """As `read_records`, of the run at a URL."""
+    """Read the records of the run at a URL as `read_records` does."""
     place = open_place(url)
     header = headers.load(place)[0]
     return Records.at(place, header.records) if header.records else None
 
 
 def exists(url: str) -> bool:
-    """Whether there is a run at a URL, however damaged."""
+    """Check whether there is a run at a URL, however damaged."""
     return headers.is_run(open_place(url))

@@ -28,7 +28,7 @@ Versions = tuple[tuple[str, str], ...]
 
 
 def versions() -> Versions:
-    """Name and version of Python, of this program, of the packages that matter, and of the compiled kernel.
+    """List name and version of Python, of this program, of the packages that matter, and of the compiled kernel.
 
     Builds of torch count as one, and instruction sets of the kernel too, which give the same bits.
     """
@@ -149,7 +149,7 @@ class Header:
         return block * self.block_rows, min(self.rows, (block + 1) * self.block_rows)
 
     def column(self, name: str) -> Column:
-        """The column of that name.
+        """Return the column of that name.
 
         Raises:
             UserError: Naming the columns that there are.
@@ -166,14 +166,14 @@ def canonical(document: Any) -> bytes:
 
 
 def files(header: Header) -> dict[str, bytes]:
-    """All files of a run without blocks: the group and its copy, and one `zarr.json` for each column."""
+    """Make all files of a run without blocks: the group and its copy, and one `zarr.json` for each column."""
     arrays = {column.name: array_document(column, header.rows, header.block_rows) for column in header.columns}
     root = _root_document(header, arrays)
     return {ROOT: root, COPY: root, **metadata_files(root)}
 
 
 def metadata_files(root: bytes) -> dict[str, bytes]:
-    """The `zarr.json` of each column, as the group's consolidated metadata has it."""
+    """Return the `zarr.json` of each column, as the group's consolidated metadata has it."""
     return {f"{name}/{ROOT}": canonical(document) for name, document in array_documents(root).items()}
 
 
@@ -184,7 +184,7 @@ def array_documents(root: bytes) -> dict[str, dict[str, Any]]:
 
 
 def digest_of(root: bytes) -> str:
-    """The digest that the bytes of a header carry; two runs have the same only if one is a copy of the other."""
+    """Read the digest from the bytes of a header; two runs have the same only if one is a copy of the other."""
     return str(json.loads(root)["attributes"]["digest"])
 
 
@@ -229,7 +229,7 @@ def _check_texts(attributes: Mapping[str, Any]) -> None:
 
 
 def load(place: Place) -> tuple[Header, bytes]:
-    """The header of the run at a place, and its bytes.
+    """Load the header of the run at a place, and its bytes.
 
     Raises:
         UserError: Where there is no run, or its header is damaged.
@@ -252,7 +252,7 @@ def load(place: Place) -> tuple[Header, bytes]:
 
 
 def is_sound(root: bytes) -> bool:
-    """Whether these are the bytes of a header, unchanged."""
+    """Check whether these are the bytes of a header, unchanged."""
     try:
         parse(root)
     except UNREADABLE:
@@ -261,7 +261,7 @@ def is_sound(root: bytes) -> bool:
 
 
 def two_runs(place: Place) -> UserError:
-    """What is wrong where both headers are sound and differ."""
+    """Explain that both headers are sound and differ."""
     return UserError(
         f"{place.url}: {ROOT} and {COPY} are of two runs. screen verify --repair keeps the one that the blocks belong "
         "to; where there is no block yet, put back the right one."
@@ -269,7 +269,7 @@ def two_runs(place: Place) -> UserError:
 
 
 def of_another_run(place: Place) -> UserError:
-    """What is wrong where every committed block belongs to another run than the header."""
+    """Explain that every committed block belongs to another run than the header."""
     return UserError(
         f"{place.url}: the header is that of another run than the blocks. Restore {ROOT} from a backup; nothing was "
         "changed."
@@ -277,12 +277,12 @@ def of_another_run(place: Place) -> UserError:
 
 
 def is_run(place: Place) -> bool:
-    """Whether a run was made here, however damaged."""
+    """Check whether a run was made here, however damaged."""
     return FORMAT.encode() in (place.read(ROOT, LARGEST) or b"") or place.exists(COPY)
 
 
 def differences(run: Header, asked: Header, *, but: tuple[str, ...] = ()) -> list[str]:
-    """What makes the two another run: one phrase each. Block size, model path and time of creation do not.
+    """List what makes the two different runs, one phrase each. Block size, model path and time of creation do not.
 
     Args:
         run: The run that there is.

@@ -73,7 +73,7 @@ class Holder:
 
     @classmethod
     def here(cls) -> Self:
-        """This process."""
+        """Describe this process."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _start(os.getpid()), _boot(), _user(), now)
 
@@ -97,7 +97,10 @@ class Lock:
         self._thread.start()
 
     def held(self) -> bool:
-        """Whether the claim is still there: another client may have taken over from one that was stopped for long."""
+        """Check whether the claim is still there.
+
+        Another client may have taken over from one that was stopped for long.
+        """
         return self._place.exists(_claim_key(self._part, self.holder.token))
 
     def release(self) -> None:
@@ -155,7 +158,7 @@ def claims(place: Place, part: int) -> Iterator[Holder]:
 
 
 def rate(place: Place, part: int, holder: Holder) -> float:
-    """What a holder's heart told last of its speed, candidates/s; 0 if nothing yet."""
+    """Return the speed that a holder's heartbeat told last, candidates/s; 0 if nothing yet."""
     _, _, told = (place.read(_beat_key(part, holder.token), SMALLEST) or b"").partition(b" ")
     try:
         found = float(told)
@@ -165,7 +168,7 @@ def rate(place: Place, part: int, holder: Holder) -> float:
 
 
 def alive(holder: Holder) -> bool | None:
-    """Whether the holder lives; None if it is on another machine, so that only its heart could tell."""
+    """Check whether the holder lives; None if it is on another machine, so that only its heartbeat could tell."""
     if holder.boot and holder.boot == _boot():
         return _start(holder.pid) == holder.start
     return None
@@ -177,7 +180,7 @@ def at_work(place: Place) -> list[Holder]:
 
 
 def parts(place: Place) -> list[int]:
-    """Parts of the manifest that somebody holds or wants the lock of."""
+    """List the parts of the manifest that somebody holds or wants the lock of."""
     found = (re.fullmatch(r"lock-(\d{4})\..*\.json", name) for name in place.names(MANIFEST))
     return sorted({int(match[1]) for match in found if match})
 
@@ -227,7 +230,7 @@ def _beat_key(part: int, token: str) -> str:
 
 
 def _holder(data: bytes, token: str) -> Holder:
-    """A claim as read; of a damaged one only the heartbeat can tell whether its owner lives."""
+    """Read a claim; of a damaged one only the heartbeat can tell whether its owner lives."""
     try:
         found = Holder(**{**json.loads(data), "token": token})
         texts = (found.host, found.boot, found.user, found.since)

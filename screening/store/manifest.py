@@ -75,7 +75,7 @@ class Line:
 
 
 def log_key(part: int) -> str:
-    """Where a part of the manifest lies."""
+    """Return the key of a part of the manifest."""
     return f"{MANIFEST}/part-{part:04d}.jsonl"
 
 
@@ -85,19 +85,19 @@ def part_number(key: str) -> int:
 
 
 def part_keys(place: Place) -> list[str]:
-    """Keys of all parts, in order."""
+    """Return keys of all parts, in order."""
     names = [name for name in place.names(MANIFEST) if re.fullmatch(r"part-\d{4}\.jsonl", name)]
     return [f"{MANIFEST}/{name}" for name in sorted(names)]
 
 
 def to_line(receipt: BlockReceipt) -> bytes:
-    """One line, with its newline."""
+    """Write one line, with its newline."""
     record: dict[str, Any] = json.loads(canonical(_record(receipt)))
     return canonical({**record, "crc": _crc(record)}) + b"\n"
 
 
 def from_line(data: bytes, header: Header) -> BlockReceipt:
-    """The receipt that a line holds.
+    """Parse the receipt that a line holds.
 
     Raises:
         ValueError: With the reason, if a byte has changed or the block is none of this run.
@@ -115,7 +115,7 @@ def from_line(data: bytes, header: Header) -> BlockReceipt:
 
 
 def runs_named(place: Place) -> Iterator[str]:
-    """The digest of the run that each intact line names, over all parts."""
+    """Return the digest of the run that each intact line names, over all parts."""
     for key in part_keys(place):
         for data in place.lines(key):
             try:
@@ -166,18 +166,18 @@ def _check_failures(receipt: BlockReceipt) -> None:
 
 
 def read_lines(place: Place, header: Header) -> Iterator[Line]:
-    """Every line of every part, sound or not."""
+    """Read every line of every part, sound or not."""
     for key in part_keys(place):
         yield from read_part(place, key, header)
 
 
 def read_part(place: Place, key: str, header: Header) -> Iterator[Line]:
-    """Every line of one part, sound or not."""
+    """Read every line of one part, sound or not."""
     return (_line(key, number, data, header) for number, data in enumerate(place.lines(key), start=1))
 
 
 def read(place: Place, header: Header) -> Iterator[BlockReceipt]:
-    """The committed blocks. A torn last line is passed over: its commit never finished.
+    """Read the committed blocks. A torn last line is passed over: its commit never finished.
 
     Raises:
         UserError: At a line that is malformed otherwise.
@@ -234,7 +234,7 @@ class Tally:
         self.versions: set[tuple[str, str]] = set()
 
     def has(self, receipt: BlockReceipt) -> bool:
-        """Whether the very same block was counted before.
+        """Check whether the very same block was counted before.
 
         Raises:
             ValueError: If it was counted with another content.
@@ -266,13 +266,13 @@ class Tally:
         return "" if number is None else f"{int(self._checksums[block, number]):0{CHECKSUM_DIGITS}x}"
 
     def missing(self) -> Iterator[int]:
-        """Blocks that are not committed, in order."""
+        """List blocks that are not committed, in order."""
         step = 65_536
         for first in range(0, len(self._committed), step):
             yield from (first + int(i) for i in np.flatnonzero(~self._committed[first : first + step]))
 
     def ledger(self) -> dict[int, int]:
-        """Rows by status, 0 being never written; they add up to the size of the space."""
+        """Count rows by status, 0 being never written; they add up to the size of the space."""
         rest = self._header.rows - sum(self.counts.values())
         return dict(sorted({**({0: rest} if rest else {}), **self.counts}.items()))
 
@@ -285,7 +285,7 @@ def _line(key: str, number: int, data: bytes, header: Header) -> Line:
 
 
 def _intact(data: bytes) -> dict[str, Any]:
-    """What a line says, short of its CRC, which fits."""
+    """Parse what a line says, short of its CRC, which fits."""
     record = json.loads(data)
     if not isinstance(record, dict) or record.pop("crc", None) != _crc(record):
         raise ValueError("its checksum does not match")

@@ -112,7 +112,7 @@ class ObjectPlace:
         yield from (name for name, _ in self._listed(directory))
 
     def _listed(self, directory: str) -> Iterator[tuple[str, int]]:
-        """Name and size of what lies directly in a directory."""
+        """Return name and size of what lies directly in a directory."""
         with _explained(self.url):
             try:
                 found = self._fs.ls(self._path(directory), detail=True)
@@ -191,25 +191,25 @@ class Place(Protocol):
         """
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Each file whole or not at all; all of them durable on return. Never brings back a run that was removed."""
+        """Write each file whole or not at all; all are durable on return. Never brings back a run that was removed."""
 
     def create(self, files: Mapping[str, bytes], last: str) -> None:
         """Make the run's directory with these files; the one named appears last, so that no reader sees half a run."""
 
     def occupied(self, files: Iterable[str]) -> bool:
-        """Whether there is anything other than what a `create` of these files, cut short, may have left."""
+        """Check whether there is anything other than what a `create` of these files, cut short, may have left."""
 
     def exists(self, key: str) -> bool:
-        """Whether the key has content."""
+        """Check whether the key has content."""
 
     def delete(self, key: str) -> None:
         """Remove a key; one that is not there is no error."""
 
     def names(self, directory: str) -> Iterator[str]:
-        """Names of what lies directly in a directory."""
+        """Name what lies directly in a directory."""
 
     def walk(self) -> Iterator[str]:
-        """All keys."""
+        """Walk all keys."""
 
     def append(self, log: str, data: bytes) -> None:
         """Add whole lines to a log, durably. On failure the log is as before, or has a torn end."""
@@ -226,7 +226,7 @@ class Place(Protocol):
 
 
 def open_place(url: str | Path) -> Place:
-    """The place that a path or URL names.
+    """Open the place that a path or URL names.
 
     Raises:
         UserError: For a URL whose file system is unknown or not installed.
@@ -240,7 +240,7 @@ def open_place(url: str | Path) -> Place:
 
 
 def explain(url: str, error: OSError) -> UserError:
-    """One line for what the operating system refused."""
+    """Explain in one line what the operating system refused."""
     reason = error.strerror or str(error)
     return UserError(f"{url}: {reason}. Mend that and go on with `resume`, or pass another `out`.")
 
@@ -379,7 +379,7 @@ class LocalPlace:
             raise explain(self.url, error) from error
 
     def _path(self, key: str) -> Path:
-        """Where to write a key. A run has no links: in one that somebody else made they would lead out of it.
+        """Choose where to write a key. A run has no links: in one that somebody else made they would lead out of it.
 
         Raises:
             UserError: A directory on the way is a link.

@@ -76,7 +76,7 @@ class Records:
 
     @classmethod
     def at(cls, place: Place, digest: str) -> Self:
-        """The records of a run.
+        """Open the records of a run.
 
         Args:
             place: Where the run is.
@@ -100,7 +100,7 @@ class Records:
         return self.index.starts[-1]
 
     def read(self, start: int, stop: int) -> list[bytes]:
-        """Records [start, stop).
+        """Read records [start, stop).
 
         Raises:
             UserError: A chunk is missing or damaged.
@@ -160,7 +160,7 @@ class Records:
 
 
 def draft(lines: Iterable[bytes]) -> Records:
-    """Records that are to go into a run, from their lines; memory does not grow with them.
+    """Draft records that are to go into a run, from their lines; memory does not grow with them.
 
     Args:
         lines: Without line breaks.
@@ -194,7 +194,7 @@ def draft(lines: Iterable[bytes]) -> Records:
 
 
 def chunk_key(number: int) -> str:
-    """Where a chunk lies."""
+    """Return the key of a chunk."""
     return f"{FOLDER}/{number:06d}.jsonl.gz"
 
 
@@ -217,7 +217,7 @@ def _chunks(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _chunk(place: Place, number: int) -> bytes | None:
-    """The compressed chunk; nothing of a run, and so damaged, if what lies there is not a file of such a size."""
+    """Read a compressed chunk; empty, and so damaged, if what lies there is not a file of such a size."""
     try:
         return place.read(chunk_key(number), LARGEST_CHUNK)
     except OddFileError:
@@ -233,7 +233,7 @@ def _check(index: Index) -> None:
 
 
 def _unpacked(packed: bytes) -> bytes:
-    """The content of a chunk; nothing where it is damaged, which no chunk with records is."""
+    """Unpack a chunk; empty where it is damaged, which no chunk with records is."""
     unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | GZIP)
     try:
         content = unpack.decompress(packed, LARGEST_CHUNK)

@@ -51,7 +51,7 @@ class Columns(Mapping[str, "Array"]):
         self._there: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
-        """A column."""
+        """Return a column."""
         if name not in self._names:
             raise KeyError(name)
         if name not in self._there:
@@ -59,15 +59,15 @@ class Columns(Mapping[str, "Array"]):
         return self._there[name]
 
     def __iter__(self) -> Iterator[str]:
-        """The names."""
+        """Iterate over the names."""
         return iter(self._names)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Count the columns."""
         return len(self._names)
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is such a column; it is not read."""
+        """Check whether there is such a column; it is not read."""
         return name in self._names
 
 
@@ -232,15 +232,15 @@ class StoredRun:
             known |= {receipt.device} - {""}
 
     def missing_blocks(self) -> Iterator[int]:
-        """Numbers of the blocks that are yet to be done, in order; `header.bounds` gives their rows."""
+        """List blocks that are yet to be done, in order; `header.bounds` gives their rows."""
         return self._tally.missing()
 
     def ledger(self) -> dict[int, int]:
-        """Rows by status; 0 is never written. They add up to the size of the space."""
+        """Count rows by status; 0 is never written. They add up to the size of the space."""
         return self._tally.ledger()
 
     def failures(self) -> Iterator[tuple[int, int, str]]:
-        """Ranges [first, last + 1) of rows that failed, each with its reason, by block in order of commitment."""
+        """List ranges [first, last + 1) of rows that failed, each with its reason, by block in order of commitment."""
         told: set[int] = set()
         for receipt in manifest.read(self.place, self.header):
             if receipt.block not in told:
@@ -248,7 +248,7 @@ class StoredRun:
                 yield from ((*rows, reason) for reason, ranges in receipt.failures.items() for rows in ranges)
 
     def blocks(self, names: Sequence[str], later: Sequence[Column] = ()) -> Iterator[Rows]:
-        """The committed blocks in order, one at a time, with the columns named, which are read when they are asked for.
+        """Iterate over the committed blocks in order, with the columns named, which are read when they are asked for.
 
         Args:
             names: Of the columns.
@@ -276,7 +276,7 @@ class StoredRun:
         return np.full((stop - start, *column.shape), column.fill, dtype=column.dtype)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
-        """Rows [start, stop) of the columns named.
+        """Read rows [start, stop) of the columns named.
 
         Raises:
             UserError: If a row is not committed, a shard is damaged, or a column is unknown.

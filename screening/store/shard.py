@@ -57,13 +57,13 @@ class Column:
 
 
 def chunk_rows(block_rows: int) -> int:
-    """Rows of an inner chunk: the largest divisor of the block up to `CHUNK_ROWS`, if a sensible one exists."""
+    """Choose the rows of an inner chunk: the largest sensible divisor of the block up to `CHUNK_ROWS`."""
     divisors = (rows for rows in range(CHUNK_ROWS, CHUNK_ROWS_LEAST - 1, -1) if block_rows % rows == 0)
     return block_rows if block_rows <= CHUNK_ROWS else next(divisors, block_rows)
 
 
 def array_document(column: Column, rows: int, block_rows: int) -> dict[str, Any]:
-    """The `zarr.json` of a column: one shard a block, zstd and crc32c on each inner chunk, crc32c on the index."""
+    """Make the `zarr.json` of a column: one shard a block, zstd and crc32c on inner chunks, crc32c on the index."""
     import zarr.codecs
 
     files: dict[str, Buffer] = {}
@@ -110,12 +110,12 @@ def largest_shard(column: Column, block_rows: int) -> int:
 
 
 def shard_name(column: Column, block: int) -> str:
-    """Name of a block's shard in its column's directory: `c.17`, or `c.17.0` for two dimensions."""
+    """Name a block's shard in its column's directory: `c.17`, or `c.17.0` for two dimensions."""
     return ".".join(["c", str(block), *("0" for _ in column.shape)])
 
 
 def encode(document: Mapping[str, Any], values: Array) -> bytes:
-    """The shard that holds the values of a block; as Zarr's `sharding_indexed` has it, in a quarter of the time.
+    """Encode a block's values as a shard, as Zarr's `sharding_indexed` has it, in a quarter of the time.
 
     Inner chunks one after the other, each compressed and with its CRC-32C; then where each lies, with a CRC-32C too.
     """
@@ -189,7 +189,7 @@ def _declared(packed: bytes) -> int:
 
 
 def checksum(columns: Sequence[Column], values: Mapping[str, Array]) -> str:
-    """The checksums of a block's columns in order, one behind the other, so that each can be proven alone."""
+    """Compute the checksums of a block's columns in order, one behind the other, so that each can be proven alone."""
     return "".join(column_checksum(column, values[column.name]) for column in columns)
 
 

@@ -75,7 +75,7 @@ class Report:
         return not self._wrong()
 
     def text(self) -> str:
-        """The report for people: one line for each finding, and the remedy last."""
+        """Write the report for people: one line for each finding, and the remedy last."""
         lines = [f"{self.url}: {self.sound} of {self.blocks} blocks are sound ({self.rows} candidates in all)"]
         lines += [f"  {finding}" for finding in self.findings]
         lines += [f"  mended: {what}" for what in self.mended]
@@ -193,7 +193,7 @@ class _Audit:
                 yield Finding(kind, key, what)
 
     def _found(self, key: str) -> bytes | None:
-        """What lies there; nothing of a run if it is not a regular file, or too large for one."""
+        """Read what lies there; nothing if it is not a regular file, or too large for one."""
         try:
             return self.place.read(key, headers.LARGEST)
         except OddFileError:
@@ -283,7 +283,7 @@ class _Audit:
 
 
 def _header_of(place: Place) -> tuple[Header, bytes]:
-    """The header from whichever copy is sound; of two that differ, the one that the manifest names.
+    """Choose the header from whichever copy is sound; of two that differ, the one that the manifest names.
 
     Raises:
         UserError: Neither is sound, or it cannot be told which is the run's own.
@@ -306,7 +306,7 @@ def _header_of(place: Place) -> tuple[Header, bytes]:
 
 
 def _is_another(place: Place, header: Header) -> bool:
-    """Whether every intact line of the manifest belongs to another run than the header."""
+    """Check whether every intact line of the manifest belongs to another run than the header."""
     named = manifest.runs_named(place)
     first = next(named, header.digest)
     return first != header.digest and header.digest not in named

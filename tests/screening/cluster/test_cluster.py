@@ -26,7 +26,7 @@ from screening.cluster import choose, preflight, profile
 from screening.cluster.profile import lifetime, parse_walltime, profiles, read_profile
 from screening.cluster.scheduler import remote_cluster
 from screening.cluster.security import certificates
-from screening.engine.pipeline import on_notice
+from screening.engine.pipeline import on_shutdown_request
 from screening.engine.share import Share, parse_share
 from screening.store import lock
 from screening.store.header import version_differences, versions
@@ -267,7 +267,7 @@ def test_a_notice_lets_blocks_in_flight_end_and_exits_with_75(screen, until, tmp
 
 def test_the_notice_is_taken_only_while_it_is_waited_for():
     before = signal.getsignal(signal.SIGUSR1)
-    with on_notice() as notice:
+    with on_shutdown_request() as notice:
         assert not notice
         os.kill(os.getpid(), signal.SIGUSR1)
         assert notice

@@ -17,7 +17,7 @@ from cgcnn.errors import UserError
 from screening.cluster.scheduler import started, uninterrupted
 from screening.engine import pipeline
 from screening.engine.block import Block
-from screening.engine.pipeline import Notice
+from screening.engine.pipeline import ShutdownRequest
 from screening.store import RunReference
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +27,7 @@ def test_when_nothing_ends_for_long_it_is_said_what_is_waited_for(force, monkeyp
     monkeypatch.setattr(pipeline, "PATIENCE", 1.0)
     monkeypatch.setattr(pipeline, "HEALTH", 0.2)
     monkeypatch.setattr(pipeline, "screen_block", lambda *_: time.sleep(30))
-    notice = Notice()
+    notice = ShutdownRequest()
 
     class Stop(Exception):  # noqa: N818  # no error
         pass

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -106,7 +105,6 @@ def test_stopped_run_exits_130_and_says_how_to_go_on(start, tmp_path, moment):
         os.killpg(screen.process.pid, signal.SIGHUP)
     else:  # Ctrl-C reaches every process of the terminal
         assert screen.wait_for(lambda: bool(screen.workers()))
-        time.sleep(0.2)
         os.killpg(screen.process.pid, signal.SIGINT)
     assert screen.wait() == 130
     assert faultlab.noise(screen.said) == []

@@ -12,7 +12,7 @@ from screening.candidates.space import Space
 from screening.candidates.structures import Structures
 from screening.cluster import choose, start
 from screening.engine.block import Block
-from screening.engine.pipeline import MOST_BLOCKS, Assignment, Notice, _device, block_rows, screen_blocks
+from screening.engine.pipeline import MOST_BLOCKS, Assignment, ShutdownRequest, _device, block_rows, screen_blocks
 from screening.plan import make_plan
 from screening.recipe import make_recipe
 from screening.status import Status
@@ -63,7 +63,7 @@ def test_a_run_goes_on_where_it_was_begun(monkeypatch):
 def test_workers_screen_without_torch(tmp_path):
     plan = make_plan(make_recipe(kind="perovskites", a=("Ca", "Sr"), b=("Ti", "Zr"), x=("O",)))
     with StoredRun.create(str(tmp_path / "R.zarr"), plan.header(512)) as run, start(choose("local", 1), 1) as force:
-        for harvest in screen_blocks(force, run.target, [Block(0, 0, 4)], Notice()):
+        for harvest in screen_blocks(force, run.target, [Block(0, 0, 4)], ShutdownRequest()):
             run.commit(*harvest.receipts)
         assert run.ledger()[Status.OK]
         loaded = force.client.run(lambda: set(__import__("sys").modules))  # by value: this module imports torch itself
