@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
 import threading
 import time
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from cgcnn.errors import UserError
-from screening.cluster.scheduler import BUILD, DEATHS, HEALTH, INFER, Workforce
+from screening.cluster.flight import Flight, shortened
+from screening.cluster.scheduler import BUILD, DEATHS, INFER, Workforce
 from screening.engine.block import Block, BlockResult
 from screening.engine.score import build_block, failed_block, infer_block, load_model, score_block
 from screening.plan import from_header
@@ -26,8 +25,6 @@ from screening.store.header import Versions, version_differences, versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
-
-    from distributed import Future
 
     from cgcnn.models.model import Model, PrototypeModel
     from screening.candidates.kind import Grain
@@ -79,10 +76,6 @@ def on_shutdown_request() -> Iterator[ShutdownRequest]:
 
 Done = TypeVar("Done")
 
-log = logging.getLogger(__name__)
-
-PATIENCE = 60.0
-"""Seconds without the end of a block after which is said what is waited for; a block takes some seconds to a minute."""
 BLOCKS_A_WORKER = 4
 """Blocks that a worker should get at least, so that none idles long at the end."""
 MOST_BLOCKS = 2**20
@@ -150,12 +143,13 @@ def screen_blocks(
         notice: Once it comes, nothing new is begun, and blocks in flight have little time left.
         device: Kind of device on which the run was begun, see `Assignment`.
     """
-    flight = _Flight(force, Assignment(target, versions(), gpu=force.inference > 0, device=device))
+    assignment = Assignment(target, versions(), gpu=force.inference > 0, device=device)
+    flight: Flight[Block, BlockReceipt] = Flight(force, _numbered, "Go on with `resume`.")
     waiting = iter(blocks)
     suspects: list[Block] = []
     while not notice.expired:
         for block in () if notice else islice(waiting, force.slots - len(flight.under_way)):
-            flight.begin(block)
+            _begin(flight, force, assignment, block)
         if not flight.under_way:
             break
         receipts = []
@@ -165,7 +159,7 @@ def screen_blocks(
         if receipts:
             yield Completed(receipts, len(flight.under_way))
     for block in () if notice else suspects:  # one by one, for Dask also blames blocks that waited on a dead worker
-        flight.begin(block)
+        _begin(flight, force, assignment, block)
         while flight.under_way:
             for _, receipt in flight.ended():
                 yield Completed([receipt or _give_up(target, block)], 0)
@@ -182,75 +176,18 @@ def screen_here(
         yield Completed([screen_block(assignment, block)], 0)
 
 
-class _Flight:
-    """The blocks that are under way on a workforce."""
-
-    def __init__(self, force: Workforce, assignment: Assignment) -> None:
-        self._force, self._assignment = force, assignment
-        self._name = uuid.uuid4()  # a scheduler may serve several runs, and remember what an earlier client asked for
-        self._ended: SimpleQueue[Future[BlockReceipt]] = SimpleQueue()
-        self._heard = time.monotonic()
-        self._patience = PATIENCE
-        self.under_way: dict[Future[BlockReceipt], Block] = {}
-
-    def begin(self, block: Block) -> None:
-        """Hand a block out. Each task names what it needs of a worker, or it may land anywhere."""
-        submit, name = self._force.client.submit, f"{block.number}-{self._name}"
-        if self._force.staged:
-            built = submit(build_stage, self._assignment, block, key=f"build-{name}", resources=BUILD, pure=False)
-            infer = (infer_stage, self._assignment, block, built)
-            future = submit(*infer, key=f"block-{name}", resources=INFER, pure=False)
-        else:
-            fused = (screen_block, self._assignment, block)
-            future = submit(*fused, key=f"block-{name}", resources=self._force.resources or None, pure=False)
-        self.under_way[future] = block
-        future.add_done_callback(self._ended.put)
-
-    def ended(self) -> Iterator[tuple[Block, BlockReceipt | None]]:
-        """Return what ended since: at least one block if all goes well, none after some time in which nothing did."""
-        try:
-            futures = [self._ended.get(timeout=HEALTH)]
-        except Empty:
-            self._force.check()
-            self._explain_silence()
-            return
-        self._heard = time.monotonic()
-        with suppress(Empty):
-            while True:
-                futures.append(self._ended.get_nowait())
-        for future in futures:
-            block = self.under_way.pop(future)
-            receipt = _receipt(future, self._force.check)
-            future.release()
-            yield block, receipt
-
-    def _explain_silence(self) -> None:
-        """Say what is waited for where nothing has ended for long; each time after twice as long."""
-        silence = time.monotonic() - self._heard
-        if silence < self._patience:
-            return
-        self._patience = 2 * silence
-        blocks = sorted(block.number for block in self.under_way.values())
-        named = ", ".join(map(str, blocks[:5])) + (" …" if len(blocks) > 5 else "")
-        log.warning("waiting for block %s, none ended for %.0f s: %s", named, silence, self._force.waiting())
+def _begin(flight: Flight[Block, BlockReceipt], force: Workforce, assignment: Assignment, block: Block) -> None:
+    """Hand a block out. Each task names what it needs of a worker, or it may land anywhere."""
+    name = f"{block.number}-{uuid.uuid4()}"  # a scheduler may remember what an earlier client asked for
+    if force.staged:
+        built = force.client.submit(build_stage, assignment, block, key=f"build-{name}", resources=BUILD, pure=False)
+        flight.submit(block, infer_stage, assignment, block, built, key=f"block-{name}", resources=INFER)
+    else:
+        flight.submit(block, screen_block, assignment, block, key=f"block-{name}", resources=force.resources)
 
 
-def _receipt(future: Future[BlockReceipt], check: Callable[[], None]) -> BlockReceipt | None:
-    """Return what a worker reports; None if too many workers died.
-
-    A report can be lost with its worker before it is fetched; others then do the block again, if there are any.
-    """
-    from distributed import CancelledError, KilledWorker
-
-    while True:
-        try:
-            return future.result(timeout=HEALTH)
-        except KilledWorker:
-            return None
-        except TimeoutError:
-            check()
-        except (CancelledError, OSError) as error:  # OSError: Dask's errors of communication
-            raise UserError("the connection to the Dask scheduler is lost. Go on with `resume`.") from error
+def _numbered(blocks: Iterable[Block]) -> str:
+    return f"block {shortened([str(number) for number in sorted(block.number for block in blocks)])}"
 
 
 def screen_block(assignment: Assignment, block: Block) -> BlockReceipt:

@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from cgcnn.data.overwriting import Output
@@ -17,8 +16,9 @@ from cgcnn.models.card import model_files
 from screening.candidates.kind import UNTILTED
 from screening.chemistry.competing import listed, read_phases
 from screening.cluster import Choice, choose, preflight, start
+from screening.cluster.flight import Flight, shortened
 from screening.cluster.profile import LocalProfile
-from screening.cluster.scheduler import DEATHS, HEALTH
+from screening.cluster.scheduler import DEATHS
 from screening.engine.pipeline import on_shutdown_request
 from screening.ranking.crystals import make_starts
 from screening.ranking.outputs import Outputs, rank_run
@@ -27,12 +27,9 @@ from screening.relax.folder import WRITTEN, Folder, name_candidates, usual_place
 from screening.relax.opinion import Agreement, Opinion, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from distributed import Future
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from screening.chemistry.competing import Paths, Phases
-    from screening.cluster.scheduler import Workforce
     from screening.engine.pipeline import ShutdownRequest
     from screening.ranking.crystals import Start
     from screening.ranking.table import Ranking
@@ -66,23 +63,19 @@ def relax_all(
             yield work(task)
         return
     with start(choice, len(tasks)) as force:
-        under_way: dict[Future[Relaxed], RelaxationTask] = {}
-        ended: SimpleQueue[Future[Relaxed]] = SimpleQueue()
+        flight: Flight[RelaxationTask, Relaxed] = Flight(force, _named, "Run the same command again to resume.")
         name = uuid.uuid4()
         for task in tasks:
-            key, needs = f"relax-{task.key}-{name}", force.resources or None
-            future = force.client.submit(work, task, key=key, resources=needs, pure=False)
-            under_way[future] = task
-            future.add_done_callback(ended.put)
-        while under_way and not notice:
-            try:
-                future = ended.get(timeout=HEALTH)
-            except Empty:
-                force.check()
-                continue
-            task = under_way.pop(future)
-            yield _result(future, task, folder, force)
-            future.release()
+            flight.submit(task, work, task, key=f"relax-{task.key}-{name}", resources=force.resources)
+        while flight.under_way and not notice:
+            for task, found in flight.ended():
+                yield found or _lost(task, folder)
+                if notice:
+                    return
+
+
+def _named(tasks: Iterable[RelaxationTask]) -> str:
+    return f"relaxation {shortened(sorted(task.key for task in tasks))}"
 
 
 def relax_and_keep(settings: RelaxationSettings, folder: Folder, task: RelaxationTask) -> Relaxed:
@@ -92,23 +85,11 @@ def relax_and_keep(settings: RelaxationSettings, folder: Folder, task: Relaxatio
     return found
 
 
-def _result(future: Future[Relaxed], task: RelaxationTask, folder: Folder, force: Workforce) -> Relaxed:
-    """Return what a worker reports; for a structure that no worker survived, a result that says so."""
-    from distributed import CancelledError, KilledWorker
-
-    while True:
-        try:
-            return future.result(timeout=HEALTH)
-        except KilledWorker:
-            lost = Relaxed(task.index, task.formula, task.tilts, f"{DEATHS} workers died on it", _volume(task))
-            folder.save(task, lost)
-            return lost
-        except TimeoutError:
-            force.check()
-        except (CancelledError, OSError) as error:
-            raise UserError(
-                "the connection to the Dask scheduler is lost. Run the same command again to resume."
-            ) from error
+def _lost(task: RelaxationTask, folder: Folder) -> Relaxed:
+    """Keep a result that says that no worker survived the structure."""
+    lost = Relaxed(task.index, task.formula, task.tilts, f"{DEATHS} workers died on it", _volume(task))
+    folder.save(task, lost)
+    return lost
 
 
 def _volume(task: RelaxationTask) -> float:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from cgcnn.errors import UserError
+from screening.cluster import flight
 from screening.cluster.scheduler import started, uninterrupted
 from screening.engine import pipeline
 from screening.engine.block import Block
@@ -24,8 +25,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_when_nothing_ends_for_long_it_is_said_what_is_waited_for(force, monkeypatch):
-    monkeypatch.setattr(pipeline, "PATIENCE", 1.0)
-    monkeypatch.setattr(pipeline, "HEALTH", 0.2)
+    monkeypatch.setattr(flight, "PATIENCE", 1.0)
+    monkeypatch.setattr(flight, "HEALTH", 0.2)
     monkeypatch.setattr(pipeline, "screen_block", lambda *_: time.sleep(30))
     notice = ShutdownRequest()
 
@@ -39,11 +40,11 @@ def test_when_nothing_ends_for_long_it_is_said_what_is_waited_for(force, monkeyp
 
     said: list[str] = []
     handler = Handler()
-    pipeline.log.addHandler(handler)
+    flight.log.addHandler(handler)
     try:
         assert not list(pipeline.screen_blocks(force, RunReference("none", ""), [Block(3, 0, 1)], notice))
     finally:
-        pipeline.log.removeHandler(handler)
+        flight.log.removeHandler(handler)
     assert re.fullmatch(r"waiting for block 3, none ended for \d s: 1 workers are there; the most silent, .*", said[0])
 
 
