@@ -160,3 +160,9 @@ def test_a_gap_lies_within_limits_with_a_probability() -> None:
 def test_limits_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="is no value for"):
         parse_filter(text)
+
+
+def test_tau_passes_quadrivalent_a_below_b_of_which_it_says_nothing():
+    charges = np.array([[4, 5, -3, -3, -3], [4, 2, -2, -2, -2], [2, 4, -2, -2, -2]], dtype=np.int8)  # ThTaN3, TeCdO3
+    found = {"tau": np.float32([np.nan, np.nan, np.nan]), "charges": charges}
+    assert parse_filter("tau").passes(found).tolist() == [True, False, False]
