@@ -74,7 +74,7 @@ def ionic_radius(z: int, charge: int, neighbours: int) -> Radius:
 
 
 def nearest_radius(z: int, charge: int, neighbours: int) -> float:
-    """Return shannon's radius of an ion at the coordination nearest to that wanted, in Å.
+    """Return Shannon's radius of an ion at the coordination nearest to that wanted, in Å.
 
     NaN where the table lacks the ion.
 
@@ -87,7 +87,7 @@ def nearest_radius(z: int, charge: int, neighbours: int) -> float:
 
 @cache
 def shannon(z: int) -> dict[int, dict[int, float]]:
-    """Return shannon's radii of an element where they are positive: charge -> number of neighbours -> Å."""
+    """Return Shannon's radii of an element where they are positive: charge -> number of neighbours -> Å."""
     from pymatgen.core.periodic_table import Element
 
     table: dict[int, dict[int, float]] = {}
