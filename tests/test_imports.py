@@ -110,3 +110,26 @@ def test_the_page_on_the_architecture_names_files_that_exist():
     named = re.findall(r"`((?:cgcnn|screening)/[\w/]+\.py)`", page)
     assert len(named) > 30
     assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_imports_in_scripts_pages_and_code_in_strings_exist():
+    suffixes = {".py", ".md", ".ipynb", ".toml", ".sbatch"}
+    folders = ("benchmarks", "cluster", "docs", "recipes", "tests")
+    files = [*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
+    missing = []
+    for path in files:
+        if path.suffix not in suffixes:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for module, names in re.findall(r"from ((?:cgcnn|screening)[\w.]*) import (\([^)]*\)|[^\n\\;\"']+)", text):
+            found = KNOWN.get(module)
+            code = "" if found is None else found.read_text(encoding="utf-8")
+            wanted = [name.split(" as ")[0].strip() for name in re.sub(r"[()]|#.*", "", names).split(",")]
+            missing += [
+                f"{path.relative_to(ROOT)}: {module}.{name}"
+                for name in wanted
+                if re.fullmatch(r"\w+", name)
+                and f"{module}.{name}" not in KNOWN
+                and not re.search(rf"\b{name}\b", code)
+            ]
+    assert not missing
