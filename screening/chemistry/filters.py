@@ -64,7 +64,7 @@ class Filter:
             return self._within(crust()[values].min(axis=1))
         if self.name == "tau" and "charges" in columns:  # of ThTaN3 τ says nothing; TeCdO3 has its charges reversed
             a, rest = columns["charges"][:, 0], columns["charges"][:, 1:].max(axis=1)
-            return self._within(values) | ((a > MOST_CHARGE_OF_TAU) & (a <= rest))
+            return np.asarray(self._within(values) | ((a > MOST_CHARGE_OF_TAU) & (a <= rest)))
         return values.astype(bool) if self.low is None and self.high is None else self._within(values)
 
     def _likely(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.bool_]:
